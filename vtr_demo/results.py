@@ -1,0 +1,120 @@
+"""What the engine answers with: plain frozen records of NumPy arrays, numbers and strings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vtr_demo.records import Alignment, Sentence, TermWeights
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One clip found for a sentence. ``terms`` add up to ``score``; ``moment`` -1 is the whole clip."""
+
+    clip_id: str
+    name: str
+    path: str
+    score: float
+    start_s: float
+    end_s: float
+    moment: int
+    confidence: float
+    """1 - p against the library's null distribution: the share of unrelated texts that score lower."""
+    terms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The ranked clips for a sentence, and what was understood of it."""
+
+    sentence: Sentence
+    hits: tuple[Hit, ...]
+    weights: TermWeights
+    searched: int
+    """Clips in the library."""
+    confident: bool
+    """False where even the best clip scores no higher than unrelated texts do."""
+    took_ms: float
+    note: str = ""
+    """A sentence for the person, e.g. that words past the limit were not read; often empty."""
+
+
+@dataclass(frozen=True)
+class CaptionHit:
+    """One sentence ranked for a clip. ``terms`` add up to ``score``."""
+
+    text: str
+    score: float
+    terms: dict[str, float]
+    confidence: float
+
+
+@dataclass(frozen=True)
+class ClipView:
+    """A clip of the library as a page shows it. Paths lie inside the library or the clip's own folder."""
+
+    clip_id: str
+    name: str
+    media: Path
+    """A file that browsers play."""
+    poster: Path
+    """A still picture, JPEG."""
+    duration_s: float
+    width: int
+    height: int
+    moments: tuple[tuple[float, float], ...]
+    captions: tuple[str, ...]
+    added: str
+    """ISO date and time."""
+    stored_bytes: int
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a sentence and a clip (or one of its moments) score as they do. Nothing is decoded for it."""
+
+    clip_id: str
+    moment: int
+    sentence: Sentence
+    alignment: Alignment
+    frames: np.ndarray
+    """(T, S, S, 3) uint8: the very pixels the model saw, at ``alignment.seconds``."""
+    gates: dict[str, float]
+    """The weight g_l of each level for this sentence."""
+    word_effects: np.ndarray
+    """(W,): score minus the score with that word struck out; positive words helped."""
+    concept_names: tuple[str, ...]
+    """(K,) names of the concepts."""
+    video_tags: dict[str, tuple[tuple[str, float], ...]]
+    """The clip's likeliest attributes by level with their probabilities; empty when untrained."""
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What happened to each file that was offered to the library."""
+
+    added: tuple[str, ...]
+    """Ids of the new clips."""
+    known: tuple[str, ...]
+    """Names of files that were already there, by content."""
+    failed: tuple[tuple[str, str], ...]
+    """(file name, one sentence) for each file that could not be indexed."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of the library and of the model behind it."""
+
+    model: str
+    trained: bool
+    clips: int
+    moments: int
+    stored_bytes: int
+    device: str
+    directory: str
+    default_weights: TermWeights
+    problems: tuple[str, ...]
+    """One sentence for each stored clip that could not be read."""
