@@ -65,8 +65,10 @@ class ModelConfig:
     """`bundled`, `tiny` or `open_clip:NAME/PRETRAINED`."""
     trained: bool = False
     """False: heads are identities and only the global level has a default weight (DESIGN rule 3)."""
-    reduce: int = 256
-    """Width to which patch tokens are projected before the heads; 0 keeps the tower's width."""
+    reduce: int = 0
+    """Width to which patch tokens are projected (by principal directions) before the heads; 0 keeps it."""
+    hidden: int = 192
+    """H, the width of the heads' transformer blocks."""
     heads: int = 6
     concepts: int = 16
     """K, the number of shared concept prototypes."""
@@ -89,7 +91,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _require(self.concepts >= 1, f"model.concepts must be at least 1, got {self.concepts}.")
         _require(self.concept_width >= 1, f"model.concept_width must be positive, got {self.concept_width}.")
-        _require(self.heads >= 1, f"model.heads must be at least 1, got {self.heads}.")
+        _require(
+            self.heads >= 1 and self.hidden % self.heads == 0,
+            f"model.hidden ({self.hidden}) must be a multiple of model.heads ({self.heads}).",
+        )
         _require(0 <= self.dropout < 1, f"model.dropout must lie in [0, 1), got {self.dropout}.")
         _require(
             self.concept_weight >= 0, f"model.concept_weight must not be negative, got {self.concept_weight}."

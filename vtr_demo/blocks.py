@@ -1,0 +1,89 @@
+"""The small transformer parts that both papers' heads are built from.
+
+Nothing here is sized by the number of frames, patches or words, and every block adds nothing at
+birth (its last projection starts at zero), so that an untrained head leaves its tokens alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def zero_linear(inputs: int, outputs: int, *, bias: bool = False) -> nn.Linear:
+    """A linear layer that starts as the zero map."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.zeros_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def identity_linear(width: int) -> nn.Linear:
+    """A square linear layer without bias that starts as the identity."""
+    layer = nn.Linear(width, width, bias=False)
+    nn.init.eye_(layer.weight)
+    return layer
+
+
+def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
+    """Softmax over the True entries of ``mask``; rows without any are all zero."""
+    empty = ~mask.any(dim=dim, keepdim=True)
+    weights = logits.masked_fill(~mask, -torch.inf).masked_fill(empty, 0.0).softmax(dim=dim)
+    return weights.masked_fill(empty, 0.0)
+
+
+def fourier(values: Tensor, bands: int = 4) -> Tensor:
+    """Sines and cosines of positions in [0, 1]: (..., n) -> (..., n * 2 * bands)."""
+    scales = math.pi * 2.0 ** torch.arange(bands, device=values.device, dtype=values.dtype)
+    angles = (values.unsqueeze(-1) * scales).flatten(-2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def grid_positions(rows: int, columns: int) -> Tensor:
+    """(P, 16) Fourier features of patch centres, row-major."""
+    y = (torch.arange(rows) + 0.5) / rows
+    x = (torch.arange(columns) + 0.5) / columns
+    return fourier(torch.cartesian_prod(y, x).reshape(-1, 2))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the second-to-last axis of (N, S, H); optional (N, S) key mask."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = zero_linear(width, width, bias=True)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(N, S, H) -> (N, S, H); every row needs at least one key."""
+        n, s, h = x.shape
+        q, k, v = self.qkv(x).view(n, s, 3, self.heads, h // self.heads).permute(2, 0, 3, 1, 4)
+        bias = None if mask is None else mask[:, None, None, :].expand(n, 1, s, s)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.out(mixed.transpose(1, 2).reshape(n, s, h))
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward with residuals; the identity at birth."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm_feed = nn.LayerNorm(width)
+        self.feed = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), zero_linear(2 * width, width, bias=True)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(N, S, H) -> (N, S, H)."""
+        x = x + self.dropout(self.attention(self.norm_attention(x), mask))
+        return x + self.dropout(self.feed(self.norm_feed(x)))

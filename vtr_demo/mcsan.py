@@ -1,0 +1,242 @@
+"""MCSAN's four semantic levels, each pooled into one unit vector per modality.
+
+Source: Nian et al., "Multi-Level Cross-Modal Semantic Alignment Network for Video-Text
+Retrieval", Mathematics 10(18) 3346, 2022 (abstract). The abstract names the levels, the
+"spatial-temporal semantic learning structures" and the shared attribute projection; their form
+below is our decision:
+
+    v_l = norm( sum_tp a^l_tp V_l x^l_tp )      t_l = norm( sum_w b^l_w U_l e_w )
+
+Pooling is linear in the value tokens and its weights look at one modality only, so that
+<t_l, v_l> is an exact sum over (word, frame, patch) and can be indexed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vtr_demo.blocks import Block, fourier, grid_positions, identity_linear, masked_softmax, zero_linear
+from vtr_demo.records import LEVELS, TextTokens, VideoTokens
+
+FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite and trainable
+
+
+@dataclass(frozen=True)
+class LevelOutput:
+    """One modality's levels. N is T*(1+P) for video and 1+W for text.
+
+    vectors (B, L, D) unit, zero where the level is absent; weights (B, L, N), sums to 1 over the
+    level's tokens; base[l] (B, N, D) and hidden[l] (B, N, H), the two halves of the value tokens.
+    """
+
+    vectors: Tensor
+    weights: Tensor
+    base: tuple[Tensor, ...]
+    hidden: tuple[Tensor, ...]
+
+
+class LevelPool(nn.Module):
+    """Linear attention pooling of one level; starts as the mean over the tokens that ``prior`` admits."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.score = zero_linear(hidden, 1)
+        self.value_base = identity_linear(width)
+        self.value_hidden = zero_linear(hidden, width)
+
+    def weights(self, hidden: Tensor, prior: Tensor, mask: Tensor) -> Tensor:
+        """a (B, N): softmax of learned scores plus the log ``prior``, over ``mask``."""
+        return masked_softmax(self.score(hidden).squeeze(-1) + prior, mask)
+
+    def vector(self, weights: Tensor, base: Tensor, hidden: Tensor) -> Tensor:
+        """sum_n a_n V x_n (B, D), before normalisation; pools first because V is linear."""
+        return self.value_base(_pool(weights, base)) + self.value_hidden(_pool(weights, hidden))
+
+    def parts(self, weights: Tensor, base: Tensor, hidden: Tensor) -> Tensor:
+        """The summands of ``vector`` (B, N, D), divided by its length."""
+        summands = weights.unsqueeze(-1) * (self.value_base(base) + self.value_hidden(hidden))
+        return summands / summands.sum(1).norm(dim=-1).clamp_min(1e-12)[:, None, None]
+
+
+def _pool(weights: Tensor, tokens: Tensor) -> Tensor:
+    return torch.einsum("bn,bnd->bd", weights, tokens)
+
+
+class VideoLevels(nn.Module):
+    """Decomposes a clip: entity in space, action in time, relationship from both, global from all."""
+
+    def __init__(self, patch_width: int, width: int, hidden: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.stem = nn.Linear(patch_width, width, bias=False)
+        if patch_width == width:
+            nn.init.eye_(self.stem.weight)
+        self.enter_patch = nn.Linear(patch_width, hidden)
+        self.enter_summary = nn.Linear(width, hidden)
+        self.place = nn.Linear(16, hidden)
+        self.time = nn.Linear(8, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.spatial = Block(hidden, heads, dropout)
+        self.motion = nn.Conv3d(2 * hidden, hidden, 3, padding=1, groups=hidden)
+        self.motion_mix = nn.Linear(hidden, hidden)
+        self.temporal = Block(hidden, heads, dropout)
+        self.relation = Block(hidden, heads, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.pools = nn.ModuleList(LevelPool(width, hidden) for _ in LEVELS)
+        # log prior of [summary, patch] tokens: the global level starts on the summaries alone,
+        # the others on the patches alone (DESIGN rule 3)
+        self.prior = nn.Parameter(torch.tensor([[0.0, FLOOR], [FLOOR, 0.0], [FLOOR, 0.0], [FLOOR, 0.0]]))
+
+    def forward(self, tokens: VideoTokens) -> LevelOutput:
+        """Levels of a padded batch; a clip's result does not depend on its neighbours."""
+        b, t, p, _ = tokens.patches.shape
+        mask = tokens.frame_mask
+        base = torch.cat([tokens.summary.unsqueeze(2), self.stem(tokens.patches)], dim=2)  # (B, T, 1+P, D)
+        entity = self._entity(tokens)
+        action = self._action(entity, mask, tokens.grid)
+        relationship = self._within_frames(self.relation, entity + action)
+        difference = _difference(base, mask)
+        streams = (
+            (base, entity + action),
+            (base, entity),
+            (difference, action),
+            (base + difference, relationship),
+        )
+        token_mask = mask[:, :, None].expand(b, t, 1 + p).reshape(b, -1)
+        kind = torch.ones(1 + p, dtype=torch.long, device=mask.device)
+        kind[0] = 0
+        vectors, weights, bases, hiddens = [], [], [], []
+        for pool, prior, (x, h) in zip(_pools(self.pools), self.prior, streams, strict=True):
+            flat_base, flat_hidden = x.flatten(1, 2), self.dropout(h).flatten(1, 2)
+            a = pool.weights(flat_hidden, prior[kind].repeat(t), token_mask)
+            vectors.append(F.normalize(pool.vector(a, flat_base, flat_hidden), dim=-1))
+            weights.append(a)
+            bases.append(flat_base)
+            hiddens.append(flat_hidden)
+        return LevelOutput(torch.stack(vectors, 1), torch.stack(weights, 1), tuple(bases), tuple(hiddens))
+
+    def parts(self, out: LevelOutput) -> Tensor:
+        """(B, L, N, D): the summands of ``out.vectors``."""
+        return _parts(self.pools, out)
+
+    def _entity(self, tokens: VideoTokens) -> Tensor:
+        """Entity tokens (B, T, 1+P, H): each frame alone, so that they hear nothing of motion."""
+        place = self.place(grid_positions(*tokens.grid).to(tokens.patches))
+        patches = self.enter_patch(tokens.patches) + place
+        hidden = torch.cat([self.enter_summary(tokens.summary).unsqueeze(2), patches], dim=2)
+        return self._within_frames(self.spatial, self.norm(hidden))
+
+    def _action(self, entity: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Action tokens (B, T, 1+P, H): frame differences, a 3x3x3 convolution, attention in time."""
+        b, t, n, h = entity.shape
+        both = torch.stack([entity, _difference(entity, mask)], dim=-1).flatten(3)  # (B, T, 1+P, 2H)
+        both = both * mask[:, :, None, None]
+        volume = both[:, :, 1:].reshape(b, t, *grid, 2 * h).permute(0, 4, 1, 2, 3)
+        moved = self.motion(volume).permute(0, 2, 3, 4, 1).reshape(b, t, n - 1, h)
+        change = both[:, :, :1].reshape(b, t, 1, h, 2)[..., 1]
+        hidden = self.motion_mix(F.gelu(torch.cat([change, moved], dim=2)))
+        hidden = hidden + self.time(_clock(mask))[:, :, None]
+        lines = hidden.transpose(1, 2).reshape(b * n, t, h)
+        lines = self.temporal(lines, mask.repeat_interleave(n, dim=0))
+        return lines.view(b, n, t, h).transpose(1, 2)
+
+    @staticmethod
+    def _within_frames(block: nn.Module, x: Tensor) -> Tensor:
+        return block(x.flatten(0, 1)).view_as(x)
+
+
+def _difference(x: Tensor, mask: Tensor) -> Tensor:
+    """x_t - x_(t-1) (B, T, N, D); zero in the first frame and in padding."""
+    change = x[:, 1:] - x[:, :-1]
+    change = change * (mask[:, 1:] & mask[:, :-1])[:, :, None, None]
+    return torch.cat([torch.zeros_like(x[:, :1]), change], dim=1)
+
+
+def _clock(mask: Tensor) -> Tensor:
+    """(B, T, 8) Fourier features of the frame's place in its clip, 0 to 1."""
+    last = (mask.sum(1, keepdim=True) - 1).clamp_min(1)
+    return fourier((torch.arange(mask.shape[1], device=mask.device) / last).unsqueeze(-1))
+
+
+def _pools(modules: nn.ModuleList) -> list[LevelPool]:
+    return [module for module in modules if isinstance(module, LevelPool)]
+
+
+def _parts(pools: nn.ModuleList, out: LevelOutput) -> Tensor:
+    columns = zip(_pools(pools), out.weights.unbind(1), out.base, out.hidden, strict=True)
+    return torch.stack([pool.parts(a, x, h) for pool, a, x, h in columns], dim=1)
+
+
+class TextLevels(nn.Module):
+    """Pools the words of each level; starts as the tower's own sentence vector and plain word means."""
+
+    def __init__(self, width: int, hidden: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.enter = nn.Linear(width, hidden)
+        self.order = nn.Linear(8, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.context = Block(hidden, heads, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.pools = nn.ModuleList(LevelPool(width, hidden) for _ in LEVELS)
+        self.word_bias = nn.Parameter(torch.zeros(()))
+        self.gate = zero_linear(width, len(LEVELS), bias=True)
+
+    def forward(self, tokens: TextTokens) -> tuple[LevelOutput, Tensor]:
+        """Levels, and level logits (B, L) that are -inf where the sentence lacks the level."""
+        words = tokens.words * tokens.word_mask.unsqueeze(-1)
+        base = torch.cat([tokens.summary.unsqueeze(1), words], dim=1)  # (B, 1+W, D)
+        whole = torch.ones_like(tokens.word_mask[:, :1])
+        mask = torch.cat([whole, tokens.word_mask], dim=1)
+        places = torch.arange(base.shape[1], device=base.device) / 32
+        hidden = self.norm(self.enter(base) + self.order(fourier(places.unsqueeze(-1))))
+        hidden = self.dropout(self.context(hidden, mask))
+        vectors, weights = [], []
+        for level, pool in enumerate(_pools(self.pools)):
+            within = tokens.level_mask[:, level] & tokens.word_mask
+            if level == 0:
+                prior = tokens.pool.clamp_min(1e-30).log().clamp_min(FLOOR)
+                prior = torch.cat([prior[:, :1], prior[:, 1:] + self.word_bias], dim=1)
+                a = pool.weights(hidden, prior, torch.cat([whole, within], dim=1))
+            else:
+                prior = torch.zeros_like(tokens.pool)
+                a = pool.weights(hidden, prior, torch.cat([~whole, within], dim=1))
+            vectors.append(F.normalize(pool.vector(a, base, hidden), dim=-1))
+            weights.append(a)
+        stacked = torch.stack(weights, 1)
+        absent = stacked.sum(-1) == 0
+        sentence = F.normalize(_pool(weights[0], base), dim=-1)
+        logits = self.gate(sentence).masked_fill(absent, -torch.inf)
+        count = len(LEVELS)
+        return LevelOutput(torch.stack(vectors, 1), stacked, (base,) * count, (hidden,) * count), logits
+
+    def parts(self, out: LevelOutput) -> Tensor:
+        """(B, L, 1+W, D): the summands of ``out.vectors``."""
+        return _parts(self.pools, out)
+
+
+class Attributes(nn.Module):
+    """Attribute logits of each level from its vectors (MCSAN's projection layer).
+
+    ``shared`` uses one projection for both modalities, the paper's constraint; otherwise one each
+    (the hybrid-space form, for the ablation). The bias starts at -log(99), as focal loss wants.
+    """
+
+    def __init__(self, width: int, sizes: tuple[int, ...], *, shared: bool) -> None:
+        super().__init__()
+        self.video = nn.ModuleList(_attribute_layer(width, size) for size in sizes)
+        self.text = self.video if shared else nn.ModuleList(_attribute_layer(width, size) for size in sizes)
+
+    def forward(self, vectors: Tensor, modality: str) -> tuple[Tensor, ...]:
+        """(B, L, D) unit vectors -> L tensors of (B, A_l) logits."""
+        layers = self.video if modality == "video" else self.text
+        return tuple(layer(vectors[:, i] * vectors.shape[-1] ** 0.5) for i, layer in enumerate(layers))
+
+
+def _attribute_layer(width: int, size: int) -> nn.Linear:
+    layer = nn.Linear(width, size)
+    nn.init.normal_(layer.weight, std=width**-0.5)
+    nn.init.constant_(layer.bias, -4.595)  # -log(99)
+    return layer

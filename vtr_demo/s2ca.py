@@ -1,0 +1,156 @@
+"""S2CA's shared concept prototypes and discrete concept allocation.
+
+Source: Li et al., "S2CA: Shared Concept Prototypes and Concept-level Alignment for text-video
+retrieval", Neurocomputing 614, 2024 (abstract): shared prototypes, cross-attention and
+Gumbel-softmax give a Discrete Concept Allocation Matrix that assigns the tokens of both
+modalities to prototypes; the tokens of a prototype are averaged into a Conceptual Aggregated
+Feature (CAF). The equations are our decision, after GLSCL (shared queries and decoder) and
+GroupViT (hard assignment, mean with epsilon):
+
+    Q = P + CrossAttention(P, X)        A_ki = one-hot over k of <W Q_k, x_i> * scale
+    C_k = W_o sum_i A_ki W_v x_i / (sum_i A_ki + eps)
+
+A prototype is never added to its CAF: two empty concepts must not match.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vtr_demo.blocks import identity_linear, masked_softmax, zero_linear
+
+
+@dataclass(frozen=True)
+class ConceptOutput:
+    """One modality's concepts over N tokens.
+
+    vectors (B, K, Dc) unit, zero where empty; occupied (B, K) bool; allocation (B, K, N), the
+    Discrete Concept Allocation Matrix (columns sum to 1, padding to 0); soft (B, K, N), its
+    probabilities; values (B, N, Dc), what each token adds before the mean.
+    """
+
+    vectors: Tensor
+    occupied: Tensor
+    allocation: Tensor
+    soft: Tensor
+    values: Tensor
+    eps: float
+
+    def index(self) -> Tensor:
+        """(B, N) the concept of each token, -1 for padding."""
+        held = self.allocation.sum(1) > 0
+        return torch.where(held, self.allocation.argmax(1), -torch.ones_like(held, dtype=torch.long))
+
+    def aggregated(self) -> Tensor:
+        """(B, K, Dc) Conceptual Aggregated Features before normalisation."""
+        return _aggregate(self.allocation, self.values, self.eps)
+
+    def parts(self) -> Tensor:
+        """(B, K, N, Dc): the summands of ``vectors``."""
+        summands = self.allocation.unsqueeze(-1) * self.values.unsqueeze(1)
+        length = summands.sum(2).norm(dim=-1).clamp_min(1e-12)
+        return summands / length[:, :, None, None]
+
+
+def _aggregate(allocation: Tensor, values: Tensor, eps: float) -> Tensor:
+    return allocation @ values / (allocation.sum(-1, keepdim=True) + eps)
+
+
+class Concepts(nn.Module):
+    """K prototypes, one cross-attention and one value path for the tokens of both modalities."""
+
+    scale: float = 10.0
+    """Logit of a token that equals a prototype; Gumbel noise has a standard deviation of 1.3."""
+    inner: int = 128
+    """Width of the cross-attention."""
+    centre: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        count: int,
+        concept_width: int,
+        *,
+        eps: float = 1.0,
+        shared: bool = True,
+        allocation: Literal["hard", "soft"] = "hard",
+    ) -> None:
+        super().__init__()
+        self.eps, self.allocation = eps, allocation
+        kinds = 1 if shared else 2
+        self.prototypes = nn.Parameter(F.normalize(torch.randn(kinds, count, width), dim=-1))
+        self.query = nn.Linear(width, self.inner)
+        self.key = nn.Linear(width, self.inner)
+        self.read = nn.Linear(width, self.inner)
+        self.write = zero_linear(self.inner, width)
+        self.match = identity_linear(width)
+        self.value = nn.Linear(width, concept_width, bias=False)
+        self.out = identity_linear(concept_width)
+        nn.init.orthogonal_(self.value.weight)
+        self.weight = zero_linear(concept_width, 1)
+        self.register_buffer("centre", torch.zeros(2, width))  # mean token of video, of text
+
+    def forward(self, tokens: Tensor, mask: Tensor, modality: Literal["video", "text"]) -> ConceptOutput:
+        """Allocate (B, N, D) tokens where ``mask`` (B, N) is True.
+
+        Gumbel noise is drawn in training mode only; in use the allocation is the arg-max.
+        """
+        side = ("video", "text").index(modality)
+        centred = (tokens - self.centre[side]) * mask.unsqueeze(-1)
+        unit = F.normalize(centred, dim=-1)
+        queries = self._contextual(unit, mask, self.prototypes[side % len(self.prototypes)])
+        logits = self.scale * torch.einsum("bkd,bnd->bkn", F.normalize(self.match(queries), dim=-1), unit)
+        soft = logits.softmax(dim=1) * mask.unsqueeze(1)
+        allocation = self._allocate(logits, soft) * mask.unsqueeze(1)
+        values = self.out(self.value(centred))
+        occupied = (allocation.detach().sum(-1) > 0) & mask.any(1, keepdim=True)
+        vectors = F.normalize(_aggregate(allocation, values, self.eps), dim=-1) * occupied.unsqueeze(-1)
+        return ConceptOutput(vectors, occupied, allocation, soft, values, self.eps)
+
+    def text_weights(self, text: ConceptOutput) -> Tensor:
+        """w_k (B, K): a softmax over the sentence's own concepts, so that it can be indexed."""
+        return masked_softmax(self.weight(text.vectors).squeeze(-1), text.occupied)
+
+    def _contextual(self, unit: Tensor, mask: Tensor, prototypes: Tensor) -> Tensor:
+        """Q (B, K, D): each prototype after one look at the tokens; padding is masked before the softmax."""
+        scores = torch.einsum("kd,bnd->bkn", self.query(prototypes), self.key(unit)) / self.inner**0.5
+        seen = masked_softmax(scores, mask.unsqueeze(1).expand_as(scores)) @ self.read(unit)
+        return prototypes + self.write(seen)
+
+    def _allocate(self, logits: Tensor, soft: Tensor) -> Tensor:
+        if self.allocation == "soft":
+            return soft
+        if self.training:
+            return F.gumbel_softmax(logits, tau=1.0, hard=True, dim=1)
+        return F.one_hot(logits.argmax(1), logits.shape[1]).transpose(1, 2).to(logits.dtype)
+
+
+def kmeans(points: Tensor, count: int, *, seed: int = 0, rounds: int = 25) -> Tensor:
+    """Spherical k-means centres (K, D) of (N, D) points; k-means++ seeding, deterministic.
+
+    With fewer distinct points than ``count`` the remaining centres are random directions.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    units = F.normalize(points.float(), dim=-1)
+    units = units[units.norm(dim=-1) > 0.5]
+    centres = F.normalize(torch.randn(count, points.shape[1], generator=generator), dim=-1)
+    if len(units) == 0:
+        return centres
+    distance = torch.ones(len(units))
+    for k in range(count):
+        if distance.sum() <= 1e-6:
+            return centres
+        pick = int(torch.multinomial(distance.clamp_min(0), 1, generator=generator))
+        centres[k] = units[pick]
+        distance = torch.minimum(distance, 1 - units @ centres[k])
+    for _ in range(rounds):
+        owner = (units @ centres.T).argmax(1)
+        sums = torch.zeros_like(centres).index_add_(0, owner, units)
+        held = sums.norm(dim=-1) > 1e-6
+        centres[held] = F.normalize(sums[held], dim=-1)
+    return centres
