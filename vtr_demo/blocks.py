@@ -70,6 +70,22 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(n, s, h))
 
 
+class SharedDropout(nn.Module):
+    """Dropout of whole channels, the same for every token of a row: pooling cannot undo it."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ..., H) -> (N, ..., H)."""
+        if not self.training or self.probability == 0:
+            return x
+        keep = 1 - self.probability
+        shape = (len(x), *(1,) * (x.ndim - 2), x.shape[-1])
+        return x * (torch.empty(shape, device=x.device, dtype=x.dtype).bernoulli_(keep) / keep)
+
+
 class Block(nn.Module):
     """Pre-norm attention and feed-forward with residuals; the identity at birth."""
 
@@ -81,7 +97,7 @@ class Block(nn.Module):
         self.feed = nn.Sequential(
             nn.Linear(width, 2 * width), nn.GELU(), zero_linear(2 * width, width, bias=True)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SharedDropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(N, S, H) -> (N, S, H)."""

@@ -67,9 +67,9 @@ class ModelConfig:
     """False: heads are identities and only the global level has a default weight (DESIGN rule 3)."""
     reduce: int = 0
     """Width to which patch tokens are projected (by principal directions) before the heads; 0 keeps it."""
-    hidden: int = 192
+    hidden: int = 128
     """H, the width of the heads' transformer blocks."""
-    heads: int = 6
+    heads: int = 4
     concepts: int = 16
     """K, the number of shared concept prototypes."""
     concept_width: int = 64

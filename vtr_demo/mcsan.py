@@ -19,8 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtr_demo.blocks import Block, fourier, grid_positions, identity_linear, masked_softmax, zero_linear
+from vtr_demo.blocks import (
+    Block,
+    SharedDropout,
+    fourier,
+    grid_positions,
+    identity_linear,
+    masked_softmax,
+    zero_linear,
+)
 from vtr_demo.records import LEVELS, TextTokens, VideoTokens
+
+BASE_MIX = ((1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
+"""How much of (token, change since the previous frame) each level's base tokens hold."""
 
 FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite and trainable
 
@@ -30,13 +41,15 @@ class LevelOutput:
     """One modality's levels. N is T*(1+P) for video and 1+W for text.
 
     vectors (B, L, D) unit, zero where the level is absent; weights (B, L, N), sums to 1 over the
-    level's tokens; base[l] (B, N, D) and hidden[l] (B, N, H), the two halves of the value tokens.
+    level's tokens; base (B, N, D), the tokens near the tower's space; hidden[l] (B, N, H), the
+    level's contextual tokens; frame_mask (B, T) for video, None for text.
     """
 
     vectors: Tensor
     weights: Tensor
-    base: tuple[Tensor, ...]
+    base: Tensor
     hidden: tuple[Tensor, ...]
+    frame_mask: Tensor | None = None
 
 
 class LevelPool(nn.Module):
@@ -52,18 +65,15 @@ class LevelPool(nn.Module):
         """a (B, N): softmax of learned scores plus the log ``prior``, over ``mask``."""
         return masked_softmax(self.score(hidden).squeeze(-1) + prior, mask)
 
-    def vector(self, weights: Tensor, base: Tensor, hidden: Tensor) -> Tensor:
-        """sum_n a_n V x_n (B, D), before normalisation; pools first because V is linear."""
-        return self.value_base(_pool(weights, base)) + self.value_hidden(_pool(weights, hidden))
+    def vector(self, base: Tensor, weights: Tensor, hidden: Tensor) -> Tensor:
+        """The unit level vector (B, D) of pooled ``base`` (B, D) and of ``hidden`` (B, N, H); V is linear."""
+        pooled = torch.einsum("bn,bnh->bh", weights, hidden)
+        return F.normalize(self.value_base(base) + self.value_hidden(pooled), dim=-1)
 
     def parts(self, weights: Tensor, base: Tensor, hidden: Tensor) -> Tensor:
-        """The summands of ``vector`` (B, N, D), divided by its length."""
+        """The summands (B, N, D) of the unit level vector, from tokens that are not pooled yet."""
         summands = weights.unsqueeze(-1) * (self.value_base(base) + self.value_hidden(hidden))
         return summands / summands.sum(1).norm(dim=-1).clamp_min(1e-12)[:, None, None]
-
-
-def _pool(weights: Tensor, tokens: Tensor) -> Tensor:
-    return torch.einsum("bn,bnd->bd", weights, tokens)
 
 
 class VideoLevels(nn.Module):
@@ -84,7 +94,7 @@ class VideoLevels(nn.Module):
         self.motion_mix = nn.Linear(hidden, hidden)
         self.temporal = Block(hidden, heads, dropout)
         self.relation = Block(hidden, heads, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SharedDropout(dropout)
         self.pools = nn.ModuleList(LevelPool(width, hidden) for _ in LEVELS)
         # log prior of [summary, patch] tokens: the global level starts on the summaries alone,
         # the others on the patches alone (DESIGN rule 3)
@@ -94,33 +104,36 @@ class VideoLevels(nn.Module):
         """Levels of a padded batch; a clip's result does not depend on its neighbours."""
         b, t, p, _ = tokens.patches.shape
         mask = tokens.frame_mask
-        base = torch.cat([tokens.summary.unsqueeze(2), self.stem(tokens.patches)], dim=2)  # (B, T, 1+P, D)
+        base = torch.cat([tokens.summary.unsqueeze(2), self.stem(tokens.patches)], dim=2).flatten(1, 2)
         entity = self._entity(tokens)
         action = self._action(entity, mask, tokens.grid)
-        relationship = self._within_frames(self.relation, entity + action)
-        difference = _difference(base, mask)
-        streams = (
-            (base, entity + action),
-            (base, entity),
-            (difference, action),
-            (base + difference, relationship),
-        )
+        both = entity + action
+        streams = (both, entity, action, self._within_frames(self.relation, both))
         token_mask = mask[:, :, None].expand(b, t, 1 + p).reshape(b, -1)
         kind = torch.ones(1 + p, dtype=torch.long, device=mask.device)
         kind[0] = 0
-        vectors, weights, bases, hiddens = [], [], [], []
-        for pool, prior, (x, h) in zip(_pools(self.pools), self.prior, streams, strict=True):
-            flat_base, flat_hidden = x.flatten(1, 2), self.dropout(h).flatten(1, 2)
-            a = pool.weights(flat_hidden, prior[kind].repeat(t), token_mask)
-            vectors.append(F.normalize(pool.vector(a, flat_base, flat_hidden), dim=-1))
-            weights.append(a)
-            bases.append(flat_base)
-            hiddens.append(flat_hidden)
-        return LevelOutput(torch.stack(vectors, 1), torch.stack(weights, 1), tuple(bases), tuple(hiddens))
+        hidden = tuple(self.dropout(stream).flatten(1, 2) for stream in streams)
+        weights = torch.stack(
+            [
+                pool.weights(h, prior[kind].repeat(t), token_mask)
+                for pool, prior, h in zip(_pools(self.pools), self.prior, hidden, strict=True)
+            ],
+            dim=1,
+        )
+        moved = _difference_adjoint(weights.unflatten(2, (t, 1 + p)), mask).flatten(2)
+        reach = torch.stack(
+            [still * weights[:, i] + motion * moved[:, i] for i, (still, motion) in enumerate(BASE_MIX)], 1
+        )
+        vectors = _vectors(self.pools, reach @ base, weights, hidden)
+        return LevelOutput(vectors, weights, base, hidden, mask)
 
     def parts(self, out: LevelOutput) -> Tensor:
-        """(B, L, N, D): the summands of ``out.vectors``."""
-        return _parts(self.pools, out)
+        """(B, L, N, D): the summands of ``out.vectors``; a change belongs to the frame where it arrives."""
+        assert out.frame_mask is not None
+        frames = out.base.unflatten(1, (out.frame_mask.shape[1], -1))
+        change = _difference(frames, out.frame_mask).flatten(1, 2)
+        bases = [still * out.base + motion * change for still, motion in BASE_MIX]
+        return _parts(self.pools, out, bases)
 
     def _entity(self, tokens: VideoTokens) -> Tensor:
         """Entity tokens (B, T, 1+P, H): each frame alone, so that they hear nothing of motion."""
@@ -155,6 +168,13 @@ def _difference(x: Tensor, mask: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(x[:, :1]), change], dim=1)
 
 
+def _difference_adjoint(weights: Tensor, mask: Tensor) -> Tensor:
+    """The weights (B, L, T, N) on tokens that equal ``weights`` on their differences."""
+    held = weights[:, :, 1:] * (mask[:, 1:] & mask[:, :-1])[:, None, :, None]
+    none = torch.zeros_like(weights[:, :, :1])
+    return torch.cat([none, held], dim=2) - torch.cat([held, none], dim=2)
+
+
 def _clock(mask: Tensor) -> Tensor:
     """(B, T, 8) Fourier features of the frame's place in its clip, 0 to 1."""
     last = (mask.sum(1, keepdim=True) - 1).clamp_min(1)
@@ -165,8 +185,13 @@ def _pools(modules: nn.ModuleList) -> list[LevelPool]:
     return [module for module in modules if isinstance(module, LevelPool)]
 
 
-def _parts(pools: nn.ModuleList, out: LevelOutput) -> Tensor:
-    columns = zip(_pools(pools), out.weights.unbind(1), out.base, out.hidden, strict=True)
+def _vectors(pools: nn.ModuleList, base: Tensor, weights: Tensor, hidden: tuple[Tensor, ...]) -> Tensor:
+    columns = zip(_pools(pools), base.unbind(1), weights.unbind(1), hidden, strict=True)
+    return torch.stack([pool.vector(x, a, h) for pool, x, a, h in columns], dim=1)
+
+
+def _parts(pools: nn.ModuleList, out: LevelOutput, bases: list[Tensor]) -> Tensor:
+    columns = zip(_pools(pools), out.weights.unbind(1), bases, out.hidden, strict=True)
     return torch.stack([pool.parts(a, x, h) for pool, a, x, h in columns], dim=1)
 
 
@@ -179,7 +204,7 @@ class TextLevels(nn.Module):
         self.order = nn.Linear(8, hidden)
         self.norm = nn.LayerNorm(hidden)
         self.context = Block(hidden, heads, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SharedDropout(dropout)
         self.pools = nn.ModuleList(LevelPool(width, hidden) for _ in LEVELS)
         self.word_bias = nn.Parameter(torch.zeros(()))
         self.gate = zero_linear(width, len(LEVELS), bias=True)
@@ -193,28 +218,27 @@ class TextLevels(nn.Module):
         places = torch.arange(base.shape[1], device=base.device) / 32
         hidden = self.norm(self.enter(base) + self.order(fourier(places.unsqueeze(-1))))
         hidden = self.dropout(self.context(hidden, mask))
-        vectors, weights = [], []
-        for level, pool in enumerate(_pools(self.pools)):
-            within = tokens.level_mask[:, level] & tokens.word_mask
-            if level == 0:
-                prior = tokens.pool.clamp_min(1e-30).log().clamp_min(FLOOR)
-                prior = torch.cat([prior[:, :1], prior[:, 1:] + self.word_bias], dim=1)
-                a = pool.weights(hidden, prior, torch.cat([whole, within], dim=1))
-            else:
-                prior = torch.zeros_like(tokens.pool)
-                a = pool.weights(hidden, prior, torch.cat([~whole, within], dim=1))
-            vectors.append(F.normalize(pool.vector(a, base, hidden), dim=-1))
-            weights.append(a)
-        stacked = torch.stack(weights, 1)
-        absent = stacked.sum(-1) == 0
-        sentence = F.normalize(_pool(weights[0], base), dim=-1)
+        weights = torch.stack([self._weights(i, tokens, hidden) for i in range(len(LEVELS))], dim=1)
+        hiddens = (hidden,) * len(LEVELS)
+        vectors = _vectors(self.pools, weights @ base, weights, hiddens)
+        absent = weights.sum(-1) == 0
+        sentence = F.normalize((weights[:, :1] @ base).squeeze(1), dim=-1)
         logits = self.gate(sentence).masked_fill(absent, -torch.inf)
-        count = len(LEVELS)
-        return LevelOutput(torch.stack(vectors, 1), stacked, (base,) * count, (hidden,) * count), logits
+        return LevelOutput(vectors, weights, base, hiddens), logits
 
     def parts(self, out: LevelOutput) -> Tensor:
         """(B, L, 1+W, D): the summands of ``out.vectors``."""
-        return _parts(self.pools, out)
+        return _parts(self.pools, out, [out.base] * len(LEVELS))
+
+    def _weights(self, level: int, tokens: TextTokens, hidden: Tensor) -> Tensor:
+        """b^l (B, 1+W): the global level follows the tower's own pooling, the others their words alone."""
+        is_global = torch.full_like(tokens.word_mask[:, :1], level == 0)
+        mask = torch.cat([is_global, tokens.level_mask[:, level] & tokens.word_mask], dim=1)
+        prior = torch.zeros_like(tokens.pool)
+        if level == 0:
+            prior = tokens.pool.clamp_min(1e-30).log().clamp_min(FLOOR)
+            prior = torch.cat([prior[:, :1], prior[:, 1:] + self.word_bias], dim=1)
+        return _pools(self.pools)[level].weights(hidden, prior, mask)
 
 
 class Attributes(nn.Module):

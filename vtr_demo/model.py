@@ -104,7 +104,7 @@ class VTRModel(nn.Module):
         """Levels and concepts of a padded batch of clips."""
         tokens = self.reduced(tokens)
         levels = self.video(tokens)
-        x = levels.base[0] + self.concept_video(levels.hidden[0])
+        x = levels.base + self.concept_video(levels.hidden[0])
         mask = tokens.frame_mask[:, :, None].repeat(1, 1, 1 + tokens.patches.shape[2])
         mask[:, :, 0] = False  # the summary token belongs to no concept
         mask = mask.flatten(1)
@@ -113,7 +113,7 @@ class VTRModel(nn.Module):
     def forward_text(self, tokens: TextTokens) -> Encoded:
         """Levels and concepts of a padded batch of sentences."""
         levels, logits = self.text(tokens)
-        x = levels.base[0] + self.concept_text(levels.hidden[0])
+        x = levels.base + self.concept_text(levels.hidden[0])
         mask = torch.cat([torch.zeros_like(tokens.word_mask[:, :1]), tokens.word_mask], dim=1)
         return Encoded(levels, self.concepts(x, mask, "text"), logits, x, mask)
 
@@ -133,7 +133,9 @@ class VTRModel(nn.Module):
             out.concepts.vectors,
             out.concepts.index().unflatten(1, grid),
             self.video.parts(out.levels).unflatten(2, grid) if parts else None,
-            out.concepts.parts().unflatten(2, grid) if parts else None,
+            self.concepts.parts(out.concepts, out.concept_tokens, "video").unflatten(2, grid)
+            if parts
+            else None,
         )
 
     def text_features(self, out: Encoded, *, parts: bool = False) -> TextFeatures:
@@ -146,7 +148,7 @@ class VTRModel(nn.Module):
             self.concepts.text_weights(out.concepts),
             out.concepts.index(),
             self.text.parts(out.levels) if parts else None,
-            out.concepts.parts() if parts else None,
+            self.concepts.parts(out.concepts, out.concept_tokens, "text") if parts else None,
         )
 
     # ------------------------------------------------------------------ scoring

@@ -29,36 +29,21 @@ from vtr_demo.blocks import identity_linear, masked_softmax, zero_linear
 class ConceptOutput:
     """One modality's concepts over N tokens.
 
-    vectors (B, K, Dc) unit, zero where empty; occupied (B, K) bool; allocation (B, K, N), the
-    Discrete Concept Allocation Matrix (columns sum to 1, padding to 0); soft (B, K, N), its
-    probabilities; values (B, N, Dc), what each token adds before the mean.
+    vectors (B, K, Dc) unit, zero where empty; aggregated (B, K, Dc), the Conceptual Aggregated
+    Features before normalisation; occupied (B, K) bool; allocation (B, K, N), the Discrete
+    Concept Allocation Matrix (columns sum to 1, padding to 0); soft (B, K, N), its probabilities.
     """
 
     vectors: Tensor
+    aggregated: Tensor
     occupied: Tensor
     allocation: Tensor
     soft: Tensor
-    values: Tensor
-    eps: float
 
     def index(self) -> Tensor:
         """(B, N) the concept of each token, -1 for padding."""
         held = self.allocation.sum(1) > 0
         return torch.where(held, self.allocation.argmax(1), -torch.ones_like(held, dtype=torch.long))
-
-    def aggregated(self) -> Tensor:
-        """(B, K, Dc) Conceptual Aggregated Features before normalisation."""
-        return _aggregate(self.allocation, self.values, self.eps)
-
-    def parts(self) -> Tensor:
-        """(B, K, N, Dc): the summands of ``vectors``."""
-        summands = self.allocation.unsqueeze(-1) * self.values.unsqueeze(1)
-        length = summands.sum(2).norm(dim=-1).clamp_min(1e-12)
-        return summands / length[:, :, None, None]
-
-
-def _aggregate(allocation: Tensor, values: Tensor, eps: float) -> Tensor:
-    return allocation @ values / (allocation.sum(-1, keepdim=True) + eps)
 
 
 class Concepts(nn.Module):
@@ -85,7 +70,7 @@ class Concepts(nn.Module):
         kinds = 1 if shared else 2
         self.prototypes = nn.Parameter(F.normalize(torch.randn(kinds, count, width), dim=-1))
         self.query = nn.Linear(width, self.inner)
-        self.key = nn.Linear(width, self.inner)
+        self.key = nn.Linear(width, self.inner, bias=False)
         self.read = nn.Linear(width, self.inner)
         self.write = zero_linear(self.inner, width)
         self.match = identity_linear(width)
@@ -101,26 +86,36 @@ class Concepts(nn.Module):
         Gumbel noise is drawn in training mode only; in use the allocation is the arg-max.
         """
         side = ("video", "text").index(modality)
-        centred = (tokens - self.centre[side]) * mask.unsqueeze(-1)
-        unit = F.normalize(centred, dim=-1)
-        queries = self._contextual(unit, mask, self.prototypes[side % len(self.prototypes)])
-        logits = self.scale * torch.einsum("bkd,bnd->bkn", F.normalize(self.match(queries), dim=-1), unit)
+        centre = self.centre[side]
+        shifted = tokens - centre
+        length = shifted.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+        queries = self._contextual(shifted, length, mask, self.prototypes[side % len(self.prototypes)])
+        directions = F.normalize(self.match(queries), dim=-1)
+        logits = self.scale * (shifted @ directions.transpose(1, 2) / length).transpose(1, 2)  # (B, K, N)
         soft = logits.softmax(dim=1) * mask.unsqueeze(1)
         allocation = self._allocate(logits, soft) * mask.unsqueeze(1)
-        values = self.out(self.value(centred))
+        mean = allocation @ shifted / (allocation.sum(-1, keepdim=True) + self.eps)
+        aggregated = self.out(self.value(mean))  # W_v and W_o are linear: the mean may come first
         occupied = (allocation.detach().sum(-1) > 0) & mask.any(1, keepdim=True)
-        vectors = F.normalize(_aggregate(allocation, values, self.eps), dim=-1) * occupied.unsqueeze(-1)
-        return ConceptOutput(vectors, occupied, allocation, soft, values, self.eps)
+        vectors = F.normalize(aggregated, dim=-1) * occupied.unsqueeze(-1)
+        return ConceptOutput(vectors, aggregated, occupied, allocation, soft)
+
+    def parts(self, out: ConceptOutput, tokens: Tensor, modality: Literal["video", "text"]) -> Tensor:
+        """(B, K, N, Dc): the summands of ``out.vectors``, one for each token."""
+        values = self.out(self.value(tokens - self.centre[("video", "text").index(modality)]))
+        summands = out.allocation.unsqueeze(-1) * values.unsqueeze(1)
+        return summands / summands.sum(2).norm(dim=-1).clamp_min(1e-12)[:, :, None, None]
 
     def text_weights(self, text: ConceptOutput) -> Tensor:
         """w_k (B, K): a softmax over the sentence's own concepts, so that it can be indexed."""
         return masked_softmax(self.weight(text.vectors).squeeze(-1), text.occupied)
 
-    def _contextual(self, unit: Tensor, mask: Tensor, prototypes: Tensor) -> Tensor:
+    def _contextual(self, tokens: Tensor, length: Tensor, mask: Tensor, prototypes: Tensor) -> Tensor:
         """Q (B, K, D): each prototype after one look at the tokens; padding is masked before the softmax."""
-        scores = torch.einsum("kd,bnd->bkn", self.query(prototypes), self.key(unit)) / self.inner**0.5
-        seen = masked_softmax(scores, mask.unsqueeze(1).expand_as(scores)) @ self.read(unit)
-        return prototypes + self.write(seen)
+        keys = self.key(tokens) / length
+        scores = torch.einsum("kd,bnd->bkn", self.query(prototypes), keys) / self.inner**0.5
+        weights = masked_softmax(scores, mask.unsqueeze(1).expand_as(scores))
+        return prototypes + self.write(self.read((weights / length.transpose(1, 2)) @ tokens))
 
     def _allocate(self, logits: Tensor, soft: Tensor) -> Tensor:
         if self.allocation == "soft":
