@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,18 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 
+@contextmanager
+def explained(failed: str) -> Iterator[None]:
+    """A full disk or a missing right becomes a ``LibraryError`` that begins with ``failed``."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LibraryError(
+            f"{failed} ({reason}); check the free space and the rights of the folder."
+        ) from error
+
+
 class FolderLock:
     """One writer a folder. The system drops the lock when the process ends, however it ends."""
 
@@ -69,7 +83,7 @@ class FolderLock:
         self._stream = (folder / ".lock").open("a+")
         try:
             _lock(self._stream.fileno())
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             self._stream.seek(0)
             owner = self._stream.read().strip() or "unknown"
             self._stream.close()
