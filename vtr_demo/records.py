@@ -97,6 +97,16 @@ class VideoTokens:
     def __len__(self) -> int:
         return len(self.patches)
 
+    def take(self, frames: Sequence[int]) -> VideoTokens:
+        """The same clips with only the frames at these indices."""
+        chosen = list(frames)
+        return replace(
+            self,
+            patches=self.patches[:, chosen],
+            summary=self.summary[:, chosen],
+            frame_mask=self.frame_mask[:, chosen],
+        )
+
     def to(self, device: torch.device | str) -> VideoTokens:
         """The same tokens on ``device``, patches and summary in float32."""
         return replace(

@@ -1,0 +1,328 @@
+"""The one door to a library: index, search, describe, explain. Tensors stay inside, NumPy comes out."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vtr_demo import checkpoint
+from vtr_demo.checkpoint import Pretrained
+from vtr_demo.config import LimitConfig
+from vtr_demo.errors import LibraryError, UnsupportedText
+from vtr_demo.explaining import merged_alignment
+from vtr_demo.index import VectorIndex
+from vtr_demo.ingest import analyse, encode_parts, whole_frames
+from vtr_demo.librarian import Librarian
+from vtr_demo.moments import fused
+from vtr_demo.nullset import NullDistribution, null_captions
+from vtr_demo.queries import Queries
+from vtr_demo.records import LEVELS, TERMS, Alignment, TermWeights, VideoFeatures
+from vtr_demo.results import CaptionHit, ClipView, Explanation, Hit, IndexReport, SearchResult, Status
+from vtr_demo.text import parse, parse_many, without_words
+
+CONFIDENT_P = 0.2
+"""A best hit that more than this share of unrelated sentences reach is called no confident match."""
+TAGS_SHOWN = 5
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class _View:
+    """What searches see; replaced as a whole when the library changes."""
+
+    index: VectorIndex | None
+    owners: tuple[tuple[str, int], ...]
+    vectors: np.ndarray
+    nulls: dict[TermWeights, NullDistribution] = field(default_factory=dict)
+
+
+class Engine:
+    """A library and the model behind it. Many threads may search while one adds."""
+
+    def __init__(self, pretrained: Pretrained, librarian: Librarian, limits: LimitConfig) -> None:
+        """Use ``Engine.open``."""
+        self.pretrained, self.limits = pretrained, limits
+        self._model, self._library, self._queries = pretrained.model, librarian, Queries(pretrained)
+        self._lock = threading.Lock()
+        self._refresh()
+
+    @classmethod
+    def open(
+        cls,
+        library: Path,
+        model: str = "bundled",
+        *,
+        samples: Path | None = None,
+        limits: LimitConfig | None = None,
+        progress: Progress | None = None,
+        rebuild: bool = False,
+        readonly: bool = False,
+        device: str = "cpu",
+    ) -> Engine:
+        """Open or create the library in ``library`` for the model that SPEC ``model`` names.
+
+        A library of another model is refused with advice unless ``rebuild``. ``samples`` is a
+        folder with a manifest; its clips are indexed into a library that is still empty.
+        """
+        pretrained, limits = checkpoint.load(model, device), limits or LimitConfig()
+        librarian = Librarian.open(
+            library, pretrained, limits, rebuild=rebuild, readonly=readonly, progress=progress
+        )
+        engine = cls(pretrained, librarian, limits)
+        if samples is not None and not librarian.records():
+            engine.add_samples(samples, progress=progress)
+        return engine
+
+    def close(self) -> None:
+        """Let another process open the library for writing."""
+        self._library.close()
+
+    @property
+    def default_weights(self) -> TermWeights:
+        """The sliders' starting positions."""
+        return self._model.default_weights
+
+    @property
+    def concept_names(self) -> tuple[str, ...]:
+        """(K,) names of the concepts."""
+        known = self.pretrained.concept_names
+        return known or tuple(f"concept {k + 1}" for k in range(self._model.config.concepts))
+
+    # ------------------------------------------------------------------ search
+    def search(
+        self, text: str, k: int = 8, weights: TermWeights | None = None, struck: Collection[int] = ()
+    ) -> SearchResult:
+        """The ``k`` best clips for a sentence, each with its best moment.
+
+        ``struck`` are indices of words to leave out. Ties go to the clip that came first.
+        """
+        started = time.perf_counter()
+        if k < 1:
+            raise LibraryError(f"The number of results must be at least 1, got {k}.")
+        weights = weights or self.default_weights
+        query, view = self._queries.one(_without(text, struck)), self._view
+        hits: dict[str, Hit] = {}
+        if view.index is not None:
+            flat = query.features.flat(weights).cpu().numpy()
+            scores, rows = view.index.search(flat, len(view.owners))
+            null = self._null(view, weights)
+            for score, row in zip(scores[0], rows[0], strict=True):
+                clip_id, moment = view.owners[row]
+                if len(hits) == k:
+                    break
+                if clip_id not in hits:
+                    terms = self._terms(flat[0], view.vectors[row])
+                    hits[clip_id] = self._hit(clip_id, moment, float(score), terms, 1 - null.p_value(score))
+        found = tuple(hits.values())
+        return SearchResult(
+            sentence=query.sentence,
+            hits=found,
+            weights=weights,
+            searched=len({clip_id for clip_id, _ in view.owners}),
+            confident=bool(found) and found[0].confidence >= 1 - CONFIDENT_P,
+            took_ms=1000 * (time.perf_counter() - started),
+            note=query.note,
+        )
+
+    def describe(
+        self,
+        clip_id: str,
+        captions: Sequence[str] | None = None,
+        k: int = 10,
+        weights: TermWeights | None = None,
+    ) -> tuple[CaptionHit, ...]:
+        """Sentences ranked for a clip as a whole; by default those the library knows and general ones."""
+        record, tokens = self._library.record(clip_id), self._library.shelf.tokens(clip_id)
+        whole = whole_frames(record.duration_s, tokens.patches.shape[1], self.pretrained)
+        return self._ranked(encode_parts(self.pretrained, tokens, [whole])[0], captions, k, weights)
+
+    def describe_file(
+        self, path: Path, captions: Sequence[str], k: int = 10, weights: TermWeights | None = None
+    ) -> tuple[CaptionHit, ...]:
+        """Sentences ranked for a file that stays outside the library."""
+        found = analyse(path, self.pretrained, self.limits)
+        return self._ranked(
+            encode_parts(self.pretrained, found.tokens, [found.whole])[0], captions, k, weights
+        )
+
+    # ------------------------------------------------------------------ explanation
+    def explain(
+        self,
+        text: str,
+        clip_id: str,
+        moment: int = -1,
+        weights: TermWeights | None = None,
+        struck: Collection[int] = (),
+    ) -> Explanation:
+        """Every summand of a hit's score, and the pixels that the model saw. Nothing is decoded."""
+        weights = weights or self.default_weights
+        query = self._queries.one(_without(text, struck))
+        record, tokens = self._library.record(clip_id), self._library.shelf.tokens(clip_id)
+        if not -1 <= moment < len(record.moments):
+            raise LibraryError(f"{record.name} has no moment {moment}; it has {len(record.moments)}.")
+        batch = self._library.shelf.frames(clip_id)
+        whole = whole_frames(record.duration_s, len(batch), self.pretrained)
+
+        def align(frames: Sequence[int]) -> Alignment:
+            seconds = batch.seconds[list(frames)]
+            return self._model.align(query.sentence, query.tokens, tokens.take(frames), seconds, weights)
+
+        alignment, shown, parts = align(whole), list(whole), [whole]
+        if moment >= 0:
+            inside = record.moments[moment].frames
+            alignment, shown = merged_alignment(alignment, whole, align(inside), inside)
+            parts.append(inside)
+        features = encode_parts(self.pretrained, tokens, parts)[0]
+        gates = query.features.gates(weights)[0].tolist()
+        return Explanation(
+            clip_id=clip_id,
+            moment=moment,
+            sentence=query.sentence,
+            alignment=alignment,
+            frames=batch.pixels[shown],
+            gates=dict(zip(LEVELS, gates, strict=True)),
+            word_effects=self._queries.word_effects(query, fused(features.flat().cpu().numpy())[0], weights),
+            concept_names=self.concept_names,
+            video_tags=self._tags(features),
+        )
+
+    # ------------------------------------------------------------------ library
+    def clips(self) -> tuple[ClipView, ...]:
+        """All clips, in the order in which they came."""
+        return tuple(self.clip(record.id) for record in self._library.records())
+
+    def clip(self, clip_id: str) -> ClipView:
+        """One clip; an unknown id raises ``LibraryError``."""
+        return self._library.view(clip_id)
+
+    def add(
+        self,
+        paths: Sequence[Path],
+        *,
+        names: Sequence[str] | None = None,
+        captions: Sequence[Sequence[str]] | None = None,
+        keep_copy: bool = True,
+        progress: Progress | None = None,
+    ) -> IndexReport:
+        """Index files. One that fails is reported and leaves the library as it was."""
+        with self._lock:
+            try:
+                return self._library.add(
+                    paths, names=names, captions=captions, keep_copy=keep_copy, progress=progress
+                )
+            finally:
+                self._refresh()
+
+    def add_samples(self, folder: Path, *, progress: Progress | None = None) -> IndexReport:
+        """Index the clips of a manifest with their captions, leaving the files where they are."""
+        from vtr_demo.data import load_manifest
+
+        clips = load_manifest(folder / "manifest.jsonl").clips
+        paths, captions = [clip.path for clip in clips], [clip.captions for clip in clips]
+        return self.add(paths, captions=captions, keep_copy=False, progress=progress)
+
+    def delete(self, clip_id: str) -> None:
+        """Forget a clip; the original file stays where it is."""
+        with self._lock:
+            self._library.delete(clip_id)
+            self._refresh()
+
+    def rebuild(self, progress: Progress | None = None) -> IndexReport:
+        """Index again the clips that could not be read; all others are current by construction."""
+        with self._lock:
+            try:
+                return self._library.repair(progress)
+            finally:
+                self._refresh()
+
+    def status(self) -> Status:
+        """Model, sizes and problems."""
+        records, shelf = self._library.records(), self._library.shelf
+        return Status(
+            model=self.pretrained.spec,
+            trained=self._model.config.trained,
+            clips=len(records),
+            moments=sum(len(record.moments) for record in records),
+            stored_bytes=shelf.stored_bytes(),
+            device=str(next(self._model.parameters()).device),
+            directory=str(self._library.directory),
+            default_weights=self.default_weights,
+            problems=shelf.problems(),
+        )
+
+    # ------------------------------------------------------------------ inside
+    def _refresh(self) -> None:
+        vectors, owners = self._library.searchable()
+        index = None
+        if len(vectors):
+            index = VectorIndex(vectors.shape[1])
+            index.add(np.arange(len(vectors)), vectors)
+        self._view = _View(index, tuple(owners), vectors)
+
+    def _null(self, view: _View, weights: TermWeights) -> NullDistribution:
+        if weights not in view.nulls:
+            if len(view.nulls) > 64:
+                view.nulls.clear()
+            view.nulls[weights] = self._queries.null(view.vectors, weights)
+        return view.nulls[weights]
+
+    def _terms(self, text: np.ndarray, video: np.ndarray) -> dict[str, float]:
+        """The inner product of two flat vectors (F,), cut where the terms meet."""
+        width = self._model.width
+        products = text * video
+        edges = [i * width for i in range(len(LEVELS) + 1)] + [len(products)]
+        sums = [float(products[a:b].sum()) for a, b in itertools.pairwise(edges)]
+        return dict(zip(TERMS, sums, strict=True))
+
+    def _hit(
+        self, clip_id: str, moment: int, score: float, terms: dict[str, float], confidence: float
+    ) -> Hit:
+        record = self._library.record(clip_id)
+        start_s, end_s = 0.0, record.duration_s
+        if moment >= 0:
+            start_s, end_s = record.moments[moment].start_s, record.moments[moment].end_s
+        return Hit(clip_id, record.name, record.source, score, start_s, end_s, moment, confidence, terms)
+
+    def _ranked(
+        self, video: VideoFeatures, captions: Sequence[str] | None, k: int, weights: TermWeights | None
+    ) -> tuple[CaptionHit, ...]:
+        weights = weights or self.default_weights
+        if captions is None:
+            known = (text for record in self._library.records() for text in record.captions)
+            captions = [*known, *null_captions()]
+        texts = list(dict.fromkeys(text.strip() for text in captions if text.strip()))
+        if not texts:
+            raise UnsupportedText("There is no sentence to rank; write at least one.")
+        vector = video.flat().cpu().numpy()[:1]
+        flats = self._queries.flat(parse_many(texts), weights)
+        null = self._queries.null(vector, weights)
+        scores = flats @ vector[0]
+        order = np.argsort(-scores, kind="stable")[:k]
+        return tuple(
+            CaptionHit(
+                texts[i], float(scores[i]), self._terms(flats[i], vector[0]), 1 - null.p_value(scores[i])
+            )
+            for i in order
+        )
+
+    def _tags(self, video: VideoFeatures) -> dict[str, tuple[tuple[str, float], ...]]:
+        vocabulary = self.pretrained.vocabulary
+        if vocabulary is None:
+            return {}
+        tags = {}
+        for level, probabilities in zip(LEVELS, self._model.tags(video), strict=True):
+            best = torch.topk(probabilities[0], min(TAGS_SHOWN, probabilities.shape[1]))
+            names = vocabulary.names[level]
+            tags[level] = tuple((names[int(i)], float(p)) for p, i in zip(*best, strict=True))
+        return tags
+
+
+def _without(text: str, struck: Collection[int]) -> str:
+    return without_words(parse(text), struck) if struck else text

@@ -1,0 +1,55 @@
+"""Alignments of hits: a moment's score is the mean of two, and its reasons are theirs, merged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vtr_demo.moments import WHOLE_SHARE
+from vtr_demo.records import Alignment
+
+
+def merged_alignment(
+    whole: Alignment, whole_frames: Sequence[int], moment: Alignment, moment_frames: Sequence[int]
+) -> tuple[Alignment, list[int]]:
+    """One alignment for the fused score, and the frames it covers, in time order.
+
+    A frame that both contain gets the sum of its two shares, so the terms still add up to the
+    score. Its concepts are those of the moment, which looks closer.
+    """
+    frames = sorted({*whole_frames, *moment_frames})
+    row = {frame: i for i, frame in enumerate(frames)}
+    shares = ((whole, whole_frames, WHOLE_SHARE), (moment, moment_frames, 1 - WHOLE_SHARE))
+    words, patches = len(whole.words), whole.patch_concept.shape[1]
+    levels = np.zeros((len(whole.level_terms), words, len(frames), patches), np.float32)
+    concepts = np.zeros((words, len(frames), patches), np.float32)
+    allocation = np.full((len(frames), patches), -1, whole.patch_concept.dtype)
+    seconds = np.zeros(len(frames))
+    for alignment, indices, share in shares:
+        for t, frame in enumerate(indices):
+            levels[:, :, row[frame]] += share * alignment.level_terms[:, :, t]
+            concepts[:, row[frame]] += share * alignment.concept_terms[:, t]
+            allocation[row[frame]] = alignment.patch_concept[t]
+            seconds[row[frame]] = alignment.seconds[t]
+    scores = [(a.concept_scores, share) for a, _, share in shares]
+    return (
+        Alignment(
+            score=sum(share * alignment.score for alignment, _, share in shares),
+            level_terms=levels,
+            concept_terms=concepts,
+            word_concept=whole.word_concept,
+            patch_concept=allocation,
+            concept_count=whole.concept_count,
+            words=whole.words,
+            seconds=seconds,
+            grid=whole.grid,
+            concept_scores=_weighted(scores),
+        ),
+        frames,
+    )
+
+
+def _weighted(scores: list[tuple[np.ndarray | None, float]]) -> np.ndarray | None:
+    known = [share * values for values, share in scores if values is not None]
+    return np.sum(known, axis=0) if known else None

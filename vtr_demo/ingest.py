@@ -1,0 +1,76 @@
+"""From a file to what a library stores of it: frames, tokens, moments and their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vtr_demo.checkpoint import Pretrained
+from vtr_demo.clipfolder import Moment
+from vtr_demo.config import LimitConfig
+from vtr_demo.moments import find_moments, plan_frames
+from vtr_demo.records import FrameBatch, VideoFeatures, VideoTokens, pad_video_tokens
+from vtr_demo.video import VideoInfo, probe_guarded, read_frames_guarded, shot_cuts
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """A clip after the image tower. ``whole`` indexes the frames that stand for all of it."""
+
+    info: VideoInfo
+    frames: FrameBatch
+    tokens: VideoTokens
+    whole: tuple[int, ...]
+    moments: tuple[Moment, ...]
+
+
+def analyse(path: Path, pretrained: Pretrained, limits: LimitConfig) -> Analysed:
+    """Read a file in the guarded worker and run the image tower; raises ``UnreadableVideo``."""
+    info = probe_guarded(path, limits=limits)
+    plan = plan_frames(info.duration_s, pretrained.video)
+    size = pretrained.backbone.frame_size
+    frames = read_frames_guarded(path, plan.seconds, size=size, config=pretrained.video, limits=limits)
+    tokens = rounded(pretrained.backbone.encode_frames(frames.pixels))
+    cuts = shot_cuts(frames) if len(plan.seconds) > len(plan.whole) else []
+    moments = find_moments(frames.seconds, cuts, info.duration_s, pretrained.video)
+    return Analysed(info, frames, tokens, plan.whole, tuple(moments))
+
+
+def rounded(tokens: VideoTokens) -> VideoTokens:
+    """Tokens as the library stores them, so that a vector never depends on when it was made."""
+    return replace(tokens, patches=tokens.patches.half().float(), summary=tokens.summary.half().float())
+
+
+def whole_frames(duration_s: float, count: int, pretrained: Pretrained) -> tuple[int, ...]:
+    """Which of ``count`` stored frames stand for the whole clip."""
+    plan = plan_frames(duration_s, pretrained.video)
+    return plan.whole if len(plan.seconds) == count else tuple(range(count))
+
+
+def parts_of(whole: Sequence[int], moments: Sequence[Moment]) -> list[tuple[int, ...]]:
+    """Frame indices of the whole clip and then of each moment."""
+    return [tuple(whole), *(moment.frames for moment in moments)]
+
+
+@torch.no_grad()
+def encode_parts(
+    pretrained: Pretrained, tokens: VideoTokens, parts: Sequence[Sequence[int]], chunk: int = 16
+) -> list[VideoFeatures]:
+    """Features of several frame selections of one clip, in batches of ``chunk``."""
+    model = pretrained.model
+    device = next(model.parameters()).device
+    features = []
+    for start in range(0, len(parts), chunk):
+        batch = pad_video_tokens([tokens.take(list(part)) for part in parts[start : start + chunk]])
+        features.append(model.encode_video(batch.to(device)))
+    return features
+
+
+def flat_vectors(pretrained: Pretrained, tokens: VideoTokens, parts: Sequence[Sequence[int]]) -> np.ndarray:
+    """(1+M, F) float32: the video side of the score for each frame selection."""
+    rows = [features.flat().cpu() for features in encode_parts(pretrained, tokens, parts)]
+    return np.ascontiguousarray(torch.cat(rows).numpy(), dtype=np.float32)

@@ -1,0 +1,272 @@
+"""Keeps a library in step with a model: analyses files, stores them, rebuilds what is stale."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vtr_demo.checkpoint import Pretrained
+from vtr_demo.clipfolder import ClipContents, ClipRecord, Origin
+from vtr_demo.config import LimitConfig
+from vtr_demo.errors import LibraryError, VtrError
+from vtr_demo.files import sha256_of
+from vtr_demo.ingest import Analysed, analyse, flat_vectors, parts_of, whole_frames
+from vtr_demo.moments import fused
+from vtr_demo.records import VideoTokens
+from vtr_demo.results import ClipView, IndexReport
+from vtr_demo.s2ca import kmeans
+from vtr_demo.shelf import Shelf
+from vtr_demo.store import Store
+from vtr_demo.video import convert_for_browser
+
+Progress = Callable[[float, str], None]
+PROTOTYPES = "prototypes"
+_TOKENS_FOR_PROTOTYPES = 20_000
+
+
+class Librarian:
+    """One library folder and the model that its features come from."""
+
+    def __init__(self, shelf: Shelf, pretrained: Pretrained, limits: LimitConfig) -> None:
+        """Use ``Librarian.open``."""
+        self._shelf, self._pretrained, self._limits = shelf, pretrained, limits
+        self._load_prototypes()
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        pretrained: Pretrained,
+        limits: LimitConfig,
+        *,
+        rebuild: bool = False,
+        readonly: bool = False,
+        progress: Progress | None = None,
+    ) -> Librarian:
+        """Open the library for ``pretrained``; one of another model is refused unless ``rebuild``."""
+        origin = Origin(pretrained.fingerprint, pretrained.tower_fingerprint, pretrained.spec)
+        if readonly:
+            return cls(Shelf.open(directory, origin), pretrained, limits)
+        librarian = cls(Store.open(directory, origin, allow_stale=rebuild), pretrained, limits)
+        if librarian._shelf.stale:
+            librarian._rebuild(progress)
+        return librarian
+
+    def close(self) -> None:
+        """Let another process write."""
+        if isinstance(self._shelf, Store):
+            self._shelf.close()
+
+    # ------------------------------------------------------------------ reading
+    @property
+    def directory(self) -> Path:
+        """The folder of the library."""
+        return self._shelf.directory
+
+    def records(self) -> tuple[ClipRecord, ...]:
+        """The clips that can be read, in the order in which they came."""
+        return self._shelf.list()
+
+    def record(self, clip_id: str) -> ClipRecord:
+        """One clip's record; an unknown id raises ``LibraryError``."""
+        return self._shelf.get(clip_id)
+
+    @property
+    def shelf(self) -> Shelf:
+        """Frames, tokens and files of the clips."""
+        return self._shelf
+
+    def searchable(self) -> tuple[np.ndarray, list[tuple[str, int]]]:
+        """The vectors (N, F) that are searched and whose they are: (clip id, moment or -1)."""
+        vectors, owners = self._shelf.vectors()
+        rows: list[np.ndarray] = []
+        found: list[tuple[str, int]] = []
+        starts = [i for i, (_, moment) in enumerate(owners) if moment == -1]
+        for start, end in zip(starts, [*starts[1:], len(owners)], strict=True):
+            entries = fused(vectors[start:end])
+            rows.append(entries)
+            found += owners[start : start + 1] if end - start == 1 else owners[start + 1 : end]
+        return (np.concatenate(rows) if rows else vectors), found
+
+    def view(self, clip_id: str) -> ClipView:
+        """A clip as a page shows it."""
+        record = self._shelf.get(clip_id)
+        return ClipView(
+            clip_id=clip_id,
+            name=record.name,
+            media=self._shelf.media(clip_id),
+            poster=self._shelf.poster(clip_id),
+            duration_s=record.duration_s,
+            width=record.width,
+            height=record.height,
+            moments=tuple((moment.start_s, moment.end_s) for moment in record.moments),
+            captions=record.captions,
+            added=record.added,
+            stored_bytes=self._shelf.stored_bytes(clip_id),
+        )
+
+    # ------------------------------------------------------------------ writing
+    def add(
+        self,
+        paths: Sequence[Path],
+        *,
+        names: Sequence[str] | None = None,
+        captions: Sequence[Sequence[str]] | None = None,
+        keep_copy: bool = True,
+        progress: Progress | None = None,
+    ) -> IndexReport:
+        """Index files one by one; each is stored whole or not at all, and failures are reported."""
+        store = self._store()
+        names = names or [path.name for path in paths]
+        captions = captions or [()] * len(paths)
+        added: list[str] = []
+        known: list[str] = []
+        failed: list[tuple[str, str]] = []
+        if not self._ready():
+            self._fit_prototypes(paths, progress)
+        for i, (path, name, texts) in enumerate(zip(paths, names, captions, strict=True)):
+            if progress:
+                progress(i / len(paths), f"{name} ({i + 1} of {len(paths)})")
+            try:
+                record = self._add_one(store, path, name, tuple(texts), keep_copy)
+            except (VtrError, OSError) as error:
+                failed.append((name, _sentence(error, name)))
+                continue
+            if record is None:
+                known.append(name)
+            else:
+                added.append(record.id)
+        if progress:
+            progress(1.0, "done")
+        return IndexReport(tuple(added), tuple(known), tuple(failed))
+
+    def delete(self, clip_id: str) -> None:
+        """Forget a clip."""
+        self._store().delete(clip_id)
+
+    def repair(self, progress: Progress | None = None) -> IndexReport:
+        """Index again, from copy or original, each clip whose stored features cannot be read."""
+        store = self._store()
+        sources = store.damaged_sources()
+        return self.add(
+            [path for path, _ in sources],
+            names=[name for _, name in sources],
+            keep_copy=False,
+            progress=progress,
+        )
+
+    # ------------------------------------------------------------------ inside
+    def _store(self) -> Store:
+        if not isinstance(self._shelf, Store):
+            raise LibraryError(
+                f"The library {self.directory} is open for reading only; close the other program."
+            )
+        return self._shelf
+
+    def _add_one(
+        self, store: Store, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool
+    ) -> ClipRecord | None:
+        found = analyse(path, self._pretrained, self._limits)
+        digest = sha256_of(path)
+        if store.find_by_digest(digest) is not None:
+            return None
+        record = ClipRecord(
+            name=name,
+            source=str(path.resolve()),
+            digest=digest,
+            duration_s=found.info.duration_s,
+            width=found.info.width,
+            height=found.info.height,
+            moments=found.moments,
+            captions=captions,
+        )
+        vectors = self._vectors(found)
+        with tempfile.TemporaryDirectory(prefix="vtr-") as folder:
+            playable = None
+            if not found.info.browser_playable:
+                playable = convert_for_browser(path, Path(folder) / "browser.mp4", limits=self._limits)
+            contents = ClipContents(
+                found.frames, found.tokens, vectors, copy=path if keep_copy else None, playable=playable
+            )
+            return store.add(record, contents)
+
+    def _vectors(self, found: Analysed) -> np.ndarray:
+        return flat_vectors(self._pretrained, found.tokens, parts_of(found.whole, found.moments))
+
+    def _rebuild(self, progress: Progress | None) -> None:
+        """Bring a stale library to our model: from stored tokens where the tower is the same, else anew."""
+        store = self._store()
+        records = store.list()
+        same_tower = store.made_by.tower == store.origin.tower
+        for i, record in enumerate(records):
+            if progress:
+                progress(i / len(records), f"{record.name} ({i + 1} of {len(records)})")
+            if store.rebuilt(record.id):
+                continue
+            if same_tower:
+                tokens = store.tokens(record.id)
+                whole = whole_frames(record.duration_s, tokens.patches.shape[1], self._pretrained)
+                parts = parts_of(whole, record.moments)
+                store.replace_vectors(record.id, flat_vectors(self._pretrained, tokens, parts))
+            else:
+                found = analyse(store.media(record.id, original=True), self._pretrained, self._limits)
+                contents = ClipContents(found.frames, found.tokens, self._vectors(found))
+                store.replace(replace(record, moments=found.moments), contents)
+        store.switch()
+
+    # ------------------------------------------------------------------ prototypes of an untrained model
+    def _ready(self) -> bool:
+        return self._pretrained.model.config.trained or bool(self._shelf.note(PROTOTYPES))
+
+    def _load_prototypes(self) -> None:
+        note = self._shelf.note(PROTOTYPES)
+        if self._pretrained.model.config.trained or note.get("model") != self._pretrained.fingerprint:
+            return
+        concepts = self._pretrained.model.concepts
+        with torch.no_grad():
+            concepts.centre.copy_(torch.tensor(note["centre"]))
+            concepts.prototypes.copy_(torch.tensor(note["prototypes"]))
+
+    def _fit_prototypes(self, paths: Sequence[Path], progress: Progress | None) -> None:
+        """S2CA's prototypes of a model without training: k-means on the first library's own tokens."""
+        tokens: list[torch.Tensor] = []
+        for path in paths[:32]:
+            if progress:
+                progress(0.0, f"first look at {path.name}")
+            try:
+                found = analyse(path, self._pretrained, self._limits)
+            except VtrError:
+                continue  # reported when it is indexed
+            tokens.append(concept_tokens(self._pretrained, found.tokens))
+        if not tokens:
+            return
+        points = torch.cat(tokens)
+        points = points[torch.linspace(0, len(points) - 1, min(len(points), _TOKENS_FOR_PROTOTYPES)).long()]
+        concepts = self._pretrained.model.concepts
+        centre = torch.stack([points.mean(0), torch.zeros_like(points[0])])
+        found_prototypes = kmeans(points - centre[0], concepts.prototypes.shape[1])
+        note = {
+            "model": self._pretrained.fingerprint,
+            "centre": centre.tolist(),
+            "prototypes": found_prototypes.expand_as(concepts.prototypes).tolist(),
+        }
+        self._store().set_note(PROTOTYPES, note)
+        self._load_prototypes()
+
+
+@torch.no_grad()
+def concept_tokens(pretrained: Pretrained, tokens: VideoTokens) -> torch.Tensor:
+    """The tokens (N, D) of one clip that S2CA allocates."""
+    out = pretrained.model.forward_video(tokens)
+    return out.concept_tokens[0][out.concept_mask[0]]
+
+
+def _sentence(error: VtrError | OSError, name: str) -> str:
+    if isinstance(error, VtrError):
+        return str(error)
+    return f"{name} cannot be read ({error.strerror}); check that the file exists and that you may open it."

@@ -1,0 +1,108 @@
+"""Sentences through the text tower and heads, kept for the next slider move."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vtr_demo.checkpoint import Pretrained
+from vtr_demo.nullset import NullDistribution, null_captions
+from vtr_demo.records import Sentence, TermWeights, TextFeatures, TextTokens
+from vtr_demo.text import parse, parse_many, without_words
+
+_KEPT = 256
+_CHUNK = 64
+_MOST_COUNTERFACTUALS = 40
+
+
+@dataclass(frozen=True)
+class Query:
+    """A sentence after its towers and heads, a batch of one."""
+
+    sentence: Sentence
+    tokens: TextTokens
+    features: TextFeatures
+
+    @property
+    def note(self) -> str:
+        """What a person should know about how the sentence was read; often empty."""
+        unread = [
+            w.text for w, has in zip(self.sentence.words, self.tokens.word_mask[0], strict=True) if not has
+        ]
+        if not unread:
+            return ""
+        return f"The text tower reads only the beginning of long texts; not read: “{' '.join(unread[:3])} …”."
+
+
+class Queries:
+    """Encodes texts with one model and remembers the last few hundred."""
+
+    def __init__(self, pretrained: Pretrained) -> None:
+        self._pretrained = pretrained
+        self._known: OrderedDict[str, Query] = OrderedDict()
+        self._lock = threading.Lock()
+        self._nulls: TextFeatures | None = None
+
+    def one(self, text: str) -> Query:
+        """The encoded sentence; raises ``UnsupportedText``."""
+        with self._lock:
+            known = self._known.get(text)
+        if known is None:
+            sentence = parse(text)
+            tokens = self._tokens([sentence])
+            with torch.no_grad():
+                known = Query(sentence, tokens, self._pretrained.model.encode_text(tokens))
+            with self._lock:
+                self._known[text] = known
+                while len(self._known) > _KEPT:
+                    self._known.popitem(last=False)
+        return known
+
+    def flat(self, sentences: Sequence[Sentence], weights: TermWeights) -> np.ndarray:
+        """(N, F): the text side of the score for many sentences."""
+        return self._features(sentences).flat(weights).cpu().numpy()
+
+    def null(self, vectors: np.ndarray, weights: TermWeights) -> NullDistribution:
+        """What unrelated sentences reach among ``vectors`` (N, F)."""
+        if self._nulls is None:
+            self._nulls = self._features(parse_many(null_captions()))
+        return NullDistribution.of(self._nulls, vectors, weights)
+
+    def word_effects(self, query: Query, vector: np.ndarray, weights: TermWeights) -> np.ndarray:
+        """(W,): the score against ``vector`` (F,) minus the score without each word.
+
+        A counterfactual, not a summand: without the word the whole sentence is read anew. Zero for
+        a sentence of one word, which has no shorter version, and past the first 40 words.
+        """
+        words = query.sentence.words
+        effects = np.zeros(len(words), np.float32)
+        if len(words) < 2:
+            return effects
+        count = min(len(words), _MOST_COUNTERFACTUALS)
+        shorter = parse_many([without_words(query.sentence, {i}) for i in range(count)])
+        score = query.features.flat(weights).cpu().numpy()[0] @ vector
+        effects[:count] = score - self.flat(shorter, weights) @ vector
+        return effects
+
+    def _tokens(self, sentences: Sequence[Sentence]) -> TextTokens:
+        device = next(self._pretrained.model.parameters()).device
+        return self._pretrained.backbone.encode_text(sentences).to(device)
+
+    @torch.no_grad()
+    def _features(self, sentences: Sequence[Sentence]) -> TextFeatures:
+        parts = [
+            self._pretrained.model.encode_text(self._tokens(sentences[start : start + _CHUNK]))
+            for start in range(0, len(sentences), _CHUNK)
+        ]
+        return TextFeatures(
+            torch.cat([part.levels for part in parts]),
+            torch.cat([part.level_logits for part in parts]),
+            torch.cat([part.concepts for part in parts]),
+            torch.cat([part.concept_weights for part in parts]),
+            torch.empty(0, 0, dtype=torch.long),
+        )
