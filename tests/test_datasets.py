@@ -437,8 +437,8 @@ def test_case_decides_where_two_ids_differ_by_it_alone(tmp_path):
 
 
 def test_of_several_files_the_same_one_is_taken_always(tmp_path):
-    touch(*(tmp_path / name for name in ("x.avi", "b/x.mp4", "a/x.mp4", "x.webm")))
-    assert find_videos(tmp_path, {"id": ("x",)}) == {"id": tmp_path / "a" / "x.mp4"}
+    touch(*(tmp_path / name for name in ("a/a.avi", "a/x.avi", "c/x.mp4", "b/x.mp4", "x.webm")))
+    assert find_videos(tmp_path, {"id": ("x",)}) == {"id": tmp_path / "b" / "x.mp4"}
 
 
 def test_links_are_followed_once_and_broken_ones_are_no_files(tmp_path):
