@@ -37,6 +37,15 @@ BARE_VERBS = COMMON_VERBS - words_of(
     """
 )
 """The same without those that are nouns as often: for verbs of plural subjects ("kids dance")."""
+PLURALS = words_of(
+    """
+    ball bar bead board book bottle box bubble bus can card cat clip color cup dog dress drum eye face finger
+    flower frame game glass glove hand head highlight house joke light line match mask number outfit pan
+    paper pen people petal photo picture piece plant plate pool record ring rock rope score screen shape
+    shoe show sign skill sound star stick stone style tool toy tree truck vegetable view voice wall wheel
+    """
+)
+"""Nouns that are verbs too, but whose -s form in a caption is a plural ("the city lights")."""
 THINGS_IN_ING = words_of(
     """
     anything awning being boarding building ceiling clothing crossing drawing dressing earring ending

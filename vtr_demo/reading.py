@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vtr_demo.lexicon import BARE_VERBS, COMMON_VERBS, OCCASIONS, Lexicon, bases
+from vtr_demo.lexicon import BARE_VERBS, COMMON_VERBS, OCCASIONS, PLURALS, Lexicon, bases, words_of
 
 Doc = Any
 """A ``spacy.tokens.Doc``."""
@@ -39,6 +39,10 @@ _PHRASES = (  # (pattern of a fixed phrase, the single word that the parser sees
 _PHRASE = re.compile("|".join(rf"\b(?P<p{i}>{pattern})\b" for i, (pattern, _) in enumerate(_PHRASES)))
 
 _NOUNS = ("NOUN", "PROPN")
+_PATHS = words_of(
+    "above across against along around behind below beneath beside down into onto over past through "
+    "toward towards under underneath up"
+)
 _DO_HAVE = ("do", "does", "did", "doing", "have", "has", "had", "having")
 
 
@@ -134,7 +138,8 @@ def _misread_third_person(token: Token, found: dict[int, str], finite: bool, lex
     common = any(base in COMMON_VERBS for base in verbs)
     if _has_singular_article(token):
         return common or token.dep_ not in ("compound", "nmod")
-    return common and not finite
+    moving = _is_before_path(token) and not any(base in PLURALS for base in verbs)
+    return (common or moving) and not finite
 
 
 def _misread_plural_verb(token: Token, finite: bool) -> bool:
@@ -149,6 +154,10 @@ def _describes_plural(token: Token, lexicon: Lexicon) -> bool:
     return after_article and (
         token.tag_ == "VBG" or (token.tag_ == "JJ" and token.lower_ in lexicon.adjectives)
     )
+
+
+def _is_before_path(token: Token) -> bool:
+    return any(t.lower_ in _PATHS for t in token.doc[token.i + 1 : token.i + 2])
 
 
 def _is_coordinated(token: Token) -> bool:
