@@ -1,0 +1,230 @@
+"""The words of a playground clip: its truth by level, and sentences from a small real grammar.
+
+A sentence is a function of the spec and of a ``Voice``, which fixes the sentence pattern and every
+choice of words. Two specs told in one voice differ in the words for what differs, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vtr_demo.playground_lexicon import CAMERAS, MOTIONS, RELATIONS, SCENES
+from vtr_demo.playground_spec import Actor, ClipSpec
+from vtr_demo.playground_things import THINGS
+
+_SPATIAL = ("side", "height", "depth", "contact", "inside")
+_PATTERNS = 7
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Choices that turn a spec into one sentence; numbers are taken modulo the options there are."""
+
+    pattern: int = 0
+    nouns: tuple[int, int, int] = (0, 0, 0)
+    verbs: tuple[int, int, int] = (0, 0, 0)
+    place: int = 0
+    relation: int = 0
+    heading: bool = False
+    """Say to which side it goes."""
+    camera: bool = False
+    """Say what the camera does."""
+    explicit: bool = True
+    """Name every action, also resting."""
+
+
+def draw_voice(rng: np.random.Generator, *, explicit: bool = False) -> Voice:
+    """A random voice; ``explicit`` leaves no action unsaid."""
+    n = [int(value) for value in rng.integers(0, 2520, 9)]
+    nouns, verbs = (n[1], n[2], n[3]), (n[4], n[5], n[6])
+    heading, camera = bool(rng.random() < 0.4), bool(rng.random() < 0.35)
+    return Voice(n[0], nouns, verbs, n[7], n[8], heading, camera, explicit)
+
+
+def captions(spec: ClipSpec, rng: np.random.Generator, count: int = 4) -> list[str]:
+    """``count`` different true sentences about ``spec``, each naming every actor."""
+    found: dict[str, None] = {}
+    for _ in range(60 * max(count, 1)):
+        if len(found) >= count:
+            break
+        found.setdefault(sentence(spec, draw_voice(rng)))
+    return list(found)
+
+
+def truth(spec: ClipSpec) -> dict[str, Any]:
+    """What is so in the clip, level by level; ``heading`` only for things that travel."""
+    names = [actor.sprite for actor in spec.actors]
+    return {
+        "scene": spec.scene,
+        "entity": names,
+        "action": [[actor.sprite, actor.motion] for actor in spec.actors],
+        "relationship": [[names[0], spec.relation, names[1]]] if spec.relation else [],
+        "heading": [[a.sprite, _side(a)] for a in spec.actors if _heads(spec, a)],
+        "camera": spec.camera,
+    }
+
+
+def sentence(spec: ClipSpec, voice: Voice) -> str:
+    """One sentence about ``spec`` in ``voice``."""
+    words = _Words(spec, voice)
+    if spec.relation:
+        text = _pair(words, spec.relation)
+    elif len(spec.actors) == 1:
+        text = _single(words)
+    else:
+        text = _company(words)
+    if voice.camera and CAMERAS[spec.camera]:
+        text += f" as {CAMERAS[spec.camera]}"
+    return text[0].upper() + text[1:]
+
+
+def article(noun: str) -> str:
+    """ "a" or "an", by sound."""
+    silent = noun.startswith(("UFO", "uni", "use", "one"))
+    return "an" if noun[0].lower() in "aeiou" and not silent else "a"
+
+
+def _side(actor: Actor) -> str:
+    return "left" if actor.heading < 0 else "right"
+
+
+def _heads(spec: ClipSpec, actor: Actor) -> bool:
+    """Whether the thing goes from one side to the other."""
+    if MOTIONS[actor.motion].family != "travel":
+        return False
+    return spec.relation is None or RELATIONS[spec.relation].group == "pursuit" or actor is not spec.actors[0]
+
+
+class _Words:
+    """The phrases of one spec in one voice, by the number of the actor."""
+
+    def __init__(self, spec: ClipSpec, voice: Voice) -> None:
+        self.spec, self.voice = spec, voice
+        scene = SCENES[spec.scene]
+        self.place = scene.places[voice.place % len(scene.places)]
+        self.surface = scene.surfaces[voice.place // 7 % len(scene.surfaces)]
+
+    def _noun(self, k: int) -> str:
+        nouns = THINGS[self.spec.actors[k].sprite].nouns
+        return nouns[self.voice.nouns[k] % len(nouns)]
+
+    def _verb(self, k: int) -> tuple[str, str, str]:
+        verbs = MOTIONS[self.spec.actors[k].motion].verbs
+        return verbs[self.voice.verbs[k] % len(verbs)]
+
+    def thing(self, k: int) -> str:
+        """a dog"""
+        noun = self._noun(k)
+        return f"{article(noun)} {noun}"
+
+    def does(self, k: int) -> str:
+        """rolls / swings back and forth"""
+        verb, _, tail = self._verb(k)
+        return f"{verb} {tail}".strip()
+
+    def doing(self, k: int) -> str:
+        """rolling / swinging back and forth"""
+        _, verb, tail = self._verb(k)
+        return f"{verb} {tail}".strip()
+
+    def acting(self, k: int) -> str:
+        """a rolling dog / a dog that is swinging back and forth; at rest, unless explicit, a dog"""
+        if self.spec.actors[k].motion == "stay" and not self.voice.explicit:
+            return self.thing(k)
+        doing, noun = self.doing(k), self._noun(k)
+        if " " in doing or " of " in noun or " with " in noun or " in " in noun or " on " in noun:
+            pronoun = "who" if THINGS[self.spec.actors[k].sprite].kind == "person" else "that"
+            return f"{self.thing(k)} {pronoun} is {doing}"
+        return f"{article(doing)} {doing} {noun}"
+
+    def way(self, k: int) -> str:
+        """to the left, where it is to be said, with a space before it"""
+        actor = self.spec.actors[k]
+        if not (self.voice.heading and _heads(self.spec, actor)):
+            return ""
+        side, other = _side(actor), "right" if actor.heading < 0 else "left"
+        return f" from {other} to {side}" if self.voice.relation % 2 else f" to the {side}"
+
+    def where(self, k: int) -> str:
+        """across the sand / on the beach"""
+        travels = MOTIONS[self.spec.actors[k].motion].family == "travel"
+        return f"across {self.surface}" if travels and self.voice.place % 3 else self.place
+
+    def prep(self) -> str:
+        """to the left of"""
+        preps = RELATIONS[self.spec.relation or ""].preps
+        return preps[self.voice.relation % len(preps)]
+
+    def between(self) -> tuple[str, str, str] | None:
+        """follows, following, followed; None where the relation has no verb"""
+        verbs = RELATIONS[self.spec.relation or ""].verbs
+        return verbs[self.voice.relation % len(verbs)] if verbs else None
+
+
+def _single(w: _Words) -> str:
+    thing, does, doing, way = w.thing(0), w.does(0), w.doing(0), w.way(0)
+    patterns = (
+        f"{thing} {does}{way} {w.where(0)}",
+        f"{w.place}, {thing} {does}{way}",
+        f"{thing} is {doing}{way} {w.where(0)}",
+        f"{w.place}, {thing} is {doing}{way}",
+        f"there is {thing} {doing}{way} {w.place}",
+        f"{thing} {doing}{way} {w.where(0)}",
+        f"{w.acting(0)} {w.place}",
+    )
+    return patterns[w.voice.pattern % len(patterns)]
+
+
+def _pair(w: _Words, relation: str) -> str:
+    """Two things in a relation; a third one is overhead."""
+    spatial = RELATIONS[relation].group in _SPATIAL
+    core, place = _relate(w, spatial), w.place
+    pattern = w.voice.pattern % _PATTERNS
+    if len(w.spec.actors) == 3:
+        if pattern % 2:
+            return f"with {w.thing(2)} {w.doing(2)} overhead, {core} {place}"
+        return f"{place}, {core} while {w.thing(2)} {w.does(2)} overhead"
+    return f"{place}, {core}" if pattern in (1, 5) else f"{core} {place}"
+
+
+def _relate(w: _Words, spatial: bool) -> str:
+    """The two things and their relation, without the place."""
+    verb = w.between()
+    thing, other, prep, way = w.thing(0), w.acting(1), w.prep(), w.way(0)
+    acting = f"{thing} is {w.doing(0)} {prep} {other}{way}"
+    if spatial:
+        named = f"{w.acting(0)} is {prep} {other}"
+        bare = named if w.voice.explicit else f"{thing} is {prep} {w.thing(1)}"
+    else:
+        named = acting if verb is None else f"{w.acting(0)} {verb[0]} {other}{way}"
+        bare = named if w.voice.explicit or verb is None else f"{thing} {verb[0]} {w.thing(1)}{way}"
+    passive = f"{other} is {verb[2]} by {w.acting(0)}{way}" if verb is not None and verb[2] else named
+    patterns = (
+        f"{thing} {w.does(0)} {prep} {other}{way}",
+        acting,
+        f"{thing} {w.doing(0)} {prep} {other}{way}",
+        passive,
+        f"there is {thing} {w.doing(0)} {prep} {other}{way}",
+        bare,
+        named,
+    )
+    return patterns[w.voice.pattern % _PATTERNS]
+
+
+def _company(w: _Words) -> str:
+    """Two or three things without a relation."""
+    count, pattern = len(w.spec.actors), w.voice.pattern % 4
+    if pattern == 0:
+        parts = [f"{w.thing(k)} {w.does(k)}" for k in range(count)]
+        return f"{', '.join(parts[:-1])} and {parts[-1]} {w.place}"
+    if pattern == 1:
+        parts = [f"{w.thing(k)} is {w.doing(k)}" for k in range(count)]
+        return f"{w.place}, {', '.join(parts[:-1])} and {parts[-1]}"
+    if pattern == 2:
+        parts = [f"{w.thing(k)} {w.does(k)}" for k in range(count)]
+        return f"{w.place}, {parts[0]} while {' and '.join(parts[1:])}"
+    parts = [w.acting(k) for k in range(count)]
+    return f"{', '.join(parts[:-1])} and {parts[-1]} {w.place}"
