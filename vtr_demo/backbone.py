@@ -4,14 +4,38 @@ from __future__ import annotations
 
 from vtr_demo.backbone_base import Backbone
 from vtr_demo.errors import BackboneUnavailable
+from vtr_demo.open_clip_files import is_open_clip_folder
 
 __all__ = ["Backbone", "load_backbone"]
 
 
 def load_backbone(spec: str, device: str = "cpu") -> Backbone:
-    """Open the frozen towers that ``spec`` names: `bundled`."""
+    """Open the frozen towers that ``spec`` names.
+
+    `bundled`; `open_clip:NAME/TAG` and its other forms (see ``backbone_open_clip``); a folder with
+    an open_clip_config.json; `tiny` or `tiny:SEED`, random, for tests.
+    """
+    kind, _, rest = spec.partition(":")
+    backbone: Backbone
     if spec == "bundled":
         from vtr_demo.backbone_bundled import BundledBackbone
 
-        return BundledBackbone().to(device)
-    raise BackboneUnavailable(f"Unknown model {spec!r}; use `bundled`.")
+        backbone = BundledBackbone()
+    elif kind == "open_clip" and rest:
+        from vtr_demo.backbone_open_clip import OpenClipBackbone
+
+        backbone = OpenClipBackbone(spec)
+    elif kind == "tiny" and (spec == "tiny" or rest.isdecimal()):
+        from vtr_demo.backbone_tiny import TinyBackbone
+
+        backbone = TinyBackbone(int(rest or 0))
+    elif is_open_clip_folder(spec):
+        from vtr_demo.backbone_open_clip import OpenClipBackbone
+
+        backbone = OpenClipBackbone(f"open_clip:local-dir:{spec}")
+    else:
+        raise BackboneUnavailable(
+            f"Unknown model {spec!r}; use bundled, open_clip:NAME/TAG "
+            "or a folder with an open_clip_config.json."
+        )
+    return backbone.to(device)

@@ -60,7 +60,7 @@ class Backbone(nn.Module, ABC):
     def _text(self, sentences: Sequence[Sentence]) -> tuple[Tensor, Tensor, Tensor]:
         """Sentences to tokens (B, 1+W, Dt), the summary first, pool (B, 1+W), has (B, W) bool."""
 
-    def _identity(self) -> tuple[str, ...]:
+    def _identity(self) -> tuple[Any, ...]:
         """What else, beside the weights, decides the tokens."""
         return ()
 
@@ -264,6 +264,8 @@ def _forget_fingerprint(module: Any, _: Any) -> None:
 
 # --------------------------------------------------------------------------- small tensors
 def _checked(pixels: np.ndarray | Tensor, axes: int) -> Tensor:
+    if isinstance(pixels, np.ndarray):  # torch takes neither read-only memory nor flipped views
+        pixels = np.require(pixels, requirements=["C", "W"])
     frames = torch.as_tensor(pixels)
     if frames.ndim != axes or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or frames.numel() == 0:
         raise ValueError(f"pixels must be {axes}-D uint8 (..., H, W, 3), got {tuple(frames.shape)}")

@@ -145,10 +145,10 @@ class BundledBackbone(Backbone):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations in the backward pass of both towers."""
         self.image.set_grad_checkpointing(enable)
-        if enable:
-            self.text.gradient_checkpointing_enable()
-        else:
-            self.text.gradient_checkpointing_disable()
+        verb = "enable" if enable else "disable"
+        # transformers 5 renamed the switch.
+        new, old = f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}"
+        getattr(self.text, new if hasattr(self.text, new) else old)()
 
 
 def class_names() -> tuple[str, ...]:
