@@ -1,0 +1,236 @@
+"""Training losses as pure functions of features and similarity matrices.
+
+Axes as in ``records.py``; X texts, Y videos of a batch, N tokens, A attributes, D width. Similarity
+matrices are (X, Y) logits: cosines already multiplied by the logit scale, text i belonging to video i.
+Masks are boolean, True for what counts. Every loss is a scalar, computed in float32 at least;
+where nothing counts it is 0 and its gradients are 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+KL_TEMPERATURE = 0.05
+"""At 1 the softmax of unit vectors is flat: random ones differ by 0.002 and the loss is dead."""
+
+
+# --------------------------------------------------------------------------- ranking
+def info_nce(
+    similarity: Tensor,
+    targets: Tensor | None = None,
+    text_mask: Tensor | None = None,
+    video_mask: Tensor | None = None,
+) -> Tensor:
+    """Symmetric InfoNCE over logits (X, Y): the mean of text -> video and video -> text.
+
+    targets (X, Y), not negative, are the weights of the right answers; each row and each column is
+    brought to sum 1, so that a boolean table spreads the target evenly over several positives (the
+    outer form of Khosla et al. 2020, eq. 2) and ``soft_targets`` gives a distribution. Default: the
+    diagonal. text_mask (X,) and video_mask (Y,) take texts and videos out, as anchors and as
+    candidates (a caption without an action has no place in the action level). An anchor without a
+    target is skipped. Radford et al. 2021, fig. 3; CLIP4Clip eq. 5-7.
+    """
+    logits = _precise(similarity)
+    if targets is None:
+        targets = torch.eye(*logits.shape, device=logits.device)
+    allowed = torch.ones_like(logits, dtype=torch.bool)
+    if text_mask is not None:
+        allowed = allowed & text_mask.unsqueeze(1)
+    if video_mask is not None:
+        allowed = allowed & video_mask.unsqueeze(0)
+    weights = targets.to(logits.dtype)
+    return (_directed(logits, weights, allowed) + _directed(logits.T, weights.T, allowed.T)) / 2
+
+
+def soft_targets(text_similarity: Tensor, temperature: float = 0.1) -> Tensor:
+    """Weights (X, X) for ``info_nce`` from cosines between the captions themselves (our decision).
+
+    exp(s / temperature), so that each row and column becomes a softmax: captions that say the same
+    share the target. No gradient.
+    """
+    cosines = _precise(text_similarity.detach())
+    return ((cosines - cosines.max()) / temperature).exp()
+
+
+def hinge(similarity: Tensor, margin: float = 0.2, positives: Tensor | None = None) -> Tensor:
+    """Triplet hinge with the hardest negative in the batch, both directions, mean over anchors.
+
+    similarity (B, B): cosines, without logit scale. [margin - s_ii + max_j s_ij]_+ ; positives
+    (B, B) bool marks further right answers, which are no negatives. VSE++ (Faghri et al. 2018,
+    eq. 6), as in HGR and Dual Encoding, whose margin is 0.2.
+    """
+    cosines = _precise(similarity)
+    excluded = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
+    excluded = excluded if positives is None else excluded | positives
+    negatives = cosines.masked_fill(excluded, -math.inf)
+    costs = [(margin - cosines.diagonal() + negatives.amax(axis)).clamp(min=0) for axis in (0, 1)]
+    return torch.cat(costs).mean()
+
+
+def concept_contrast(
+    text: Tensor,
+    video: Tensor,
+    text_occupied: Tensor,
+    video_occupied: Tensor,
+    *,
+    scale: float | Tensor = 20.0,
+    targets: Tensor | None = None,
+) -> Tensor:
+    """Concept-level alignment of Conceptual Aggregated Features: InfoNCE within each concept.
+
+    text and video (B, K, Dc) unit vectors, occupied (B, K) bool. In concept k only texts and videos
+    that both occupy k are compared; an anchor counts if its own partner occupies k and at least one
+    negative does. Mean over anchors and concepts, both directions. targets (B, B) as in
+    ``info_nce``. S2CA names concept-level alignment; the equation is our decision.
+    """
+    logits = _inner(text.transpose(0, 1), video.transpose(0, 1)) * scale  # (K, B, B)
+    allowed = text_occupied.T.unsqueeze(2) & video_occupied.T.unsqueeze(1)  # (K, B, B)
+    own = torch.eye(len(text), device=logits.device) if targets is None else targets
+    weights = own.to(logits.dtype).expand_as(logits)
+    forth = _directed(logits, weights, allowed, rivals=True)
+    back = _directed(logits.mT, weights.mT, allowed.mT, rivals=True)
+    return (forth + back) / 2
+
+
+def _directed(logits: Tensor, targets: Tensor, allowed: Tensor, *, rivals: bool = False) -> Tensor:
+    """Cross-entropy over the last axis among ``allowed``, mean over the rows that have a target.
+
+    ``rivals`` leaves out rows whose allowed candidates are all targets: nothing can be learnt there.
+    """
+    targets = targets * allowed
+    counts = targets.sum(-1) > 0
+    if rivals:
+        counts = counts & (allowed & (targets == 0)).any(-1)
+    masked = torch.where(counts.unsqueeze(-1), logits.masked_fill(~allowed, -math.inf), 0.0)
+    log_share = masked.log_softmax(-1).masked_fill(~allowed, 0.0)
+    share = targets / targets.sum(-1, keepdim=True).clamp(min=torch.finfo(targets.dtype).tiny)
+    return _mean(-(share * log_share).sum(-1), counts)
+
+
+# --------------------------------------------------------------------------- statistical constraints
+def symmetric_kl(
+    video: Tensor, text: Tensor, temperature: float = KL_TEMPERATURE, mask: Tensor | None = None
+) -> Tensor:
+    """1/2 [KL(p || q) + KL(q || p)] with p = softmax(video / temperature), q likewise: (B, D) each.
+
+    MCSAN's KLDivLoss between the modalities' level distributions; mask (B,) bool for pairs that
+    have the level. On features use the default temperature; on attribute logits use 1.
+    """
+    p = (_precise(video) / temperature).log_softmax(-1)
+    q = (_precise(text) / temperature).log_softmax(-1)
+    # The two directions add up to sum (p - q)(log p - log q).
+    divergence = ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
+    return _mean(divergence, mask)
+
+
+def batch_kl(
+    video: Tensor, text: Tensor, temperature: float = KL_TEMPERATURE, mask: Tensor | None = None
+) -> Tensor:
+    """Symmetric KL between how videos and how texts resemble each other within the batch.
+
+    video and text (B, D) unit vectors; row i compares the softmax over j != i of video_i . video_j
+    and of text_i . text_j. mask (B,) takes pairs out. The batch form that HBI and DiscoVLA apply to
+    similarities; the choice of within-modality similarities is our decision.
+    """
+    keep = torch.ones(len(video), dtype=torch.bool, device=video.device) if mask is None else mask
+    index = keep.nonzero().squeeze(1)
+    video, text = video[index], text[index]
+    count = len(index)
+    if count < 3:  # with one other row the softmax is 1 on both sides
+        return (video.sum() + text.sum()) * 0.0
+    others = ~torch.eye(count, dtype=torch.bool, device=video.device)
+    rows = [_inner(side, side)[others].view(count, count - 1) for side in (video, text)]
+    return symmetric_kl(rows[0], rows[1], temperature)
+
+
+def focal_bce(
+    logits: Tensor, labels: Tensor, gamma: float = 2.0, alpha: float = 0.25, mask: Tensor | None = None
+) -> Tensor:
+    """Focal binary cross-entropy (FBCE) of attribute logits (B, A) against labels (B, A) in [0, 1].
+
+    -1/B sum [alpha (1-p)^gamma y log p + (1-alpha) p^gamma (1-y) log(1-p)], summed over the
+    attributes; mask (B,) bool leaves clips out. MCSAN (FBCE), after Lin et al. 2017, eq. 5; gamma 0
+    and alpha 0.5 give half the plain BCE.
+    """
+    logits = _precise(logits)
+    labels = labels.to(logits.dtype)
+    log_p, log_not = F.logsigmoid(logits), F.logsigmoid(-logits)
+    positive = alpha * labels * (gamma * log_not).exp() * log_p
+    negative = (1 - alpha) * (1 - labels) * (gamma * log_p).exp() * log_not
+    return _mean(-(positive + negative).sum(-1), mask)
+
+
+# --------------------------------------------------------------------------- prototypes
+def prototype_diversity(prototypes: Tensor) -> Tensor:
+    """Mean squared cosine between different prototypes (K, D): 0 when orthogonal, 1 when equal.
+
+    ||norm(P) norm(P)^T - I||^2 / K(K-1), our decision; GLSCL uses a margin on its query outputs.
+    """
+    unit = F.normalize(_precise(prototypes), dim=-1)
+    count = len(unit)
+    off_diagonal = _inner(unit, unit) * (1 - torch.eye(count, device=unit.device, dtype=unit.dtype))
+    return off_diagonal.square().sum() / max(count * (count - 1), 1)
+
+
+def usage_balance(allocation: Tensor, mask: Tensor) -> Tensor:
+    """log K - H(mean allocation): 0 when all concepts are used alike, log K on collapse.
+
+    allocation (B, K, N) probabilities over K; mask (B, N) bool. The mean runs over all real tokens
+    of the batch. The balance term of sparse mixtures of experts, as an entropy (our decision).
+    """
+    share = _precise(allocation) * mask.unsqueeze(1)
+    mean = share.sum((0, 2)) / mask.sum().clamp(min=1)
+    entropy = -torch.xlogy(mean, mean.clamp(min=1e-12)).sum()
+    return (math.log(allocation.shape[1]) - entropy) * mask.any()
+
+
+# --------------------------------------------------------------------------- distillation
+def reconstruction(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean over tokens of ||norm(y) - norm(f)||^2, in [0, 4]: S2CA's Align-Transform-Reconstruct.
+
+    student y and teacher f (..., D), e.g. (B, N, D) tokens or (B, D) global vectors; mask (...)
+    bool for real tokens. No gradient reaches the teacher. The abstract gives no equation: MGD's
+    squared error on CLIP-KD's normalised features, summed over D (our decision).
+    """
+    y = F.normalize(_precise(student), dim=-1)
+    f = F.normalize(_precise(teacher.detach()), dim=-1)
+    return _mean((y - f).square().sum(-1), mask)
+
+
+def similarity_distillation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(teacher || student) of the batch's similarity rows and columns, averaged over both.
+
+    student and teacher (X, Y) logits, divided by ``temperature``. No gradient reaches the teacher.
+    The form of DiscoVLA (without its constant of 100); TeachCLIP compares the same rows by Pearson
+    distance.
+    """
+    s, t = _precise(student) / temperature, _precise(teacher.detach()) / temperature
+    directions = [
+        F.kl_div(s.log_softmax(axis), t.log_softmax(axis), log_target=True, reduction="sum")
+        / s.shape[1 - axis]
+        for axis in (0, 1)
+    ]
+    return (directions[0] + directions[1]) / 2
+
+
+# --------------------------------------------------------------------------- helpers
+def _precise(value: Tensor) -> Tensor:
+    """Half precision in float32; float32 and float64 as they are."""
+    return value if value.dtype == torch.float64 else value.float()
+
+
+def _inner(left: Tensor, right: Tensor) -> Tensor:
+    """Inner products (..., M, N) of rows (..., M, D) and (..., N, D), exact also under autocast."""
+    with torch.autocast(left.device.type, enabled=False):
+        return _precise(left) @ _precise(right).mT
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean over True entries; 0 where there are none. A masked entry may be anything finite."""
+    if mask is None:
+        return values.mean()
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
