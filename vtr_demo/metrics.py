@@ -30,7 +30,7 @@ def ranks(scores: np.ndarray, positives: Positives) -> np.ndarray:
     table = _checked(scores)
     positive = _positive_table(positives, table.shape)
     best = np.where(positive, table, -np.inf).max(axis=1, keepdims=True)
-    above = ((table > best) & ~positive).sum(axis=1)
+    above = (table > best).sum(axis=1)
     level = ((table == best) & ~positive).sum(axis=1)
     return 1.0 + above + level / 2.0
 
