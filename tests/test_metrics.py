@@ -43,6 +43,7 @@ def test_a_table_worked_by_hand():
     assert ranks(scores, [{1, 3}, {2}, {3}, {0}]).tolist() == [2, 3, 4, 4]
 
 
+@settings(deadline=None)
 @given(retrievals())
 def test_ranks_equal_the_naive_loop(case):
     scores, answers = case
@@ -51,6 +52,7 @@ def test_ranks_equal_the_naive_loop(case):
     assert len(rank) == len(scores)
 
 
+@settings(deadline=None)
 @given(retrievals(), st.randoms())
 def test_permuting_queries_and_candidates_changes_nothing(case, rng):
     scores, answers = case
@@ -63,6 +65,7 @@ def test_permuting_queries_and_candidates_changes_nothing(case, rng):
     assert metrics.summarize(shuffled) == pytest.approx(metrics.summarize(ranks(scores, answers)))
 
 
+@settings(deadline=None)
 @given(retrievals())
 def test_only_the_order_of_the_scores_counts(case):
     scores, answers = case
@@ -261,7 +264,7 @@ def naive_average_precision(scores, truth):
     return total
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(SMALL, st.booleans()), min_size=1, max_size=12))
 def test_average_precision_equals_the_loop_with_ties(rows):
     scores, truth = [float(s) for s, _ in rows], [t for _, t in rows]
