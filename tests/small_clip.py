@@ -26,7 +26,7 @@ VISION: dict[str, dict[str, Any]] = {
     "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8},
     "convnext": {
         "image_size": 64,
-        "timm_model_name": "convnext_atto",
+        "timm_model_name": "test_convnext",
         "timm_pool": "avg",
         "timm_proj": "linear",
     },
@@ -37,8 +37,8 @@ VISION: dict[str, dict[str, Any]] = {
         "timm_proj": None,
     },
     "siglip": {
-        "image_size": 224,
-        "timm_model_name": "vit_tiny_patch16_224",
+        "image_size": 160,
+        "timm_model_name": "test_vit3",
         "timm_pool": "map",
         "timm_proj": "none",
     },
@@ -47,11 +47,11 @@ VISION: dict[str, dict[str, Any]] = {
 
 def save_small_clip(folder: Path, kind: str = "vit", seed: int = 0) -> Path:
     """Write a random model of ``kind`` (a key of ``VISION``) to ``folder``; open it with
-    ``load_backbone(f"open_clip:local-dir:{folder}")``. Width of the joint space: 20 (siglip: 192)."""
+    ``load_backbone(f"open_clip:local-dir:{folder}")``. Width of the joint space: 20 (siglip: 96)."""
     open_clip = guarded_import("open_clip")
     config = {
         "model_cfg": {
-            "embed_dim": 192 if kind == "siglip" else 20,
+            "embed_dim": 96 if kind == "siglip" else 20,
             "vision_cfg": VISION[kind],
             "text_cfg": TEXT,
             "custom_text": kind in ("siglip", "fastvit"),

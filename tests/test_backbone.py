@@ -16,7 +16,6 @@ from vtr_demo.records import Word
 
 @pytest.fixture(scope="module", params=["tiny", "small_clip", "bundled"])
 def backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    torch.set_num_threads(2)
     if request.param == "small_clip":
         return load_backbone(
             f"open_clip:local-dir:{save_small_clip(tmp_path_factory.mktemp('clip') / 'vit')}"

@@ -20,7 +20,6 @@ from vtr_demo.guarded_import import guarded_import
 
 @pytest.fixture(scope="module")
 def bundled() -> BundledBackbone:
-    torch.set_num_threads(2)
     return BundledBackbone()
 
 

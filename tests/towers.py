@@ -10,6 +10,8 @@ import torch
 from vtr_demo.backbone import Backbone
 from vtr_demo.records import Sentence, Word
 
+torch.set_num_threads(1)
+
 UGLY = (
     "a Brown dog  runs, fast",
     "I can't; don't",
