@@ -1,0 +1,296 @@
+"""The demo's page and its API: `python app.py [--library DIR] [--model SPEC] [--host H] [--port P]`.
+
+The engine ranks and explains, vtr_demo/page*.py turn its records into HTML, this file wires both to
+Gradio. Importing it does nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from vtr_demo import page, page_about, page_api, page_library, page_look, page_media, page_view
+from vtr_demo.errors import LibraryError, VtrError
+from vtr_demo.page_view import EngineLike, Panel, View
+from vtr_demo.records import TERMS, TermWeights
+
+HERE = Path(__file__).parent
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
+LIVE = MODEL | {"trigger_mode": "always_last", "show_progress": "hidden"}
+INGEST = MODEL | {"concurrency_id": "ingest"}
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def speaks(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the package's errors into a message on the page; nothing on it changes then."""
+
+    @functools.wraps(handler)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except VtrError as error:
+            text = escape(str(error), quote=False)
+            raise gr.Error(text, title="That did not work", print_exception=False) from error
+
+    return guarded
+
+
+def drawn(panel: Panel, same_clip: bool) -> list[Any]:
+    """Outputs of one explanation; the player is left alone while its clip stays the same."""
+    return [gr.skip() if same_clip and panel.player else panel.player, panel.summary, panel.body]
+
+
+def html(value: str = "", elem_id: str | None = None) -> gr.HTML:
+    """A piece of page whose buttons report their data-* attributes."""
+    return gr.HTML(
+        value, elem_id=elem_id, elem_classes="vtr", js_on_load=page_look.CLICK, apply_default_css=False
+    )
+
+
+def explanation(elem_id: str) -> list[gr.HTML]:
+    """Player, summary and body of an explanation; hidden by the style while they are empty."""
+    with gr.Column(elem_id=elem_id, elem_classes="explained"):
+        with gr.Row(elem_classes="explained-top"):
+            pieces = [html(), html()]
+        return [*pieces, html()]
+
+
+def mixer(values: Sequence[float]) -> list[gr.Slider]:
+    """Five sliders, one a term."""
+    return [
+        gr.Slider(
+            0, 2, value, step=0.05, label=page.TERM_NAMES[name], buttons=[], elem_classes=["mix", f"m-{name}"]
+        )
+        for name, value in zip(TERMS, values, strict=True)
+    ]
+
+
+def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML]:
+    """Text to video. Returns the examples and the results, which hold the library's wall at first."""
+    defaults = [*engine.default_weights.levels(), engine.default_weights.concepts]
+    with gr.Row(elem_id="ask"):
+        query = gr.Textbox(
+            placeholder="Describe what happens in a clip …", label="Sentence", show_label=False, max_lines=1,
+            container=False, autofocus=True, elem_id="query", max_length=2000,
+        )  # fmt: skip
+        go = gr.Button("Search", variant="primary", elem_id="go", scale=0)
+    examples = html(elem_id="examples")
+    with gr.Row(elem_id="desk"):
+        with gr.Column(elem_id="rail"):
+            html('<h3>Weigh the parts</h3><p class="soft">Moving one ranks again.</p>')
+            sliders = mixer(defaults)
+            reset = gr.Button("Reset weights", size="sm", elem_id="reset")
+        with gr.Column(elem_id="found"):
+            results = html(elem_id="results")
+        pieces = explanation("panel")
+    view = gr.State(View())
+    inputs, outputs = [view, *sliders], [query, view, results, *pieces]
+
+    def show(old: View, new: View, weights: Sequence[float]) -> list[Any]:
+        new, ranked, panel = page_view.searched(engine, new, TermWeights(*weights))
+        text = gr.skip() if new.text == old.text else new.text
+        return [text, new, ranked, *drawn(panel, (old.clip, old.moment) == (new.clip, new.moment))]
+
+    @speaks
+    def ask(text: str, *weights: float) -> list[Any]:
+        return show(View(text=text), View(text=text), weights)
+
+    @speaks
+    def click(old: View, event: gr.EventData, *weights: float) -> list[Any]:
+        new = old.after(event._data)
+        if event._data.get("do") == "pick":
+            body = page_view.explained(engine, new, TermWeights(*weights)).body
+            return [gr.skip(), new, gr.skip(), gr.skip(), gr.skip(), body]
+        return show(old, new, weights)
+
+    @speaks
+    def reweigh(old: View, *weights: float) -> list[Any]:
+        return show(old, old, weights) if old.text else [gr.skip()] * len(outputs)
+
+    gr.on([query.submit, go.click], ask, [query, *sliders], outputs, show_progress="minimal", **MODEL)
+    results.click(click, inputs, outputs, **LIVE).then(None, js=page_look.TO_PANEL, **QUIET)
+    for piece in (examples, *pieces):
+        piece.click(click, inputs, outputs, **LIVE)
+    gr.on([slider.input for slider in sliders], reweigh, inputs, outputs, **LIVE)
+    reset.click(lambda: defaults, None, sliders, **QUIET).then(reweigh, inputs, outputs, **LIVE)
+    return examples, results
+
+
+def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any]:
+    """Video to text. Returns the picker, and the event after which the library has changed."""
+    with gr.Row(elem_id="bench"):
+        with gr.Column(elem_id="source"):
+            picker = html(elem_id="picker")
+            upload = gr.UploadButton(
+                "Upload a clip", file_types=page_library.VIDEO_TYPES, size="sm", elem_id="upload-one"
+            )
+            own = gr.Textbox(
+                label="Your own sentences, one a line", lines=4, elem_id="own", max_length=20_000,
+                placeholder="Leave empty to rank the library’s captions and some general sentences",
+            )  # fmt: skip
+            rank = gr.Button("Rank sentences", variant="primary", elem_id="rank")
+        with gr.Column(elem_id="told"):
+            ranked = html('<p class="empty">Choose a clip to see which sentences fit it best.</p>', "ranked")
+        pieces = explanation("dpanel")
+    view = gr.State(View())
+    outputs = [view, picker, ranked, *pieces]
+
+    def show(old: View, new: View, sentences: str) -> list[Any]:
+        told = page_view.described(engine, new, sentences, engine.default_weights)
+        panel = page_view.explained(engine, new, engine.default_weights)
+        same = old.clip == new.clip and bool(old.text)
+        return [new, page.clip_picker(engine.clips(), new.clip), told, *drawn(panel, same)]
+
+    @speaks
+    def click(old: View, sentences: str, event: gr.EventData) -> list[Any]:
+        new = old.after(event._data)
+        return show(old, new if new.clip else View(clip=old.clip), sentences)
+
+    @speaks
+    def take(file: str, own_ids: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+        paths = page_library.uploaded([file], get_upload_folder())
+        found = engine.add(paths, names=[path.name for path in paths], progress=told_to(progress))
+        if not found.added:
+            known = f"{paths[0].name} is already in the library; choose it among the clips."
+            raise LibraryError(found.failed[0][1] if found.failed else known)
+        return [[*own_ids, *found.added], *show(View(), View(clip=found.added[0]), "")]
+
+    for piece in (picker, ranked, *pieces):
+        event = piece.click(click, [view, own], outputs, **LIVE)
+        if piece in (picker, ranked):
+            event.then(None, js=page_look.TO_PANEL, **QUIET)
+    again = speaks(lambda old, sentences: show(old, View(clip=old.clip), sentences))
+    rank.click(again, [view, own], outputs, **LIVE)
+    return picker, upload.upload(take, [upload, mine], [mine, *outputs], **INGEST)
+
+
+def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HTML, gr.HTML, list[Any]]:
+    """Add, delete, rebuild. Returns the numbers, the shelf, and the events that change the library."""
+    with gr.Row(elem_id="intake"):
+        files = gr.File(
+            label=page_library.invitation(engine.limits), file_count="multiple",
+            file_types=page_library.VIDEO_TYPES, height=170, elem_id="upload", scale=3,
+        )  # fmt: skip
+        with gr.Column(scale=2, elem_id="facts"):
+            numbers = html(elem_id="numbers")
+            rebuild = gr.Button("Rebuild the index", size="sm", elem_id="rebuild", visible=not shared)
+    said = html(elem_id="said")
+    shelf = html(elem_id="shelf")
+
+    @speaks
+    def add(paths: list[str], own: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+        taken = page_library.uploaded(paths, get_upload_folder())
+        found = engine.add(taken, names=[path.name for path in taken], progress=told_to(progress))
+        names = {clip.clip_id: clip.name for clip in engine.clips()}
+        return [None, page_library.report(found, names), [*own, *found.added]]
+
+    @speaks
+    def remove(own: list[str], event: gr.EventData) -> str:
+        clip_id = str(event._data.get("clip", ""))
+        if shared and clip_id not in own:
+            raise LibraryError("On a shared page you can delete only the clips that you added in this visit.")
+        name = engine.clip(clip_id).name
+        engine.delete(clip_id)
+        return page_library.good_news(f"Deleted {name}.")
+
+    @speaks
+    def renew(progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
+        engine.rebuild(progress=told_to(progress))
+        return page_library.good_news("The index was rebuilt from the stored clips.")
+
+    changes = [
+        files.upload(add, [files, mine], [files, said, mine], show_progress_on=said, **INGEST),
+        shelf.click(remove, mine, said, **INGEST),
+    ]
+    if not shared:
+        changes.append(rebuild.click(renew, None, said, **INGEST))
+    return numbers, shelf, changes
+
+
+def told_to(progress: gr.Progress) -> Callable[[float, str], None]:
+    """The engine's progress report, shown by Gradio."""
+    return lambda fraction, what: progress(fraction, desc=what)
+
+
+def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
+    """The page over an engine. ``shared``: visitors may delete only what they added themselves."""
+    with gr.Blocks(
+        title="Find the clip. See why.", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)
+    ) as demo:
+        html(page_about.masthead())
+        mine = gr.State([])
+        with gr.Tabs():
+            with gr.Tab("Search", id="search"):
+                examples, results = search_tab(engine)
+            with gr.Tab("Describe", id="describe"):
+                picker, taken = describe_tab(engine, mine)
+            with gr.Tab("Library", id="library"):
+                numbers, shelf, changes = library_tab(engine, mine, shared)
+            with gr.Tab("About", id="about"):
+                about = html()
+        for function in page_api.functions(engine):
+            gr.events.api(speaks(function), concurrency_id="model", concurrency_limit=1)
+
+        def refresh(own: list[str]) -> list[str]:
+            return page_view.library_parts(engine, own if shared else None)
+
+        parts = [examples, numbers, shelf, about]
+        demo.load(refresh, mine, parts, **QUIET)
+        demo.load(lambda: page.wall(engine.clips()), None, results, **QUIET)
+        demo.load(lambda: page.clip_picker(engine.clips()), None, picker, **QUIET)
+        taken.then(refresh, mine, parts, **QUIET)
+        for change in changes:
+            change.then(refresh, mine, parts, **QUIET)
+            change.then(lambda: page.clip_picker(engine.clips()), None, picker, **QUIET)
+    return demo.queue(max_size=64)
+
+
+def launch_options(engine: EngineLike) -> dict[str, Any]:
+    """What ``launch`` needs: look, limits, and the one route that serves media by clip id."""
+    font = gr.themes.LocalFont  # bundled with Gradio, complete in these two weights only
+    theme = gr.themes.Base(
+        font=[font("IBM Plex Sans", (400, 700)), gr.themes.Font("sans-serif")],
+        font_mono=[font("IBM Plex Mono", (400, 700)), gr.themes.Font("monospace")],
+    ).set(**page_look.theme_values())
+    return {
+        "head": page_look.head(), "theme": theme, "app_kwargs": {"routes": [page_media.route(engine)]},
+        "max_file_size": engine.limits.max_bytes, "footer_links": ["api"], "run_history": False,
+        "ssr_mode": False, "mcp_server": page_api.mcp_ready(),
+    }  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Open the library and serve the page until interrupted."""
+    on_space = bool(os.environ.get("SPACE_ID"))
+    parser = argparse.ArgumentParser(description="Text-video search that shows its reasons.")
+    parser.add_argument("--library", type=Path, default=HERE / "library", help="folder of the library")
+    parser.add_argument("--model", default="bundled", help="bundled, open_clip:NAME/PRETRAINED or a folder")
+    parser.add_argument("--host", default="0.0.0.0" if on_space else "127.0.0.1")
+    parser.add_argument("--port", type=int, default=None, help="default: the first free port from 7860")
+    chosen = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    from vtr_demo.engine import Engine
+
+    def tell(fraction: float, what: str) -> None:
+        logging.info("%3.0f %% %s", 100 * fraction, what)
+
+    try:
+        engine = Engine.open(chosen.library, chosen.model, samples=HERE / "sample_videos", progress=tell)
+    except VtrError as error:
+        sys.exit(str(error))
+    demo = build_ui(engine, shared=on_space)
+    demo.launch(server_name=chosen.host, server_port=chosen.port, **launch_options(engine))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The four public functions of the page: typed, JSON in and out, for people's scripts and for agents.
+
+Their docstrings become the descriptions of the API and of the MCP tools.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+from vtr_demo import page_why
+from vtr_demo.page_view import EngineLike
+from vtr_demo.results import Explanation
+
+MOST_HITS = 50
+
+
+def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
+    """search_videos, rank_captions, explain_match and library_status over one engine."""
+
+    def search_videos(text: str, k: int = 8) -> list[dict[str, Any]]:
+        """Find the clips of the library that fit a sentence, best first, with the parts of each score.
+
+        Args:
+            text: A sentence about what happens in the clip.
+            k: How many clips to return, 1 to 50.
+        """
+        found = engine.search(text, k=max(1, min(int(k), MOST_HITS)))
+        return [
+            {
+                "id": hit.clip_id,
+                "name": hit.name,
+                "score": hit.score,
+                "start_s": hit.start_s,
+                "end_s": hit.end_s,
+                "confidence": hit.confidence,
+                "confident": found.confident,
+                "terms": hit.terms,
+            }
+            for hit in found.hits
+        ]
+
+    def rank_captions(clip_id: str, captions: list[str]) -> list[dict[str, Any]]:
+        """Rank sentences for one clip of the library, best first.
+
+        Args:
+            clip_id: The id of a clip, as given by search_videos or library_status.
+            captions: Sentences to rank; an empty list ranks the library's own captions.
+        """
+        hits = engine.describe(clip_id, captions=captions or None, k=max(10, len(captions)))
+        return [
+            {"text": hit.text, "score": hit.score, "confidence": hit.confidence, "terms": hit.terms}
+            for hit in hits
+        ]
+
+    def explain_match(text: str, clip_id: str) -> dict[str, Any]:
+        """Take the score of a sentence and a clip apart into levels, words, frames and concepts.
+
+        Args:
+            text: The sentence.
+            clip_id: The id of a clip, as given by search_videos or library_status.
+        """
+        return match_json(engine.explain(text, clip_id), engine.clip(clip_id).name)
+
+    def library_status() -> dict[str, Any]:
+        """The model, the size of the library, and its clips with their ids and captions."""
+        status = engine.status()
+        clips = [
+            {
+                "id": clip.clip_id,
+                "name": clip.name,
+                "duration_s": clip.duration_s,
+                "captions": list(clip.captions),
+            }
+            for clip in engine.clips()
+        ]
+        return {
+            "model": status.model,
+            "trained": status.trained,
+            "device": status.device,
+            "moments": status.moments,
+            "stored_bytes": status.stored_bytes,
+            "problems": list(status.problems),
+            "clips": clips,
+        }
+
+    return search_videos, rank_captions, explain_match, library_status
+
+
+def match_json(why: Explanation, clip_name: str) -> dict[str, Any]:
+    """An explanation as plain JSON values; ``adds`` of the words and of the frames each sum to the score."""
+    made = why.alignment
+    by_word = page_why.word_parts(made)
+    by_frame = page_why.picked(made, "total").sum(axis=1)
+    words = [
+        {"word": word, "adds": float(by_word[i]), "concept": _concept(why, int(made.word_concept[i]))}
+        | ({"without_it": -float(why.word_effects[i - 1])} if 0 < i <= len(why.word_effects) else {})
+        for i, word in enumerate(made.words)
+    ]
+    frames = [
+        {"second": float(s), "adds": float(value)} for s, value in zip(made.seconds, by_frame, strict=True)
+    ]
+    concepts = zip(why.concept_names, made.by_concept(), strict=True)
+    return {
+        "id": why.clip_id,
+        "name": clip_name,
+        "score": float(made.score),
+        "terms": made.terms(),
+        "gates": {level: float(gate) for level, gate in why.gates.items()},
+        "words": words,
+        "frames": frames,
+        "concepts": {name: float(value) for name, value in concepts},
+    }
+
+
+def _concept(why: Explanation, concept: int) -> str | None:
+    return why.concept_names[concept] if concept >= 0 else None
+
+
+def mcp_ready() -> bool:
+    """Whether an MCP library that Gradio can use is installed (`pip install "gradio[mcp]"`)."""
+    try:
+        return importlib.metadata.version("mcp").split(".")[0] == "1"
+    except importlib.metadata.PackageNotFoundError:
+        return False

@@ -1,0 +1,139 @@
+"""What one visitor looks at, as a frozen value, and the HTML that follows from it. No Gradio.
+
+The browser reports clicks as small dicts of strings. ``View.after`` is the only place that reads
+them; whatever it does not know leaves the view as it is. Clips are chosen by id, never by path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from vtr_demo import page, page_about, page_library, page_why
+from vtr_demo.config import LimitConfig
+from vtr_demo.errors import UnsupportedText
+from vtr_demo.records import TermWeights
+from vtr_demo.results import CaptionHit, ClipView, Explanation, IndexReport, SearchResult, Status
+
+
+class EngineLike(Protocol):
+    """The part of the engine that the page uses; tests hand in a stand-in."""
+
+    @property
+    def default_weights(self) -> TermWeights: ...
+    @property
+    def limits(self) -> LimitConfig: ...
+
+    def search(self, text: str, k: int = 8, weights: Any = None, struck: Any = ()) -> SearchResult: ...
+    def describe(
+        self, clip_id: str, captions: Any = None, k: int = 10, weights: Any = None
+    ) -> tuple[CaptionHit, ...]: ...
+    def explain(
+        self, text: str, clip_id: str, moment: int = -1, weights: Any = None, struck: Any = ()
+    ) -> Explanation: ...
+    def clips(self) -> tuple[ClipView, ...]: ...
+    def clip(self, clip_id: str) -> ClipView: ...
+    def add(
+        self, paths: Any, *, names: Any = None, keep_copy: bool = True, progress: Any = None
+    ) -> IndexReport: ...
+    def delete(self, clip_id: str) -> None: ...
+    def rebuild(self, progress: Any = None) -> object: ...
+    def status(self) -> Status: ...
+
+
+@dataclass(frozen=True)
+class View:
+    """A sentence, the words struck out of it, the open clip and what its frames show."""
+
+    text: str = ""
+    struck: tuple[int, ...] = ()
+    clip: str = ""
+    moment: int = -1
+    pick: str = "total"
+    confidence: float | None = None
+
+    def after(self, click: Mapping[str, object]) -> View:
+        """The view after a click; an unknown or malformed click changes nothing."""
+        values = {key: str(value) for key, value in click.items()}
+        clip, text, word = (values.get(key, "") for key in ("clip", "text", "word"))
+        changed: dict[str, Any] = {}
+        match values.get("do"):
+            case "open" if clip:
+                moment = values.get("moment", "")
+                changed = {"clip": clip, "moment": int(moment) if moment.isdigit() else -1, "pick": "total"}
+            case "choose" if clip:
+                return View(clip=clip)
+            case "example" if text:
+                return View(text=text)
+            case "sentence" if text:
+                changed = {"text": text, "struck": (), "pick": "total", "confidence": None}
+            case "strike" if word.isdigit():
+                changed = {"struck": tuple(sorted({*self.struck} ^ {int(word)}))}
+            case "pick" if values.get("pick"):
+                changed = {"pick": values["pick"]}
+            case "close":
+                return self.closed()
+        return replace(self, **changed)
+
+    def closed(self) -> View:
+        """Without an explanation."""
+        return replace(self, clip="", moment=-1, pick="total", confidence=None)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The HTML of one explanation; all empty when nothing is open."""
+
+    player: str = ""
+    summary: str = ""
+    body: str = ""
+
+
+def searched(
+    engine: EngineLike, view: View, weights: TermWeights, count: int = 12
+) -> tuple[View, str, Panel]:
+    """Rank for the view's sentence and explain its open clip again: (view, results, panel)."""
+    if not view.text.strip():
+        raise UnsupportedText("Type a sentence first, for example what happens in the clip.")
+    found = engine.search(view.text, k=count, weights=weights, struck=view.struck)
+    scored = {hit.clip_id: hit.confidence for hit in found.hits}
+    view = replace(view, confidence=scored.get(view.clip))
+    clips = {clip.clip_id: clip for clip in engine.clips()}
+    return view, page.results(found, clips, view.clip, view.struck), explained(engine, view, weights)
+
+
+def explained(engine: EngineLike, view: View, weights: TermWeights) -> Panel:
+    """The explanation of the view's sentence and clip, or nothing."""
+    if not view.clip or not view.text:
+        return Panel()
+    clip = engine.clip(view.clip)
+    why = engine.explain(view.text, view.clip, moment=view.moment, weights=weights, struck=view.struck)
+    return Panel(
+        page_why.player(clip, view.moment),
+        page_why.summary(why, clip, view.struck, None if view.struck else view.confidence),
+        page_why.body(why, weights, view.pick),
+    )
+
+
+def described(
+    engine: EngineLike, view: View, own_sentences: str, weights: TermWeights, count: int = 10
+) -> str:
+    """Ranked sentences for the view's clip."""
+    if not view.clip:
+        raise UnsupportedText("Choose a clip first, or upload one.")
+    own = [line.strip() for line in own_sentences.splitlines() if line.strip()]
+    hits = engine.describe(view.clip, captions=own or None, k=max(count, len(own)), weights=weights)
+    return page.sentences(hits, engine.clip(view.clip), view.text)
+
+
+def library_parts(engine: EngineLike, own: Sequence[str] | None) -> list[str]:
+    """Examples, numbers, shelf and About for the library as it is; ``own`` limits what can be deleted."""
+    clips, status = engine.clips(), engine.status()
+    deletable = [clip.clip_id for clip in clips] if own is None else own
+    return [
+        page.examples(page.choose_examples(clips)),
+        page_library.library_state(status),
+        page_library.library(clips, deletable),
+        page_about.about(status),
+    ]

@@ -1,0 +1,243 @@
+"""One explanation as HTML: player, reason in words, word chips, level bars, concept grid, frame heat.
+
+Everything is read from ``Explanation.alignment``, whose summands add up to the score that ranked.
+A *pick* says which summands the frames show: ``total``, ``term:NAME``, ``word:I``, ``concept:K``
+or ``map`` (which concept holds each patch).
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Collection, Mapping
+from urllib.parse import quote
+
+import numpy as np
+
+from vtr_demo import heatmap
+from vtr_demo.page import TERM_NAMES, bar_range, clock, confidence_words, esc, signed, stacked_bar
+from vtr_demo.page_concepts import grid, heat_style, swatch
+from vtr_demo.records import TERMS, Alignment, TermWeights
+from vtr_demo.results import ClipView, Explanation
+
+FAINT = 0.02
+"""A word, level or frame below this share of the largest is not worth a sentence."""
+
+
+# --------------------------------------------------------------------------- numbers
+def word_parts(alignment: Alignment) -> np.ndarray:
+    """(1+W,): what each word adds to the score; entry 0 is the whole sentence."""
+    return alignment.all_terms().sum(axis=(0, 2, 3))
+
+
+def picked(alignment: Alignment, pick: str) -> np.ndarray:
+    """(T, 1+P): the summands that ``pick`` names; an unknown pick shows the total."""
+    kind, _, name = pick.partition(":")
+    terms = alignment.all_terms()
+    if kind == "term" and name in TERMS:
+        return terms[TERMS.index(name)].sum(axis=0)
+    if kind == "word" and name.isdigit() and int(name) < len(alignment.words):
+        return terms[:, int(name)].sum(axis=0)
+    if kind == "concept" and name.isdigit() and int(name) < alignment.concept_count:
+        return alignment.concept_terms[alignment.word_concept == int(name)].sum(axis=0)
+    return terms.sum(axis=(0, 1))
+
+
+def patch_limit(alignment: Alignment) -> float:
+    """The largest patch part of the total and of any term: one colour range for all picks."""
+    terms = alignment.all_terms()[..., 1:].sum(axis=1)
+    return float(max(np.abs(terms).max(), np.abs(terms.sum(axis=0)).max(), 1e-9))
+
+
+# --------------------------------------------------------------------------- words
+def reason(explanation: Explanation) -> str:
+    """Why the score is what it is, in two or three short sentences (HTML)."""
+    made = explanation.alignment
+    terms = made.terms()
+    name, best = max(terms.items(), key=lambda item: item[1])
+    if best <= 0:
+        return "Nothing in this clip speaks for the sentence: no part of the score is positive."
+    gains = sum(value for value in terms.values() if value > 0)
+    level = made.all_terms()[TERMS.index(name)]
+    by_word, by_frame = level.sum(axis=(1, 2)), level.sum(axis=(0, 2))
+    order = [int(i) for i in np.argsort(-by_word) if by_word[i] > 0.25 * by_word.max()][:3]
+    quoted = " and ".join(_quoted(made.words[i], i) for i in order)
+    where = f", strongest at {clock(made.seconds[int(by_frame.argmax())])}" if len(by_frame) > 1 else ""
+    part = f"<b class='ink {name}'>{TERM_NAMES[name].lower()}</b>"
+    said = [f"Mostly {part} ({100 * best / gains:.0f} % of what speaks for it): {quoted}{where}."]
+    others = sorted(((v, n) for n, v in terms.items() if n != name and v > FAINT * gains), reverse=True)
+    if others:
+        listed = ", ".join(f"{TERM_NAMES[n].lower()} {signed(v)}" for v, n in others)
+        said.append(f"Then {listed}.")
+    words = word_parts(made)
+    worst = int(words.argmin())
+    if words[worst] < -FAINT * gains:
+        said.append(f"{_quoted(made.words[worst], worst)} counts against it ({signed(words[worst])}).")
+    return " ".join(said)
+
+
+def _quoted(word: str, index: int) -> str:
+    return "the sentence as a whole" if index == 0 else f"“{esc(word)}”"
+
+
+def word_chips(explanation: Explanation, struck: Collection[int]) -> str:
+    """The sentence as chips: colour is what the word adds, a click strikes it out or puts it back."""
+    parts = word_parts(explanation.alignment)[1:]
+    limit = float(max(np.abs(parts).max(initial=0.0), 1e-9))
+    chips = []
+    for index, word in enumerate(explanation.sentence.words):
+        if index in struck:
+            chips.append(
+                f'<button class="word struck" data-do="strike" data-word="{index}" aria-pressed="true" '
+                f'title="Struck out. Click to put it back."><s>{esc(word.text)}</s></button>'
+            )
+            continue
+        part = float(parts[index]) if index < len(parts) else 0.0
+        effect = float(explanation.word_effects[index]) if index < len(explanation.word_effects) else 0.0
+        change = f"{'falls' if effect > 0 else 'rises'} by {abs(effect):.3f}"
+        title = f"Adds {signed(part, 3)}. Without it the score {change}. Click to strike it out."
+        chips.append(
+            f'<button class="word heat" data-do="strike" data-word="{index}" aria-pressed="false" '
+            f'title="{title}" style="{heat_style(part, limit)}">{esc(word.text)}'
+            f"<small>{signed(part)}</small></button>"
+        )
+    return f'<div class="words" role="group" aria-label="Words of the sentence">{"".join(chips)}</div>'
+
+
+# --------------------------------------------------------------------------- parts of the panel
+def player(clip: ClipView, moment: int) -> str:
+    """The clip itself with its moments; buttons seek without asking the server."""
+    start = clip.moments[moment][0] if 0 <= moment < len(clip.moments) else 0.0
+    address = f"clips/{quote(clip.clip_id, safe='')}"
+    length = max(clip.duration_s, 1e-6)
+    spans = "".join(
+        f'<button data-seek="{begin:.3f}" class="span{" open" if index == moment else ""}" '
+        f'style="left:{begin / length * 100:.2f}%;width:{(end - begin) / length * 100:.2f}%" '
+        f'aria-label="Play from {clock(begin)} to {clock(end)}" '
+        f'title="{clock(begin)} – {clock(end)}"></button>'
+        for index, (begin, end) in enumerate(clip.moments)
+    )
+    return (
+        f'<div class="player"><video controls muted playsinline preload="metadata" src="{address}/media" '
+        f'poster="{address}/poster" data-start="{start:.3f}" aria-label="{esc(clip.name)}"></video>'
+        f'<div class="track" role="group" aria-label="Moments">{spans}<i class="head"></i></div></div>'
+    )
+
+
+def summary(
+    explanation: Explanation, clip: ClipView, struck: Collection[int], confidence: float | None = None
+) -> str:
+    """Score, reason, word chips and the five level bars."""
+    made = explanation.alignment
+    terms = made.terms()
+    span = bar_range([terms])
+    sure = f'<span class="soft">{confidence_words(confidence)}</span>' if confidence is not None else ""
+    return (
+        f'<div class="why"><div class="line"><h2>{esc(clip.name)}</h2>'
+        '<button class="quiet" data-do="close" aria-label="Close the explanation">Close</button></div>'
+        f'<div class="total"><span class="figure">{signed(made.score)}</span>{sure}</div>'
+        f"{stacked_bar(terms, *span)}<p class='reason'>{reason(explanation)}</p>"
+        f"{word_chips(explanation, struck)}"
+        '<p class="soft hint">Click a word to strike it out and rank again.</p></div>'
+    )
+
+
+def level_rows(explanation: Explanation, weights: TermWeights) -> str:
+    """A row a term: contribution, and the weight g_l that the sentence gives the level."""
+    terms = explanation.alignment.terms()
+    low, high = min(0.0, *terms.values()), max(1e-9, *terms.values())
+    rows = []
+    for name in TERMS:
+        value, gate = terms[name], explanation.gates.get(name, weights.concepts)
+        left, width = (min(value, 0.0) - low) / (high - low) * 100, abs(value) / (high - low) * 100
+        sign = "λ" if name == "concepts" else "g"
+        tags = ", ".join(
+            f"{esc(tag)} {chance * 100:.0f} %" for tag, chance in explanation.video_tags.get(name, ())
+        )
+        seen = f'<span class="soft tags">seen: {tags}</span>' if tags else ""
+        rows.append(
+            f'<li><span class="level-name"><i class="dot {name}"></i>{TERM_NAMES[name]}</span>'
+            '<span class="level-bar">'
+            f'<i class="{name}" style="left:{left:.2f}%;width:{width:.2f}%"></i></span>'
+            f'<span class="score">{signed(value)}</span>'
+            f'<span class="soft gate" title="Weight for this sentence">{sign} = {gate:.2f}</span>{seen}</li>'
+        )
+    return f'<ul class="levels">{"".join(rows)}</ul>'
+
+
+def body(explanation: Explanation, weights: TermWeights, pick: str) -> str:
+    """Level bars, heat over the frames, and the concept grid with one colour scale."""
+    return (
+        '<div class="whybody"><section><h3>What each part adds</h3>'
+        f"{level_rows(explanation, weights)}</section>"
+        f"<section><h3>Where it looks</h3>{chooser(explanation, pick)}{frames(explanation, pick)}"
+        f"{scale(explanation)}</section>"
+        f"<section><h3>Which concepts words and frames share</h3>{grid(explanation, weights)}</section></div>"
+    )
+
+
+def chooser(explanation: Explanation, pick: str) -> str:
+    """Buttons that choose which summands the frames show."""
+    made = explanation.alignment
+    used = sorted({int(k) for k in np.unique(made.patch_concept)} | {int(k) for k in made.word_concept})
+    groups: Mapping[str, list[tuple[str, str, str]]] = {
+        "Parts": [("total", "Whole score", "")]
+        + [(f"term:{name}", TERM_NAMES[name], f'<i class="dot {name}"></i>') for name in TERMS],
+        "Words": [(f"word:{i}", esc(word), "") for i, word in enumerate(made.words)],
+        "Concepts": [("map", "Concept map", "")]
+        + [(f"concept:{k}", esc(explanation.concept_names[k]), swatch(k)) for k in used if k >= 0],
+    }
+    rows = ""
+    for title, entries in groups.items():
+        buttons = "".join(
+            f'<button class="pick{" open" if key == pick else ""}" data-do="pick" data-pick="{key}" '
+            f'aria-pressed="{str(key == pick).lower()}">{mark}{label}</button>'
+            for key, label, mark in entries
+        )
+        rows += f'<div class="picks"><span class="soft">{title}</span><div>{buttons}</div></div>'
+    return rows
+
+
+def frames(explanation: Explanation, pick: str) -> str:
+    """The frames the model saw under the picked heat; a click seeks the player."""
+    made = explanation.alignment
+    heat, limit = picked(made, pick), patch_limit(made)
+    figures = []
+    for t, second in enumerate(made.seconds):
+        if pick == "map":
+            shown = heatmap.concept_overlay(
+                explanation.frames[t], made.patch_concept[t, 1:].reshape(made.grid)
+            )
+            note = ""
+        else:
+            shown = heatmap.overlay(explanation.frames[t], heat[t, 1:].reshape(made.grid), (-limit, limit))
+            note = f"<b>{signed(float(heat[t].sum()), 3)}</b>"
+        figures.append(
+            f'<button class="shot" data-seek="{second:.3f}" title="Play from {clock(second)}">'
+            f'<img src="{data_uri(shown)}" alt="Frame at {clock(second)}, {esc(pick)}">'
+            f"<span><span>{clock(second)}</span>{note}</span></button>"
+        )
+    whole = float(heat[:, 0].sum())
+    extra = (
+        f'<p class="soft hint">{signed(whole, 3)} of this comes from whole frames, not from patches.</p>'
+        if pick != "map" and abs(whole) > 5e-4
+        else ""
+    )
+    return f'<div class="shots">{"".join(figures)}</div>{extra}'
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """A picture (H, W, 3) uint8 inside the page itself."""
+    return "data:image/png;base64," + b64encode(heatmap.to_png(picture)).decode("ascii")
+
+
+def scale(explanation: Explanation) -> str:
+    """The legend of the one colour scale, with its two ranges."""
+    limit = patch_limit(explanation.alignment)
+    steps = "".join(
+        f'<i class="heat" style="{heat_style(value, 1.0)}"></i>' for value in np.linspace(-1, 1, 21)
+    )
+    return (
+        f'<div class="scale"><span>{signed(-limit, 4)}</span><span class="steps">{steps}</span>'
+        f'<span>{signed(limit, 4)}</span><span class="soft">added to the score by one patch; '
+        "the same colours in all frames and choices</span></div>"
+    )
