@@ -120,7 +120,7 @@ def _frame(spec: ClipSpec, second: float, backdrop: Backdrop, mirrored: bool, sp
     _drift_clouds(canvas, backdrop.weather, spec, second, sprites)
     things = poses(spec, second, _shapes(sprites))
     for pose in things:
-        _shadow(canvas, pose, lens)
+        _shadow(canvas, pose, lens, backdrop.weather.shadow)
     for pose in things:
         _stamp(canvas, pose, lens, sprites)
     _drift_flakes(canvas, backdrop.weather, spec, second)
@@ -250,12 +250,12 @@ def _soft_mask(wide: int, high: int, strength: int) -> Image.Image:
     return Image.fromarray(np.minimum(spot * strength // 32, 255).astype(np.uint8))
 
 
-def _shadow(canvas: Image.Image, pose: Pose, lens: Lens) -> None:
+def _shadow(canvas: Image.Image, pose: Pose, lens: Lens, weight: float) -> None:
     """A soft contact shadow, wider and fainter the higher the thing is above the ground."""
     if not pose.shadow:
         return
     clear = pose.clearance
-    strength = 0.62 * math.exp(-clear / 0.16) + 0.1
+    strength = weight * (0.55 * math.exp(-clear / 0.16) + 0.1)
     wide = max(pose.width, 0.35 * pose.height) * (0.62 + 0.25 * min(clear, 0.4)) * lens.unit
     high = wide * 0.24
     x, y = lens(pose.x, pose.ground)

@@ -38,6 +38,8 @@ class Weather:
     flake_speed: float = 0.0
     """Heights per second, positive falls."""
     twinkle: bool = False
+    shadow: float = 1.0
+    """Strength of the shadows of the things; weak on snow and clouds."""
 
 
 def rgb(colour: str) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,27 +25,22 @@ def write_mp4(
     if size[0] % 2 or size[1] % 2:
         raise BadConfig(f"H.264 needs an even width and height, got {size[0]}x{size[1]}.")
     kept = list(frames)
-    packed = b""
+    unfinished = path.with_name(path.name + ".part")
     for quality in _QUALITIES:
-        packed = _encoded(kept, size, fps, quality)
-        if max_bytes is None or len(packed) <= max_bytes:
+        _encode(unfinished, kept, size, fps, quality)
+        if max_bytes is None or unfinished.stat().st_size <= max_bytes:
             break
-    unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(packed)
     os.replace(unfinished, path)
-    return len(packed)
+    return path.stat().st_size
 
 
-def _encoded(frames: list[np.ndarray], size: tuple[int, int], fps: int, quality: int) -> bytes:
+def _encode(path: Path, frames: list[np.ndarray], size: tuple[int, int], fps: int, quality: int) -> None:
     import av
 
-    target = io.BytesIO()
-    with av.open(target, "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        options = {"crf": str(quality), "preset": "slow", "tune": "animation", "threads": "1"}
+    options = {"crf": str(quality), "preset": "slow", "tune": "animation", "threads": "1"}
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = size[0], size[1], "yuv420p"
-        stream.codec_context.thread_count = 1
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-    return target.getvalue()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vtr_demo.playground_lexicon import CAMERAS, MOTIONS, RELATIONS, SCENES
+from vtr_demo.playground_lexicon import CAMERAS, KIND_VERBS, MOTIONS, RELATIONS, SCENES
 from vtr_demo.playground_spec import Actor, ClipSpec
 from vtr_demo.playground_things import THINGS
 
@@ -112,7 +112,10 @@ class _Words:
         return nouns[self.voice.nouns[k] % len(nouns)]
 
     def _verb(self, k: int) -> tuple[str, str, str]:
-        verbs = MOTIONS[self.spec.actors[k].motion].verbs
+        actor = self.spec.actors[k]
+        verbs = MOTIONS[actor.motion].verbs
+        if not self.voice.explicit:
+            verbs = KIND_VERBS.get((actor.motion, THINGS[actor.sprite].kind), verbs)
         return verbs[self.voice.verbs[k] % len(verbs)]
 
     def thing(self, k: int) -> str:

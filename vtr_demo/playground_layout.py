@@ -80,7 +80,9 @@ def layout(
     rng = np.random.default_rng([seed, 0])
     slots = _pair(relation, rng) if relation else _row(len(sprites), motions[0], rng)
     if relation and len(sprites) == 3:
-        slots.append({"x": rng.uniform(-0.15, 0.15), "depth": 0.0, "size": 0.2, "lift": 0.5})
+        x = rng.uniform(-0.15, 0.15)
+        busy = RELATIONS[relation].group in ("contact", "inside")
+        slots.append({"x": 2 * x if not busy else 0.33 * (1 if x > 0 else -1), **_OVERHEAD})
     placed = []
     for slot, sprite, motion in zip(slots, sprites, motions, strict=True):
         heading = int(slot.get("heading", rng.choice([-1, 1])))
@@ -98,6 +100,7 @@ def layout(
 
 
 Slot = dict[str, Any]
+_OVERHEAD = {"depth": 0.0, "size": 0.2, "lift": 0.46}
 
 
 def _row(count: int, motion: str, rng: np.random.Generator) -> list[Slot]:
@@ -115,7 +118,7 @@ def _row(count: int, motion: str, rng: np.random.Generator) -> list[Slot]:
             }
         ]
     places = (-0.24, 0.24) if count == 2 else (-0.31, 0.0, 0.31)
-    size = 0.31 if count == 2 else 0.24
+    size = 0.34 if count == 2 else 0.26
     return [
         {"x": x + 0.02 * noise[i, 0], "depth": 0.55 + 0.3 * noise[i, 1], "size": size}
         for i, x in enumerate(places)
@@ -130,7 +133,7 @@ def _pair(relation: str, rng: np.random.Generator) -> list[Slot]:
 
 
 def _stacked(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    up = {"x": 0.05 * dx, "depth": 0.5, "size": 0.27, "lift": 0.43}
+    up = {"x": 0.05 * dx, "depth": 0.5, "size": 0.26, "lift": 0.4}
     down = {"x": 0.05 * dz, "depth": 0.5, "size": 0.28}
     return [up, down] if relation == "above" else [down, up]
 
@@ -142,25 +145,25 @@ def _overlapping(relation: str, side: int, dx: float, dz: float, ds: float) -> l
 
 
 def _touching(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    top = {"x": 0.04 * dx, "depth": 0.65, "size": 0.26}
-    base = {"x": 0.04 * dx, "depth": 0.65, "size": 0.38}
+    top = {"x": 0.04 * dx, "depth": 0.65, "size": 0.28}
+    base = {"x": 0.04 * dx, "depth": 0.65, "size": 0.42}
     return [top, base] if relation == "on" else [base, top]
 
 
 def _inside(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    return [{"x": 0.05 * dx, "depth": 0.7, "size": 0.32}, {"x": 0.05 * dx, "depth": 0.7, "size": 0.46}]
+    return [{"x": 0.05 * dx, "depth": 0.7, "size": 0.35}, {"x": 0.05 * dx, "depth": 0.7, "size": 0.5}]
 
 
 def _pursuing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    first = -0.17 * side if relation == "follow" else 0.17 * side
-    shared = {"depth": 0.6 + 0.2 * dz, "size": 0.27, "heading": side}
+    first = -0.18 * side if relation == "follow" else 0.18 * side
+    shared = {"depth": 0.6 + 0.2 * dz, "size": 0.29, "heading": side}
     return [{"x": first, **shared}, {"x": -first, **shared}]
 
 
 def _facing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
     reach = 0.31 if relation == "swap with" else 0.34
     inward = -1 if relation == "part from" else 1
-    shared = {"depth": 0.6 + 0.15 * dz, "size": 0.27}
+    shared = {"depth": 0.6 + 0.15 * dz, "size": 0.3}
     return [
         {"x": -side * reach, "heading": side * inward, **shared},
         {"x": side * reach, "heading": -side * inward, **shared},
@@ -169,9 +172,9 @@ def _facing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[S
 
 def _beside(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
     if relation == "next to":
-        reach, size, first = 0.16, 0.29, side
+        reach, size, first = 0.17, 0.32, side
     else:
-        reach, size, first = 0.24, 0.31, -1 if relation == "left of" else 1
+        reach, size, first = 0.24, 0.34, -1 if relation == "left of" else 1
     left = {"x": -reach + 0.02 * dx, "depth": 0.55 + 0.3 * dz, "size": size * (1 + 0.08 * ds)}
     right = {"x": reach + 0.02 * dx, "depth": 0.55 - 0.2 * dz, "size": size * (1 - 0.08 * ds)}
     return [left, right] if first < 0 else [right, left]
@@ -179,12 +182,12 @@ def _beside(relation: str, side: int, dx: float, dz: float, ds: float) -> list[S
 
 def _passing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
     """The first thing moves along a path that the second, standing one defines."""
-    mover: Slot = {"x": 0.0, "depth": 0.5, "size": 0.23, "heading": side}
+    mover: Slot = {"x": 0.0, "depth": 0.5, "size": 0.25, "heading": side}
     if relation in ("toward", "away from"):
         end = side if relation == "toward" else -side
-        return [{**mover, "depth": 0.6, "size": 0.25}, {"x": 0.25 * end, "depth": 0.55, "size": 0.31}]
+        return [{**mover, "depth": 0.6, "size": 0.27}, {"x": 0.25 * end, "depth": 0.55, "size": 0.34}]
     far = {"around": 0.5, "past": 0.1, "over": 0.6}[relation]
-    size = {"around": 0.3, "past": 0.38, "over": 0.27}[relation]
+    size = {"around": 0.34, "past": 0.42, "over": 0.29}[relation]
     mover["depth"] = {"around": 0.5, "past": 0.95, "over": 0.6}[relation]
     return [mover, {"x": 0.03 * dx, "depth": far, "size": size}]
 

@@ -56,6 +56,14 @@ MOTIONS: dict[str, Motion] = {
     "circle": Motion("loop", (("goes", "going", "around in circles"), ("circles", "circling", "around"))),
 }
 
+KIND_VERBS: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
+    ("slide", "vehicle"): (("drives", "driving", ""), ("rides", "riding", "")),
+    ("waddle", "animal"): (("walks", "walking", ""), ("waddles", "waddling", "")),
+    ("waddle", "bird"): (("waddles", "waddling", ""), ("walks", "walking", "")),
+    ("waddle", "person"): (("walks", "walking", ""), ("toddles", "toddling", "")),
+}
+"""Verbs that suit (motion, kind of thing) better; not used where only one word may differ."""
+
 Group = Literal["side", "height", "depth", "contact", "inside", "pursuit", "path", "mutual"]
 
 

@@ -71,7 +71,7 @@ def _route(spec: ClipSpec, index: int, u: float, second: float) -> Route | None:
 def _related(relation: str, actors: tuple[Actor, ...], index: int, time: tuple[float, float]) -> Route | None:
     actor, group = actors[index], RELATIONS[relation].group
     if group == "pursuit":
-        moved = 0.38 * (_glide(time[0]) - 0.5) * actor.heading
+        moved = 0.44 * (_glide(time[0]) - 0.5) * actor.heading
         return Route(actor.x + moved, actor.depth, moved, actor.heading)
     if group == "mutual":
         return _mutual(relation, actor, time[0], index)

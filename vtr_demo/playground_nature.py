@@ -74,7 +74,7 @@ def snow(e: Easel, rng: np.random.Generator) -> Weather:
         x = side * rng.uniform(0.44, 0.72)
         e.shade(x, 0.765, 0.1, 0.16)
         e.prop(PINE, x, 0.775, rng.uniform(0.3, 0.42), 0.12, haze="#eaf3fc")
-    return Weather(flakes=22, flake_speed=0.14, flake_size=0.009)
+    return Weather(flakes=22, flake_speed=0.14, flake_size=0.009, shadow=0.62)
 
 
 def forest(e: Easel, rng: np.random.Generator) -> Weather:

@@ -115,7 +115,7 @@ fairy | 1f9da-200d-2640-fe0f | person | 0 | 1 | fairy, winged fairy
 mermaid | 1f9dc-200d-2640-fe0f | person | 0 | 1.05 | mermaid, mermaid with a green tail
 runner | 1f3c3 | person | - | 1.1 | runner, jogger
 astronaut | 1f9d1-200d-1f680 | person | 0 | 1 | astronaut, person in a space suit
-robot | 1f916 | person | 0 | .95 | robot, robot head
+robot | 1f916 | person | 0 | .95 | robot, friendly robot
 ghost | 1f47b | person | 0 | .95 | ghost, white ghost
 snowman | 26c4 | person | 0 | 1 | snowman, snowman with a scarf
 teddy bear | 1f9f8 | toy | 0 | .95 | teddy bear, stuffed bear
@@ -183,5 +183,5 @@ RESERVED = frozenset(
 )
 """Things that only the split ``unseen_sprites`` draws."""
 
-CONTAINERS = {"basket": 0.42, "bucket": 0.22, "bathtub": 0.5, "top hat": 0.6}
+CONTAINERS = {"basket": 0.45, "bucket": 0.2, "bathtub": 0.55}
 """What a thing can be inside of, and where its rim is (share of its height from the top)."""

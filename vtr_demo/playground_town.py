@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vtr_demo.playground_easel import (
+    CLOUD,
     COUCH,
     EARTH,
     GARDEN_HOUSE,
@@ -16,6 +17,7 @@ from vtr_demo.playground_easel import (
     TREE,
     Easel,
     Weather,
+    aside,
     choose,
     flat,
     rgb,
@@ -173,4 +175,7 @@ def clouds(e: Easel, rng: np.random.Generator) -> Weather:
             e.disc(x, level + radius * 0.6, radius, tint, 0.85)
         e.land(flat(level + 0.07), tint, tint)
     e.ripples(rng, 0.86, 1.02, "#dbe9f7", 16)
-    return Weather(clouds=4, cloud_alpha=0.95)
+    for _ in range(5):
+        x = aside(rng, e, 0.3)
+        e.prop(CLOUD, x, rng.uniform(0.7, 0.78), rng.uniform(0.2, 0.34), 0.25, haze="#f4f9ff")
+    return Weather(clouds=4, cloud_alpha=0.95, shadow=0.55)
