@@ -109,8 +109,8 @@ def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML]:
     def click(old: View, event: gr.EventData, *weights: float) -> list[Any]:
         new = old.after(event._data)
         if event._data.get("do") == "pick":
-            body = page_view.explained(engine, new, TermWeights(*weights)).body
-            return [gr.skip(), new, gr.skip(), gr.skip(), gr.skip(), body]
+            panel = page_view.explained(engine, new, TermWeights(*weights))[1]
+            return [gr.skip(), new, gr.skip(), gr.skip(), gr.skip(), panel.body]
         return show(old, new, weights)
 
     @speaks
@@ -147,7 +147,7 @@ def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any]:
 
     def show(old: View, new: View, sentences: str) -> list[Any]:
         told = page_view.described(engine, new, sentences, engine.default_weights)
-        panel = page_view.explained(engine, new, engine.default_weights)
+        new, panel = page_view.explained(engine, new, engine.default_weights)
         same = old.clip == new.clip and bool(old.text)
         return [new, page.clip_picker(engine.clips(), new.clip), told, *drawn(panel, same)]
 

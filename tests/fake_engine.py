@@ -111,6 +111,14 @@ def parse(text: str) -> Sentence:
     return Sentence(cleaned, tuple(words), chosen["NOUN"], chosen["VERB"], chosen["ADP"])
 
 
+def without(text: str, struck: Collection[int]) -> Sentence:
+    """The sentence with the words at ``struck`` left out, parsed again as the engine does."""
+    words = [word.text for index, word in enumerate(parse(text).words) if index not in struck]
+    if not words:
+        raise UnsupportedText("All words are struck out; keep at least one.")
+    return parse(" ".join(words))
+
+
 def _hash(*parts: str) -> float:
     return zlib.crc32("|".join(parts).encode()) / 2**32
 
@@ -148,7 +156,12 @@ class FakeEngine:
         return gates / gates.sum() if gates.sum() else gates
 
     def _align(
-        self, sentence: Sentence, clip_id: str, moment: int, weights: TermWeights, struck: Collection[int]
+        self,
+        sentence: Sentence,
+        clip_id: str,
+        moment: int,
+        weights: TermWeights,
+        struck: Collection[int] = (),
     ) -> Alignment:
         scene, view = self._scene(clip_id)
         start, end = view.moments[moment] if moment >= 0 else (0.0, view.duration_s)
@@ -191,11 +204,11 @@ class FakeEngine:
         self, text: str, k: int = 8, weights: TermWeights | None = None, struck: Collection[int] = ()
     ) -> SearchResult:
         """The best moment of each clip, best clip first."""
-        sentence, weights = parse(text), weights or self.default_weights
+        sentence, weights = without(text, struck), weights or self.default_weights
         hits = []
         for clip_id, (_, view) in self._clips.items():
             spans = [(0.0, view.duration_s), *view.moments]
-            options = [self._align(sentence, clip_id, m - 1, weights, struck) for m in range(len(spans))]
+            options = [self._align(sentence, clip_id, m - 1, weights) for m in range(len(spans))]
             best = max(range(len(options)), key=lambda m: options[m].score)
             chosen = options[best]
             confidence = float(np.clip(0.4 + chosen.score, 0, 0.995))
@@ -218,7 +231,7 @@ class FakeEngine:
         known = [caption for scene, _ in self._clips.values() for caption in scene.captions]
         found = []
         for text in known if captions is None else captions:
-            made = self._align(parse(text), clip_id, -1, weights or self.default_weights, ())
+            made = self._align(parse(text), clip_id, -1, weights or self.default_weights)
             confidence = float(np.clip(0.4 + made.score, 0, 0.995))
             found.append(CaptionHit(text, made.score, made.terms(), confidence))
         return tuple(sorted(found, key=lambda hit: -hit.score)[:k])
@@ -232,12 +245,12 @@ class FakeEngine:
         struck: Collection[int] = (),
     ) -> Explanation:
         """Frames, terms and word effects for one pair."""
-        sentence, weights = parse(text), weights or self.default_weights
-        made = self._align(sentence, clip_id, moment, weights, struck)
+        sentence, weights = without(text, struck), weights or self.default_weights
+        made = self._align(sentence, clip_id, moment, weights)
         scene, view = self._scene(clip_id)
         frames = [np.asarray(draw(scene, s / view.duration_s, SIZE, SIZE)) for s in made.seconds]
         effects = [
-            made.score - self._align(sentence, clip_id, moment, weights, {*struck, i}).score
+            made.score - self._align(sentence, clip_id, moment, weights, {i}).score
             for i in range(len(sentence.words))
         ]
         tags = {"entity": (("ball", 0.81), ("beach", 0.64)), "action": (("roll", 0.72),)}

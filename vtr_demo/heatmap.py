@@ -137,6 +137,13 @@ def to_png(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
+def to_jpeg(image: np.ndarray, quality: int = 84) -> bytes:
+    """An RGB picture, uint8, as a JPEG file: a tenth of the PNG, for pages that send many frames."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
 def _stamp(picture: Image.Image, text: str) -> None:
     """White text on a dark chip in the lower left corner."""
     size = max(9, picture.height // 9)

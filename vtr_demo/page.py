@@ -139,13 +139,16 @@ def hit_card(hit: Hit, clip: ClipView, rank: int, span: tuple[float, float], is_
 
 
 def results(
-    result: SearchResult, clips: Mapping[str, ClipView], open_clip: str = "", struck: Collection[int] = ()
+    result: SearchResult,
+    clips: Mapping[str, ClipView],
+    open_clip: str = "",
+    words: Sequence[str] = (),
+    struck: Collection[int] = (),
 ) -> str:
-    """The ranked cards, with what was struck out and whether the best match can be trusted."""
-    words = result.sentence.words
+    """The ranked cards, with the ``words`` struck out and whether the best match can be trusted."""
     removed = "".join(
         f'<button class="chip struck" data-do="strike" data-word="{i}" title="Put it back">'
-        f"<s>{esc(words[i].text)}</s></button>"
+        f"<s>{esc(words[i])}</s></button>"
         for i in sorted(struck)
         if i < len(words)
     )

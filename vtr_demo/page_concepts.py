@@ -52,7 +52,7 @@ def grid(explanation: Explanation, weights: TermWeights) -> str:
     )
     frame_rows = "".join(
         _grid_row(clock(second), [(by_frame[t, k], float(in_frame[t, k])) for k in used], limit)
-        for t, second in enumerate(made.seconds)
+        for t, second in sorted(enumerate(made.seconds), key=lambda pair: pair[1])
     )
     total = _grid_row("sum", [(value, 0.0) for value in made.by_concept()[used]], limit)
     off = (

@@ -47,6 +47,8 @@ class View:
     """A sentence, the words struck out of it, the open clip and what its frames show."""
 
     text: str = ""
+    words: tuple[str, ...] = ()
+    """The sentence's words before any was struck out; ``struck`` indexes them."""
     struck: tuple[int, ...] = ()
     clip: str = ""
     moment: int = -1
@@ -67,9 +69,10 @@ class View:
             case "example" if text:
                 return View(text=text)
             case "sentence" if text:
-                changed = {"text": text, "struck": (), "pick": "total", "confidence": None}
+                changed = {"text": text, "words": (), "struck": (), "pick": "total", "confidence": None}
             case "strike" if word.isdigit():
                 changed = {"struck": tuple(sorted({*self.struck} ^ {int(word)}))}
+                changed["pick"] = "total" if self.pick.startswith("word:") else self.pick
             case "pick" if values.get("pick"):
                 changed = {"pick": values["pick"]}
             case "close":
@@ -99,21 +102,23 @@ def searched(
     found = engine.search(view.text, k=count, weights=weights, struck=view.struck)
     scored = {hit.clip_id: hit.confidence for hit in found.hits}
     view = replace(view, confidence=scored.get(view.clip))
+    if not view.struck:
+        view = replace(view, words=tuple(word.text for word in found.sentence.words))
     clips = {clip.clip_id: clip for clip in engine.clips()}
-    return view, page.results(found, clips, view.clip, view.struck), explained(engine, view, weights)
+    ranked = page.results(found, clips, view.clip, view.words, view.struck)
+    return view, ranked, explained(engine, view, weights)[1]
 
 
-def explained(engine: EngineLike, view: View, weights: TermWeights) -> Panel:
+def explained(engine: EngineLike, view: View, weights: TermWeights) -> tuple[View, Panel]:
     """The explanation of the view's sentence and clip, or nothing."""
     if not view.clip or not view.text:
-        return Panel()
+        return view, Panel()
     clip = engine.clip(view.clip)
     why = engine.explain(view.text, view.clip, moment=view.moment, weights=weights, struck=view.struck)
-    return Panel(
-        page_why.player(clip, view.moment),
-        page_why.summary(why, clip, view.struck, None if view.struck else view.confidence),
-        page_why.body(why, weights, view.pick),
-    )
+    if not view.struck:
+        view = replace(view, words=tuple(word.text for word in why.sentence.words))
+    summary = page_why.summary(why, clip, view.words, view.struck, view.confidence)
+    return view, Panel(page_why.player(clip, view.moment), summary, page_why.body(why, weights, view.pick))
 
 
 def described(

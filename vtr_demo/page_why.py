@@ -8,7 +8,7 @@ or ``map`` (which concept holds each patch).
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import quote
 
 import numpy as np
@@ -79,25 +79,31 @@ def _quoted(word: str, index: int) -> str:
     return "the sentence as a whole" if index == 0 else f"“{esc(word)}”"
 
 
-def word_chips(explanation: Explanation, struck: Collection[int]) -> str:
-    """The sentence as chips: colour is what the word adds, a click strikes it out or puts it back."""
+def word_chips(explanation: Explanation, words: Sequence[str], struck: Collection[int]) -> str:
+    """The sentence as chips: colour is what the word adds, a click strikes it out or puts it back.
+
+    ``words`` are those of the whole sentence and ``struck`` indexes them; the explanation knows only
+    the words that are left.
+    """
     parts = word_parts(explanation.alignment)[1:]
     limit = float(max(np.abs(parts).max(initial=0.0), 1e-9))
     chips = []
-    for index, word in enumerate(explanation.sentence.words):
+    left = 0
+    for index, word in enumerate(words):
         if index in struck:
             chips.append(
                 f'<button class="word struck" data-do="strike" data-word="{index}" aria-pressed="true" '
-                f'title="Struck out. Click to put it back."><s>{esc(word.text)}</s></button>'
+                f'title="Struck out. Click to put it back."><s>{esc(word)}</s></button>'
             )
             continue
-        part = float(parts[index]) if index < len(parts) else 0.0
-        effect = float(explanation.word_effects[index]) if index < len(explanation.word_effects) else 0.0
+        part = float(parts[left]) if left < len(parts) else 0.0
+        effect = float(explanation.word_effects[left]) if left < len(explanation.word_effects) else 0.0
+        left += 1
         change = f"{'falls' if effect > 0 else 'rises'} by {abs(effect):.3f}"
         title = f"Adds {signed(part, 3)}. Without it the score {change}. Click to strike it out."
         chips.append(
             f'<button class="word heat" data-do="strike" data-word="{index}" aria-pressed="false" '
-            f'title="{title}" style="{heat_style(part, limit)}">{esc(word.text)}'
+            f'title="{title}" style="{heat_style(part, limit)}">{esc(word)}'
             f"<small>{signed(part)}</small></button>"
         )
     return f'<div class="words" role="group" aria-label="Words of the sentence">{"".join(chips)}</div>'
@@ -124,9 +130,14 @@ def player(clip: ClipView, moment: int) -> str:
 
 
 def summary(
-    explanation: Explanation, clip: ClipView, struck: Collection[int], confidence: float | None = None
+    explanation: Explanation,
+    clip: ClipView,
+    words: Sequence[str] = (),
+    struck: Collection[int] = (),
+    confidence: float | None = None,
 ) -> str:
-    """Score, reason, word chips and the five level bars."""
+    """Score, reason and word chips; ``words`` and ``struck`` as in ``word_chips``."""
+    words = words or [word.text for word in explanation.sentence.words]
     made = explanation.alignment
     terms = made.terms()
     span = bar_range([terms])
@@ -136,7 +147,7 @@ def summary(
         '<button class="quiet" data-do="close" aria-label="Close the explanation">Close</button></div>'
         f'<div class="total"><span class="figure">{signed(made.score)}</span>{sure}</div>'
         f"{stacked_bar(terms, *span)}<p class='reason'>{reason(explanation)}</p>"
-        f"{word_chips(explanation, struck)}"
+        f"{word_chips(explanation, words, struck)}"
         '<p class="soft hint">Click a word to strike it out and rank again.</p></div>'
     )
 
@@ -202,7 +213,8 @@ def frames(explanation: Explanation, pick: str) -> str:
     made = explanation.alignment
     heat, limit = picked(made, pick), patch_limit(made)
     figures = []
-    for t, second in enumerate(made.seconds):
+    for t in np.argsort(made.seconds, kind="stable"):
+        second = made.seconds[t]
         if pick == "map":
             shown = heatmap.concept_overlay(
                 explanation.frames[t], made.patch_concept[t, 1:].reshape(made.grid)
@@ -227,7 +239,7 @@ def frames(explanation: Explanation, pick: str) -> str:
 
 def data_uri(picture: np.ndarray) -> str:
     """A picture (H, W, 3) uint8 inside the page itself."""
-    return "data:image/png;base64," + b64encode(heatmap.to_png(picture)).decode("ascii")
+    return "data:image/jpeg;base64," + b64encode(heatmap.to_jpeg(picture)).decode("ascii")
 
 
 def scale(explanation: Explanation) -> str:
