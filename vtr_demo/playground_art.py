@@ -96,7 +96,7 @@ def draw_clip(
     return frames
 
 
-@functools.lru_cache(maxsize=160)
+@functools.lru_cache(maxsize=200)
 def _backdrop(scene: str, variant: int, width: int, height: int, sprites: Sprites) -> Backdrop:
     return paint(scene, variant, width, height, sprites.levels)
 
@@ -276,7 +276,7 @@ def _drift_clouds(
     half = canvas.width / canvas.height / 2 + 0.25
     way = 1 if rng.random() < 0.5 else -1
     for k in range(weather.clouds):
-        size, y = rng.uniform(0.14, 0.24), rng.uniform(0.06, 0.34)
+        size, y = rng.uniform(0.14, 0.24), rng.uniform(0.05, 0.22)
         start = (k + rng.random()) / weather.clouds
         x = ((start + way * second * 0.009 / half) % 1.0) * 2 * half - half
         levels = sprites.levels(CLOUD)

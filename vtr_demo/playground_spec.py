@@ -79,6 +79,9 @@ class ClipSpec:
             raise BadConfig(f"The actors of a clip must be different things, got {', '.join(names)}.")
         if not (np.isfinite(self.duration_s) and self.duration_s > 0):
             raise BadConfig(f"duration_s must be positive, got {self.duration_s}.")
+        for name in ("backdrop", "seed"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
+                raise BadConfig(f"{name} must be a whole number from 0, got {getattr(self, name)!r}.")
         if self.relation is not None:
             _known("relation", self.relation, RELATIONS)
             self._check_relation(self.relation)
@@ -103,7 +106,7 @@ class ClipSpec:
     def from_json(text: str | dict[str, Any]) -> ClipSpec:
         """Read a spec back; refuses what is not one."""
         try:
-            values = json.loads(text) if isinstance(text, str) else dict(text)
+            values = dict(json.loads(text) if isinstance(text, str) else text)
             actors = tuple(Actor(**actor) for actor in values.pop("actors"))
             return ClipSpec(actors=actors, **values)
         except (TypeError, KeyError, ValueError) as error:
