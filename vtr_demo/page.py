@@ -47,8 +47,8 @@ def size(count: int) -> str:
 
 def confidence_words(share: float) -> str:
     """What the calibrated confidence means."""
-    percent = min(99, int(share * 100))
-    return f"stronger than {'over ' if share >= 0.995 else ''}{percent} % of unrelated texts"
+    percent = min(99, int(share * 100 + 1e-9))
+    return f"stronger than {'over ' if share > 0.99 else ''}{percent} % of unrelated texts"
 
 
 def poster(clip_id: str, name: str) -> str:

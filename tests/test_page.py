@@ -1,0 +1,255 @@
+"""The page's HTML: what is shown is what was ranked, and nobody's text becomes markup."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from tests.fake_engine import FakeEngine, Scene
+from vtr_demo import page, page_about, page_concepts, page_library, page_look, page_view, page_why
+from vtr_demo.config import LimitConfig
+from vtr_demo.errors import LibraryError, UnsupportedText
+from vtr_demo.page_view import View
+from vtr_demo.records import TERMS, TermWeights
+from vtr_demo.results import IndexReport
+
+NASTY = "<script>alert('x')</script> \"quoted\" & <img src=x onerror=alert(1)>"
+SENTENCE = "a red ball rolls across the beach"
+
+
+class Tags(HTMLParser):
+    """Collects tags and attribute names, and refuses to end with open ones."""
+
+    void = ("img", "br", "link", "input", "video")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.attributes: set[str] = set()
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.void:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return FakeEngine(tmp_path_factory.mktemp("drawn"))
+
+
+def widths(bar: str) -> list[tuple[float, float, bool]]:
+    found = re.findall(r'class="part \w+( minus)?".*?left:([-\d.]+)%;width:([-\d.]+)%', bar)
+    return [(float(left), float(width), bool(minus)) for minus, left, width in found]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        dict(zip(TERMS, (0.3, 0.2, 0.1, 0.05, 0.02), strict=True)),
+        dict(zip(TERMS, (0.3, -0.2, 0.1, -0.05, 0.0), strict=True)),
+        dict(zip(TERMS, (-0.3, -0.2, -0.1, -0.05, -0.02), strict=True)),
+        dict.fromkeys(TERMS, 0.0),
+    ],
+)
+def test_positive_widths_less_negative_widths_are_the_score(terms):
+    low, high = page.bar_range([terms, {"global": 0.7, "entity": -0.4}])
+    parts = widths(page.stacked_bar(terms, low, high))
+    total = sum(-width if minus else width for _, width, minus in parts)
+    assert total / 100 * (high - low) == pytest.approx(sum(terms.values()), abs=1e-4)
+
+
+def test_parts_of_a_bar_neither_overlap_nor_leave_it():
+    terms = dict(zip(TERMS, (0.3, -0.2, 0.1, -0.05, 0.4), strict=True))
+    parts = sorted(widths(page.stacked_bar(terms, *page.bar_range([terms]))))
+    ends = [left + width for left, width, _ in parts]
+    assert parts[0][0] == pytest.approx(0, abs=1e-2)
+    assert ends[-1] == pytest.approx(100, abs=1e-2)
+    assert all(start >= end - 1e-2 for (start, _, _), end in zip(parts[1:], ends[:-1], strict=True))
+
+
+@pytest.mark.parametrize("numbers", [(1.0, 2.5, 10.0), (0.0, 10.0, 10.0), (0.0, 0.0, 0.0)])
+def test_the_moment_lies_where_it_is_in_the_clip(numbers):
+    start, end, duration = numbers
+    left, width = map(
+        float, re.search(r"left:([\d.]+)%;width:([\d.]+)%", page.timeline(duration, start, end)).groups()
+    )
+    assert left == pytest.approx(100 * start / max(duration, 1e-6), abs=0.01)
+    assert left + width <= 100.01
+
+
+def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
+    nasty = FakeEngine(tmp_path, (replace(Scene("x", (NASTY,), *[(1, 2, 3)] * 3, (0.1, 0.1))),))
+    clip_id = nasty.clips()[0].clip_id
+    scene, view = nasty._clips[clip_id]
+    nasty._clips[clip_id] = (scene, replace(view, name=NASTY))
+    state, shown, panel = page_view.searched(nasty, View(text=NASTY, clip=clip_id), TermWeights())
+    _, _, struck = page_view.searched(nasty, replace(state, struck=(1,)), TermWeights())
+    report = IndexReport((clip_id,), (NASTY,), ((NASTY, f"{NASTY}: broken; mend it."),))
+    pieces = [
+        shown, panel.player, panel.summary, panel.body, struck.summary, page.wall(nasty.clips()),
+        page.examples([NASTY]), page.clip_picker(nasty.clips()),
+        page.sentences(nasty.describe(clip_id), nasty.clip(clip_id)),
+        page_library.library(nasty.clips(), [clip_id]), page_library.report(report, {clip_id: NASTY}),
+        page_library.library_state(replace(nasty.status(), model=NASTY, problems=(NASTY,))),
+        page_about.about(replace(nasty.status(), model=NASTY)),
+    ]  # fmt: skip
+    for piece in pieces:
+        tags = Tags(piece)
+        assert "script" not in tags.seen
+        assert not any(name.startswith("on") for name in tags.attributes)
+        assert tags.open == []
+        assert "onerror=alert" not in re.sub(r"&lt;.*?&gt;", "", piece)
+
+
+def test_word_parts_and_picks_add_up_to_the_score(engine):
+    why = engine.explain(SENTENCE, engine.clips()[0].clip_id)
+    made = why.alignment
+    assert page_why.word_parts(made).sum() == pytest.approx(made.score, abs=1e-5)
+    picks = [page_why.picked(made, f"term:{name}").sum() for name in TERMS]
+    assert sum(picks) == pytest.approx(made.score, abs=1e-5)
+    words = [page_why.picked(made, f"word:{i}").sum() for i in range(len(made.words))]
+    assert sum(words) == pytest.approx(page_why.picked(made, "total").sum(), abs=1e-5)
+    concepts = [page_why.picked(made, f"concept:{k}").sum() for k in range(made.concept_count)]
+    assert sum(concepts) == pytest.approx(made.terms()["concepts"], abs=1e-5)
+    assert page_concepts.frame_concepts(made).sum() == pytest.approx(made.terms()["concepts"], abs=1e-5)
+
+
+@pytest.mark.parametrize("pick", ["word:99", "concept:-1", "term:nothing", "", "../../etc", "word:x"])
+def test_an_unknown_pick_shows_the_total(engine, pick):
+    made = engine.explain(SENTENCE, engine.clips()[0].clip_id).alignment
+    np.testing.assert_array_equal(page_why.picked(made, pick), page_why.picked(made, "total"))
+
+
+def test_no_patch_exceeds_the_colour_range(engine):
+    made = engine.explain(SENTENCE, engine.clips()[0].clip_id).alignment
+    for pick in ("total", *(f"term:{name}" for name in TERMS)):
+        assert np.abs(page_why.picked(made, pick)[:, 1:]).max() <= page_why.patch_limit(made) + 1e-7
+
+
+def test_the_reason_names_the_largest_part_and_its_strongest_word(engine):
+    why = engine.explain("a ball", engine.clips()[0].clip_id, weights=TermWeights(0, 1, 0, 0, 0))
+    assert "entity</b> (100 % of what speaks for it)" in page_why.reason(why)
+    assert "“ball”" in page_why.reason(why)
+
+
+def test_a_score_without_positive_parts_is_said_to_have_none(engine):
+    why = engine.explain(SENTENCE, engine.clips()[0].clip_id)
+    made = replace(
+        why.alignment,
+        level_terms=-np.abs(why.alignment.level_terms),
+        concept_terms=-why.alignment.concept_terms.clip(0),
+    )
+    assert "no part of the score is positive" in page_why.reason(replace(why, alignment=made))
+
+
+def test_struck_words_stay_on_the_page_in_their_places(engine):
+    clip_id = engine.clips()[0].clip_id
+    view, _, _ = page_view.searched(engine, View(text=SENTENCE, clip=clip_id), TermWeights())
+    view = view.after({"do": "strike", "word": "2"})
+    _, ranked, panel = page_view.searched(engine, view, TermWeights())
+    words = re.findall(r'data-word="(\d+)".*?>(?:<s>)?(\w+)(</s>)?<', panel.summary)
+    assert [word for _, word, _ in words] == SENTENCE.split()
+    assert [bool(mark) for _, _, mark in words] == [index == 2 for index in range(len(words))]
+    assert "<s>ball</s>" in ranked
+    assert view.after({"do": "strike", "word": "2"}).struck == ()
+
+
+@pytest.mark.parametrize(
+    "click",
+    [{}, {"do": "nothing"}, {"do": "open"}, {"do": "strike", "word": "-1"},
+     {"do": "strike", "word": "2; drop"}, {"do": "pick"}, {"do": ["open"], "clip": "x"}],
+)  # fmt: skip
+def test_a_malformed_click_changes_nothing(click):
+    view = View(text="a", clip="b")
+    assert view.after(click) == view
+
+
+def test_an_uncertain_result_says_so(engine):
+    result = replace(engine.search(SENTENCE), confident=False)
+    clips = {clip.clip_id: clip for clip in engine.clips()}
+    assert "No confident match" in page.results(result, clips)
+    assert "No confident match" not in page.results(replace(result, confident=True), clips)
+
+
+def test_empty_text_is_refused_with_a_sentence(engine):
+    with pytest.raises(UnsupportedText, match="Type a sentence"):
+        page_view.searched(engine, View(text="  "), TermWeights())
+
+
+def test_only_files_of_the_upload_folder_are_taken(tmp_path):
+    inside, outside = tmp_path / "up" / "a.mp4", tmp_path / "secret.txt"
+    inside.parent.mkdir()
+    inside.write_bytes(b"x")
+    outside.write_text("x")
+    (tmp_path / "up" / "link").symlink_to(outside)
+    folder = str(tmp_path / "up")
+    assert page_library.uploaded([str(inside)], folder) == [inside]
+    for path in (
+        outside,
+        tmp_path / "up" / ".." / "secret.txt",
+        tmp_path / "up" / "link",
+        tmp_path / "up" / "no",
+    ):
+        with pytest.raises(LibraryError, match="was not uploaded"):
+            page_library.uploaded([str(path)], folder)
+
+
+def test_examples_come_from_different_clips_of_the_library(engine):
+    chosen = page.choose_examples(engine.clips())
+    assert len(chosen) == len(set(chosen)) == 6
+    assert set(chosen) <= {caption for clip in engine.clips() for caption in clip.captions}
+    assert page.choose_examples(()) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.123, "+0.12"), (-0.123, "−0.12"), (0.001, "0.00"), (-0.001, "0.00"), (0, "0.00")]
+)
+def test_numbers_carry_their_sign(value, text):
+    assert page.signed(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.983, "98 %"), (1.0, "over 99 %"), (0.0, "0 %"), (0.29, "29 %")]
+)
+def test_confidence_is_rounded_down(share, text):
+    assert page.confidence_words(share) == f"stronger than {text} of unrelated texts"
+
+
+def test_limits_are_stated():
+    assert page_library.invitation(LimitConfig()) == "Add videos, up to 200.0 MB and 15 minutes each"
+
+
+def test_the_page_loads_nothing_from_elsewhere():
+    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\((?!data:)", page_look.head())
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("block", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("text", "ground"),
+    [("ink", "paper"), ("ink", "sheet"), ("soft", "paper"), ("soft", "sheet"), ("accent-ink", "accent"),
+     ("warn-ink", "warn"), ("bad", "sheet")],
+)  # fmt: skip
+def test_text_has_the_contrast_of_wcag_aa(block, text, ground):
+    css = (page_look.HERE / "page.css").read_text(encoding="utf-8")
+    tokens = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", re.findall(r"{([^}]*--paper[^}]*)}", css)[block]))
+    high, low = sorted((luminance(tokens[text]), luminance(tokens[ground])), reverse=True)
+    assert (high + 0.05) / (low + 0.05) >= 4.5
