@@ -28,7 +28,7 @@ MOTIONS: dict[str, Motion] = {
     ),
     "spin": Motion(
         "place",
-        (("spins", "spinning", ""), ("rotates", "rotating", ""), ("turns", "turning", "round and round")),
+        (("spins", "spinning", ""), ("rotates", "rotating", ""), ("whirls", "whirling", "")),
     ),
     "bounce": Motion("place", (("bounces", "bouncing", ""), ("bounces", "bouncing", "up and down"))),
     "shake": Motion("place", (("shakes", "shaking", ""), ("trembles", "trembling", ""))),
@@ -89,12 +89,12 @@ RELATIONS: dict[str, Relation] = {
     "left of": Relation("side", ("to the left of", "on the left of"), swaps=("right of",)),
     "right of": Relation("side", ("to the right of", "on the right of"), swaps=("left of",)),
     "next to": Relation("side", ("next to", "beside"), swaps=("above", "below"), roles=False),
-    "above": Relation("height", ("above", "high above"), swaps=("below",)),
+    "above": Relation("height", ("above",), swaps=("below",)),
     "below": Relation("height", ("below", "underneath"), swaps=("above",)),
     "in front of": Relation("depth", ("in front of",), swaps=("behind",)),
     "behind": Relation("depth", ("behind",), swaps=("in front of",)),
     "on": Relation("contact", ("on top of", "on"), swaps=("under",)),
-    "under": Relation("contact", ("under", "right under"), swaps=("on",)),
+    "under": Relation("contact", ("under", "beneath"), swaps=("on",)),
     "in": Relation("inside", ("in", "inside"), swaps=("in front of", "behind"), roles=False),
     "follow": Relation(
         "pursuit",
