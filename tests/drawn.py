@@ -55,7 +55,8 @@ def draw_clip(
 
     Frame i shows the number i, or the flat colour ``colours[i % len(colours)]``. ``size`` is the upright
     width and height; with ``rotate`` (degrees clockwise) the picture is stored turned, with the tag that
-    says so, as phones do. ``vfr``: frames last 1, 3, 1 and 2 units of 1/fps in turn. ``start_s`` delays all time stamps.
+    says so, as phones do. ``vfr``: frames last 1, 3, 1 and 2 units of 1/fps in turn. ``start_s`` delays all
+    time stamps; ``sound`` adds a tone; ``gop`` frames go from one key frame to the next.
     """
     units = np.cumsum([0] + [(1, 3, 1, 2)[i % 4] if vfr else 1 for i in range(frames - 1)])
     seconds = [float(unit) / fps for unit in units]
@@ -142,6 +143,7 @@ def write_video(
     clock: Fraction | None = None,
     gop: int = 12,
     pix_fmt: str | None = None,
+    pixel_aspect: Fraction = Fraction(1),
     sound: bool = False,
     options: dict[str, str] | None = None,
 ) -> None:
@@ -152,6 +154,8 @@ def write_video(
         stream.codec_context.gop_size = gop
         stream.codec_context.thread_count = 1
         stream.pix_fmt = pix_fmt or _PIX_FMT.get(codec, "yuv420p")
+        if pixel_aspect != 1:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if clock is not None:
             stream.codec_context.time_base = clock
         if rotate:

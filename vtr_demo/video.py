@@ -86,7 +86,8 @@ def read_frames_guarded(
     """
     if config.reader == "decord" and importlib.util.find_spec("decord") is None:
         raise BadConfig('The decord reader is not installed on this machine; set video.reader to "pyav".')
-    wanted = seconds if isinstance(seconds, int) else check_seconds(seconds, math.inf)
+    check_seconds(seconds, 0.0)  # what the caller got wrong is refused here, not in the worker
+    wanted = seconds if isinstance(seconds, int) else [float(second) for second in seconds]
     arguments = {"seconds": wanted, "size": size, "fit": config.fit, "reader": config.reader}
     values, payload = video_worker.call("frames", _checked(path, limits), arguments, limits)
     pixels = np.frombuffer(payload, np.uint8).reshape(-1, size, size, 3).copy()
@@ -148,7 +149,8 @@ def shot_cuts(batch: FrameBatch) -> list[int]:
     that of the fourth most similar cell, half the sum of absolute differences, 0 to 1: a cut changes nearly
     the whole picture, a thing that passes by only a part. A cut is a distance of CUT at least and CUT_RATIO
     times the median of up to three distances on either side, since a busy shot is busy throughout. Our
-    decision; on 400 joints between real clips, 1.5 frames a second, it found 98 %.
+    decision: of the joints between real clips at 1.5 frames a second it finds 98 %, and takes one step in
+    forty within a clip for a cut, real ones among them.
     """
     if len(batch) < 2:
         return []

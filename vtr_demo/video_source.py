@@ -49,7 +49,7 @@ class Timeline:
     """How long the last frame is shown."""
     tick_s: float
     ordinal: bool
-    """True where the stamps only count packets (H.264 with B frames in AVI): frames are then counted as well."""
+    """True where the stamps only count packets (H.264 with B frames in AVI): then frames are counted."""
 
     @property
     def duration_s(self) -> float:

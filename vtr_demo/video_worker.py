@@ -85,6 +85,8 @@ class _Worker:
             _send(self.process.stdin, request)
             answer = _receive(self.process.stdout)
         except (OSError, EOFError, ValueError):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)  # it is ending by itself: its own exit status tells why
             return "time" if late.is_set() else "crash"
         finally:
             timer.cancel()
@@ -124,20 +126,16 @@ def call(
         "timeout_s": timeout_s,
     }
     worker = _take(limits.decode_memory_bytes)
-    answer: tuple[dict[str, Any], bytes] | str = "crash"
-    try:
-        answer = worker.ask(request, timeout_s)
-    finally:
-        keep = not isinstance(answer, str) and not answer[0].get("last") and worker.jobs < JOBS_PER_WORKER
-        if keep and len(_idle) < IDLE_WORKERS:
-            _idle.append(worker)
-        else:
-            last_words = worker.end()
+    used = worker.jobs > 0
+    answer = _asked(worker, request, timeout_s)
+    if answer == "crash" and used:
+        # An earlier file may have left it damaged: this one is judged by a worker of its own.
+        worker = _Worker(limits.decode_memory_bytes)
+        answer = _asked(worker, request, timeout_s)
+    if answer == "time":
+        reason = f"reading it took longer than {timeout_s:g} s and was stopped"
+        raise UnreadableVideo(path, reason, f"{RESAVE}, or raise limits.decode_timeout_s")
     if isinstance(answer, str):
-        log.warning("%s: worker ended (%s): %s", Path(path).name, worker.process.returncode, last_words)
-        if answer == "time":
-            reason = f"reading it took longer than {timeout_s:g} s and was stopped"
-            raise UnreadableVideo(path, reason, f"{RESAVE}, or raise limits.decode_timeout_s")
         raise UnreadableVideo(path, f"the decoder crashed on it ({worker.process.returncode})", RESAVE)
     header, payload = answer
     if "error" in header:
@@ -146,6 +144,23 @@ def call(
             raise UnreadableVideo(path, reason, f"{RESAVE}, or raise limits.decode_memory_bytes")
         raise UnreadableVideo(path, str(header["reason"]), str(header["advice"]))
     return header, payload
+
+
+def _asked(worker: _Worker, request: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], bytes] | str:
+    """Let ``worker`` do a job; afterwards it is idle or ended."""
+    answer: tuple[dict[str, Any], bytes] | str = "crash"
+    try:
+        answer = worker.ask(request, timeout_s)
+    finally:
+        failed = isinstance(answer, str)
+        worn = not isinstance(answer, str) and (answer[0].get("last") or worker.jobs >= JOBS_PER_WORKER)
+        if failed or worn or len(_idle) >= IDLE_WORKERS:
+            last_words = worker.end()
+            if failed:
+                log.warning("a worker ended (%s: %s) %s", answer, worker.process.returncode, last_words)
+        else:
+            _idle.append(worker)
+    return answer
 
 
 def close_workers() -> None:
@@ -234,11 +249,13 @@ def _limit_memory(memory_bytes: int) -> None:
 
 
 def _peak_bytes() -> int:
-    if sys.platform != "linux":
+    # Not getrusage: its peak is inherited from the parent, which holds a model.
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
         return 0
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    sizes = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")]
+    return sizes[0] * 1024 if sizes else 0
 
 
 # ---------------------------------------------------------------------- the wire between them
