@@ -440,8 +440,8 @@ def test_an_unknown_level_is_refused() -> None:
 def test_generate_is_fixed_by_the_seed_and_writes_a_manifest(tmp_path: Path) -> None:
     import av
 
-    first = generate(tmp_path / "a", 2, 5, size=(96, 54))
-    again = generate(tmp_path / "b", 2, 5, size=(96, 54))
+    first = generate(tmp_path / "a", 2, 5, size=(160, 90))
+    again = generate(tmp_path / "b", 2, 5, size=(160, 90))
     assert first.read_bytes() == again.read_bytes()
     rows = [json.loads(line) for line in first.read_text().splitlines()]
     assert len(rows) == 2
@@ -461,7 +461,7 @@ def test_generate_is_fixed_by_the_seed_and_writes_a_manifest(tmp_path: Path) -> 
         assert frames == round(row["duration_s"] * 24)
         head = file.read_bytes()
         assert head.index(b"moov") < head.index(b"mdat"), "not faststart"
-    refilmed = render_samples(tmp_path / "c", first, size=(96, 54))
+    refilmed = render_samples(tmp_path / "c", first, size=(160, 90))
     assert (refilmed.parent / rows[0]["path"]).read_bytes() == (first.parent / rows[0]["path"]).read_bytes()
     assert not list(tmp_path.rglob("*.part"))
 

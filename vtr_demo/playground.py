@@ -23,12 +23,13 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from vtr_demo.errors import BadConfig
-from vtr_demo.playground_art import draw_clip, find_sprites
+from vtr_demo.playground_art import draw_clip
 from vtr_demo.playground_film import write_mp4
 from vtr_demo.playground_grammar import captions, truth
 from vtr_demo.playground_layout import sample_spec
 from vtr_demo.playground_pairs import PAIR_LEVELS, contrast, minimal_pair, negatives
 from vtr_demo.playground_spec import SPLITS, Actor, ClipSpec, Split, held_out, in_split
+from vtr_demo.playground_sprites import find_sprites
 from vtr_demo.records import CropBox, FrameBatch
 
 __all__ = [
