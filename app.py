@@ -132,7 +132,7 @@ def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any]:
         with gr.Column(elem_id="source"):
             picker = html(elem_id="picker")
             upload = gr.UploadButton(
-                "Upload a clip", file_types=page_library.VIDEO_TYPES, size="sm", elem_id="upload-one"
+                "Upload a clip", file_types=page.VIDEO_TYPES, size="sm", elem_id="upload-one"
             )
             own = gr.Textbox(
                 label="Your own sentences, one a line", lines=4, elem_id="own", max_length=20_000,
@@ -179,7 +179,7 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
     with gr.Row(elem_id="intake"):
         files = gr.File(
             label=page_library.invitation(engine.limits), file_count="multiple",
-            file_types=page_library.VIDEO_TYPES, height=170, elem_id="upload", scale=3,
+            file_types=page.VIDEO_TYPES, height=170, elem_id="upload", scale=3,
         )  # fmt: skip
         with gr.Column(scale=2, elem_id="facts"):
             numbers = html(elem_id="numbers")
@@ -206,7 +206,7 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
     @speaks
     def renew(progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
         engine.rebuild(progress=told_to(progress))
-        return page_library.good_news("The index was rebuilt from the stored clips.")
+        return page_library.good_news("The index holds every stored clip that can be read.")
 
     changes = [
         files.upload(add, [files, mine], [files, said, mine], show_progress_on=said, **INGEST),
@@ -224,6 +224,7 @@ def told_to(progress: gr.Progress) -> Callable[[float, str], None]:
 
 def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
     """The page over an engine. ``shared``: visitors may delete only what they added themselves."""
+    engine = page_view.remembering(engine)
     with gr.Blocks(
         title="Find the clip. See why.", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)
     ) as demo:

@@ -26,6 +26,11 @@
       seek(video, Number(jump.dataset.seek), true);
       video.scrollIntoView({ block: "nearest", behavior: "smooth" });
     }
+    const asked = near(event.target, "[data-do]");
+    if (asked) {
+      asked.classList.add("waiting");
+      setTimeout(() => asked.classList.remove("waiting"), 8000);
+    }
     if (near(event.target, "[data-theme-switch]")) {
       const dark = document.body.classList.toggle("dark");
       document.documentElement.classList.toggle("dark", dark);

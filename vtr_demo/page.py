@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
+from pathlib import PurePath
 from urllib.parse import quote
 
 from vtr_demo.records import TERMS
 from vtr_demo.results import CaptionHit, ClipView, Hit, SearchResult
 
+VIDEO_TYPES = [".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".3gp", ".ogv"]
 TERM_NAMES = {
     "global": "Global",
     "entity": "Entity",
@@ -51,10 +53,16 @@ def confidence_words(share: float) -> str:
     return f"stronger than {'over ' if share > 0.99 else ''}{percent} % of unrelated texts"
 
 
+def title(name: str) -> str:
+    """A file name for reading, as HTML: "moon_rises.mp4" -> "moon rises"."""
+    stem = PurePath(name).stem if PurePath(name).suffix.lower() in VIDEO_TYPES else name
+    return esc(stem.replace("_", " "))
+
+
 def poster(clip_id: str, name: str) -> str:
     """The clip's still picture, by id."""
     address = f"clips/{quote(clip_id, safe='')}/poster"
-    return f'<img class="poster" src="{address}" alt="Still from {esc(name)}" loading="lazy">'
+    return f'<img class="poster" src="{address}" alt="Still from {title(name)}" loading="lazy">'
 
 
 # --------------------------------------------------------------------------- bars
@@ -126,13 +134,15 @@ def choose_examples(clips: Sequence[ClipView], count: int = 6) -> list[str]:
 
 def hit_card(hit: Hit, clip: ClipView, rank: int, span: tuple[float, float], is_open: bool) -> str:
     """One result: picture, moment, name, score with its parts, confidence."""
-    moment = f"{clock(hit.start_s)} – {clock(hit.end_s)}" if hit.moment >= 0 else "whole clip"
+    found = hit.moment >= 0
+    when = f"{clock(hit.start_s)} – {clock(hit.end_s)}" if found else clock(clip.duration_s)
+    line = timeline(clip.duration_s, hit.start_s, hit.end_s) if found else ""
     return (
         f'<button class="card{" open" if is_open else ""}" data-do="open" data-clip="{esc(hit.clip_id)}" '
         f'data-moment="{hit.moment}" aria-pressed="{str(is_open).lower()}">'
         f'<span class="frame">{poster(hit.clip_id, clip.name)}<b class="rank">{rank}</b>'
-        f'<span class="when">{moment}</span>{timeline(clip.duration_s, hit.start_s, hit.end_s)}</span>'
-        f'<span class="facts"><span class="line"><strong>{esc(clip.name)}</strong>'
+        f'<span class="when">{when}</span>{line}</span>'
+        f'<span class="facts"><span class="line"><strong title="{esc(clip.name)}">{title(clip.name)}</strong>'
         f'<span class="score">{signed(hit.score)}</span></span>{stacked_bar(hit.terms, *span)}'
         f'<span class="soft">{confidence_words(hit.confidence)}</span></span></button>'
     )
@@ -197,7 +207,8 @@ def clip_picker(clips: Sequence[ClipView], chosen: str = "") -> str:
     tiles = "".join(
         f'<button class="tile{" open" if clip.clip_id == chosen else ""}" data-do="choose" '
         f'data-clip="{esc(clip.clip_id)}" aria-pressed="{str(clip.clip_id == chosen).lower()}">'
-        f"{poster(clip.clip_id, clip.name)}<span>{esc(clip.name)}</span></button>"
+        f"{poster(clip.clip_id, clip.name)}"
+        f'<span title="{esc(clip.name)}">{title(clip.name)}</span></button>'
         for clip in clips
     )
     return f'<div class="tiles">{tiles}</div>'
@@ -216,4 +227,4 @@ def sentences(hits: Sequence[CaptionHit], clip: ClipView, open_text: str = "") -
         "</button></li>"
         for hit in hits
     )
-    return f'<h3>Sentences for {esc(clip.name)}</h3><ol class="sentences">{rows}</ol>'
+    return f'<h3>Sentences for {title(clip.name)}</h3><ol class="sentences">{rows}</ol>'

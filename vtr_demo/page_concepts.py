@@ -9,6 +9,9 @@ from vtr_demo.palette import concept_colour, tint
 from vtr_demo.records import Alignment, TermWeights
 from vtr_demo.results import Explanation
 
+LISTED = 8
+"""Concepts named beside the grid, the strongest first."""
+
 
 def heat_style(value: float, limit: float) -> str:
     """A value on the colour scale of all pictures, for elements of class ``heat``."""
@@ -74,7 +77,8 @@ def _concept_key(explanation: Explanation, used: list[int]) -> str:
     rows = "".join(
         f"<li>{swatch(k)}<span>{k + 1} · {esc(explanation.concept_names[k])}</span>"
         f'<span class="score">{signed(float(adds[k]), 3)}</span></li>'
-        for k in sorted(used, key=lambda k: -adds[k])
+        for k in sorted(used, key=lambda k: -abs(adds[k]))[:LISTED]
+        if abs(adds[k]) >= 5e-4
     )
     return f'<ul class="concept-key">{rows}</ul>'
 

@@ -11,7 +11,6 @@ from vtr_demo.page import clock, esc, poster, size
 from vtr_demo.results import ClipView, IndexReport, Status
 
 SHOWN_CAPTIONS = 3
-VIDEO_TYPES = [".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".3gp", ".ogv"]
 
 
 def invitation(limits: LimitConfig) -> str:
@@ -33,7 +32,7 @@ def library_state(status: Status) -> str:
     trained = "trained" if status.trained else "untrained heads (ranks as the backbone does)"
     facts = [
         (f"{status.clips}", "clip" if status.clips == 1 else "clips"),
-        (f"{status.moments}", "moment" if status.moments == 1 else "moments"),
+        (f"{status.moments}", "moment" if status.moments == 1 else "moments in longer clips"),
         (size(status.stored_bytes), "stored"),
         (esc(status.model), f"model, {trained}, on {esc(status.device)}"),
     ]
@@ -69,12 +68,12 @@ def _shelf_card(clip: ClipView, can_delete: bool) -> str:
         else ""
     )
     count = f"{len(clip.moments)} moment{'' if len(clip.moments) == 1 else 's'}"
+    strip = f'<span class="cuts" role="img" aria-label="{count}">{cuts}</span>' if cuts else ""
     return (
-        f'<article class="item"><span class="frame">{poster(clip.clip_id, clip.name)}'
-        f'<span class="cuts" role="img" aria-label="{count}">{cuts}</span></span>'
+        f'<article class="item"><span class="frame">{poster(clip.clip_id, clip.name)}{strip}</span>'
         f"<h4>{esc(clip.name)}</h4>"
         f'<p class="soft">{clock(clip.duration_s)} · {clip.width}×{clip.height} · {size(clip.stored_bytes)}'
-        f" · {count}</p><ul>{known}</ul>{delete}</article>"
+        f"{f' · {count}' if cuts else ''}</p><ul>{known}</ul>{delete}</article>"
     )
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol, cast
 
 from vtr_demo import page, page_about, page_library, page_why
 from vtr_demo.config import LimitConfig
@@ -40,6 +41,22 @@ class EngineLike(Protocol):
     def delete(self, clip_id: str) -> None: ...
     def rebuild(self, progress: Any = None) -> object: ...
     def status(self) -> Status: ...
+
+
+class Remembering:
+    """An engine that keeps its last explanations: other frames of the same match cost no second pass."""
+
+    def __init__(self, engine: EngineLike, kept: int) -> None:
+        self._engine = engine
+        self.explain = lru_cache(kept)(engine.explain)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+def remembering(engine: EngineLike, kept: int = 12) -> EngineLike:
+    """The same engine with the last ``kept`` explanations (about 2 MB each) at hand."""
+    return cast(EngineLike, Remembering(engine, kept))
 
 
 @dataclass(frozen=True)

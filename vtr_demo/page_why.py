@@ -14,11 +14,12 @@ from urllib.parse import quote
 import numpy as np
 
 from vtr_demo import heatmap
-from vtr_demo.page import TERM_NAMES, bar_range, clock, confidence_words, esc, signed, stacked_bar
+from vtr_demo.page import TERM_NAMES, bar_range, clock, confidence_words, esc, signed, stacked_bar, title
 from vtr_demo.page_concepts import grid, heat_style, swatch
 from vtr_demo.records import TERMS, Alignment, TermWeights
 from vtr_demo.results import ClipView, Explanation
 
+LEAST_HEAT = 1e-6
 FAINT = 0.02
 """A word, level or frame below this share of the largest is not worth a sentence."""
 
@@ -100,10 +101,10 @@ def word_chips(explanation: Explanation, words: Sequence[str], struck: Collectio
         effect = float(explanation.word_effects[left]) if left < len(explanation.word_effects) else 0.0
         left += 1
         change = f"{'falls' if effect > 0 else 'rises'} by {abs(effect):.3f}"
-        title = f"Adds {signed(part, 3)}. Without it the score {change}. Click to strike it out."
+        told = f"Adds {signed(part, 3)}. Without it the score {change}. Click to strike it out."
         chips.append(
             f'<button class="word heat" data-do="strike" data-word="{index}" aria-pressed="false" '
-            f'title="{title}" style="{heat_style(part, limit)}">{esc(word)}'
+            f'title="{told}" style="{heat_style(part, limit)}">{esc(word)}'
             f"<small>{signed(part)}</small></button>"
         )
     return f'<div class="words" role="group" aria-label="Words of the sentence">{"".join(chips)}</div>'
@@ -120,11 +121,12 @@ def player(clip: ClipView, moment: int) -> str:
         f'style="left:{begin / length * 100:.2f}%;width:{(end - begin) / length * 100:.2f}%" '
         f'aria-label="Play from {clock(begin)} to {clock(end)}" '
         f'title="{clock(begin)} – {clock(end)}"></button>'
-        for index, (begin, end) in enumerate(clip.moments)
+        for index, (begin, end) in enumerate(clip.moments or [(0.0, clip.duration_s)])
     )
+    shape = f"aspect-ratio:{max(clip.width, 1)}/{max(clip.height, 1)}"
     return (
         f'<div class="player"><video controls muted playsinline preload="metadata" src="{address}/media" '
-        f'poster="{address}/poster" data-start="{start:.3f}" aria-label="{esc(clip.name)}"></video>'
+        f'style="{shape}" data-start="{start:.3f}" aria-label="{title(clip.name)}"></video>'
         f'<div class="track" role="group" aria-label="Moments">{spans}<i class="head"></i></div></div>'
     )
 
@@ -143,7 +145,7 @@ def summary(
     span = bar_range([terms])
     sure = f'<span class="soft">{confidence_words(confidence)}</span>' if confidence is not None else ""
     return (
-        f'<div class="why"><div class="line"><h2>{esc(clip.name)}</h2>'
+        f'<div class="why"><div class="line"><h2>{title(clip.name)}</h2>'
         '<button class="quiet" data-do="close" aria-label="Close the explanation">Close</button></div>'
         f'<div class="total"><span class="figure">{signed(made.score)}</span>{sure}</div>'
         f"{stacked_bar(terms, *span)}<p class='reason'>{reason(explanation)}</p>"
@@ -198,13 +200,13 @@ def chooser(explanation: Explanation, pick: str) -> str:
         + [(f"concept:{k}", esc(explanation.concept_names[k]), swatch(k)) for k in used if k >= 0],
     }
     rows = ""
-    for title, entries in groups.items():
+    for heading, entries in groups.items():
         buttons = "".join(
             f'<button class="pick{" open" if key == pick else ""}" data-do="pick" data-pick="{key}" '
             f'aria-pressed="{str(key == pick).lower()}">{mark}{label}</button>'
             for key, label, mark in entries
         )
-        rows += f'<div class="picks"><span class="soft">{title}</span><div>{buttons}</div></div>'
+        rows += f'<div class="picks"><span class="soft">{heading}</span><div>{buttons}</div></div>'
     return rows
 
 
@@ -234,7 +236,8 @@ def frames(explanation: Explanation, pick: str) -> str:
         if pick != "map" and abs(whole) > 5e-4
         else ""
     )
-    return f'<div class="shots">{"".join(figures)}</div>{extra}'
+    per_row = len(figures) if len(figures) <= 6 else -(-len(figures) // 2)
+    return f'<div class="shots" style="--per-row:{per_row}">{"".join(figures)}</div>{extra}'
 
 
 def data_uri(picture: np.ndarray) -> str:
@@ -245,6 +248,8 @@ def data_uri(picture: np.ndarray) -> str:
 def scale(explanation: Explanation) -> str:
     """The legend of the one colour scale, with its two ranges."""
     limit = patch_limit(explanation.alignment)
+    if limit < LEAST_HEAT:
+        return '<p class="soft hint">No single patch adds anything here, so there is no heat to show.</p>'
     steps = "".join(
         f'<i class="heat" style="{heat_style(value, 1.0)}"></i>' for value in np.linspace(-1, 1, 21)
     )
