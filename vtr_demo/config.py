@@ -101,6 +101,127 @@ class ModelConfig:
         )
 
 
+@dataclass(frozen=True)
+class LossConfig:
+    """The objective: a weight for each term (0 switches it off) and the constants of the losses."""
+
+    ranking: Literal["infonce", "hinge"] = "infonce"
+    scale: float = 20.0
+    """Factor on cosines before InfoNCE's softmax."""
+    soft_temperature: float = 0.1
+    """Temperature of targets from text-text similarity; 0: only the own caption is right."""
+    total: float = 1.0
+    levels: float = 0.5
+    """Ranking loss of each level alone."""
+    pairs: float = 0.5
+    """Minimal pairs: a true sentence against false ones that differ in one level."""
+    kl: float = 0.02
+    kl_on: Literal["feature", "attribute", "batch"] = "feature"
+    kl_temperature: float = 0.05
+    attributes: float = 0.05
+    focal_gamma: float = 2.0
+    focal_alpha: float = 0.25
+    concepts: float = 0.3
+    """Concept-level contrast of Conceptual Aggregated Features."""
+    diversity: float = 0.01
+    balance: float = 0.3
+    distill: float = 0.1
+    """Align-Transform-Reconstruct against the teacher's tokens and global vectors."""
+    distill_mask: float = 0.3
+    """Share of aligned tokens that are masked before they are transformed."""
+    distill_similarity: float = 0.0
+    """KL between the teacher's and the student's similarity rows."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, float):
+                _require(value >= 0, f"loss.{name} must not be negative, got {value}.")
+        _require(self.scale > 0, "loss.scale must be positive.")
+        _require(self.kl_temperature > 0, "loss.kl_temperature must be positive.")
+        _require(
+            0 <= self.distill_mask < 1, f"loss.distill_mask must lie in [0, 1), got {self.distill_mask}."
+        )
+        _require(
+            self.total + self.levels > 0, "loss.total and loss.levels are both 0: nothing would be ranked."
+        )
+        _require(
+            self.ranking == "infonce" or self.soft_temperature == 0,
+            "loss.ranking 'hinge' has no soft targets; set loss.soft_temperature to 0.",
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run: data, optimisation and output."""
+
+    out: str = "runs/latest"
+    """Folder of the checkpoint, the state to resume from and the log."""
+    train: tuple[str, ...] = ()
+    """Manifests or benchmark names (`msrvtt-9k`, `msvd`, `didemo`, `activitynet`, `vatex`)."""
+    validation: tuple[str, ...] = ()
+    validation_split: str = "test"
+    """Split that benchmark names in ``validation`` stand for; where one exists, prefer `val`."""
+    annotations: str = ""
+    """Folder of the benchmarks' official files."""
+    videos: str = ""
+    """Folder of the benchmarks' video files."""
+    playground_clips: int = 0
+    """Clips of the playground, rendered for training; they bring minimal pairs."""
+    sprites: str = ""
+    """Folder of the playground's sprites."""
+    teacher: str = ""
+    """Backbone SPEC of the distillation teacher; empty: the frozen backbone itself."""
+    model: ModelConfig = ModelConfig()
+    video: VideoConfig = VideoConfig()
+    loss: LossConfig = LossConfig()
+    freeze_backbone: bool = True
+    """True: train the heads on cached tokens; False: fine-tune the towers end to end."""
+    seed: int = 0
+    steps: int = 1000
+    batch: int = 128
+    """Clips a step and process."""
+    long_share: float = 0.25
+    """Share of a batch that is videos; the rest is photos, where there are any."""
+    playground_share: float = 0.25
+    """Share of a batch that is playground clips, where there are any."""
+    accumulate: int = 1
+    lr: float = 1e-3
+    backbone_lr: float = 1e-6
+    weight_decay: float = 0.1
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises; then it falls along a cosine."""
+    clip_norm: float = 1.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    checkpoint_activations: bool = False
+    ema: float = 0.0
+    """Decay of an exponential moving average of the weights; 0 is off."""
+    evaluate_every: int = 100
+    patience: int = 0
+    """Evaluations without a better validation result before training stops; 0 never stops early."""
+    device: str = "auto"
+    cache: str = "cache"
+    """Folder of tokens of frozen towers."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "evaluate_every"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
+        _require(self.batch >= 2, "batch must be at least 2: ranking needs a negative.")
+        _require(
+            bool(self.train) or self.playground_clips > 0, "train names no data and playground_clips is 0."
+        )
+        _require(0 <= self.warmup < 1, f"warmup must lie in [0, 1), got {self.warmup}.")
+        _require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}.")
+        _require(self.lr > 0, f"lr must be positive, got {self.lr}.")
+        _require(
+            not self.patience or bool(self.validation),
+            "patience needs validation data to judge by; name some.",
+        )
+        _require(
+            not (self.checkpoint_activations and self.freeze_backbone),
+            "checkpoint_activations has no effect while freeze_backbone is true; set freeze_backbone=false.",
+        )
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A config as plain JSON-ready values."""
     return asdict(config)

@@ -90,6 +90,11 @@ class VTRModel(nn.Module):
         """Untrained: the global level alone. Trained: all levels, and the concepts with lambda."""
         if not self.config.trained:
             return TermWeights(1.0, 0.0, 0.0, 0.0, 0.0)
+        return self.training_weights
+
+    @property
+    def training_weights(self) -> TermWeights:
+        """The weights that training ranks with: those the trained model will have."""
         return TermWeights(1.0, 1.0, 1.0, float(self.config.relationship), self.config.concept_weight)
 
     # ------------------------------------------------------------------ encoding
@@ -195,6 +200,23 @@ class VTRModel(nn.Module):
         if self.attributes is None:
             return ()
         return tuple(logits.sigmoid() for logits in self.attributes(video.levels, "video"))
+
+
+def join_texts(parts: Sequence[TextFeatures]) -> TextFeatures:
+    """Batches of sentences as one, without allocations and parts."""
+    return TextFeatures(
+        torch.cat([part.levels for part in parts]),
+        torch.cat([part.level_logits for part in parts]),
+        torch.cat([part.concepts for part in parts]),
+        torch.cat([part.concept_weights for part in parts]),
+        torch.empty(0, 0, dtype=torch.long),
+    )
+
+
+def join_videos(parts: Sequence[VideoFeatures]) -> VideoFeatures:
+    """Batches of clips as one, without allocations and parts."""
+    levels, concepts = (torch.cat([getattr(p, name) for p in parts]) for name in ("levels", "concepts"))
+    return VideoFeatures(levels, concepts, torch.empty(0, 0, 0, dtype=torch.long))
 
 
 def principal_directions(patches: Tensor, width: int) -> tuple[Tensor, Tensor]:

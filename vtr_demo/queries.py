@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from vtr_demo.checkpoint import Pretrained
+from vtr_demo.model import join_texts
 from vtr_demo.nullset import NullDistribution, null_captions
 from vtr_demo.records import Sentence, TermWeights, TextFeatures, TextTokens
 from vtr_demo.text import parse, parse_many, without_words
@@ -99,10 +100,4 @@ class Queries:
             self._pretrained.model.encode_text(self._tokens(sentences[start : start + _CHUNK]))
             for start in range(0, len(sentences), _CHUNK)
         ]
-        return TextFeatures(
-            torch.cat([part.levels for part in parts]),
-            torch.cat([part.level_logits for part in parts]),
-            torch.cat([part.concepts for part in parts]),
-            torch.cat([part.concept_weights for part in parts]),
-            torch.empty(0, 0, dtype=torch.long),
-        )
+        return join_texts(parts)

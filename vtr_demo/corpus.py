@@ -1,0 +1,141 @@
+"""What is trained on and measured: clips of files and of the playground, with parsed sentences.
+
+A corpus knows how to get the frames of an item and what is said of it; it does not know the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vtr_demo.config import TrainConfig, VideoConfig
+from vtr_demo.data import Clip, Dataset, load_dataset
+from vtr_demo.errors import BadManifest, UnreadableVideo, UnsupportedText
+from vtr_demo.records import FrameBatch, Sentence
+from vtr_demo.text import parse, parse_many
+
+log = logging.getLogger(__name__)
+_PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A true sentence of a clip and false ones, each with the index of the level that it gets wrong."""
+
+    true: Sentence
+    false: tuple[tuple[int, Sentence], ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One clip to learn from. ``frames(count, size)`` decodes or draws it."""
+
+    key: str
+    """Names the content: equal keys, equal frames."""
+    kind: str
+    """`photo`, `video` or `playground`."""
+    sentences: tuple[Sentence, ...]
+    frames: Callable[[int, int], FrameBatch] = field(compare=False)
+    contrasts: tuple[Contrast, ...] = ()
+    clip: Clip | None = None
+
+
+def file_items(dataset: Dataset, video: VideoConfig) -> list[Item]:
+    """The items of a dataset, without captions that the parser refuses; those are counted in the log."""
+    texts = sorted({caption for clip in dataset.clips for caption in clip.captions})
+    parsed, refused = _parsed(texts)
+    if refused:
+        log.warning("%s: %d captions left out, the first: %s", dataset.name, len(refused), refused[0])
+    items = []
+    for clip in dataset.clips:
+        sentences = tuple(parsed[caption] for caption in clip.captions if caption in parsed)
+        if sentences:
+            kind = "photo" if clip.path.suffix.lower() in _PHOTOS else "video"
+            items.append(Item(_file_key(clip, video), kind, sentences, _reader(clip, kind, video), clip=clip))
+    if not items:
+        raise BadManifest(f"{dataset.name} has no clip with a readable caption; check its captions.")
+    return items
+
+
+def load_items(names: Sequence[str], split: str, config: TrainConfig) -> list[Item]:
+    """The items of several manifests or benchmarks; missing videos are listed in the log."""
+    items: list[Item] = []
+    for name in names:
+        dataset = load_dataset(
+            name,
+            split=split,
+            annotations=Path(config.annotations) if config.annotations else None,
+            videos=Path(config.videos) if config.videos else None,
+        )
+        log.info(dataset.summary())
+        if dataset.missing:
+            log.warning("%s: missing videos: %s", dataset.name, ", ".join(dataset.missing[:20]))
+        items += file_items(dataset, config.video)
+    return items
+
+
+def playground_items(count: int, seed: int, *, split: str = "train", sprites: str = "") -> list[Item]:
+    """Clips of the playground with minimal pairs of sentences; the same ones for the same seed."""
+    from vtr_demo.playground import contrast, frame_batch, sample_spec
+    from vtr_demo.records import LEVELS
+
+    rng = np.random.default_rng(seed)
+    items = []
+    for _ in range(count):
+        spec = sample_spec(rng, split=split)  # type: ignore[arg-type]
+        drawn = [contrast(spec, rng) for _ in range(3)]
+        contrasts = tuple(
+            Contrast(parse(true), tuple((LEVELS.index(level), parse(text)) for level, text in false))
+            for true, false in drawn
+        )
+
+        def frames(count: int, size: int, spec: object = spec) -> FrameBatch:
+            return frame_batch(spec, count, size=size, augment=split == "train", sprites=sprites or None)  # type: ignore[arg-type]
+
+        key = f"playground-{split}-{hashlib.sha256(repr(spec).encode()).hexdigest()[:24]}"
+        items.append(Item(key, "playground", tuple(c.true for c in contrasts), frames, contrasts))
+    return items
+
+
+def _parsed(texts: list[str]) -> tuple[dict[str, Sentence], list[str]]:
+    try:
+        return dict(zip(texts, parse_many(texts), strict=True)), []
+    except UnsupportedText:
+        parsed: dict[str, Sentence] = {}
+        refused = []
+        for text in texts:
+            try:
+                parsed[text] = parse(text)
+            except UnsupportedText:
+                refused.append(text)
+        return parsed, refused
+
+
+def _file_key(clip: Clip, video: VideoConfig) -> str:
+    try:
+        stat = clip.path.stat()
+    except OSError as error:
+        raise UnreadableVideo(clip.path, "the file cannot be opened", "check the manifest") from error
+    text = f"{clip.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{clip.start_s}|{clip.end_s}|{video}"
+    return f"file-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _reader(clip: Clip, kind: str, video: VideoConfig) -> Callable[[int, int], FrameBatch]:
+    def frames(count: int, size: int) -> FrameBatch:
+        from vtr_demo.video import probe, read_frames, spread_seconds, still_frames
+
+        if kind == "photo":
+            return still_frames(clip.path, size=size, config=video)
+        if clip.start_s is None and clip.end_s is None:
+            return read_frames(clip.path, count, size=size, config=video)
+        start = clip.start_s or 0.0
+        end = min(clip.end_s or float("inf"), probe(clip.path).duration_s)
+        seconds = [start + s for s in spread_seconds(max(end - start, 1e-3), count)]
+        return read_frames(clip.path, seconds, size=size, config=video)
+
+    return frames

@@ -1,0 +1,155 @@
+"""Tower tokens of a corpus: computed once for frozen towers, and kept in memory and on disk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vtr_demo.backbone import Backbone
+from vtr_demo.codec import tokens_from_bytes, tokens_to_bytes
+from vtr_demo.config import fingerprint
+from vtr_demo.corpus import Item
+from vtr_demo.errors import UnreadableVideo
+from vtr_demo.files import replace_file
+from vtr_demo.model import VTRModel
+from vtr_demo.records import LEVELS, Sentence, TextTokens, VideoTokens, pad_text_tokens
+
+log = logging.getLogger(__name__)
+_CHUNK = 64
+
+
+class VideoCache:
+    """Tokens of items at the width the heads take, float16; a damaged file is made anew.
+
+    ``folder`` None keeps them in memory only.
+    """
+
+    def __init__(self, folder: Path | None, backbone: Backbone, model: VTRModel, frames: int) -> None:
+        self._backbone, self._model, self._frames = backbone, model, frames
+        reduction = model.reduction.flatten()[:64].tolist()
+        name = fingerprint(backbone.fingerprint, frames, model.config.reduce, reduction)
+        self._folder = folder / name if folder else None
+        self._known: dict[str, VideoTokens] = {}
+
+    def get(self, item: Item) -> VideoTokens:
+        """The tokens of one item, a batch of one."""
+        if item.key not in self._known:
+            self._known[item.key] = self._read(item) or self._make(item)
+        return self._known[item.key]
+
+    def fill(self, items: Sequence[Item], label: str) -> list[Item]:
+        """Compute what is missing, with a progress bar; items whose file cannot be read are left out."""
+        from tqdm import tqdm
+
+        good = []
+        for item in tqdm(items, desc=f"tokens: {label}", unit="clip", disable=None):
+            try:
+                self.get(item)
+                good.append(item)
+            except UnreadableVideo as error:
+                log.warning("%s", error)
+        if not good:
+            raise UnreadableVideo(label, "none of its clips can be read", "check the folder of videos")
+        return good
+
+    def _read(self, item: Item) -> VideoTokens | None:
+        from safetensors import SafetensorError
+
+        if self._folder is None:
+            return None
+        try:
+            return tokens_from_bytes((self._folder / item.key).read_bytes())
+        except (OSError, KeyError, ValueError, SafetensorError):
+            return None
+
+    def _make(self, item: Item) -> VideoTokens:
+        batch = item.frames(self._frames, self._backbone.frame_size)
+        with torch.no_grad():
+            tokens = self._model.reduced(self._backbone.encode_frames(batch.pixels))
+        data = tokens_to_bytes(tokens)
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            replace_file(self._folder / item.key, data)
+        return tokens_from_bytes(data)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A sentence with its tokens (a batch of one) and what it is similar to.
+
+    meaning (1+L, Dt): unit vectors of the whole sentence and of each level's own words read alone,
+    zero where the level is absent. They are the targets of soft ranking: a level's targets come
+    from that level's content (DESIGN 3.3).
+    """
+
+    sentence: Sentence
+    tokens: TextTokens
+    meaning: Tensor
+
+
+def encode_texts(sentences: Sequence[Sentence], backbone: Backbone) -> dict[str, Text]:
+    """By text: the tokens and meanings of the distinct sentences."""
+    from tqdm import tqdm
+
+    from vtr_demo.text import parse_many
+
+    distinct = {sentence.text: sentence for sentence in sentences}
+    phrases = {
+        text: [level_phrase(sentence, level) for level in LEVELS] for text, sentence in distinct.items()
+    }
+    spoken = sorted({phrase for group in phrases.values() for phrase in group if phrase})
+    readable = dict(zip(spoken, parse_many(spoken), strict=True))
+    ordered = sorted({**distinct, **readable}.items(), key=lambda pair: len(pair[1].words))
+    tokens: dict[str, TextTokens] = {}
+    for start in tqdm(range(0, len(ordered), _CHUNK), desc="sentences", disable=None):
+        chunk = ordered[start : start + _CHUNK]
+        with torch.no_grad():
+            batch = backbone.encode_text([sentence for _, sentence in chunk])
+        for row, (text, sentence) in enumerate(chunk):
+            tokens[text] = _single(batch, row, len(sentence.words))
+    vectors = {text: sentence_vector(value)[0] for text, value in tokens.items()}
+    nothing = torch.zeros(backbone.joint_width)
+    return {
+        text: Text(
+            sentence,
+            tokens[text],
+            torch.stack([vectors[text], *(vectors[p] if p else nothing for p in phrases[text])]),
+        )
+        for text, sentence in distinct.items()
+    }
+
+
+def level_phrase(sentence: Sentence, level: str) -> str:
+    """The level's content as a text of its own: its lemmas, or the words of its triples."""
+    if level == "global":
+        return sentence.text
+    if level == "relationship":
+        groups = [" ".join(sentence.words[i].text for i in group) for group in sentence.relationships]
+        return ", ".join(groups)
+    return " ".join(sentence.labels.get(level, ()))
+
+
+def sentence_vector(tokens: TextTokens) -> Tensor:
+    """(B, Dt): the tower's own sentence vectors, unit length."""
+    every = torch.cat([tokens.summary.unsqueeze(1), tokens.words], dim=1).float()
+    return torch.nn.functional.normalize((tokens.pool.float().unsqueeze(-1) * every).sum(1), dim=-1)
+
+
+def text_batch(texts: Sequence[Text]) -> TextTokens:
+    """One padded batch."""
+    return pad_text_tokens([text.tokens for text in texts])
+
+
+def _single(batch: TextTokens, row: int, words: int) -> TextTokens:
+    return TextTokens(
+        batch.words[row : row + 1, :words].cpu(),
+        batch.summary[row : row + 1].cpu(),
+        batch.word_mask[row : row + 1, :words].cpu(),
+        batch.level_mask[row : row + 1, :, :words].cpu(),
+        batch.pool[row : row + 1, : 1 + words].cpu(),
+    )
