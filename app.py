@@ -279,11 +279,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default="0.0.0.0" if on_space else "127.0.0.1")
     parser.add_argument("--port", type=int, default=None, help="default: the first free port from 7860")
     chosen = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("vtr_demo").setLevel(logging.INFO)
     from vtr_demo.engine import Engine
 
     def tell(fraction: float, what: str) -> None:
-        logging.info("%3.0f %% %s", 100 * fraction, what)
+        logging.getLogger("vtr_demo.app").info("%3.0f %% %s", 100 * fraction, what)
 
     try:
         engine = Engine.open(chosen.library, chosen.model, samples=HERE / "sample_videos", progress=tell)
