@@ -21,8 +21,9 @@ from gradio.utils import get_upload_folder
 
 from vtr_demo import page, page_about, page_api, page_library, page_look, page_media, page_view
 from vtr_demo.errors import LibraryError, VtrError
+from vtr_demo.features import TermWeights
 from vtr_demo.page_view import EngineLike, Panel, View
-from vtr_demo.records import TERMS, TermWeights
+from vtr_demo.records import TERMS
 
 HERE = Path(__file__).parent
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}

@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw
 
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, UnreadableVideo, UnsupportedText
-from vtr_demo.records import LEVELS, Alignment, Sentence, TermWeights, Word
+from vtr_demo.features import TermWeights
+from vtr_demo.records import LEVELS, Alignment, Sentence, Word
 from vtr_demo.results import CaptionHit, ClipView, Explanation, Hit, IndexReport, SearchResult, Status
 
 GRID, SIZE, FRAMES, CONCEPTS = (4, 5), 120, 6, 8

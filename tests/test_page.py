@@ -14,7 +14,8 @@ from vtr_demo import page, page_about, page_concepts, page_library, page_look, p
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, UnsupportedText
 from vtr_demo.page_view import View
-from vtr_demo.records import TERMS, TermWeights
+from vtr_demo.features import TermWeights
+from vtr_demo.records import TERMS
 from vtr_demo.results import IndexReport
 
 NASTY = "<script>alert('x')</script> \"quoted\" & <img src=x onerror=alert(1)>"

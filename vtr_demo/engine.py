@@ -17,13 +17,14 @@ from vtr_demo.checkpoint import Pretrained
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, UnsupportedText
 from vtr_demo.explaining import merged_alignment
+from vtr_demo.features import TermWeights, VideoFeatures
 from vtr_demo.index import VectorIndex
 from vtr_demo.ingest import analyse, encode_parts, whole_frames
 from vtr_demo.librarian import Librarian
 from vtr_demo.moments import fused
 from vtr_demo.nullset import NullDistribution, null_captions
 from vtr_demo.queries import Queries
-from vtr_demo.records import LEVELS, TERMS, Alignment, TermWeights, VideoFeatures
+from vtr_demo.records import LEVELS, TERMS, Alignment
 from vtr_demo.results import CaptionHit, ClipView, Explanation, Hit, IndexReport, SearchResult, Status
 from vtr_demo.text import parse, parse_many, without_words
 

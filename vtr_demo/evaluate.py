@@ -16,8 +16,9 @@ from vtr_demo.checkpoint import Pretrained
 from vtr_demo.config import TrainConfig
 from vtr_demo.corpus import Item, file_items
 from vtr_demo.data import Dataset, load_dataset
+from vtr_demo.features import TermWeights, TextFeatures, VideoFeatures
 from vtr_demo.model import join_texts, join_videos
-from vtr_demo.records import LEVELS, TermWeights, TextFeatures, VideoFeatures, pad_video_tokens
+from vtr_demo.records import LEVELS, pad_video_tokens
 from vtr_demo.tokens import VideoCache, encode_texts, text_batch
 
 Protocol = Literal["best_caption", "each_caption"]

@@ -12,8 +12,9 @@ import torch
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.clipfolder import Moment
 from vtr_demo.config import LimitConfig
+from vtr_demo.features import VideoFeatures
 from vtr_demo.moments import find_moments, plan_frames
-from vtr_demo.records import FrameBatch, VideoFeatures, VideoTokens, pad_video_tokens
+from vtr_demo.records import FrameBatch, VideoTokens, pad_video_tokens
 from vtr_demo.video import VideoInfo, probe_guarded, read_frames_guarded, shot_cuts
 
 

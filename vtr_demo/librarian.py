@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +89,7 @@ class Librarian:
         rows: list[np.ndarray] = []
         found: list[tuple[str, int]] = []
         starts = [i for i, (_, moment) in enumerate(owners) if moment == -1]
-        for start, end in zip(starts, [*starts[1:], len(owners)], strict=True):
+        for start, end in pairwise([*starts, len(owners)]):
             entries = fused(vectors[start:end])
             rows.append(entries)
             found += owners[start : start + 1] if end - start == 1 else owners[start + 1 : end]
@@ -99,7 +101,7 @@ class Librarian:
         return ClipView(
             clip_id=clip_id,
             name=record.name,
-            media=self._shelf.media(clip_id),
+            media=self._media(clip_id),
             poster=self._shelf.poster(clip_id),
             duration_s=record.duration_s,
             width=record.width,
@@ -109,6 +111,12 @@ class Librarian:
             added=record.added,
             stored_bytes=self._shelf.stored_bytes(clip_id),
         )
+
+    def _media(self, clip_id: str) -> Path | None:
+        try:
+            return self._shelf.media(clip_id)
+        except LibraryError:
+            return None
 
     # ------------------------------------------------------------------ writing
     def add(
@@ -152,13 +160,28 @@ class Librarian:
     def repair(self, progress: Progress | None = None) -> IndexReport:
         """Index again, from copy or original, each clip whose stored features cannot be read."""
         store = self._store()
-        sources = store.damaged_sources()
-        return self.add(
-            [path for path, _ in sources],
-            names=[name for _, name in sources],
-            keep_copy=False,
-            progress=progress,
-        )
+        for record in store.list():
+            with suppress(LibraryError):  # what is damaged is kept by the store, and repaired below
+                store.tokens(record.id)
+                store.frames(record.id)
+        reports = []
+        for record in store.damaged():
+            try:
+                path = store.media(record.id, original=True)
+            except LibraryError as error:
+                reports.append(IndexReport((), (), ((record.name, str(error)),)))
+                continue
+            reports.append(
+                self.add(
+                    [path],
+                    names=[record.name],
+                    captions=[record.captions],
+                    keep_copy=bool(record.copy),
+                    progress=progress,
+                )
+            )
+        added = tuple(key for report in reports for key in report.added)
+        return IndexReport(added, (), tuple(pair for report in reports for pair in report.failed))
 
     # ------------------------------------------------------------------ inside
     def _store(self) -> Store:

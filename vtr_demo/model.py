@@ -18,16 +18,9 @@ from torch import Tensor, nn
 
 from vtr_demo.blocks import zero_linear
 from vtr_demo.config import ModelConfig
+from vtr_demo.features import TermWeights, TextFeatures, VideoFeatures
 from vtr_demo.mcsan import Attributes, LevelOutput, TextLevels, VideoLevels
-from vtr_demo.records import (
-    Alignment,
-    Sentence,
-    TermWeights,
-    TextFeatures,
-    TextTokens,
-    VideoFeatures,
-    VideoTokens,
-)
+from vtr_demo.records import Alignment, Sentence, TextTokens, VideoTokens
 from vtr_demo.s2ca import ConceptOutput, Concepts
 
 WHOLE_SENTENCE = "whole sentence"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtr_demo.records import TermWeights, TextFeatures
+from vtr_demo.features import TermWeights, TextFeatures
 
 _FILE = Path(__file__).with_name("null_captions.txt")
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from vtr_demo import losses
 from vtr_demo.config import LossConfig
 from vtr_demo.distill import Distiller
+from vtr_demo.features import TermWeights, TextFeatures
 from vtr_demo.model import Encoded, VTRModel
-from vtr_demo.records import LEVELS, TermWeights, TextFeatures, TextTokens, VideoTokens
+from vtr_demo.records import LEVELS, TextTokens, VideoTokens
 
 SAME_MEANING = 0.9
 """Cosine of two captions above which neither is the other's negative in a hard contrast."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from vtr_demo.features import TermWeights
 from vtr_demo.page import clock, esc, signed
 from vtr_demo.palette import concept_colour, tint
-from vtr_demo.records import Alignment, TermWeights
+from vtr_demo.records import Alignment
 from vtr_demo.results import Explanation
 
 LISTED = 8

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 from vtr_demo import page, page_about, page_library, page_why
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import UnsupportedText
-from vtr_demo.records import TermWeights
+from vtr_demo.features import TermWeights
 from vtr_demo.results import CaptionHit, ClipView, Explanation, IndexReport, SearchResult, Status
 
 

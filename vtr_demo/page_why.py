@@ -14,9 +14,10 @@ from urllib.parse import quote
 import numpy as np
 
 from vtr_demo import heatmap
+from vtr_demo.features import TermWeights
 from vtr_demo.page import TERM_NAMES, bar_range, clock, confidence_words, esc, signed, stacked_bar, title
 from vtr_demo.page_concepts import grid, heat_style, swatch
-from vtr_demo.records import TERMS, Alignment, TermWeights
+from vtr_demo.records import TERMS, Alignment
 from vtr_demo.results import ClipView, Explanation
 
 LEAST_HEAT = 1e-6

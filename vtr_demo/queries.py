@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from vtr_demo.checkpoint import Pretrained
+from vtr_demo.features import TermWeights, TextFeatures
 from vtr_demo.model import join_texts
 from vtr_demo.nullset import NullDistribution, null_captions
-from vtr_demo.records import Sentence, TermWeights, TextFeatures, TextTokens
+from vtr_demo.records import Sentence, TextTokens
 from vtr_demo.text import parse, parse_many, without_words
 
 _KEPT = 256

@@ -18,8 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vtr_demo.errors import BadConfig
-
 LEVELS = ("global", "entity", "action", "relationship")
 TERMS = (*LEVELS, "concepts")
 
@@ -233,81 +231,7 @@ def pad_text_tokens(texts: Sequence[TextTokens]) -> TextTokens:
     )
 
 
-# --------------------------------------------------------------------------- features
-@dataclass(frozen=True)
-class TermWeights:
-    """The sliders: a factor for each level and for the concepts. Levels are renormalised."""
-
-    global_: float = 1.0
-    entity: float = 1.0
-    action: float = 1.0
-    relationship: float = 1.0
-    concepts: float = 0.5
-
-    def __post_init__(self) -> None:
-        values = (*self.levels(), self.concepts)
-        if not all(np.isfinite(v) and v >= 0 for v in values):
-            raise BadConfig(f"Term weights must be finite and not negative, got {values}.")
-        if sum(values) == 0:
-            raise BadConfig("All level and concept weights are zero; raise at least one of them.")
-
-    def levels(self) -> tuple[float, float, float, float]:
-        """The four level weights in the order of ``LEVELS``."""
-        return self.global_, self.entity, self.action, self.relationship
-
-
-@dataclass(frozen=True)
-class VideoFeatures:
-    """The video side of the score.
-
-    levels (B, L, D), unit vectors; concepts (B, K, Dc), unit vectors, zero where the concept is
-    empty; allocation (B, T, 1+P), the concept of each token or -1. The parts are optional:
-    level_parts (B, L, T, 1+P, D) sums to ``levels`` over (T, 1+P); concept_parts
-    (B, T, 1+P, Dc), summed over the tokens of concept k, is row k of ``concepts``.
-    """
-
-    levels: Tensor
-    concepts: Tensor
-    allocation: Tensor
-    level_parts: Tensor | None = None
-    concept_parts: Tensor | None = None
-
-    def flat(self) -> Tensor:
-        """(B, L*D + K*Dc): the video's side of the one inner product that is the score."""
-        return torch.cat([self.levels.flatten(1), self.concepts.flatten(1)], dim=1)
-
-
-@dataclass(frozen=True)
-class TextFeatures:
-    """The text side of the score, laid out as ``VideoFeatures``.
-
-    level_logits (B, L), -inf where the sentence lacks the level; concept_weights (B, K), sums to
-    1 over the sentence's concepts (or all zero); allocation (B, 1+W); level_parts
-    (B, L, 1+W, D); concept_parts (B, 1+W, Dc).
-    """
-
-    levels: Tensor
-    level_logits: Tensor
-    concepts: Tensor
-    concept_weights: Tensor
-    allocation: Tensor
-    level_parts: Tensor | None = None
-    concept_parts: Tensor | None = None
-
-    def gates(self, weights: TermWeights) -> Tensor:
-        """g_l (B, L): sums to 1 over the levels present that have a weight, else all zero."""
-        factors = torch.tensor(weights.levels(), device=self.levels.device, dtype=self.levels.dtype)
-        logits = self.level_logits + factors.log()
-        dead = torch.isinf(logits).all(dim=1, keepdim=True)
-        return torch.where(dead, torch.zeros_like(logits), logits.masked_fill(dead, 0.0).softmax(dim=1))
-
-    def flat(self, weights: TermWeights) -> Tensor:
-        """(B, L*D + K*Dc): the text's side of the score, with the sliders applied."""
-        levels = self.gates(weights).unsqueeze(-1) * self.levels
-        concepts = weights.concepts * self.concept_weights.unsqueeze(-1) * self.concepts
-        return torch.cat([levels.flatten(1), concepts.flatten(1)], dim=1)
-
-
+# --------------------------------------------------------------------------- the score, taken apart
 @dataclass(frozen=True)
 class Alignment:
     """A score for one sentence and one clip, with its reasons. NumPy, float32.

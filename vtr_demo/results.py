@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vtr_demo.records import Alignment, Sentence, TermWeights
+from vtr_demo.features import TermWeights
+from vtr_demo.records import Alignment, Sentence
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class ClipView:
 
     clip_id: str
     name: str
-    media: Path
-    """A file that browsers play."""
+    media: Path | None
+    """A file that browsers play; None where the original has gone and no copy was kept."""
     poster: Path
     """A still picture, JPEG."""
     duration_s: float

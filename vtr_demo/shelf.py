@@ -82,6 +82,10 @@ class Shelf:
         """One sentence for each clip, or for the library, that was not found as it was written."""
         return tuple(self._problems.values())
 
+    def damaged(self) -> tuple[ClipRecord, ...]:
+        """The clips of which something stored cannot be read, though their record can."""
+        return tuple(clip.record for key, clip in self._clips.items() if key in self._problems)
+
     def frames(self, clip_id: str, indices: Sequence[int] | None = None) -> FrameBatch:
         """The pixels that the model saw; ``indices`` (a moment's ``frames``) decodes only those."""
         with self._noting(clip_id) as clip:

@@ -7,82 +7,36 @@ run that was not.
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vtr_demo.attributes import Vocabulary, build_vocabulary, imbalance_report, label_matrix
 from vtr_demo.backbone import Backbone, load_backbone
 from vtr_demo.checkpoint import Pretrained, save
-from vtr_demo.config import TrainConfig, fingerprint, from_dict, to_dict
-from vtr_demo.corpus import Contrast, Item, load_items, playground_items
+from vtr_demo.config import TrainConfig, fingerprint, to_dict
+from vtr_demo.corpus import Item, load_items, playground_items
 from vtr_demo.distill import Distiller
 from vtr_demo.errors import BadConfig, TrainingStopped
 from vtr_demo.evaluate import encode_table, report, validation_value
 from vtr_demo.files import replace_file, to_json
 from vtr_demo.initial import begin, fit_reduction
 from vtr_demo.model import VTRModel, model_from
-from vtr_demo.objective import Batch, Contrasts, check_finite, loss_terms
-from vtr_demo.records import LEVELS, pad_video_tokens
-from vtr_demo.tokens import Text, VideoCache, encode_texts, text_batch
+from vtr_demo.objective import check_finite, loss_terms
+from vtr_demo.records import LEVELS
+from vtr_demo.sampler import Sampler
+from vtr_demo.tokens import VideoCache, encode_texts
 
 log = logging.getLogger(__name__)
 STATE, LOG, CONFIG = "state.pt", "log.csv", "config.json"
 BEST = "best"
 _SAMPLED_CLIPS = 512
 _CONTRASTS_A_CLIP = 2
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The training data after the towers."""
-
-    items: list[Item]
-    cache: VideoCache
-    texts: dict[str, Text]
-    labels: tuple[Tensor, ...]
-    """L tensors (items, A_l)."""
-
-
-def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """A JSON config file with ``key=value`` overrides; nested keys are joined by dots."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadConfig(f"The config {path} cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise BadConfig(f"The config {path} is not valid JSON ({error}).") from error
-    if not isinstance(values, dict):
-        raise BadConfig(f"The config {path} must be a JSON object of settings.")
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise BadConfig(f"--set takes key=value, got {override!r}.")
-        _place(values, key.split("."), _value(text), key)
-    return from_dict(TrainConfig, {k: v for k, v in values.items() if not k.startswith("_")})
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _place(values: dict[str, Any], path: list[str], value: Any, key: str) -> None:
-    for part in path[:-1]:
-        values = values.setdefault(part, {})
-        if not isinstance(values, dict):
-            raise BadConfig(f"--set {key}: {part!r} is no table of settings.")
-    values[path[-1]] = value
 
 
 class Trainer:
@@ -94,11 +48,11 @@ class Trainer:
         backbone: Backbone,
         model: VTRModel,
         vocabulary: Vocabulary,
-        corpus: Corpus,
+        sampler: Sampler,
         validation: list[Item],
     ) -> None:
         self.config, self.backbone, self.model = config, backbone, model
-        self.vocabulary, self.corpus, self.validation = vocabulary, corpus, validation
+        self.vocabulary, self.sampler, self.validation = vocabulary, sampler, validation
         self.out = Path(config.out)
         self.step, self.best, self.stale = 0, -math.inf, 0
         self.distiller = None
@@ -111,10 +65,6 @@ class Trainer:
                 config.loss.distill_mask,
             )
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.lr)
-        self._by_kind = {
-            kind: np.array([i for i, item in enumerate(corpus.items) if item.kind == kind])
-            for kind in ("photo", "video", "playground")
-        }
 
     # ------------------------------------------------------------------ optimisation
     def _groups(self) -> list[dict[str, Any]]:
@@ -144,13 +94,13 @@ class Trainer:
         self.optimizer.zero_grad()
         sums: dict[str, float] = {}
         for part in range(self.config.accumulate):
-            batch = self.batch(np.random.default_rng([self.config.seed, self.step, part]))
+            batch = self.sampler.batch(np.random.default_rng([self.config.seed, self.step, part]))
             terms = loss_terms(self.model, batch, self.config.loss, self.distiller)
             bad = check_finite(terms)
             if bad:
                 raise TrainingStopped(
-                    f"The loss term {bad!r} is not finite at step {self.step}; {self.out} keeps the last good "
-                    "checkpoint: lower lr or the weight of that term."
+                    f"The loss term {bad!r} is not finite at step {self.step}; {self.out} keeps the last "
+                    "good checkpoint: lower lr or the weight of that term."
                 )
             (torch.stack(list(terms.values())).sum() / self.config.accumulate).backward()
             for name, value in terms.items():
@@ -159,56 +109,6 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
         self.optimizer.step()
         return sums
-
-    # ------------------------------------------------------------------ batches
-    def batch(self, rng: np.random.Generator) -> Batch:
-        """A random batch: photos, videos and playground clips in their shares, one sentence each."""
-        groups = [rng.choice(where, count, replace=False) for where, count in self._counts() if count]
-        chosen = np.concatenate(groups)
-        items = [self.corpus.items[i] for i in chosen]
-        drawn = [self._sentence(item, rng) for item in items]
-        texts = [self.corpus.texts[text] for text, _ in drawn]
-        videos = tuple(
-            pad_video_tokens([self.corpus.cache.get(self.corpus.items[i]) for i in group]) for group in groups
-        )
-        return Batch(
-            videos,
-            text_batch(texts),
-            torch.stack([text.meaning for text in texts]),
-            tuple(labels[chosen] for labels in self.corpus.labels),
-            self._contrasts([contrast for _, contrast in drawn], rng),
-        )
-
-    def _counts(self) -> list[tuple[np.ndarray, int]]:
-        photos, videos, playground = (self._by_kind[kind] for kind in ("photo", "video", "playground"))
-        size = self.config.batch
-        drawn = min(
-            len(playground), round(size * self.config.playground_share) if len(photos) + len(videos) else size
-        )
-        rest = size - drawn
-        filmed = min(len(videos), round(rest * self.config.long_share) if len(photos) else rest)
-        return [(photos, min(len(photos), rest - filmed)), (videos, filmed), (playground, drawn)]
-
-    def _sentence(self, item: Item, rng: np.random.Generator) -> tuple[str, Contrast | None]:
-        if item.contrasts:
-            contrast = item.contrasts[int(rng.integers(len(item.contrasts)))]
-            return contrast.true.text, contrast
-        return item.sentences[int(rng.integers(len(item.sentences)))].text, None
-
-    def _contrasts(self, drawn: list[Contrast | None], rng: np.random.Generator) -> Contrasts | None:
-        texts, rows, levels = [], [], []
-        for row, contrast in enumerate(drawn):
-            if contrast is None or not contrast.false:
-                continue
-            count = min(_CONTRASTS_A_CLIP, len(contrast.false))
-            for k in rng.choice(len(contrast.false), count, replace=False):
-                level, sentence = contrast.false[k]
-                texts.append(self.corpus.texts[sentence.text])
-                rows.append(row)
-                levels.append(level)
-        if not rows:
-            return None
-        return Contrasts(text_batch(texts), torch.tensor(rows), torch.tensor(levels))
 
     # ------------------------------------------------------------------ the run
     def run(self, *, until: int | None = None) -> Path:
@@ -240,7 +140,7 @@ class Trainer:
         """Metrics on the validation items; empty without any."""
         if not self.validation:
             return {}
-        table = encode_table(self.pretrained(), self.validation, self.corpus.cache)
+        table = encode_table(self.pretrained(), self.validation, self.sampler.cache)
         return report(table, self.model.training_weights, resamples=200)
 
     def pretrained(self) -> Pretrained:
@@ -339,15 +239,16 @@ def prepare(config: TrainConfig) -> Trainer:
     items = [items[i] for i in kept]
     sentences = [s for item in items for s in item.sentences]
     sentences += [s for item in items for c in item.contrasts for s in (c.true, *(f for _, f in c.false))]
-    corpus = Corpus(items, cache, encode_texts(sentences, backbone), tuple(labels[n][kept] for n in LEVELS))
+    kept_labels = tuple(labels[level][kept] for level in LEVELS)
+    sampler = Sampler(items, cache, encode_texts(sentences, backbone), kept_labels, config)
     validation = load_items(config.validation, config.validation_split, config) if config.validation else []
     if validation:
         validation = cache.fill(validation, "validation")
     some = items[:: max(1, len(items) // _SAMPLED_CLIPS)]
-    texts = list(corpus.texts.values())
+    texts = list(sampler.texts.values())
     texts = texts[:: max(1, len(texts) // 2048)]
     begin(model, [cache.get(item) for item in some], [text.tokens for text in texts], seed=config.seed)
-    return Trainer(config, backbone, model, vocabulary, corpus, validation)
+    return Trainer(config, backbone, model, vocabulary, sampler, validation)
 
 
 def _reduce(model: VTRModel, backbone: Backbone, items: list[Item], config: TrainConfig) -> None:
