@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -10,27 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from vtr_demo import checkpoint
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, UnsupportedText
-from vtr_demo.explaining import merged_alignment
-from vtr_demo.features import TermWeights, VideoFeatures
+from vtr_demo.explaining import merged_alignment, video_tags
+from vtr_demo.features import TermWeights, VideoFeatures, term_sums
 from vtr_demo.index import VectorIndex
 from vtr_demo.ingest import analyse, encode_parts, whole_frames
 from vtr_demo.librarian import Librarian
 from vtr_demo.moments import fused
 from vtr_demo.nullset import NullDistribution, null_captions
 from vtr_demo.queries import Queries
-from vtr_demo.records import LEVELS, TERMS, Alignment
+from vtr_demo.records import LEVELS, Alignment
 from vtr_demo.results import CaptionHit, ClipView, Explanation, Hit, IndexReport, SearchResult, Status
 from vtr_demo.text import parse, parse_many, without_words
 
 CONFIDENT_P = 0.2
 """A best hit that more than this share of unrelated sentences reach is called no confident match."""
-TAGS_SHOWN = 5
 Progress = Callable[[float, str], None]
 
 
@@ -77,6 +74,7 @@ class Engine:
             library, pretrained, limits, rebuild=rebuild, readonly=readonly, progress=progress
         )
         engine = cls(pretrained, librarian, limits)
+        engine._null(engine._view, engine.default_weights)  # so that the first search need not wait for it
         if samples is not None and not librarian.records():
             engine.add_samples(samples, progress=progress)
         return engine
@@ -119,7 +117,7 @@ class Engine:
                 if len(hits) == k:
                     break
                 if clip_id not in hits:
-                    terms = self._terms(flat[0], view.vectors[row])
+                    terms = term_sums(flat[0], view.vectors[row], self._model.width)
                     hits[clip_id] = self._hit(clip_id, moment, float(score), terms, 1 - null.p_value(score))
         found = tuple(hits.values())
         return SearchResult(
@@ -191,7 +189,7 @@ class Engine:
             gates=dict(zip(LEVELS, gates, strict=True)),
             word_effects=self._queries.word_effects(query, fused(features.flat().cpu().numpy())[0], weights),
             concept_names=self.concept_names,
-            video_tags=self._tags(features),
+            video_tags=video_tags(self.pretrained, features),
         )
 
     # ------------------------------------------------------------------ library
@@ -274,14 +272,6 @@ class Engine:
             view.nulls[weights] = self._queries.null(view.vectors, weights)
         return view.nulls[weights]
 
-    def _terms(self, text: np.ndarray, video: np.ndarray) -> dict[str, float]:
-        """The inner product of two flat vectors (F,), cut where the terms meet."""
-        width = self._model.width
-        products = text * video
-        edges = [i * width for i in range(len(LEVELS) + 1)] + [len(products)]
-        sums = [float(products[a:b].sum()) for a, b in itertools.pairwise(edges)]
-        return dict(zip(TERMS, sums, strict=True))
-
     def _hit(
         self, clip_id: str, moment: int, score: float, terms: dict[str, float], confidence: float
     ) -> Hit:
@@ -308,21 +298,13 @@ class Engine:
         order = np.argsort(-scores, kind="stable")[:k]
         return tuple(
             CaptionHit(
-                texts[i], float(scores[i]), self._terms(flats[i], vector[0]), 1 - null.p_value(scores[i])
+                texts[i],
+                float(scores[i]),
+                term_sums(flats[i], vector[0], self._model.width),
+                1 - null.p_value(scores[i]),
             )
             for i in order
         )
-
-    def _tags(self, video: VideoFeatures) -> dict[str, tuple[tuple[str, float], ...]]:
-        vocabulary = self.pretrained.vocabulary
-        if vocabulary is None:
-            return {}
-        tags = {}
-        for level, probabilities in zip(LEVELS, self._model.tags(video), strict=True):
-            best = torch.topk(probabilities[0], min(TAGS_SHOWN, probabilities.shape[1]))
-            names = vocabulary.names[level]
-            tags[level] = tuple((names[int(i)], float(p)) for p, i in zip(*best, strict=True))
-        return tags
 
 
 def _without(text: str, struck: Collection[int]) -> str:

@@ -1,13 +1,18 @@
-"""Alignments of hits: a moment's score is the mean of two, and its reasons are theirs, merged."""
+"""Reasons of hits: merged alignments of moments, attribute tags of clips."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from vtr_demo.checkpoint import Pretrained
+from vtr_demo.features import VideoFeatures
 from vtr_demo.moments import WHOLE_SHARE
-from vtr_demo.records import Alignment
+from vtr_demo.records import LEVELS, Alignment
+
+TAGS_SHOWN = 5
 
 
 def merged_alignment(
@@ -53,3 +58,16 @@ def merged_alignment(
 def _weighted(scores: list[tuple[np.ndarray | None, float]]) -> np.ndarray | None:
     known = [share * values for values, share in scores if values is not None]
     return np.sum(known, axis=0) if known else None
+
+
+def video_tags(pretrained: Pretrained, video: VideoFeatures) -> dict[str, tuple[tuple[str, float], ...]]:
+    """The likeliest attributes of a clip by level, with probabilities; empty when untrained."""
+    vocabulary = pretrained.vocabulary
+    if vocabulary is None:
+        return {}
+    tags = {}
+    for level, probabilities in zip(LEVELS, pretrained.model.tags(video), strict=True):
+        best = torch.topk(probabilities[0], min(TAGS_SHOWN, probabilities.shape[1]))
+        names = vocabulary.names[level]
+        tags[level] = tuple((names[int(i)], float(p)) for p, i in zip(*best, strict=True))
+    return tags

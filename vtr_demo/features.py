@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vtr_demo.errors import BadConfig
+from vtr_demo.records import LEVELS, TERMS
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,10 @@ class TextFeatures:
         levels = self.gates(weights).unsqueeze(-1) * self.levels
         concepts = weights.concepts * self.concept_weights.unsqueeze(-1) * self.concepts
         return torch.cat([levels.flatten(1), concepts.flatten(1)], dim=1)
+
+
+def term_sums(text: np.ndarray, video: np.ndarray, width: int) -> dict[str, float]:
+    """The five terms of the inner product of two flat vectors (F,), cut where they meet; D is ``width``."""
+    products = text * video
+    edges = [*(i * width for i in range(len(LEVELS) + 1)), len(products)]
+    return {name: float(products[a:b].sum()) for name, (a, b) in zip(TERMS, pairwise(edges), strict=True)}
