@@ -13,7 +13,7 @@ import numpy as np
 from vtr_demo import checkpoint
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.config import LimitConfig
-from vtr_demo.errors import LibraryError, UnsupportedText
+from vtr_demo.errors import LibraryError
 from vtr_demo.explaining import merged_alignment, video_tags
 from vtr_demo.features import TermWeights, VideoFeatures, term_sums
 from vtr_demo.index import VectorIndex
@@ -24,7 +24,7 @@ from vtr_demo.nullset import NullDistribution, null_captions
 from vtr_demo.queries import Queries
 from vtr_demo.records import LEVELS, Alignment
 from vtr_demo.results import CaptionHit, ClipView, Explanation, Hit, IndexReport, SearchResult, Status
-from vtr_demo.text import parse, parse_many, without_words
+from vtr_demo.text import parse, without_words
 
 CONFIDENT_P = 0.2
 """A best hit that more than this share of unrelated sentences reach is called no confident match."""
@@ -284,27 +284,11 @@ class Engine:
     def _ranked(
         self, video: VideoFeatures, captions: Sequence[str] | None, k: int, weights: TermWeights | None
     ) -> tuple[CaptionHit, ...]:
-        weights = weights or self.default_weights
         if captions is None:
             known = (text for record in self._library.records() for text in record.captions)
             captions = [*known, *null_captions()]
-        texts = list(dict.fromkeys(text.strip() for text in captions if text.strip()))
-        if not texts:
-            raise UnsupportedText("There is no sentence to rank; write at least one.")
-        vector = video.flat().cpu().numpy()[:1]
-        flats = self._queries.flat(parse_many(texts), weights)
-        null = self._queries.null(vector, weights)
-        scores = flats @ vector[0]
-        order = np.argsort(-scores, kind="stable")[:k]
-        return tuple(
-            CaptionHit(
-                texts[i],
-                float(scores[i]),
-                term_sums(flats[i], vector[0], self._model.width),
-                1 - null.p_value(scores[i]),
-            )
-            for i in order
-        )
+        vector = video.flat().cpu().numpy()[0]
+        return self._queries.ranked(captions, vector, k, weights or self.default_weights)
 
 
 def _without(text: str, struck: Collection[int]) -> str:

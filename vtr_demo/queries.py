@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from vtr_demo.checkpoint import Pretrained
-from vtr_demo.features import TermWeights, TextFeatures
+from vtr_demo.errors import UnsupportedText
+from vtr_demo.features import TermWeights, TextFeatures, term_sums
 from vtr_demo.model import join_texts
 from vtr_demo.nullset import NullDistribution, null_captions
 from vtr_demo.records import Sentence, TextTokens
+from vtr_demo.results import CaptionHit
 from vtr_demo.text import parse, parse_many, without_words
 
 _KEPT = 256
@@ -74,6 +76,27 @@ class Queries:
         if self._nulls is None:
             self._nulls = self._features(parse_many(null_captions()))
         return NullDistribution.of(self._nulls, vectors, weights)
+
+    def ranked(
+        self, captions: Sequence[str], vector: np.ndarray, k: int, weights: TermWeights
+    ) -> tuple[CaptionHit, ...]:
+        """The ``k`` captions that fit a clip's vector (F,) best; equal ones count once."""
+        texts = list(dict.fromkeys(text.strip() for text in captions if text.strip()))
+        if not texts:
+            raise UnsupportedText("There is no sentence to rank; write at least one.")
+        flats = self.flat(parse_many(texts), weights)
+        scores = flats @ vector
+        null = self.null(vector[None], weights)
+        width = self._pretrained.model.width
+        return tuple(
+            CaptionHit(
+                text=texts[i],
+                score=float(scores[i]),
+                terms=term_sums(flats[i], vector, width),
+                confidence=1 - null.p_value(float(scores[i])),
+            )
+            for i in np.argsort(-scores, kind="stable")[:k]
+        )
 
     def word_effects(self, query: Query, vector: np.ndarray, weights: TermWeights) -> np.ndarray:
         """(W,): the score against ``vector`` (F,) minus the score without each word.
