@@ -1,0 +1,10 @@
+"""`python -m vtr_demo COMMAND …`: see ``cli.COMMANDS`` for the table."""
+
+from __future__ import annotations
+
+import sys
+
+from vtr_demo.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

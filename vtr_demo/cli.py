@@ -1,0 +1,209 @@
+"""The command line: a table of commands, one parser, results on stdout and progress on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vtr_demo import commands
+from vtr_demo.commands import Answer, Tell
+from vtr_demo.errors import VtrError
+
+PROGRAM = "vtr_demo"
+REFUSED, INTERRUPTED = 2, 130
+PLAYGROUND_SPLITS = ("train", "probe", "unseen_sprites")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One word of the command line."""
+
+    run: Callable[[Namespace, Tell], Answer]
+    arguments: Callable[[ArgumentParser], None]
+    about: str
+
+
+# --------------------------------------------------------------------------- arguments
+def _index(parser: ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="video files, or folders of them")
+    parser.add_argument("--library", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--rebuild", action="store_true", help="bring a library of another model to this one")
+    parser.add_argument("--copy", action="store_true", help="keep a copy of each file in the library")
+    _model(parser)
+    _as_json(parser)
+
+
+def _search(parser: ArgumentParser) -> None:
+    parser.add_argument("text", metavar="TEXT")
+    parser.add_argument("--library", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "-k", type=_count, default=8, metavar="N", help="clips to list (default: %(default)s)"
+    )
+    _model(parser)
+    _as_json(parser)
+
+
+def _describe(parser: ArgumentParser) -> None:
+    parser.add_argument("video", type=Path, metavar="VIDEO")
+    parser.add_argument(
+        "--captions", type=Path, required=True, metavar="FILE", help="one sentence a line, or a JSON list"
+    )
+    parser.add_argument(
+        "-k", type=_count, default=10, metavar="N", help="sentences to list (default: %(default)s)"
+    )
+    _model(parser)
+    _as_json(parser)
+
+
+def _explain(parser: ArgumentParser) -> None:
+    parser.add_argument("text", metavar="TEXT")
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="a file; with --library the id of a clip")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--library", type=Path, metavar="DIR")
+    _model(parser)
+    _as_json(parser)
+
+
+def _evaluate(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", required=True, metavar="MANIFEST|DATASET", help="a .jsonl file or a benchmark's name"
+    )
+    parser.add_argument(
+        "--json", type=Path, nargs="?", const=Path("-"), metavar="FILE", help="write the result there as well"
+    )
+    parser.add_argument("--split", default="test", help="default: %(default)s")
+    parser.add_argument("--annotations", type=Path, metavar="DIR", help="a benchmark's official files")
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="a benchmark's videos")
+    parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
+    parser.add_argument("--protocol", choices=("best_caption", "each_caption"), default="best_caption")
+    parser.add_argument("--ablations", action="store_true", help="also each term alone and left out")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep tokens there for the next run")
+    parser.add_argument("--device", default="cpu", help="default: %(default)s")
+    _model(parser)
+
+
+def _train(parser: ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--set", nargs="+", action="append", default=[], metavar="key=value")
+
+
+def _playground(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--count", type=_count, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--split", choices=PLAYGROUND_SPLITS, default="train")
+    parser.add_argument(
+        "--samples", type=Path, metavar="FILE", help="film the specs of this manifest instead"
+    )
+    parser.add_argument("--sprites", type=Path, metavar="DIR", help="folder of the emoji pictures")
+    parser.add_argument("--size", type=_size, default=(640, 360), metavar="WxH", help="default: 640x360")
+
+
+def _serve(parser: ArgumentParser) -> None:
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="…", help="arguments of app.py")
+
+
+def _model(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="bundled", metavar="SPEC", help="bundled, open_clip:NAME/PRETRAINED or a folder"
+    )
+
+
+def _as_json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, cross, height = text.partition("x")
+    if not cross:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 640x360")
+    return _count(width), _count(height)
+
+
+COMMANDS: dict[str, Command] = {
+    "index": Command(commands.index, _index, "add video files to a library"),
+    "search": Command(commands.search, _search, "find clips of a library by sentence"),
+    "describe": Command(commands.describe, _describe, "rank sentences for a clip"),
+    "explain": Command(commands.explain, _explain, "show why a sentence and a clip match"),
+    "evaluate": Command(commands.evaluate, _evaluate, "measure both directions of retrieval"),
+    "train": Command(commands.train, _train, "train a checkpoint"),
+    "playground": Command(commands.playground, _playground, "draw clips with known truth"),
+    "serve": Command(commands.serve, _serve, "open the page; takes the arguments of app.py"),
+}
+
+
+# --------------------------------------------------------------------------- running
+def build_parser() -> ArgumentParser:
+    """The parser of all commands."""
+    parser = ArgumentParser(prog=f"python -m {PROGRAM}", description="Text-video retrieval with its reasons.")
+    words = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        command.arguments(words.add_parser(name, help=command.about, description=command.about))
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """The chosen command and its arguments; a wrong one ends the program with status 2 and its usage."""
+    if argv[:1] == ["serve"]:  # argparse's REMAINDER refuses a first argument that begins with a dash
+        return Namespace(command="serve", rest=list(argv[1:]))
+    return build_parser().parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    chosen = parse(sys.argv[1:] if argv is None else list(argv))
+    try:
+        with _messages():
+            answer = COMMANDS[chosen.command].run(chosen, _tell)
+        asked = getattr(chosen, "json", False) is True
+        out = commands.to_json(answer.value) if asked else answer.text
+        if out:
+            print(out, flush=True)
+        return answer.status
+    except VtrError as error:
+        return _refused(str(error))
+    except BrokenPipeError:  # the reader has gone, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _refused(f"{error.filename or 'A file'} cannot be used ({error.strerror or error}).")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _refused(sentence: str) -> int:
+    print(f"{PROGRAM}: {' '.join(sentence.split())}", file=sys.stderr)
+    return REFUSED
+
+
+def _tell(fraction: float, what: str) -> None:
+    share = f"{fraction:4.0%} " if 0 < fraction < 1 else ""
+    print(f"{share}{what}", file=sys.stderr)
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    """The package's own log messages on stderr, for as long as the command runs."""
+    log = logging.getLogger(PROGRAM)
+    handler, level = logging.StreamHandler(), log.level
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
