@@ -11,11 +11,14 @@ import torch
 
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.clipfolder import Moment
-from vtr_demo.config import LimitConfig
+from vtr_demo.config import LimitConfig, VideoConfig
 from vtr_demo.features import VideoFeatures
 from vtr_demo.moments import find_moments, plan_frames
 from vtr_demo.records import FrameBatch, VideoTokens, pad_video_tokens
 from vtr_demo.video import VideoInfo, probe_guarded, read_frames_guarded, shot_cuts
+
+POSTER_SIDE = 480
+"""The longer side of a clip's poster in pixels."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,17 @@ def analyse(path: Path, pretrained: Pretrained, limits: LimitConfig) -> Analysed
     cuts = shot_cuts(frames) if len(plan.seconds) > len(plan.whole) else []
     moments = find_moments(frames.seconds, cuts, info.duration_s, pretrained.video)
     return Analysed(info, frames, tokens, plan.whole, tuple(moments))
+
+
+def poster(path: Path, info: VideoInfo, second: float, limits: LimitConfig) -> np.ndarray:
+    """The whole picture (H, W, 3) uint8 at ``second``, in its own proportions; the model sees a square."""
+    squashed = VideoConfig(fit="squash")
+    square = read_frames_guarded(path, [second], size=POSTER_SIDE, config=squashed, limits=limits).pixels
+    scale = POSTER_SIDE / max(info.width, info.height)
+    size = (max(1, round(info.height * scale)), max(1, round(info.width * scale)))
+    picture = torch.from_numpy(square).permute(0, 3, 1, 2).float()
+    shaped = torch.nn.functional.interpolate(picture, size, mode="bilinear", antialias=True)
+    return shaped[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
 
 
 def rounded(tokens: VideoTokens) -> VideoTokens:

@@ -17,7 +17,7 @@ from vtr_demo.clipfolder import ClipContents, ClipRecord, Origin
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, VtrError
 from vtr_demo.files import sha256_of
-from vtr_demo.ingest import Analysed, analyse, flat_vectors, parts_of, whole_frames
+from vtr_demo.ingest import Analysed, analyse, flat_vectors, parts_of, poster, whole_frames
 from vtr_demo.moments import fused
 from vtr_demo.records import VideoTokens
 from vtr_demo.results import ClipView, IndexReport
@@ -213,8 +213,14 @@ class Librarian:
             playable = None
             if not found.info.browser_playable:
                 playable = convert_for_browser(path, Path(folder) / "browser.mp4", limits=self._limits)
+            middle = float(found.frames.seconds[len(found.frames) // 2])
             contents = ClipContents(
-                found.frames, found.tokens, vectors, copy=path if keep_copy else None, playable=playable
+                found.frames,
+                found.tokens,
+                vectors,
+                poster=poster(path, found.info, middle, self._limits),
+                copy=path if keep_copy else None,
+                playable=playable,
             )
             return store.add(record, contents)
 
