@@ -120,18 +120,15 @@ class VideoLevels(nn.Module):
             ],
             dim=1,
         )
-        moved = _difference_adjoint(weights.unflatten(2, (t, 1 + p)), mask).flatten(2)
-        reach = torch.stack(
-            [still * weights[:, i] + motion * moved[:, i] for i, (still, motion) in enumerate(BASE_MIX)], 1
-        )
-        vectors = _vectors(self.pools, reach @ base, weights, hidden)
+        still, motion = weights.new_tensor(BASE_MIX).T.unsqueeze(-1)  # (L, 1) each
+        pooled = (still * weights) @ base + (motion * weights) @ _change(base, mask)
+        vectors = _vectors(self.pools, pooled, weights, hidden)
         return LevelOutput(vectors, weights, base, hidden, mask)
 
     def parts(self, out: LevelOutput) -> Tensor:
         """(B, L, N, D): the summands of ``out.vectors``; a change belongs to the frame where it arrives."""
         assert out.frame_mask is not None
-        frames = out.base.unflatten(1, (out.frame_mask.shape[1], -1))
-        change = _difference(frames, out.frame_mask).flatten(1, 2)
+        change = _change(out.base, out.frame_mask)
         bases = [still * out.base + motion * change for still, motion in BASE_MIX]
         return _parts(self.pools, out, bases)
 
@@ -168,11 +165,10 @@ def _difference(x: Tensor, mask: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(x[:, :1]), change], dim=1)
 
 
-def _difference_adjoint(weights: Tensor, mask: Tensor) -> Tensor:
-    """The weights (B, L, T, N) on tokens that equal ``weights`` on their differences."""
-    held = weights[:, :, 1:] * (mask[:, 1:] & mask[:, :-1])[:, None, :, None]
-    none = torch.zeros_like(weights[:, :, :1])
-    return torch.cat([none, held], dim=2) - torch.cat([held, none], dim=2)
+def _change(base: Tensor, mask: Tensor) -> Tensor:
+    """``_difference`` of tokens (B, T*N, D). Differences are taken before they are pooled: the other way
+    round, a still picture would leave rounding errors, and normalising would make a vector of them."""
+    return _difference(base.unflatten(1, (mask.shape[1], -1)), mask).flatten(1, 2)
 
 
 def _clock(mask: Tensor) -> Tensor:
