@@ -53,10 +53,13 @@ def find_moments(
         end = duration_s if last == len(seconds) else float(seconds[last - 1] + seconds[last]) / 2
         count = max(1, min(round((end - start) / config.moment_s), last - first))
         borders = np.linspace(start, end, count + 1)
-        for low, high in itertools.pairwise(borders):
-            inside = [i for i in range(first, last) if low <= seconds[i] < high]
-            if inside:
-                moments.append(Moment(float(low), float(high), _thinned(inside, config.moment_frames)))
+        window = np.clip(np.searchsorted(borders, seconds[first:last], side="right") - 1, 0, count - 1)
+        held = np.unique(window).tolist()
+        # a window without a frame joins the one before it: moments leave no gap
+        starts = [start, *(float(borders[k]) for k in held[1:])]
+        for k, low, high in zip(held, starts, [*starts[1:], end], strict=True):
+            inside = (first + np.flatnonzero(window == k)).tolist()
+            moments.append(Moment(low, high, _thinned(inside, config.moment_frames)))
     return moments if len(moments) > 1 else []
 
 
