@@ -254,7 +254,9 @@ def _coerced(hint: Any, value: Any, name: str) -> Any:
         fits = isinstance(value, hint) and not (hint is not bool and isinstance(value, bool))
         _require(fits, f"Setting {name!r} must be of type {hint.__name__}, got {value!r}.")
         return value
-    return tuple(value) if isinstance(value, list) else value
+    listed = isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
+    _require(listed, f"Setting {name!r} must be a list of strings, got {value!r}.")
+    return tuple(value)
 
 
 def fingerprint(*parts: Any) -> str:
