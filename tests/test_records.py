@@ -1,0 +1,183 @@
+"""The records refuse what cannot be, and the sliders and sums obey their definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models import WEIGHTS, row, small_model, text_tokens, video_tokens
+from vtr_demo.errors import BadConfig
+from vtr_demo.features import TermWeights, TextFeatures
+from vtr_demo.records import (
+    LEVELS,
+    TERMS,
+    Alignment,
+    CropBox,
+    FrameBatch,
+    Sentence,
+    VideoTokens,
+    Word,
+    pad_text_tokens,
+    pad_video_tokens,
+)
+
+CROP = CropBox(0, 0, 4, 4, 4, 4)
+
+
+def features(logits: list[float]) -> TextFeatures:
+    """A sentence with these level logits and nothing else of interest."""
+    levels = torch.eye(4, 6).unsqueeze(0)
+    concepts = torch.ones(1, 2, 3)
+    return TextFeatures(
+        levels, torch.tensor([logits]), concepts, torch.tensor([[0.25, 0.75]]), torch.zeros(1, 3)
+    )
+
+
+# ---------------------------------------------------------------------- sliders
+def test_gates_are_a_softmax_of_logits_times_sliders() -> None:
+    logits = [0.3, -1.0, 0.5, 0.0]
+    by_hand = [factor * math.exp(z) for factor, z in zip(WEIGHTS.levels(), logits, strict=True)]
+    expected = [value / sum(by_hand) for value in by_hand]
+    assert features(logits).gates(WEIGHTS)[0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("muted", range(4))
+def test_a_slider_at_zero_removes_its_level_and_the_others_share_its_weight(muted: int) -> None:
+    values = [1.0, 0.7, 1.3, 0.9]
+    before = features([0.3, -1.0, 0.5, 0.0]).gates(TermWeights(*values))[0]
+    values[muted] = 0.0
+    after = features([0.3, -1.0, 0.5, 0.0]).gates(TermWeights(*values))[0]
+    rest = [i for i in range(4) if i != muted]
+    assert after[muted] == 0
+    assert float(after.sum()) == pytest.approx(1, abs=1e-6)
+    assert torch.allclose(after[rest], before[rest] / before[rest].sum(), atol=1e-6)
+
+
+def test_a_level_that_the_sentence_lacks_has_no_gate_and_no_place_in_the_sum() -> None:
+    gates = features([0.3, -math.inf, 0.5, -math.inf]).gates(TermWeights())[0]
+    assert gates[1] == gates[3] == 0
+    assert float(gates.sum()) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_sentence_without_any_level_that_counts_scores_nothing_rather_than_nan() -> None:
+    only_action = TermWeights(0, 0, 1, 0, 0)
+    lacking = features([0.3, 0.1, -math.inf, -math.inf])
+    assert lacking.gates(only_action).eq(0).all()
+    assert lacking.flat(only_action).eq(0).all()
+
+
+def test_the_concept_slider_multiplies_the_concept_part_alone() -> None:
+    text = features([0.0, 0.0, 0.0, 0.0])
+    once, twice = text.flat(TermWeights(concepts=0.5)), text.flat(TermWeights(concepts=1.0))
+    cut = text.levels[0].numel()
+    assert once[:, :cut].equal(twice[:, :cut])
+    assert torch.allclose(2 * once[:, cut:], twice[:, cut:])
+    assert text.flat(TermWeights(concepts=0))[:, cut:].eq(0).all()
+
+
+@pytest.mark.parametrize(
+    "values", [(0, 0, 0, 0, 0), (-1, 1, 1, 1, 1), (math.nan,) * 5, (1, 1, 1, 1, math.inf)]
+)
+def test_sliders_that_mean_nothing_are_refused(values: tuple[float, ...]) -> None:
+    with pytest.raises(BadConfig):
+        TermWeights(*values)
+
+
+# ---------------------------------------------------------------------- self-checks
+def test_frames_that_go_back_in_time_or_have_no_time_are_refused() -> None:
+    pixels = np.zeros((2, 4, 4, 3), np.uint8)
+    for seconds in ([1.0, 0.0], [0.0], [0.0, math.nan]):
+        with pytest.raises(ValueError, match="seconds"):
+            FrameBatch(pixels, np.array(seconds), CROP, 1.0)
+    with pytest.raises(ValueError, match="uint8"):
+        FrameBatch(pixels.astype(float), np.zeros(2), CROP, 1.0)
+    with pytest.raises(ValueError, match="0 frames"):
+        FrameBatch(pixels[:0], np.zeros(0), CROP, 1.0)
+
+
+@pytest.mark.parametrize("box", [(-1, 0, 4, 4), (1, 0, 4, 4), (0, 0, 0, 4), (0, 3, 2, 2)])
+def test_a_crop_outside_its_picture_is_refused(box: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="inside"):
+        CropBox(*box, 4, 4)
+
+
+def test_tokens_that_disagree_are_refused() -> None:
+    v = video_tokens(2)
+    with pytest.raises(ValueError, match="grid"):
+        VideoTokens(v.patches, v.summary, v.frame_mask, (5, 5))
+    with pytest.raises(ValueError, match="disagree"):
+        VideoTokens(v.patches, v.summary[:, :1], v.frame_mask, v.grid)
+    with pytest.raises(ValueError, match="boolean"):
+        VideoTokens(v.patches, v.summary, v.frame_mask.float(), v.grid)
+
+
+def test_padding_and_taking_apart_gives_back_each_clip_and_sentence() -> None:
+    clips = [video_tokens(n, seed=n) for n in (3, 1, 5)]
+    texts = [text_tokens(n, seed=n) for n in (2, 6, 1)]
+    joined, read = pad_video_tokens(clips), pad_text_tokens(texts)
+    assert joined.patches.shape[:2] == (3, 5)
+    assert read.words.shape[:2] == (3, 6)
+    for i in range(3):
+        assert row(joined, i).patches.equal(clips[i].patches)
+        assert row(joined, i).summary.equal(clips[i].summary)
+        assert row(read, i).words.equal(texts[i].words)
+        assert row(read, i).level_mask.equal(texts[i].level_mask)
+        assert row(read, i).pool.equal(texts[i].pool)
+
+
+def test_clips_of_different_grids_do_not_travel_together() -> None:
+    v = video_tokens(2)
+    turned = VideoTokens(v.patches, v.summary, v.frame_mask, (3, 2))
+    with pytest.raises(ValueError, match="grid"):
+        pad_video_tokens([v, turned])
+
+
+def test_level_mask_marks_the_words_of_each_group() -> None:
+    words = tuple(Word(c, i, i + 1, c, "X") for i, c in enumerate("abcd"))
+    mask = Sentence("abcd", words, entities=((0,), (3,)), actions=((1, 2),)).level_mask()
+    assert mask.astype(int).tolist() == [[1, 1, 1, 1], [1, 0, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0]]
+
+
+# ---------------------------------------------------------------------- sums of an alignment
+def test_an_alignment_adds_up_by_term_and_by_concept() -> None:
+    rng = np.random.default_rng(0)
+    levels, concepts = rng.normal(size=(4, 3, 2, 7)), rng.normal(size=(3, 2, 7))
+    concepts[0] = 0  # the whole sentence belongs to no concept
+    alignment = Alignment(
+        float(levels.sum() + concepts.sum()),
+        levels,
+        concepts,
+        np.array([-1, 4, 1]),
+        np.zeros((2, 7), int),
+        5,
+        ("all", "a", "b"),
+        np.arange(2.0),
+        (2, 3),
+    )
+    assert list(alignment.terms()) == list(TERMS)
+    assert sum(alignment.terms().values()) == pytest.approx(alignment.score)
+    assert alignment.terms()["action"] == pytest.approx(levels[LEVELS.index("action")].sum())
+    assert alignment.all_terms().sum() == pytest.approx(alignment.score)
+    expected = [0, concepts[2].sum(), 0, 0, concepts[1].sum()]
+    assert alignment.by_concept() == pytest.approx(expected)
+
+
+def test_an_alignment_of_other_words_or_frames_is_refused() -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        Alignment(
+            0.0, np.zeros((4, 2, 2, 7)), np.zeros((3, 2, 7)), np.zeros(3), np.zeros((2, 7)), 5,
+            ("all", "a", "b"), np.arange(2.0), (2, 3),
+        )  # fmt: skip
+
+
+def test_soft_concepts_tell_their_own_shares() -> None:
+    model = small_model(allocation="soft")
+    alignment = model.align(_words(3), text_tokens(3), video_tokens(2), np.arange(2.0), WEIGHTS)
+    assert alignment.by_concept().sum() == pytest.approx(alignment.terms()["concepts"], abs=1e-5)
+
+
+def _words(count: int) -> Sentence:
+    return Sentence("x" * count, tuple(Word("x", i, i + 1, "x", "X") for i in range(count)))
