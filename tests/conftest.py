@@ -1,0 +1,23 @@
+"""What every test stands on: one thread a process, and a random state that no test leaves behind."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores, also in their children
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _random_state_restored() -> Iterator[None]:
+    """A test that seeds or draws does not change what the next one sees."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    yield
+    random.setstate(before[0])
+    np.random.set_state(before[1])
+    torch.set_rng_state(before[2])

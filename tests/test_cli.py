@@ -1,0 +1,493 @@
+"""The command line over the tiny model and drawn clips: its words, its answers, its refusals."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.drawn import draw_clip, moving_square_clip
+from vtr_demo import checkpoint, cli, commands
+from vtr_demo.config import VideoConfig
+from vtr_demo.playground_spec import SPLITS
+from vtr_demo.records import LEVELS, TERMS
+
+ROOT = Path(__file__).parents[1]
+SENTENCE = "a red square moves"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """Three clips and a broken file between them, one of them in a folder below, and what is no video."""
+    folder = tmp_path_factory.mktemp("clips")
+    (folder / "below").mkdir()
+    (folder / ".hidden").mkdir()
+    moving_square_clip(folder / "a square.mp4", frames=12)
+    (folder / "broken.mp4").write_bytes(b"no video" * 400)
+    draw_clip(folder / "numbers.mov", frames=12)
+    draw_clip(folder / "below" / "LONG.MP4", frames=140)
+    draw_clip(folder / ".hidden" / "unseen.mp4", frames=2)
+    (folder / "notes.txt").write_text("not a video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def library(clips, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("library") / "lib"
+    assert cli.main(["index", str(clips), "--library", str(folder), "--model", "tiny"]) == 0
+    return folder
+
+
+@pytest.fixture
+def call(capsys):
+    """Run a command with the tiny model; gives its status, stdout and stderr."""
+
+    def run(*arguments: object, model: str = "tiny") -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = cli.main([*map(str, arguments), *(["--model", model] if model else [])])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+def refusal(err: str) -> str:
+    """The last line of stderr, which must be the program's name and one sentence."""
+    line = err.splitlines()[-1]
+    assert line.startswith("vtr_demo: ")
+    assert "Traceback" not in err
+    return line
+
+
+# --------------------------------------------------------------------------- index
+def test_a_broken_file_is_named_and_the_others_are_indexed(call, clips, tmp_path):
+    missing = tmp_path / "missing.mp4"
+    status, out, _ = call("index", clips, missing, "--library", tmp_path / "lib", "--json")
+    report = json.loads(out)
+    assert status == 0
+    assert [clip["name"] for clip in report["added"]] == ["a square.mp4", "numbers.mov", "LONG.MP4"]
+    assert [failed["name"] for failed in report["failed"]] == ["broken.mp4", "missing.mp4"]
+    assert all(failed["name"] in failed["reason"] for failed in report["failed"])
+
+
+def test_what_is_known_counts_as_indexed(call, clips, library):
+    status, out, _ = call("index", clips / "numbers.mov", "--library", library, "--json")
+    assert status == 0
+    assert json.loads(out) == {"added": [], "known": ["numbers.mov"], "failed": []}
+
+
+def test_nothing_indexed_is_a_failure_with_its_reason(call, clips, tmp_path):
+    status, out, _ = call("index", clips / "broken.mp4", "--library", tmp_path / "lib")
+    assert status == 1
+    assert "broken.mp4" in out
+    assert "0 indexed" in out
+
+
+def test_an_empty_folder_is_said_to_hold_no_video(call, tmp_path):
+    (tmp_path / "empty").mkdir()
+    status, out, _ = call("index", tmp_path / "empty", "--library", tmp_path / "lib")
+    assert status == 1
+    assert "No video file lies in" in out
+    assert not (tmp_path / "lib").exists()
+
+
+def test_files_are_found_in_order_once_and_never_in_hidden_folders(clips):
+    found = commands.videos_in([clips, clips / "numbers.mov", clips / "notes.txt"])
+    assert [path.name for path in found] == [
+        "a square.mp4",
+        "broken.mp4",
+        "numbers.mov",
+        "LONG.MP4",
+        "notes.txt",
+    ]
+
+
+def test_originals_are_copied_only_on_request(call, clips, tmp_path):
+    for name, options in (("plain", ()), ("copied", ("--copy",))):
+        assert call("index", clips / "a square.mp4", "--library", tmp_path / name, *options)[0] == 0
+    content = (clips / "a square.mp4").read_bytes()
+
+    def copies(name: str) -> int:
+        files = (path for path in (tmp_path / name).rglob("*") if path.is_file())
+        return sum(path.read_bytes() == content for path in files)
+
+    assert (copies("plain"), copies("copied")) == (0, 1)
+
+
+# --------------------------------------------------------------------------- search
+def test_hits_have_the_promised_keys_and_terms_that_add_up(call, library):
+    status, out, _ = call("search", SENTENCE, "--library", library, "-k", 2, "--json")
+    hits = json.loads(out)
+    assert status == 0
+    assert len(hits) == 2
+    for hit in hits:
+        assert {"id", "path", "score", "start_s", "end_s", "confidence", "terms"} <= hit.keys()
+        assert set(hit["terms"]) == set(TERMS)
+        assert sum(hit["terms"].values()) == pytest.approx(hit["score"], abs=1e-5)
+        assert 0 <= hit["confidence"] <= 1
+        assert 0 <= hit["start_s"] < hit["end_s"]
+        assert Path(hit["path"]).is_file()
+    assert hits[0]["score"] >= hits[1]["score"]
+
+
+def test_people_read_the_same_hits_in_the_same_order(call, library):
+    _, out, err = call("search", SENTENCE, "--library", library)
+    hits = json.loads(call("search", SENTENCE, "--library", library, "--json")[1])
+    places = [out.index(hit["path"]) for hit in hits]
+    assert places == sorted(places)
+    assert "opening the model" in err
+    assert "opening the model" not in out
+
+
+def test_a_search_leaves_the_library_to_its_writer(call, library):
+    from vtr_demo.engine import Engine
+
+    writer = Engine.open(library, "tiny")
+    try:
+        assert call("search", SENTENCE, "--library", library)[0] == 0
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "folder", "model", "said"),
+    [
+        ("   ", "{lib}", "tiny", "no words"),
+        (SENTENCE, "nowhere", "tiny", "There is no library at nowhere"),
+        (SENTENCE, "{lib}", "no-such-model", "Unknown model 'no-such-model'"),
+        (SENTENCE, "{lib}", "{tmp}", "checkpoint.json"),
+    ],
+)
+def test_a_search_that_cannot_be_done_is_one_sentence(call, library, tmp_path, text, folder, model, said):
+    fill = {"lib": library, "tmp": tmp_path}
+    status, out, err = call("search", text, "--library", folder.format(**fill), model=model.format(**fill))
+    assert status == 2
+    assert out == ""
+    assert said in refusal(err)
+
+
+def test_a_library_of_another_model_is_refused_until_it_is_rebuilt(call, clips, tmp_path):
+    library, other = tmp_path / "lib", tmp_path / "other"
+    square = clips / "a square.mp4"
+    call("index", square, "--library", library)
+    plain = checkpoint.untrained("tiny", seed=1)
+    video = VideoConfig(clip_frames=4)
+    checkpoint.save(other, checkpoint.Pretrained("other", plain.model, plain.backbone, video))
+
+    status, _, err = call("search", SENTENCE, "--library", library, model=str(other))
+    assert status == 2
+    assert "tiny" in refusal(err)
+    assert call("index", square, "--library", library, model=str(other))[0] == 2
+    assert call("index", square, "--library", library, "--rebuild", model=str(other))[0] == 0
+    assert call("search", SENTENCE, "--library", library, model=str(other))[0] == 0
+
+
+# --------------------------------------------------------------------------- one clip
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a red square moves\n\n  a cat sleeps  \r\na dog runs",
+        "\ufeffa red square moves\na cat sleeps\na dog runs\n",
+        '["a red square moves", "a cat sleeps", "a dog runs", ""]',
+    ],
+    ids=["lines", "byte-order mark", "JSON"],
+)
+def test_captions_are_one_a_line_or_a_list(tmp_path, content):
+    file = tmp_path / "captions"
+    file.write_bytes(content.encode())
+    assert commands.read_captions(file) == ["a red square moves", "a cat sleeps", "a dog runs"]
+
+
+def test_sentences_are_ranked_as_the_engine_ranks_them(call, clips, library, tmp_path):
+    from vtr_demo.engine import Engine
+
+    sentences = ["a cat sleeps", SENTENCE, "two dogs run on the beach"]
+    file = tmp_path / "captions.txt"
+    file.write_text("\n".join(sentences))
+    status, out, _ = call("describe", clips / "a square.mp4", "--captions", file, "-k", 2, "--json")
+    ranked = json.loads(out)
+    engine = Engine.open(library, "tiny", readonly=True)
+    expected = engine.describe_file(clips / "a square.mp4", sentences, 2)
+    assert status == 0
+    assert [row["text"] for row in ranked] == [hit.text for hit in expected]
+    assert [row["score"] for row in ranked] == pytest.approx([hit.score for hit in expected])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "holds no sentence"),
+        (b"\xff\xfe\x00", "UTF-8"),
+        (b'["open', "JSON list"),
+        (None, "cannot be read"),
+    ],
+)
+def test_captions_that_cannot_be_read_are_one_sentence(call, clips, tmp_path, content, said):
+    file = tmp_path / "captions.txt"
+    if content is not None:
+        file.write_bytes(content)
+    status, out, err = call("describe", clips / "a square.mp4", "--captions", file)
+    assert (status, out) == (2, "")
+    assert said in refusal(err)
+
+
+def test_an_explanation_adds_up_from_words_and_frames_to_the_score(call, clips, tmp_path):
+    out = tmp_path / "new" / "why"
+    status, printed, _ = call("explain", SENTENCE, clips / "a square.mp4", "--out", out, "--json")
+    why = json.loads(printed)
+    assert status == 0
+    assert json.loads((out / "explanation.json").read_text()) == why
+    assert set(why["parts"]) == set(why["terms"]) == set(TERMS)
+    for term, parts in why["parts"].items():
+        grid = np.array(parts)
+        assert grid.shape == (len(why["words"]), len(why["frames"]))
+        assert grid.sum() == pytest.approx(why["terms"][term], abs=1e-5)
+    assert sum(why["terms"].values()) == pytest.approx(why["score"], abs=1e-5)
+    assert sum(why["gates"][level] for level in LEVELS) == pytest.approx(1)
+    assert [word["word"] for word in why["words"][1:]] == SENTENCE.split()
+    for picture in why["pictures"]:
+        with Image.open(out / picture) as opened:
+            assert opened.format == "PNG"
+            assert len(opened.convert("RGB").getcolors(2**24)) > 2
+
+
+def test_an_explanation_is_of_the_score_that_a_search_gives(call, library, tmp_path):
+    hits = json.loads(call("search", SENTENCE, "--library", library, "--json")[1])
+    hit = next(hit for hit in hits if hit["name"] == "LONG.MP4")
+    out = call("explain", SENTENCE, hit["id"], "--library", library, "--out", tmp_path, "--json")[1]
+    why = json.loads(out)
+    assert why["score"] == pytest.approx(hit["score"], abs=1e-5)
+    assert (why["start_s"], why["end_s"]) == (hit["start_s"], hit["end_s"])
+    assert hit["end_s"] - hit["start_s"] < 14  # a moment, not the whole clip
+
+
+def test_what_cannot_be_explained_is_one_sentence(call, clips, library, tmp_path):
+    out = tmp_path / "out"
+    for video, options in (
+        (clips / "broken.mp4", ()),
+        (clips / "missing.mp4", ()),
+        ("0123456789ab", ("--library", library)),
+        ("../../etc/passwd", ("--library", library)),
+    ):
+        status, printed, err = call("explain", SENTENCE, video, "--out", out, *options)
+        assert (status, printed) == (2, "")
+        assert Path(video).name in refusal(err)
+    assert not out.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(call, clips, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    status, _, err = call("explain", SENTENCE, clips / "a square.mp4", "--out", tmp_path / "file" / "out")
+    assert status == 2
+    assert "file" in refusal(err)
+
+
+# --------------------------------------------------------------------------- evaluate, train, playground
+@pytest.fixture
+def manifest(clips) -> Path:
+    rows = [
+        {"path": "a square.mp4", "captions": [SENTENCE, "a square goes down"], "kind": "real"},
+        {"path": "numbers.mov", "captions": ["white blocks on grey"], "kind": "real"},
+        {"path": "below/LONG.MP4", "captions": ["blocks blink for a long time"], "kind": "drawn"},
+    ]
+    file = clips / "manifest.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_both_directions_are_measured_in_percent_with_intervals(call, manifest, tmp_path):
+    file = tmp_path / "deep" / "result.json"
+    status, out, _ = call("evaluate", "--data", manifest, "--json", file, "--ablations")
+    result = json.loads(out)
+    assert status == 0
+    assert json.loads(file.read_text()) == result
+    assert (result["texts"], result["videos"], result["model"]) == (4, 3, "tiny")
+    for direction in ("text_to_video", "video_to_text"):
+        side = result[direction]
+        assert {"R@1", "R@5", "R@10", "MdR", "MnR"} <= side.keys()
+        assert side["R@5"] == 100  # three clips, four texts: none can rank below five
+        for name, (low, high) in side["interval_95"].items():
+            assert low <= side[name] <= high
+    assert "only global" in result["ablations"]
+
+
+def test_kind_keeps_only_those_rows(call, manifest):
+    result = json.loads(call("evaluate", "--data", manifest, "--kind", "real")[1])
+    assert (result["texts"], result["videos"]) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [("nowhere.jsonl", "cannot be read"), ("msrvtt-9k", "two folders")]
+)
+def test_data_that_cannot_be_measured_are_one_sentence(call, data, said):
+    status, out, err = call("evaluate", "--data", data)
+    assert (status, out) == (2, "")
+    assert said in refusal(err)
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "said"),
+    [
+        ("{}", "nothing=1", "'nothing'"),
+        ("{}", "steps", "key=value"),
+        ('{"train": ["a.jsonl"]}', "model.concepts=none", "model.concepts"),
+        ("[]", "steps=1", "JSON object"),
+        (None, "steps=1", "cannot be read"),
+    ],
+)
+def test_settings_are_refused_by_name(call, tmp_path, text, override, said):
+    file = tmp_path / "config.json"
+    if text is not None:
+        file.write_text(text)
+    status, _, err = call("train", "--config", file, "--set", override, model="")
+    assert status == 2
+    assert said in refusal(err)
+
+
+@pytest.mark.parametrize(
+    "config", sorted((ROOT / "vtr_demo" / "configs").glob("*.json")), ids=lambda p: p.name
+)
+def test_every_shipped_config_is_valid_once_data_are_named(config):
+    from vtr_demo.config_file import read_config
+
+    assert read_config(config, ['train=["a.jsonl"]', 'validation=["b.jsonl"]']).train == ("a.jsonl",)
+
+
+def test_a_trained_checkpoint_is_a_model_for_every_command(call, manifest, library, tmp_path):
+    config = tmp_path / "config.json"
+    settings = {
+        "model": {"backbone": "tiny", "hidden": 8, "heads": 2, "concepts": 4, "concept_width": 5},
+        "train": [str(manifest)], "validation": [str(manifest)], "cache": "", "batch": 3, "steps": 50,
+    }  # fmt: skip
+    config.write_text(json.dumps(settings))
+    options = ("--set", f"out={tmp_path / 'run'}", "steps=2", "--set", "evaluate_every=2")
+    status, out, _ = call("train", "--config", config, *options, model="")
+    assert status == 0
+    trained = out.strip()
+    assert Path(trained, checkpoint.SETTINGS).is_file()
+    result = json.loads(call("evaluate", "--data", manifest, model=trained)[1])
+    assert result["model"] == trained
+
+
+def test_the_playground_films_what_the_manifest_says(call, tmp_path):
+    from tests.test_playground import MORE_PROPS, PROPS
+    from vtr_demo.playground_things import THINGS
+
+    sprites = tmp_path / "sprites"
+    sprites.mkdir()
+    for code in {*(thing.code for thing in THINGS.values()), *PROPS, *MORE_PROPS}:
+        Image.new("RGBA", (32, 32), (200, 40, 40, 255)).save(sprites / f"{code}.webp", lossless=True)
+    options = ("--sprites", sprites, "--size", "160x90")
+    status, out, _ = call(
+        "playground", "--out", tmp_path / "a", "--count", 1, "--seed", 3, *options, model=""
+    )
+    first = Path(out.strip())
+    assert status == 0
+    row = json.loads(first.read_text())
+    assert {"path", "captions", "truth", "spec"} <= row.keys()
+    assert (first.parent / row["path"]).stat().st_size > 1000
+
+    again = call("playground", "--out", tmp_path / "b", "--samples", first, *options, model="")
+    assert json.loads(Path(again[1].strip()).read_text()) == row
+
+
+def test_a_missing_sprite_folder_gets_the_command_that_fills_it(call, tmp_path):
+    arguments = ("playground", "--out", tmp_path / "out", "--count", 1, "--sprites", tmp_path / "none")
+    status, _, err = call(*arguments, model="")
+    assert status == 2
+    assert "npm pack" in refusal(err)
+    assert cli.main(["playground", "--out", str(tmp_path)]) == 2
+
+
+def test_the_playground_offers_the_splits_that_exist():
+    assert cli.PLAYGROUND_SPLITS == SPLITS
+
+
+# --------------------------------------------------------------------------- serve
+def test_serve_hands_its_arguments_to_the_page(monkeypatch, tmp_path, capsys):
+    page = tmp_path / "app.py"
+    page.write_text("def main(argv):\n    print(argv)\n")
+    monkeypatch.setattr(commands, "APP", page)
+    assert cli.main(["serve", "--port", "7861", "--library", "x"]) == 0
+    assert capsys.readouterr().out.strip() == "['--port', '7861', '--library', 'x']"
+
+
+def test_serve_without_the_page_is_one_sentence(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(commands, "APP", tmp_path / "app.py")
+    assert cli.main(["serve"]) == 2
+    assert "app.py" in refusal(capsys.readouterr().err)
+
+
+# --------------------------------------------------------------------------- the program itself
+def test_the_words_of_the_command_line_are_kept():
+    promised = {"index", "search", "describe", "explain", "evaluate", "train", "playground", "serve"}
+    assert promised <= cli.COMMANDS.keys()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nonsense"], ["search", "x"], ["search", "x", "--library", "y", "-k", "0"],
+     ["search", "x", "--library", "y", "-k", "many"], ["index", "--library", "y"],
+     ["playground", "--out", "x", "--size", "big"]],
+)  # fmt: skip
+def test_wrong_arguments_end_with_the_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_quiet(monkeypatch, capsys):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(
+        cli.COMMANDS, "search", cli.Command(interrupted, cli.COMMANDS["search"].arguments, "")
+    )
+    assert cli.main(["search", "x", "--library", "y"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_command_leaves_no_log_handler_behind(call, library):
+    before = list(logging.getLogger("vtr_demo").handlers)
+    call("search", SENTENCE, "--library", library)
+    assert logging.getLogger("vtr_demo").handlers == before
+
+
+def python_m(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vtr_demo", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, **options,
+    )  # fmt: skip
+
+
+def test_help_names_every_command():
+    done = python_m("--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in cli.COMMANDS)
+
+
+def test_the_program_prints_only_json_on_stdout(library):
+    done = python_m("search", SENTENCE, "--library", library, "--model", "tiny", "--json")
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)) == 3
+
+
+def test_a_reader_that_goes_away_is_no_error(library):
+    reads_nothing, writes = os.pipe()
+    os.close(reads_nothing)
+    done = subprocess.run(
+        [sys.executable, "-m", "vtr_demo", "search", SENTENCE, "--library", library, "--model", "tiny"],
+        cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    os.close(writes)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
