@@ -27,7 +27,17 @@ from vtr_demo.records import LEVELS
 BUNDLED = Path(__file__).resolve().parents[1] / "checkpoints" / "bundled"
 WEIGHTS, SETTINGS = "model.safetensors", "checkpoint.json"
 UNTRAINED = "untrained:"
+_PREVIOUS = "model.previous.safetensors"
 _FORMAT = 1
+_KINDS: dict[str, Any] = {
+    "sha256": str,
+    "backbone": dict,
+    "model": dict,
+    "video": dict,
+    "attributes": dict | None,
+    "concept_names": list,
+    "training": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,11 @@ class Pretrained:
 
 
 def save(folder: Path, trained: Pretrained, *, with_backbone: bool = False) -> None:
-    """Write ``trained`` to ``folder``; each file is replaced in one step."""
+    """Write ``trained`` to ``folder``; a crash leaves the old checkpoint or the new one.
+
+    The settings name the digest of their weights, so replacing them is the step that counts; until
+    then the old weights are kept under another name.
+    """
     from safetensors.torch import save as to_bytes
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,8 +90,12 @@ def save(folder: Path, trained: Pretrained, *, with_backbone: bool = False) -> N
         "concept_names": list(trained.concept_names),
         "training": trained.training,
     }
+    previous = folder / _PREVIOUS
+    if (folder / WEIGHTS).is_file() and not previous.is_file():  # one that is there saved an earlier crash
+        (folder / WEIGHTS).replace(previous)
     replace_file(folder / WEIGHTS, data)
     replace_file(folder / SETTINGS, to_json(settings))
+    previous.unlink(missing_ok=True)
 
 
 def load(spec: str, device: str = "cpu") -> Pretrained:
@@ -116,9 +134,9 @@ def _load_folder(folder: Path, device: str) -> Pretrained:
     try:
         config = from_dict(ModelConfig, settings["model"])
         video = from_dict(VideoConfig, settings["video"])
-    except BadConfig as error:
+        vocabulary = Vocabulary.from_dict(settings["attributes"]) if settings["attributes"] else None
+    except (BadConfig, BadCheckpoint) as error:
         raise BadCheckpoint(f"{folder / SETTINGS} does not fit this version: {error}") from error
-    vocabulary = Vocabulary.from_dict(settings["attributes"]) if settings["attributes"] else None
     towers = load_backbone(settings["backbone"]["spec"], device)
     tuned = {k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")}
     if tuned:
@@ -151,8 +169,11 @@ def _settings(folder: Path) -> dict[str, Any]:
         settings = json.loads(path.read_text(encoding="utf-8"))
         if settings["format"] != _FORMAT:
             raise BadCheckpoint(f"{path} has format {settings['format']}, this version reads {_FORMAT}.")
-        for key in ("sha256", "backbone", "model", "video", "attributes", "concept_names", "training"):
-            settings[key]
+        for key, kind in _KINDS.items():
+            if not isinstance(settings[key], kind):
+                raise TypeError(f"{key!r} has the wrong type")
+        if not all(isinstance(settings["backbone"][key], str) for key in ("spec", "fingerprint")):
+            raise TypeError("'backbone' is not described")
     except OSError as error:
         raise BadCheckpoint(
             f"{path} cannot be read ({error.strerror}); train or download it again."
@@ -165,12 +186,12 @@ def _settings(folder: Path) -> dict[str, Any]:
 def _weights(folder: Path, digest: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise BadCheckpoint(f"{path} is missing; train or download the checkpoint again.")
-    if sha256_of(path) != digest:
-        raise BadCheckpoint(f"{path} does not match its digest; train or download the checkpoint again.")
-    return load_file(path)
+    found = [path for path in (folder / WEIGHTS, folder / _PREVIOUS) if path.is_file()]
+    for path in found:
+        if sha256_of(path) == digest:
+            return load_file(path)
+    fault = "does not match its digest" if found else "is missing"
+    raise BadCheckpoint(f"{folder / WEIGHTS} {fault}; train or download the checkpoint again.")
 
 
 def _load_state(module: torch.nn.Module, state: dict[str, Tensor], folder: Path) -> None:
