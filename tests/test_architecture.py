@@ -55,7 +55,8 @@ BLOCKS = {
         "ground numbers video text data model checkpoint",
     ),
     "training": Block(
-        "train baseline evaluate objective distill initial naming sampler tokens corpus",
+        "train objective evaluate baseline naming distill initial batch sampler live teacher frames tokens corpus "
+        "distributed",
         "ground numbers video text playground towers data model checkpoint",
     ),
     "pictures": Block("figure chart bar heatmap sheet", "ground"),
