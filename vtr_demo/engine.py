@@ -12,6 +12,7 @@ import numpy as np
 
 from vtr_demo import checkpoint
 from vtr_demo.checkpoint import Pretrained
+from vtr_demo.clipfolder import ClipRecord
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError
 from vtr_demo.explaining import merged_alignment, video_tags
@@ -38,6 +39,7 @@ class _View:
     index: VectorIndex | None
     owners: tuple[tuple[str, int], ...]
     vectors: np.ndarray
+    records: dict[str, ClipRecord]
     nulls: dict[TermWeights, NullDistribution] = field(default_factory=dict)
 
 
@@ -118,7 +120,8 @@ class Engine:
                     break
                 if clip_id not in hits:
                     terms = term_sums(flat[0], view.vectors[row], self._model.width)
-                    hits[clip_id] = self._hit(clip_id, moment, float(score), terms, 1 - null.p_value(score))
+                    record = view.records[clip_id]
+                    hits[clip_id] = _hit(record, moment, float(score), terms, 1 - null.p_value(score))
         found = tuple(hits.values())
         return SearchResult(
             sentence=query.sentence,
@@ -212,11 +215,14 @@ class Engine:
     ) -> IndexReport:
         """Index files. One that fails is reported and leaves the library as it was."""
         with self._lock:
+            ready = self._library.ready
             try:
                 return self._library.add(
                     paths, names=names, captions=captions, keep_copy=keep_copy, progress=progress
                 )
             finally:
+                if self._library.ready != ready:  # new prototypes: what was read before is out of date
+                    self._queries = Queries(self.pretrained)
                 self._refresh()
 
     def add_samples(self, folder: Path, *, progress: Progress | None = None) -> IndexReport:
@@ -263,7 +269,8 @@ class Engine:
         if len(vectors):
             index = VectorIndex(vectors.shape[1])
             index.add(np.arange(len(vectors)), vectors)
-        self._view = _View(index, tuple(owners), vectors)
+        records = {clip_id: self._library.record(clip_id) for clip_id, _ in owners}
+        self._view = _View(index, tuple(owners), vectors, records)
 
     def _null(self, view: _View, weights: TermWeights) -> NullDistribution:
         if weights not in view.nulls:
@@ -271,15 +278,6 @@ class Engine:
                 view.nulls.clear()
             view.nulls[weights] = self._queries.null(view.vectors, weights)
         return view.nulls[weights]
-
-    def _hit(
-        self, clip_id: str, moment: int, score: float, terms: dict[str, float], confidence: float
-    ) -> Hit:
-        record = self._library.record(clip_id)
-        start_s, end_s = 0.0, record.duration_s
-        if moment >= 0:
-            start_s, end_s = record.moments[moment].start_s, record.moments[moment].end_s
-        return Hit(clip_id, record.name, record.source, score, start_s, end_s, moment, confidence, terms)
 
     def _ranked(
         self, video: VideoFeatures, captions: Sequence[str] | None, k: int, weights: TermWeights | None
@@ -289,6 +287,13 @@ class Engine:
             captions = [*known, *null_captions()]
         vector = video.flat().cpu().numpy()[0]
         return self._queries.ranked(captions, vector, k, weights or self.default_weights)
+
+
+def _hit(record: ClipRecord, moment: int, score: float, terms: dict[str, float], confidence: float) -> Hit:
+    start_s, end_s = 0.0, record.duration_s
+    if moment >= 0:
+        start_s, end_s = record.moments[moment].start_s, record.moments[moment].end_s
+    return Hit(record.id, record.name, record.source, score, start_s, end_s, moment, confidence, terms)
 
 
 def _without(text: str, struck: Collection[int]) -> str:

@@ -15,10 +15,14 @@ from vtr_demo.config import LimitConfig, VideoConfig
 from vtr_demo.features import VideoFeatures
 from vtr_demo.moments import find_moments, plan_frames
 from vtr_demo.records import FrameBatch, VideoTokens, pad_video_tokens
+from vtr_demo.s2ca import kmeans
 from vtr_demo.video import VideoInfo, probe_guarded, read_frames_guarded, shot_cuts
 
 POSTER_SIDE = 480
 """The longer side of a clip's poster in pixels."""
+
+_POINTS = 20_000
+"""Tokens that prototypes are looked for among."""
 
 
 @dataclass(frozen=True)
@@ -89,3 +93,20 @@ def flat_vectors(pretrained: Pretrained, tokens: VideoTokens, parts: Sequence[Se
     """(1+M, F) float32: the video side of the score for each frame selection."""
     rows = [features.flat().cpu() for features in encode_parts(pretrained, tokens, parts)]
     return np.ascontiguousarray(torch.cat(rows).numpy(), dtype=np.float32)
+
+
+@torch.no_grad()
+def found_prototypes(pretrained: Pretrained, clips: Sequence[VideoTokens]) -> dict[str, list]:
+    """Prototypes by k-means on the clips' own tokens, and the centre (2, D) of both modalities: plain
+    lists, to be kept. The centre of the text stays at zero, for no sentence has been read."""
+    model = pretrained.model
+    device = next(model.parameters()).device
+    tokens = []
+    for clip in clips:
+        out = model.forward_video(clip.to(device))
+        tokens.append(out.concept_tokens[out.concept_mask].cpu())
+    points = torch.cat(tokens)
+    points = points[torch.linspace(0, len(points) - 1, min(len(points), _POINTS)).long()]
+    centre = torch.stack([points.mean(0), torch.zeros_like(points[0])])
+    found = kmeans(points - centre[0], model.concepts.prototypes.shape[1])
+    return {"centre": centre.tolist(), "prototypes": found.expand_as(model.concepts.prototypes).tolist()}

@@ -17,18 +17,17 @@ from vtr_demo.clipfolder import ClipContents, ClipRecord, Origin
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, VtrError
 from vtr_demo.files import sha256_of
-from vtr_demo.ingest import Analysed, analyse, flat_vectors, parts_of, poster, whole_frames
+from vtr_demo.ingest import Analysed, analyse, flat_vectors, found_prototypes, parts_of, poster, whole_frames
 from vtr_demo.moments import fused
 from vtr_demo.records import VideoTokens
 from vtr_demo.results import ClipView, IndexReport
-from vtr_demo.s2ca import kmeans
 from vtr_demo.shelf import Shelf
 from vtr_demo.store import Store
 from vtr_demo.video import convert_for_browser
 
 Progress = Callable[[float, str], None]
 PROTOTYPES = "prototypes"
-_TOKENS_FOR_PROTOTYPES = 20_000
+_CLIPS_FOR_PROTOTYPES = 32
 
 
 class Librarian:
@@ -135,8 +134,8 @@ class Librarian:
         added: list[str] = []
         known: list[str] = []
         failed: list[tuple[str, str]] = []
-        if not self._ready():
-            self._fit_prototypes(paths, progress)
+        if not self.ready:
+            self._fit_prototypes(self._first_look(paths, progress))
         for i, (path, name, texts) in enumerate(zip(paths, names, captions, strict=True)):
             if progress:
                 progress(i / len(paths), f"{name} ({i + 1} of {len(paths)})")
@@ -232,6 +231,13 @@ class Librarian:
         store = self._store()
         records = store.list()
         same_tower = store.made_by.tower == store.origin.tower
+        if not self.ready:
+            some = records[:_CLIPS_FOR_PROTOTYPES]
+            if same_tower:
+                self._fit_prototypes([store.tokens(record.id) for record in some])
+            else:
+                paths = [store.media(record.id, original=True) for record in some]
+                self._fit_prototypes(self._first_look(paths, progress))
         for i, record in enumerate(records):
             if progress:
                 progress(i / len(records), f"{record.name} ({i + 1} of {len(records)})")
@@ -249,50 +255,41 @@ class Librarian:
         store.switch()
 
     # ------------------------------------------------------------------ prototypes of an untrained model
-    def _ready(self) -> bool:
-        return self._pretrained.model.config.trained or bool(self._shelf.note(PROTOTYPES))
+    @property
+    def ready(self) -> bool:
+        """False for a model without training until the library's first clips gave it prototypes."""
+        config = self._pretrained.model.config
+        return config.trained or self._pretrained.fingerprint in self._shelf.note(PROTOTYPES)
 
     def _load_prototypes(self) -> None:
-        note = self._shelf.note(PROTOTYPES)
-        if self._pretrained.model.config.trained or note.get("model") != self._pretrained.fingerprint:
+        note = self._shelf.note(PROTOTYPES).get(self._pretrained.fingerprint)
+        if self._pretrained.model.config.trained or note is None:
             return
         concepts = self._pretrained.model.concepts
         with torch.no_grad():
             concepts.centre.copy_(torch.tensor(note["centre"]))
             concepts.prototypes.copy_(torch.tensor(note["prototypes"]))
 
-    def _fit_prototypes(self, paths: Sequence[Path], progress: Progress | None) -> None:
-        """S2CA's prototypes of a model without training: k-means on the first library's own tokens."""
-        tokens: list[torch.Tensor] = []
-        for path in paths[:32]:
+    def _first_look(self, paths: Sequence[Path], progress: Progress | None) -> list[VideoTokens]:
+        tokens = []
+        for path in paths[:_CLIPS_FOR_PROTOTYPES]:
             if progress:
                 progress(0.0, f"first look at {path.name}")
-            try:
-                found = analyse(path, self._pretrained, self._limits)
-            except VtrError:
-                continue  # reported when it is indexed
-            tokens.append(concept_tokens(self._pretrained, found.tokens))
-        if not tokens:
+            with suppress(VtrError):  # reported when it is indexed
+                tokens.append(analyse(path, self._pretrained, self._limits).tokens)
+        return tokens
+
+    def _fit_prototypes(self, clips: Sequence[VideoTokens]) -> None:
+        """S2CA's prototypes of a model without training: k-means on the first library's own tokens."""
+        if not clips:
             return
-        points = torch.cat(tokens)
-        points = points[torch.linspace(0, len(points) - 1, min(len(points), _TOKENS_FOR_PROTOTYPES)).long()]
-        concepts = self._pretrained.model.concepts
-        centre = torch.stack([points.mean(0), torch.zeros_like(points[0])])
-        found_prototypes = kmeans(points - centre[0], concepts.prototypes.shape[1])
-        note = {
-            "model": self._pretrained.fingerprint,
-            "centre": centre.tolist(),
-            "prototypes": found_prototypes.expand_as(concepts.prototypes).tolist(),
+        # one entry a model: a rebuild that is interrupted leaves the old model its own
+        notes = {
+            **self._shelf.note(PROTOTYPES),
+            self._pretrained.fingerprint: found_prototypes(self._pretrained, clips),
         }
-        self._store().set_note(PROTOTYPES, note)
+        self._store().set_note(PROTOTYPES, notes)
         self._load_prototypes()
-
-
-@torch.no_grad()
-def concept_tokens(pretrained: Pretrained, tokens: VideoTokens) -> torch.Tensor:
-    """The tokens (N, D) of one clip that S2CA allocates."""
-    out = pretrained.model.forward_video(tokens)
-    return out.concept_tokens[0][out.concept_mask[0]]
 
 
 def _sentence(error: VtrError | OSError, name: str) -> str:

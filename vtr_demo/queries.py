@@ -17,7 +17,7 @@ from vtr_demo.model import join_texts
 from vtr_demo.nullset import NullDistribution, null_captions
 from vtr_demo.records import Sentence, TextTokens
 from vtr_demo.results import CaptionHit
-from vtr_demo.text import parse, parse_many, without_words
+from vtr_demo.text import clean, parse, parse_many, without_words
 
 _KEPT = 256
 _CHUNK = 64
@@ -102,16 +102,20 @@ class Queries:
         """(W,): the score against ``vector`` (F,) minus the score without each word.
 
         A counterfactual, not a summand: without the word the whole sentence is read anew. Zero for
-        a sentence of one word, which has no shorter version, and past the first 40 words.
+        a sentence of one word, which has no shorter version, for a word that no English sentence
+        would be left without, and past the first 40 words.
         """
         words = query.sentence.words
         effects = np.zeros(len(words), np.float32)
         if len(words) < 2:
             return effects
         count = min(len(words), _MOST_COUNTERFACTUALS)
-        shorter = parse_many([without_words(query.sentence, {i}) for i in range(count)])
-        score = query.features.flat(weights).cpu().numpy()[0] @ vector
-        effects[:count] = score - self.flat(shorter, weights) @ vector
+        shorter = {i: without_words(query.sentence, {i}) for i in range(count)}
+        shorter = {i: text for i, text in shorter.items() if _readable(text)}
+        if shorter:
+            score = query.features.flat(weights).cpu().numpy()[0] @ vector
+            flats = self.flat(parse_many([*shorter.values()]), weights)
+            effects[[*shorter]] = score - flats @ vector
         return effects
 
     def _tokens(self, sentences: Sequence[Sentence]) -> TextTokens:
@@ -125,3 +129,11 @@ class Queries:
             for start in range(0, len(sentences), _CHUNK)
         ]
         return join_texts(parts)
+
+
+def _readable(text: str) -> bool:
+    try:
+        clean(text)
+    except UnsupportedText:
+        return False
+    return True
