@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -60,7 +60,7 @@ def bundled() -> Backbone:
 
 
 @pytest.fixture(scope="module", params=["tiny", "open_clip", "bundled"])
-def towers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Towers]:
+def towers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Towers:
     if request.param == "bundled":
         backbone, lengths = bundled(), (2, 1, 3)
     elif request.param == "open_clip":
@@ -73,7 +73,7 @@ def towers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     model = alive(model_from(config, backbone))
     assert isinstance(model, VTRModel)
     pixels = tuple(clip(backbone, n, seed=n) for n in lengths)
-    yield Towers(backbone, model, tuple(parse(text) for text in SENTENCES), pixels)
+    return Towers(backbone, model, tuple(parse(text) for text in SENTENCES), pixels)
 
 
 # ---------------------------------------------------------------------- the score and its terms
