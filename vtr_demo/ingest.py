@@ -36,9 +36,11 @@ class Analysed:
     moments: tuple[Moment, ...]
 
 
-def analyse(path: Path, pretrained: Pretrained, limits: LimitConfig) -> Analysed:
+def analyse(
+    path: Path, pretrained: Pretrained, limits: LimitConfig, info: VideoInfo | None = None
+) -> Analysed:
     """Read a file in the guarded worker and run the image tower; raises ``UnreadableVideo``."""
-    info = probe_guarded(path, limits=limits)
+    info = info or probe_guarded(path, limits=limits)
     plan = plan_frames(info.duration_s, pretrained.video)
     size = pretrained.backbone.frame_size
     frames = read_frames_guarded(path, plan.seconds, size=size, config=pretrained.video, limits=limits)

@@ -23,7 +23,7 @@ from vtr_demo.records import VideoTokens
 from vtr_demo.results import ClipView, IndexReport
 from vtr_demo.shelf import Shelf
 from vtr_demo.store import Store
-from vtr_demo.video import convert_for_browser
+from vtr_demo.video import convert_for_browser, probe_guarded
 
 Progress = Callable[[float, str], None]
 PROTOTYPES = "prototypes"
@@ -193,10 +193,11 @@ class Librarian:
     def _add_one(
         self, store: Store, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool
     ) -> ClipRecord | None:
-        found = analyse(path, self._pretrained, self._limits)
+        info = probe_guarded(path, limits=self._limits)  # refuses what must not even be read whole
         digest = sha256_of(path)
         if store.find_by_digest(digest) is not None:
             return None
+        found = analyse(path, self._pretrained, self._limits, info)
         record = ClipRecord(
             name=name,
             source=str(path.resolve()),
