@@ -1,0 +1,182 @@
+"""The objective: one named term a weight, each equal to its loss written out, each heard by the heads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.models import PATCH, WIDTH, alive, small_model, text_tokens, video_tokens
+from vtr_demo.config import LossConfig
+from vtr_demo.distill import Distiller
+from vtr_demo.model import VTRModel
+from vtr_demo.objective import Batch, Contrasts, check_finite, loss_terms
+from vtr_demo.records import LEVELS
+
+EVERY = LossConfig(distill_similarity=0.2)
+NAMES = {
+    "total", *LEVELS, "pairs", "kl", "attributes", "concepts", "diversity", "balance", "distill",
+    "distill_similarity",
+}  # fmt: skip
+SIZES = (5, 3, 4, 2)
+
+
+def model() -> VTRModel:
+    return small_model(attributes=SIZES, trained=True)
+
+
+def distiller() -> Distiller:
+    torch.manual_seed(4)
+    made = alive(Distiller(5, WIDTH, PATCH, WIDTH, 0.0)).eval()
+    assert isinstance(made, Distiller)
+    return made
+
+
+def batch() -> Batch:
+    """Two photos and four clips; each has a sentence, and two have false ones."""
+    generator = torch.Generator().manual_seed(9)
+    meaning = F.normalize(torch.randn(6, 5, WIDTH, generator=generator), dim=-1)
+    labels = tuple((torch.rand(6, size, generator=generator) > 0.7).float() for size in SIZES)
+    contrasts = Contrasts(text_tokens(5, 6, 7, seed=8), torch.tensor([2, 2, 5]), torch.tensor([1, 2, 3]))
+    videos = (video_tokens(1, 1, seed=1), video_tokens(4, 3, 4, 2, seed=2))
+    return Batch(videos, text_tokens(7, 3, 5, 6, 4, 8, seed=3), meaning, labels, contrasts)
+
+
+def test_every_term_has_its_name_and_a_weight_of_zero_switches_it_off() -> None:
+    terms = loss_terms(model(), batch(), EVERY, distiller())
+    assert set(terms) == NAMES
+    assert all(torch.isfinite(value) and value.ndim == 0 for value in terms.values())
+    weights = ["total", "pairs", "kl", "attributes", "concepts", "diversity", "balance", "distill"]
+    for name in [*weights, "distill_similarity"]:
+        without = loss_terms(model(), batch(), replace(EVERY, **{name: 0.0}), distiller())
+        assert set(without) == NAMES - {name}
+    assert set(loss_terms(model(), batch(), replace(EVERY, levels=0.0), distiller())) == NAMES - {*LEVELS}
+    assert "distill" not in loss_terms(model(), batch(), EVERY, None)
+    assert "pairs" not in loss_terms(model(), replace(batch(), contrasts=None), EVERY, distiller())
+
+
+@pytest.mark.parametrize("name", ["total", "pairs", "kl", "attributes", "concepts", "diversity", "balance",
+                                  "distill", "distill_similarity"])  # fmt: skip
+def test_a_term_is_proportional_to_its_weight(name: str) -> None:
+    once = loss_terms(model(), batch(), EVERY, distiller())[name]
+    twice = loss_terms(model(), batch(), replace(EVERY, **{name: 2 * getattr(EVERY, name)}), distiller())
+    assert float(twice[name].detach()) == pytest.approx(2 * float(once.detach()), rel=1e-5)
+    assert float(once.detach()) != 0
+
+
+def test_the_ranking_of_the_total_is_cross_entropy_over_the_score_table() -> None:
+    config = LossConfig(soft_temperature=0.0)
+    heads, data = model(), batch()
+    with torch.no_grad():
+        text = heads.encode_text(data.texts)
+        columns = [heads.encode_video(tokens) for tokens in data.videos]
+        table = torch.cat([heads.scores(text, video) for video in columns], 1) * config.scale
+        right = torch.arange(6)
+        expected = (F.cross_entropy(table, right) + F.cross_entropy(table.T, right)) / 2
+        assert torch.allclose(loss_terms(heads, data, config)["total"], expected, atol=1e-5)
+
+
+def test_a_level_is_ranked_among_the_sentences_that_have_it() -> None:
+    config = LossConfig(soft_temperature=0.0, levels=1.0)
+    heads, data = model(), batch()
+    data.texts.level_mask[[0, 3], 2] = False  # two sentences without an action
+    with torch.no_grad():
+        text, kept = heads.encode_text(data.texts), [1, 2, 4, 5]
+        seen = torch.cat([heads.encode_video(tokens).levels for tokens in data.videos])
+        table = config.scale * text.levels[kept, 2] @ seen[kept, 2].T
+        right = torch.arange(4)
+        expected = (F.cross_entropy(table, right) + F.cross_entropy(table.T, right)) / 2
+        assert torch.allclose(loss_terms(heads, data, config)["action"], expected, atol=1e-5)
+
+
+def test_soft_targets_of_a_level_come_from_that_levels_own_meaning() -> None:
+    heads, data = model(), batch()
+    before = loss_terms(heads, data, EVERY)
+    data.meaning[:, 1 + 2] = F.normalize(torch.ones(6, WIDTH), dim=-1)  # the actions all mean the same
+    after = loss_terms(heads, data, EVERY)
+    changed = {name for name in before if not torch.allclose(before[name], after[name], atol=1e-6)}
+    assert changed == {"action"}
+
+
+def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong() -> None:
+    heads, data = model(), batch()
+    assert data.contrasts is not None
+    weights = heads.training_weights
+    with torch.no_grad():
+        true, false = heads.encode_text(data.texts), heads.encode_text(data.contrasts.tokens)
+        seen = [heads.encode_video(tokens) for tokens in data.videos]
+        flat, levels = torch.cat([v.flat() for v in seen]), torch.cat([v.levels for v in seen])
+        sums = []
+        for i, (row, level) in enumerate([(2, 1), (2, 2), (5, 3)]):
+            gap = (true.flat(weights)[row] - false.flat(weights)[i]) @ flat[row]
+            own = (true.levels[row, level] - false.levels[i, level]) @ levels[row, level]
+            sums += [float(F.softplus(-20 * gap) + F.softplus(-20 * own))]
+        expected = EVERY.pairs * sum(sums) / 3
+    assert float(loss_terms(heads, data, EVERY)["pairs"].detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_order_of_the_batch_changes_no_term() -> None:
+    heads, data = model(), replace(batch(), contrasts=None)
+    order = [1, 0, 4, 2, 5, 3]  # photos stay among photos
+    photos, clips = data.videos
+    turned = replace(
+        data,
+        videos=(_rows(photos, [1, 0]), _rows(clips, [2, 0, 3, 1])),
+        texts=type(data.texts)(*(getattr(data.texts, n)[order] for n in
+                                 ("words", "summary", "word_mask", "level_mask", "pool"))),
+        meaning=data.meaning[order],
+        labels=tuple(labels[order] for labels in data.labels),
+    )  # fmt: skip
+    before, after = (loss_terms(heads, d, EVERY, distiller()) for d in (data, turned))
+    for name, value in before.items():
+        assert torch.allclose(value, after[name], atol=1e-4), name
+
+
+def _rows(tokens: object, order: list[int]) -> object:
+    return replace(
+        tokens,  # type: ignore[type-var]
+        patches=tokens.patches[order],  # type: ignore[attr-defined]
+        summary=tokens.summary[order],  # type: ignore[attr-defined]
+        frame_mask=tokens.frame_mask[order],  # type: ignore[attr-defined]
+    )
+
+
+@pytest.mark.parametrize("kl_on", ["feature", "attribute", "batch"])
+@pytest.mark.parametrize("ranking", ["infonce", "hinge"])
+def test_every_variant_is_finite_with_finite_gradients_in_training(kl_on: str, ranking: str) -> None:
+    config = replace(EVERY, kl_on=kl_on, ranking=ranking, soft_temperature=0.0)
+    heads, teacher = model().train(), distiller().train()
+    data = batch()
+    data.texts.level_mask[:, 2:] = False  # no sentence has an action or a relationship
+    terms = loss_terms(heads, data, config, teacher)
+    assert check_finite(terms) == ""
+    torch.stack(list(terms.values())).sum().backward()
+    gradients = [p.grad for p in [*heads.parameters(), *teacher.parameters()] if p.grad is not None]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_all_terms_together_reach_every_parameter() -> None:
+    heads, teacher = model().train(), distiller().train()
+    teacher.mask_share = 0.5
+    torch.manual_seed(0)
+    terms = loss_terms(heads, batch(), EVERY, teacher)
+    torch.stack(list(terms.values())).sum().backward()
+    named = [*heads.named_parameters(), *teacher.named_parameters()]
+    assert [name for name, p in named if p.grad is None or not p.grad.abs().max() > 0] == []
+
+
+def test_the_first_term_that_is_not_finite_is_named() -> None:
+    good, nan, inf = torch.tensor(1.0), torch.tensor(float("nan")), torch.tensor(float("inf"))
+    assert check_finite({"total": good, "kl": good}) == ""
+    assert check_finite({"total": good, "kl": nan, "distill": inf}) == "kl"
+    assert check_finite({"total": inf}) == "total"
+
+
+def test_a_batch_of_one_pair_has_nothing_to_rank_and_breaks_nothing() -> None:
+    data = Batch((video_tokens(2),), text_tokens(4), F.normalize(torch.randn(1, 5, WIDTH), dim=-1),
+                 tuple(torch.zeros(1, size) for size in SIZES))  # fmt: skip
+    terms = loss_terms(model(), data, EVERY, distiller())
+    assert check_finite(terms) == ""
+    assert float(terms["total"].detach()) == pytest.approx(0, abs=1e-6)
