@@ -34,7 +34,7 @@ BLOCKS = {
     "ground": Block(
         "__init__ errors config config_file files guarded_import records features results palette"
     ),
-    "numbers": Block("losses metrics index blocks", "ground"),
+    "numbers": Block("losses metrics normalise index blocks", "ground"),
     "video": Block("video video_source video_reader video_convert video_worker codec", "ground"),
     "text": Block("text grammar lexicon reading", "ground"),
     "playground": Block(
@@ -55,8 +55,9 @@ BLOCKS = {
         "ground numbers video text data model checkpoint",
     ),
     "training": Block(
-        "train objective evaluate baseline naming distill initial batch sampler live teacher frames tokens corpus "
-        "distributed",
+        "train objective evaluate baseline naming distill initial batch sampler live teacher frames "
+        "tokens corpus distributed sides optimisation logbook runstate preparation protocols "
+        "comparison",
         "ground numbers video text playground towers data model checkpoint",
     ),
     "pictures": Block("figure chart bar heatmap sheet", "ground"),

@@ -165,6 +165,8 @@ class TrainConfig:
     """Folder of the benchmarks' official files."""
     videos: str = ""
     """Folder of the benchmarks' video files."""
+    hold_out: float = 0.0
+    """Share of the clips of ``train`` that is held out as the validation data, films kept together."""
     playground_clips: int = 0
     """Clips of the playground, rendered for training; they bring minimal pairs."""
     sprites: str = ""
@@ -200,10 +202,14 @@ class TrainConfig:
     """Evaluations without a better validation result before training stops; 0 never stops early."""
     device: str = "auto"
     cache: str = "cache"
-    """Folder of tokens of frozen towers."""
+    """Folder of tokens of frozen towers; empty: memory only."""
+    frame_cache: str = ""
+    """Folder of decoded frames for end-to-end training; empty: decode them every time."""
+    workers: int = 4
+    """Threads that decode ahead in end-to-end training."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulate", "evaluate_every"):
+        for name in ("steps", "batch", "accumulate", "evaluate_every", "workers"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
         _require(self.batch >= 2, "batch must be at least 2: ranking needs a negative.")
         _require(
@@ -212,9 +218,30 @@ class TrainConfig:
         _require(0 <= self.warmup < 1, f"warmup must lie in [0, 1), got {self.warmup}.")
         _require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}.")
         _require(self.lr > 0, f"lr must be positive, got {self.lr}.")
+        _require(self.backbone_lr >= 0, f"backbone_lr must not be negative, got {self.backbone_lr}.")
+        _require(0 <= self.hold_out < 1, f"hold_out must lie in [0, 1), got {self.hold_out}.")
         _require(
-            not self.patience or bool(self.validation),
-            "patience needs validation data to judge by; name some.",
+            not (self.hold_out and self.validation),
+            "hold_out takes the validation data from train, but validation names some; give one of the two.",
+        )
+        _require(
+            not self.hold_out or bool(self.train), "hold_out takes clips from train, which names no data."
+        )
+        _require(
+            not self.patience or bool(self.validation) or self.hold_out > 0,
+            "patience needs validation data to judge by; name some in validation, or set hold_out.",
+        )
+        _require(
+            not self.teacher or self.loss.distill + self.loss.distill_similarity > 0,
+            "teacher has no effect while loss.distill and loss.distill_similarity are 0.",
+        )
+        _require(
+            not (self.precision == "fp16" and self.device == "cpu"),
+            "precision fp16 needs a GPU, but device is cpu; use bf16 or fp32.",
+        )
+        _require(
+            not (self.frame_cache and self.freeze_backbone),
+            "frame_cache has no effect while freeze_backbone is true; set freeze_backbone=false.",
         )
         _require(
             not (self.checkpoint_activations and self.freeze_backbone),

@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from vtr_demo.config import TrainConfig, VideoConfig
-from vtr_demo.data import Clip, Dataset, load_dataset
+from vtr_demo.data import Clip, Dataset, load_dataset, split_by_group
+from vtr_demo.datasets import SPLITS
 from vtr_demo.errors import BadManifest, UnreadableVideo, UnsupportedText
 from vtr_demo.records import FrameBatch, Sentence
 from vtr_demo.text import parse, parse_many
 
 log = logging.getLogger(__name__)
+_LISTED = 20
 _PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
@@ -62,21 +64,38 @@ def file_items(dataset: Dataset, video: VideoConfig) -> list[Item]:
     return items
 
 
-def load_items(names: Sequence[str], split: str, config: TrainConfig) -> list[Item]:
-    """The items of several manifests or benchmarks; missing videos are listed in the log."""
+def load_items(
+    names: Sequence[str], split: str, config: TrainConfig, missing: list[str] | None = None
+) -> list[Item]:
+    """The items of several manifests or benchmarks.
+
+    Missing videos are counted in the log and, all of them, put into ``missing`` by data set and id.
+    """
     items: list[Item] = []
     for name in names:
+        benchmark = name in SPLITS
         dataset = load_dataset(
             name,
             split=split,
-            annotations=Path(config.annotations) if config.annotations else None,
-            videos=Path(config.videos) if config.videos else None,
+            annotations=Path(config.annotations) if config.annotations and benchmark else None,
+            videos=Path(config.videos) if config.videos and benchmark else None,
         )
         log.info(dataset.summary())
         if dataset.missing:
-            log.warning("%s: missing videos: %s", dataset.name, ", ".join(dataset.missing[:20]))
+            more = f" and {len(dataset.missing) - _LISTED} more" if len(dataset.missing) > _LISTED else ""
+            listed = ", ".join(dataset.missing[:_LISTED])
+            log.warning("%s %s: missing videos: %s%s", dataset.name, split, listed, more)
+        if missing is not None:
+            missing += [f"{dataset.name} {split} {id_}" for id_ in dataset.missing]
         items += file_items(dataset, config.video)
     return items
+
+
+def held_out(items: list[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
+    """(training, held out): clips cut from one film stay on one side."""
+    clips = [item.clip for item in items if item.clip is not None]
+    chosen = set(split_by_group(clips, share, seed=seed, keys=("group",))[1])
+    return [i for i in items if i.clip not in chosen], [i for i in items if i.clip in chosen]
 
 
 def playground_items(count: int, seed: int, *, split: str = "train", sprites: str = "") -> list[Item]:

@@ -45,12 +45,12 @@ class Distiller(nn.Module):
 
     def token_loss(self, concepts: ConceptOutput, mask: Tensor, teacher: Tensor, side: str) -> Tensor:
         """Tokens (B, N, teacher width) from the concepts; ``mask`` (B, N) marks real tokens."""
-        own = torch.einsum("bkn,bkd->bnd", concepts.allocation, concepts.aggregated)
+        own = torch.einsum("bkn,bkd->bnd", concepts.allocation.float(), concepts.aggregated.float())
         return losses.reconstruction(self.tokens[side](own, self.mask_share), teacher, mask)
 
     def global_loss(self, vectors: Tensor, teacher: Tensor, side: str) -> Tensor:
         """Global vectors (B, D) against the teacher's (B, word width)."""
-        return losses.reconstruction(self.globals[side](vectors), teacher)
+        return losses.reconstruction(self.globals[side](vectors.float()), teacher)
 
 
 class _Reconstruction(nn.Module):

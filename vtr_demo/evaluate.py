@@ -3,70 +3,71 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vtr_demo import metrics
+from vtr_demo.attributes import Vocabulary, label_matrix
+from vtr_demo.batch import Batch
 from vtr_demo.checkpoint import Pretrained
-from vtr_demo.config import TrainConfig
 from vtr_demo.corpus import Item, file_items
 from vtr_demo.data import Dataset, load_dataset
-from vtr_demo.features import TermWeights, TextFeatures, VideoFeatures
-from vtr_demo.model import join_texts, join_videos
-from vtr_demo.records import LEVELS, pad_video_tokens
-from vtr_demo.tokens import VideoCache, encode_texts, text_batch
+from vtr_demo.errors import BadConfig
+from vtr_demo.features import TermWeights
+from vtr_demo.model import VTRModel, entropy_share, join_texts, join_videos
+from vtr_demo.normalise import NEEDS, NORMALISATIONS
+from vtr_demo.protocols import PROTOCOLS, Protocol, Ranks, Table, ranks_by
+from vtr_demo.records import LEVELS, TextTokens, pad_text_tokens, pad_video_tokens
+from vtr_demo.tokens import VideoCache, Videos, text_tokens
 
-Protocol = Literal["best_caption", "each_caption"]
+__all__ = ["NORMALISATIONS", "PROTOCOLS", "Protocol", "Table", "encode_table", "evaluate", "report"]
 _CHUNK = 32
-
-
-@dataclass(frozen=True)
-class Table:
-    """Encoded texts and videos of a test, and which belong together: positives (texts, videos) bool."""
-
-    texts: TextFeatures
-    videos: VideoFeatures
-    positives: np.ndarray
-
-    def scores(self, weights: TermWeights) -> np.ndarray:
-        """(texts, videos)."""
-        return (self.texts.flat(weights) @ self.videos.flat().T).cpu().numpy()
+_SIDES = ("text_to_video", "video_to_text")
 
 
 @torch.no_grad()
-def encode_table(pretrained: Pretrained, items: Sequence[Item], cache: VideoCache) -> Table:
-    """Encode a test. Equal captions are one text, right for each of their clips; padding changes nothing."""
-    model = pretrained.model
+def encode_table(
+    pretrained: Pretrained,
+    items: Sequence[Item],
+    cache: Videos,
+    texts: Mapping[str, TextTokens] | None = None,
+) -> Table:
+    """Encode a test. Equal captions are one text, right for each of their clips; padding changes nothing.
+
+    ``texts``: tokens of its sentences by their text, where they are known.
+    """
+    model, backbone = pretrained.model, pretrained.backbone
     device = next(model.parameters()).device
-    was_training = model.training
+    training = model.training, backbone.training
     model.eval()
-    known = encode_texts([s for item in items for s in item.sentences], pretrained.backbone)
-    texts = list(known)
-    place = {text: row for row, text in enumerate(texts)}
-    positives = np.zeros((len(texts), len(items)), dtype=bool)
-    for column, item in enumerate(items):
-        positives[[place[s.text] for s in item.sentences], column] = True
+    backbone.eval()
+    known = texts or text_tokens([s for item in items for s in item.sentences], backbone)
+    ordered = list(dict.fromkeys(s.text for item in items for s in item.sentences))
+    place = {text: row for row, text in enumerate(ordered)}
+    pairs = np.array([(place[s.text], column) for column, item in enumerate(items) for s in item.sentences])
+    positives = np.zeros((len(ordered), len(items)), dtype=bool)
+    positives[pairs[:, 0], pairs[:, 1]] = True
     videos = [
         model.encode_video(pad_video_tokens([cache.get(i) for i in items[a : a + _CHUNK]]).to(device))
         for a in range(0, len(items), _CHUNK)
     ]
-    chunks = [texts[a : a + _CHUNK] for a in range(0, len(texts), _CHUNK)]
-    encoded = [model.encode_text(text_batch([known[t] for t in chunk]).to(device)) for chunk in chunks]
-    model.train(was_training)
-    return Table(join_texts(encoded), join_videos(videos), positives)
+    chunks = [ordered[a : a + _CHUNK] for a in range(0, len(ordered), _CHUNK)]
+    encoded = [model.encode_text(pad_text_tokens([known[t] for t in c]).to(device)) for c in chunks]
+    model.train(training[0])
+    backbone.train(training[1])
+    return Table(join_texts(encoded), join_videos(videos), positives, pairs)
 
 
 def ranks_of(table: Table, weights: TermWeights, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
     """Ranks of text to video, one a text, and of video to text by ``protocol``."""
-    scores = table.scores(weights)
-    return metrics.text_to_video(scores, table.positives), metrics.video_to_text(
-        scores, table.positives, protocol
-    )
+    found = ranks_by(table.scores(weights), table.positives, protocol, table.pairs)
+    return found.text_to_video, found.video_to_text
 
 
 def report(
@@ -74,18 +75,81 @@ def report(
     weights: TermWeights,
     *,
     protocol: Protocol = "best_caption",
+    normalise: Sequence[str] = (),
     seed: int = 0,
     resamples: int = 2000,
 ) -> dict[str, Any]:
-    """Both directions' metrics in percent with 95 % bootstrap intervals over the queries."""
-    answer: dict[str, Any] = {}
-    for name, rank in zip(
-        ("text_to_video", "video_to_text"), ranks_of(table, weights, protocol), strict=True
-    ):
-        spread = metrics.interval(rank, seed=seed, resamples=resamples)
-        answer[name] = metrics.summarize(rank) | {"interval_95": {k: list(v) for k, v in spread.items()}}
+    """Both directions' metrics in percent with 95 % bootstrap intervals over the clips.
+
+    ``normalise`` names rows of ``NORMALISATIONS``; what they give stands apart from the main result.
+    """
+    unknown = [name for name in normalise if name not in NORMALISATIONS]
+    if unknown:
+        raise BadConfig(f"Unknown normalisation {unknown[0]!r}; use {', '.join(NORMALISATIONS)}.")
+    scores = table.scores(weights)
+    answer = _summary(ranks_by(scores, table.positives, protocol, table.pairs), seed, resamples)
     texts, videos = table.positives.shape
-    return answer | {"texts": texts, "videos": videos, "video_to_text_protocol": protocol}
+    answer |= {"texts": texts, "videos": videos, "video_to_text_protocol": protocol}
+    if normalise:
+        answer["normalised"] = {
+            name: {"needs": NEEDS}
+            | _summary(
+                ranks_by(scores, table.positives, protocol, table.pairs, NORMALISATIONS[name]),
+                seed,
+                resamples,
+            )
+            for name in normalise
+        }
+    return answer
+
+
+def _summary(found: Ranks, seed: int, resamples: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    columns = (
+        (found.text_to_video, found.text_groups),
+        (found.video_to_text, found.video_groups),
+    )
+    for name, (rank, groups) in zip(_SIDES, columns, strict=True):
+        clustered = groups if len(np.unique(groups)) < len(groups) else None
+        spread = metrics.interval(rank, seed=seed, resamples=resamples, groups=clustered)
+        answer[name] = metrics.summarize(rank) | {"interval_95": {k: list(v) for k, v in spread.items()}}
+    return answer
+
+
+@torch.no_grad()
+def attribute_precision(
+    model: VTRModel,
+    table: Table,
+    items: Sequence[Item],
+    vocabulary: Vocabulary,
+    training_labels: Sequence[Tensor],
+) -> dict[str, dict[str, float]]:
+    """By level: mean average precision (percent) of the clips' attributes, at the head and at the tail.
+
+    The head is the fifth of the attributes that is most frequent in training, which is where the
+    imbalance comes from; attributes that no clip of the test carries do not count.
+    """
+    if model.attributes is None:
+        return {}
+    labels = label_matrix([list(item.sentences) for item in items], vocabulary)
+    answer = {}
+    logits = model.attributes(table.videos.levels, "video")
+    for level, scores, seen in zip(LEVELS, logits, training_labels, strict=True):
+        if not scores.shape[1]:
+            continue
+        precision = 100 * metrics.average_precision(scores.float().cpu().numpy(), labels[level].numpy() > 0)
+        parts = dict(zip(("head", "tail"), metrics.head_and_tail(seen.numpy() > 0), strict=True))
+        found = {name: precision[index][np.isfinite(precision[index])] for name, index in parts.items()}
+        answer[level] = {name: float(values.mean()) for name, values in found.items() if len(values)}
+    return answer
+
+
+def concept_usage(model: VTRModel, batch: Batch) -> dict[str, float]:
+    """Entropy of the concepts' use in a batch, as a share of log K: 1 is even use, 0 is collapse."""
+    batch = batch.to(next(model.parameters()).device)
+    soft = [model.forward_video(tokens).concepts.soft.sum((0, 2), keepdim=True) for tokens in batch.videos]
+    text = model.forward_text(batch.texts).concepts.soft
+    return {"usage video": entropy_share(torch.cat(soft)), "usage text": entropy_share(text)}
 
 
 def ablations(table: Table, weights: TermWeights, protocol: Protocol = "best_caption") -> dict[str, Any]:
@@ -120,14 +184,14 @@ def evaluate(
     videos: Path | None = None,
     kind: str = "",
     protocol: Protocol = "best_caption",
+    normalise: Sequence[str] = (),
     weights: TermWeights | None = None,
     cache: Path | None = None,
     with_ablations: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Measure a model on a manifest or benchmark; ``kind`` keeps only rows of that kind (e.g. `real`)."""
-    dataset = load_dataset(data, split=split, annotations=annotations, videos=videos)
-    dataset = _of_kind(dataset, kind)
+    dataset = open_test(data, split=split, annotations=annotations, videos=videos, kind=kind)
     if progress:
         progress(dataset.summary())
     weights = weights or pretrained.model.default_weights
@@ -140,18 +204,21 @@ def evaluate(
     table.scores(weights)
     ranked_s = time.perf_counter() - started
     texts, clips = table.positives.shape
-    answer = report(table, weights, protocol=protocol)
+    answer = report(table, weights, protocol=protocol, normalise=normalise)
     answer |= {
         "model": pretrained.spec,
         "data": dataset.name,
         "split": dataset.split,
         "kind": kind or "all",
         "missing_videos": len(dataset.missing) + len(dataset.clips) - len(items),
+        "unreadable_clips": len(dataset.clips) - len(items),
         "weights": asdict(weights),
         "cost": {
             "bytes_per_clip": 4 * table.videos.flat().shape[1],
             "ms_per_query_ranking": 1000 * ranked_s / texts,
             "ms_per_item_heads_and_text_tower": 1000 * encoded_s / (texts + clips),
+            "million_parameters_heads": _millions(pretrained.model),
+            "million_parameters_towers": _millions(pretrained.backbone),
         },
     }
     if with_ablations:
@@ -159,18 +226,19 @@ def evaluate(
     return answer
 
 
-def _of_kind(dataset: Dataset, kind: str) -> Dataset:
+def open_test(data: str, *, split: str, annotations: Path | None, videos: Path | None, kind: str) -> Dataset:
+    """A manifest or benchmark, narrowed to rows of ``kind`` where one is named."""
+    dataset = load_dataset(data, split=split, annotations=annotations, videos=videos)
     if not kind:
         return dataset
     return replace(dataset, clips=tuple(clip for clip in dataset.clips if clip.kind == kind))
+
+
+def _millions(module: torch.nn.Module) -> float:
+    return round(sum(p.numel() for p in module.parameters()) / 1e6, 3)
 
 
 def validation_value(answer: dict[str, Any]) -> float:
     """One number to choose checkpoints by: the mean of R@1, R@5 and R@10 over both directions."""
     both = (answer["text_to_video"], answer["video_to_text"])
     return float(np.mean([side[name] for side in both for name in ("R@1", "R@5", "R@10")]))
-
-
-def default_cache(config: TrainConfig) -> Path | None:
-    """Where a training run keeps tokens; None keeps them in memory only."""
-    return Path(config.cache) if config.cache else None

@@ -2,97 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vtr_demo import losses
+from vtr_demo import distributed, losses
+from vtr_demo.batch import Batch, Contrasts, Teaching
 from vtr_demo.config import LossConfig
 from vtr_demo.distill import Distiller
 from vtr_demo.features import TermWeights, TextFeatures
 from vtr_demo.model import Encoded, VTRModel
-from vtr_demo.records import LEVELS, TextTokens, VideoTokens
+from vtr_demo.records import LEVELS
+from vtr_demo.sides import Sides, Vectors, autocast, encode, in_float
+from vtr_demo.tokens import sentence_vector
+
+__all__ = ["Batch", "Contrasts", "Teaching", "check_finite", "encode", "loss_terms"]
 
 SAME_MEANING = 0.9
 """Cosine of two captions above which neither is the other's negative in a hard contrast."""
 
 
-@dataclass(frozen=True)
-class Contrasts:
-    """Minimal pairs of a batch: ``tokens`` of N false sentences, the row of the batch that each
-    belongs to, and the level (index) that it gets wrong."""
-
-    tokens: TextTokens
-    rows: Tensor
-    levels: Tensor
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step's data: text i belongs to video i over the concatenation of ``videos``.
-
-    Videos of equal length travel together (photos apart from clips), so that nothing is padded in
-    vain. meaning (B, 1+L, Dt) as in ``tokens.Text``; labels[l] (B, A_l).
-    """
-
-    videos: tuple[VideoTokens, ...]
-    texts: TextTokens
-    meaning: Tensor
-    labels: tuple[Tensor, ...] = ()
-    contrasts: Contrasts | None = None
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Both modalities after the heads; vectors of all videos of the batch together."""
-
-    texts: Encoded
-    text_features: TextFeatures
-    videos: tuple[Encoded, ...]
-    levels: Tensor
-    concepts: Tensor
-    occupied: Tensor
-
-    def flat_videos(self) -> Tensor:
-        """(B, F): the video side of the score."""
-        return torch.cat([self.levels.flatten(1), self.concepts.flatten(1)], dim=1)
-
-
-def encode(model: VTRModel, batch: Batch) -> Sides:
-    """Run the heads over a batch."""
-    videos = tuple(model.forward_video(tokens) for tokens in batch.videos)
-    texts = model.forward_text(batch.texts)
-    return Sides(
-        texts,
-        model.text_features(texts),
-        videos,
-        torch.cat([out.levels.vectors for out in videos]),
-        torch.cat([out.concepts.vectors for out in videos]),
-        torch.cat([out.concepts.occupied for out in videos]),
-    )
-
-
 def loss_terms(
-    model: VTRModel, batch: Batch, config: LossConfig, distiller: Distiller | None = None
+    model: VTRModel,
+    batch: Batch,
+    config: LossConfig,
+    distiller: Distiller | None = None,
+    precision: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
-    """Every term that has a weight, already multiplied by it; their sum is the training loss."""
-    sides = encode(model, batch)
+    """Every term that has a weight, already multiplied by it; their sum is the training loss.
+
+    With several processes the mean of the terms over the ranks is that of the joint batch, and so is
+    the mean of the gradients (see ``distributed``). ``precision``: a half type for the heads'
+    autocast; the losses themselves are computed in float32.
+    """
+    sides = encode(model, batch, config, precision)
     weights = model.training_weights
-    terms = _ranking(sides, batch, config, weights)
-    if batch.contrasts is not None and config.pairs:
-        terms["pairs"] = config.pairs * _pairs(model, sides, batch.contrasts, config, weights)
+    terms = _ranking(sides.every, config, weights)
+    if config.pairs and any(distributed.together(batch.contrasts is not None)):
+        terms["pairs"] = config.pairs * _pairs(model, sides.own, batch.contrasts, config, weights, precision)
     if config.kl:
-        terms["kl"] = config.kl * _divergence(model, sides, batch, config)
+        terms["kl"] = config.kl * _divergence(model, sides.every, config)
     if config.attributes and model.attributes is not None:
-        terms["attributes"] = config.attributes * _attributes(model, sides, batch, config)
-    terms |= _concepts(model, sides, batch, config)
+        terms["attributes"] = config.attributes * _attributes(model, sides.every, config)
+    terms |= _concepts(model, sides, config)
     if distiller is not None and config.distill:
         terms["distill"] = config.distill * _distillation(sides, batch, distiller)
     if config.distill_similarity:
         terms["distill_similarity"] = config.distill_similarity * _teacher_similarity(
-            sides, batch, config, weights
+            sides.every, config, weights
         )
     return terms
 
@@ -112,18 +69,18 @@ def _rank(cosines: Tensor, targets: Tensor | None, config: LossConfig, mask: Ten
     return losses.info_nce(config.scale * cosines, targets, mask, mask)
 
 
-def _ranking(sides: Sides, batch: Batch, config: LossConfig, weights: TermWeights) -> dict[str, Tensor]:
+def _ranking(every: Vectors, config: LossConfig, weights: TermWeights) -> dict[str, Tensor]:
     terms = {}
-    text = sides.text_features
+    text = every.texts
     if config.total:
-        score = text.flat(weights) @ sides.flat_videos().T
-        terms["total"] = config.total * _rank(score, _targets(batch.meaning[:, 0], config), config)
+        score = text.flat(weights) @ every.flat_videos().T
+        terms["total"] = config.total * _rank(score, _targets(every.meaning[:, 0], config), config)
     if config.levels:
         present = _present(text)
         for level, name in enumerate(LEVELS):
             if weights.levels()[level]:
-                cosines = text.levels[:, level] @ sides.levels[:, level].T
-                targets = _targets(batch.meaning[:, 1 + level], config)
+                cosines = text.levels[:, level] @ every.levels[:, level].T
+                targets = _targets(every.meaning[:, 1 + level], config)
                 terms[name] = config.levels * _rank(cosines, targets, config, present[:, level])
     return terms
 
@@ -133,27 +90,36 @@ def _present(text: TextFeatures) -> Tensor:
 
 
 def _pairs(
-    model: VTRModel, sides: Sides, contrasts: Contrasts, config: LossConfig, weights: TermWeights
+    model: VTRModel,
+    own: Vectors,
+    contrasts: Contrasts | None,
+    config: LossConfig,
+    weights: TermWeights,
+    precision: torch.dtype | None,
 ) -> Tensor:
     """A clip must prefer its true sentence, in the total and in the level that the false one gets wrong."""
-    false = model.encode_text(contrasts.tokens)
+    counted = distributed.share(own.levels.new_tensor(len(contrasts.rows) if contrasts else 0))
+    if contrasts is None:
+        return counted * own.levels.sum() * 0.0
+    with autocast(own.levels.device, precision):
+        false = in_float(model.encode_text(contrasts.tokens))
     rows, levels = contrasts.rows, contrasts.levels
-    videos = sides.flat_videos()[rows]
-    true_score = (sides.text_features.flat(weights)[rows] * videos).sum(1)
+    videos = own.flat_videos()[rows]
+    true_score = (own.texts.flat(weights)[rows] * videos).sum(1)
     false_score = (false.flat(weights) * videos).sum(1)
-    every = torch.arange(len(rows), device=rows.device)
-    own = sides.levels[rows, levels]
-    true_level = (sides.text_features.levels[rows, levels] * own).sum(1)
-    false_level = (false.levels[every, levels] * own).sum(1)
+    each = torch.arange(len(rows), device=rows.device)
+    video = own.levels[rows, levels]
+    true_level = (own.texts.levels[rows, levels] * video).sum(1)
+    false_level = (false.levels[each, levels] * video).sum(1)
     both = F.softplus(-config.scale * (true_score - false_score)) + F.softplus(
         -config.scale * (true_level - false_level)
     )
-    return both.mean()
+    return both.mean() * counted
 
 
-def _divergence(model: VTRModel, sides: Sides, batch: Batch, config: LossConfig) -> Tensor:
-    present = _present(sides.text_features)
-    video, text = sides.levels, sides.text_features.levels
+def _divergence(model: VTRModel, every: Vectors, config: LossConfig) -> Tensor:
+    present = _present(every.texts)
+    video, text = every.levels, every.texts.levels
     if config.kl_on == "attribute" and model.attributes is not None:
         pairs = list(zip(model.attributes(video, "video"), model.attributes(text, "text"), strict=True))
         return torch.stack(
@@ -165,64 +131,86 @@ def _divergence(model: VTRModel, sides: Sides, batch: Batch, config: LossConfig)
     ).sum()
 
 
-def _attributes(model: VTRModel, sides: Sides, batch: Batch, config: LossConfig) -> Tensor:
+def _attributes(model: VTRModel, every: Vectors, config: LossConfig) -> Tensor:
     assert model.attributes is not None
-    loss = sides.levels.new_zeros(())
-    for vectors, side in ((sides.levels, "video"), (sides.text_features.levels, "text")):
-        for logits, labels in zip(model.attributes(vectors, side), batch.labels, strict=True):
+    loss = every.levels.new_zeros(())
+    for vectors, side in ((every.levels, "video"), (every.texts.levels, "text")):
+        for logits, labels in zip(model.attributes(vectors, side), every.labels, strict=True):
             if logits.shape[1]:
                 loss = loss + losses.focal_bce(logits, labels, config.focal_gamma, config.focal_alpha)
     return loss
 
 
-def _concepts(model: VTRModel, sides: Sides, batch: Batch, config: LossConfig) -> dict[str, Tensor]:
+def _concepts(model: VTRModel, sides: Sides, config: LossConfig) -> dict[str, Tensor]:
     terms = {}
-    text = sides.texts.concepts
+    every = sides.every
     if config.concepts:
-        meaning = batch.meaning[:, 0]
+        meaning = every.meaning[:, 0]
         same = (meaning @ meaning.T > SAME_MEANING) | torch.eye(
             len(meaning), dtype=torch.bool, device=meaning.device
         )
         contrast = losses.concept_contrast(
-            text.vectors, sides.concepts, text.occupied, sides.occupied, scale=config.scale, targets=same
+            every.texts.concepts,
+            every.concepts,
+            every.text_occupied,
+            every.occupied,
+            scale=config.scale,
+            targets=same,
         )
         terms["concepts"] = config.concepts * contrast
     if config.diversity:
         spread = torch.stack([losses.prototype_diversity(p) for p in model.concepts.prototypes])
         terms["diversity"] = config.diversity * spread.mean()
     if config.balance:
-        sides_used = [*sides.videos, sides.texts]
-        used = [losses.usage_balance(out.concepts.soft, out.concept_mask) for out in sides_used]
+        used = [_balance(out) for out in (*sides.videos, sides.texts)]
         terms["balance"] = config.balance * torch.stack(used).mean()
     return terms
 
 
+def _balance(out: Encoded) -> Tensor:
+    """The balance of use over the tokens of all processes."""
+    if distributed.world() == 1:
+        return losses.usage_balance(out.concepts.soft, out.concept_mask)
+    sums = (out.concepts.soft.float() * out.concept_mask.unsqueeze(1)).sum((0, 2))
+    mean = distributed.gather(sums.unsqueeze(0)).sum(0) / distributed.total(out.concept_mask.sum())
+    return losses.usage_balance(mean.view(1, -1, 1), torch.ones(1, 1, dtype=torch.bool, device=mean.device))
+
+
+# --------------------------------------------------------------------------- distillation
 def _distillation(sides: Sides, batch: Batch, distiller: Distiller) -> Tensor:
-    """Against the frozen towers' own tokens, which the batch carries."""
-    loss = sides.levels.new_zeros(())
+    """Against the teacher's tokens, which the batch carries; without a teacher its own frozen ones."""
+    taught = batch.teaching or Teaching(batch.videos, batch.texts)
+    own = sides.own
+    loss = own.levels.new_zeros(())
     row = 0
-    for out, tokens in zip(sides.videos, batch.videos, strict=True):
-        teacher = F.pad(tokens.patches, (0, 0, 1, 0)).flatten(1, 2)  # a blank in the summary's place
-        loss = loss + distiller.token_loss(out.concepts, out.concept_mask, teacher, "video") / len(
-            sides.videos
-        )
+    for out, tokens in zip(sides.videos, taught.videos, strict=True):
+        mask = out.concept_mask
+        patches = F.pad(tokens.patches, (0, 0, 1, 0)).flatten(1, 2)  # a blank in the summary's place
+        counted = distributed.share(mask.sum())
+        loss = loss + distiller.token_loss(out.concepts, mask, patches, "video") * counted / len(sides.videos)
+        vectors = own.levels[row : row + len(tokens), 0]
         whole = (tokens.summary * tokens.frame_mask.unsqueeze(-1)).sum(1)
-        vectors = sides.levels[row : row + len(tokens), 0]
-        loss = loss + distiller.global_loss(vectors, whole, "video") * len(tokens) / len(sides.levels)
+        loss = loss + distiller.global_loss(vectors, whole, "video") * len(tokens) / len(own.levels)
         row += len(tokens)
-    words = F.pad(batch.texts.words, (0, 0, 1, 0))
-    loss = loss + distiller.token_loss(sides.texts.concepts, sides.texts.concept_mask, words, "text")
-    return loss + distiller.global_loss(sides.text_features.levels[:, 0], batch.meaning[:, 0], "text")
+    words = F.pad(taught.texts.words, (0, 0, 1, 0))
+    mask = sides.texts.concept_mask & F.pad(taught.texts.word_mask, (1, 0))
+    counted = distributed.share(mask.sum())
+    loss = loss + distiller.token_loss(sides.texts.concepts, mask, words, "text") * counted
+    sentences = sentence_vector(batch.teaching.texts) if batch.teaching else batch.meaning[:, 0]
+    return loss + distiller.global_loss(own.texts.levels[:, 0], sentences, "text")
 
 
-def _teacher_similarity(sides: Sides, batch: Batch, config: LossConfig, weights: TermWeights) -> Tensor:
-    """The towers' own scores, mean-pooled frames against sentence vectors, as the teacher's table."""
-    whole = [(t.summary * t.frame_mask.unsqueeze(-1)).sum(1) for t in batch.videos]
-    teacher = batch.meaning[:, 0] @ F.normalize(torch.cat(whole), dim=-1).T
-    student = sides.text_features.flat(weights) @ sides.flat_videos().T
+def _teacher_similarity(every: Vectors, config: LossConfig, weights: TermWeights) -> Tensor:
+    """The teacher's scores, mean-pooled frames against sentence vectors, as the table to follow."""
+    sentences, clips = every.taught
+    teacher = sentences @ clips.T
+    student = every.texts.flat(weights) @ every.flat_videos().T
     return losses.similarity_distillation(config.scale * student, config.scale * teacher)
 
 
 def check_finite(terms: dict[str, Tensor]) -> str:
-    """The name of the first term that is not finite, or an empty string."""
-    return next((name for name, value in terms.items() if not bool(torch.isfinite(value))), "")
+    """The name of the first term that is not finite on any rank, or an empty string."""
+    broken = torch.stack([(~torch.isfinite(value.detach())).float() for value in terms.values()])
+    return next(
+        (name for name, bad in zip(terms, distributed.total(broken).tolist(), strict=True) if bad), ""
+    )

@@ -1,64 +1,121 @@
-"""Random batches of a corpus whose towers have run: photos, videos and playground clips together."""
+"""Random batches of a corpus: photos, videos and playground clips together."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vtr_demo import distributed
+from vtr_demo.batch import Batch, Contrasts, Teaching
 from vtr_demo.config import TrainConfig
 from vtr_demo.corpus import Contrast, Item
-from vtr_demo.objective import Batch, Contrasts
-from vtr_demo.records import pad_video_tokens
-from vtr_demo.tokens import Text, VideoCache, text_batch
+from vtr_demo.records import pad_text_tokens, pad_video_tokens
+from vtr_demo.teacher import TeacherTokens
+from vtr_demo.tokens import Text, Videos, text_batch
 
+KINDS = ("photo", "video", "playground")
 _CONTRASTS_A_CLIP = 2
 
 
+@dataclass(frozen=True)
+class Draw:
+    """What a batch is made of, before any tower has run.
+
+    groups: indices of items, one array a kind; texts: a sentence for each item, in that order;
+    contrasts: (row of the batch, level, false sentence).
+    """
+
+    groups: tuple[np.ndarray, ...]
+    texts: tuple[str, ...]
+    contrasts: tuple[tuple[int, int, str], ...]
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """Indices of all items (B,)."""
+        return np.concatenate(self.groups)
+
+
 class Sampler:
-    """Draws batches; everything random comes from the generator that is handed in.
+    """Draws batches of frozen towers' tokens; everything random comes from the generator handed in.
 
     ``texts`` holds every sentence of the items by its text; ``labels`` are L tensors (items, A_l).
+    With several processes each draws the joint batch and takes its part, so that no clip is drawn
+    twice and the joint batch does not depend on how it is divided.
     """
 
     def __init__(
         self,
         items: list[Item],
-        cache: VideoCache,
+        cache: Videos,
         texts: dict[str, Text],
         labels: tuple[Tensor, ...],
         config: TrainConfig,
+        teacher: TeacherTokens | None = None,
     ) -> None:
         self.items, self.cache, self.texts, self.labels = items, cache, texts, labels
+        self.teacher = teacher
         self._size, self._long, self._drawn = config.batch, config.long_share, config.playground_share
         self._by_kind = [
             np.array([i for i, item in enumerate(items) if item.kind == kind], dtype=np.int64)
-            for kind in ("photo", "video", "playground")
+            for kind in KINDS
         ]
 
     def batch(self, rng: np.random.Generator) -> Batch:
         """A random batch: photos, videos and playground clips in their shares, one sentence each."""
-        groups = [rng.choice(where, count, replace=False) for where, count in self._counts() if count]
-        chosen = np.concatenate(groups)
-        items = [self.items[i] for i in chosen]
-        drawn = [self._sentence(item, rng) for item in items]
-        texts = [self.texts[text] for text, _ in drawn]
-        videos = tuple(pad_video_tokens([self.cache.get(self.items[i]) for i in group]) for group in groups)
+        draw = self.draw(rng)
+        texts = [self.texts[text] for text in draw.texts]
+        videos = tuple(
+            pad_video_tokens([self.cache.get(self.items[i]) for i in group]) for group in draw.groups
+        )
         return Batch(
             videos,
             text_batch(texts),
             torch.stack([text.meaning for text in texts]),
-            tuple(labels[chosen] for labels in self.labels),
-            self._contrasts([contrast for _, contrast in drawn], rng),
+            tuple(labels[draw.chosen] for labels in self.labels),
+            self._contrasts(draw),
+            self._teaching(draw),
         )
 
-    def _counts(self) -> list[tuple[np.ndarray, int]]:
+    def draw(self, rng: np.random.Generator) -> Draw:
+        """This process's part of a random joint batch."""
+        world, rank = distributed.world(), distributed.rank()
+        counts = [(where, count) for where, count in self._counts(world) if count]
+        groups = [rng.choice(where, count * world, replace=False) for where, count in counts]
+        spoken = [self._sentence(self.items[i], rng) for i in np.concatenate(groups)]
+        false = self._false([contrast for _, contrast in spoken], rng)
+        if world == 1:
+            return Draw(tuple(groups), tuple(text for text, _ in spoken), tuple(false))
+        own: list[int] = []
+        start = 0
+        for _, count in counts:
+            own += range(start + rank * count, start + (rank + 1) * count)
+            start += count * world
+        place = {row: i for i, row in enumerate(own)}
+        return Draw(
+            tuple(
+                group[rank * count : (rank + 1) * count]
+                for group, (_, count) in zip(groups, counts, strict=True)
+            ),
+            tuple(spoken[row][0] for row in own),
+            tuple((place[row], level, text) for row, level, text in false if row in place),
+        )
+
+    def expect(self, rng: np.random.Generator) -> None:
+        """``batch`` will be asked with this generator soon; nothing to prepare where tokens are kept."""
+
+    def _counts(self, world: int = 1) -> list[tuple[np.ndarray, int]]:
+        """How many of each kind one process takes."""
         photos, videos, playground = self._by_kind
         size = self._size
-        drawn = min(len(playground), round(size * self._drawn) if len(photos) + len(videos) else size)
+        drawn = min(
+            len(playground) // world, round(size * self._drawn) if len(photos) + len(videos) else size
+        )
         rest = size - drawn
-        filmed = min(len(videos), round(rest * self._long) if len(photos) else rest)
-        return [(photos, min(len(photos), rest - filmed)), (videos, filmed), (playground, drawn)]
+        filmed = min(len(videos) // world, round(rest * self._long) if len(photos) else rest)
+        return [(photos, min(len(photos) // world, rest - filmed)), (videos, filmed), (playground, drawn)]
 
     def _sentence(self, item: Item, rng: np.random.Generator) -> tuple[str, Contrast | None]:
         if item.contrasts:
@@ -66,17 +123,31 @@ class Sampler:
             return contrast.true.text, contrast
         return item.sentences[int(rng.integers(len(item.sentences)))].text, None
 
-    def _contrasts(self, drawn: list[Contrast | None], rng: np.random.Generator) -> Contrasts | None:
-        texts, rows, levels = [], [], []
+    @staticmethod
+    def _false(drawn: list[Contrast | None], rng: np.random.Generator) -> list[tuple[int, int, str]]:
+        found = []
         for row, contrast in enumerate(drawn):
             if contrast is None or not contrast.false:
                 continue
             count = min(_CONTRASTS_A_CLIP, len(contrast.false))
             for k in rng.choice(len(contrast.false), count, replace=False):
                 level, sentence = contrast.false[k]
-                texts.append(self.texts[sentence.text])
-                rows.append(row)
-                levels.append(level)
-        if not rows:
+                found.append((row, level, sentence.text))
+        return found
+
+    def _contrasts(self, draw: Draw) -> Contrasts | None:
+        if not draw.contrasts:
             return None
-        return Contrasts(text_batch(texts), torch.tensor(rows), torch.tensor(levels))
+        rows, levels, texts = zip(*draw.contrasts, strict=True)
+        tokens = text_batch([self.texts[text] for text in texts])
+        return Contrasts(tokens, torch.tensor(rows), torch.tensor(levels))
+
+    def _teaching(self, draw: Draw) -> Teaching | None:
+        if self.teacher is None:
+            return None
+        return Teaching(
+            tuple(
+                pad_video_tokens([self.teacher.video(self.items[i]) for i in group]) for group in draw.groups
+            ),
+            pad_text_tokens([self.teacher.text(text) for text in draw.texts]),
+        )

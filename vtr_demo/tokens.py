@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from vtr_demo import distributed
 from vtr_demo.backbone import Backbone
 from vtr_demo.codec import tokens_from_bytes, tokens_to_bytes
 from vtr_demo.config import fingerprint
@@ -23,39 +25,61 @@ log = logging.getLogger(__name__)
 _CHUNK = 64
 
 
+class Videos(Protocol):
+    """Where the tokens of clips come from."""
+
+    def get(self, item: Item) -> VideoTokens:
+        """The tokens of one item, a batch of one."""
+
+
 class VideoCache:
     """Tokens of items at the width the heads take, float16; a damaged file is made anew.
 
-    ``folder`` None keeps them in memory only.
+    ``folder`` None keeps them in memory only. ``model`` reduces them; None keeps the tower's width.
     """
 
-    def __init__(self, folder: Path | None, backbone: Backbone, model: VTRModel, frames: int) -> None:
+    def __init__(self, folder: Path | None, backbone: Backbone, model: VTRModel | None, frames: int) -> None:
         self._backbone, self._model, self._frames = backbone, model, frames
-        reduction = model.reduction.flatten()[:64].tolist()
-        name = fingerprint(backbone.fingerprint, frames, model.config.reduce, reduction)
+        reduction = model.reduction.flatten()[:64].tolist() if model else []
+        name = fingerprint(backbone.fingerprint, frames, model.config.reduce if model else 0, reduction)
         self._folder = folder / name if folder else None
         self._known: dict[str, VideoTokens] = {}
 
     def get(self, item: Item) -> VideoTokens:
-        """The tokens of one item, a batch of one."""
+        """The tokens of one item, a batch of one, in float32 on the CPU."""
         if item.key not in self._known:
-            self._known[item.key] = self._read(item) or self._make(item)
-        return self._known[item.key]
+            self._known[item.key] = _halved(self._read(item) or self._make(item))
+        return self._known[item.key].to("cpu")
 
     def fill(self, items: Sequence[Item], label: str) -> list[Item]:
-        """Compute what is missing, with a progress bar; items whose file cannot be read are left out."""
-        from tqdm import tqdm
+        """Compute what is missing, with a progress bar; items whose file cannot be read are left out.
 
-        good = []
-        for item in tqdm(items, desc=f"tokens: {label}", unit="clip", disable=None):
-            try:
-                self.get(item)
-                good.append(item)
-            except UnreadableVideo as error:
-                log.warning("%s", error)
+        With several processes and a folder each makes its part, then all read.
+        """
+        bad: dict[str, str] = {}
+        if self._folder is not None and distributed.world() > 1:
+            own = items[distributed.rank() :: distributed.world()]
+            for said in distributed.together(self._failures(own, label)):
+                bad |= said
+            items = [item for item in items if item.key not in bad]
+        bad |= self._failures(items, label)
+        for sentence in bad.values():
+            log.warning("%s", sentence)
+        good = [item for item in items if item.key not in bad]
         if not good:
             raise UnreadableVideo(label, "none of its clips can be read", "check the folder of videos")
         return good
+
+    def _failures(self, items: Sequence[Item], label: str) -> dict[str, str]:
+        from tqdm import tqdm
+
+        bad: dict[str, str] = {}
+        for item in tqdm(items, desc=f"tokens: {label}", unit="clip", disable=None):
+            try:
+                self.get(item)
+            except UnreadableVideo as error:
+                bad[item.key] = str(error)
+        return bad
 
     def _read(self, item: Item) -> VideoTokens | None:
         from safetensors import SafetensorError
@@ -70,7 +94,9 @@ class VideoCache:
     def _make(self, item: Item) -> VideoTokens:
         batch = item.frames(self._frames, self._backbone.frame_size)
         with torch.no_grad():
-            tokens = self._model.reduced(self._backbone.encode_frames(batch.pixels))
+            tokens = self._backbone.encode_frames(batch.pixels)
+            if self._model is not None:
+                tokens = self._model.reduced(tokens.to(self._model.reduction.device))
         data = tokens_to_bytes(tokens)
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -78,14 +104,27 @@ class VideoCache:
         return tokens_from_bytes(data)
 
 
+def _halved(tokens: VideoTokens) -> VideoTokens:
+    """In float16, which is what the stored numbers hold anyway."""
+    return replace(tokens, patches=tokens.patches.half(), summary=tokens.summary.half())
+
+
 @dataclass(frozen=True)
-class Text:
-    """A sentence with its tokens (a batch of one) and what it is similar to.
+class Spoken:
+    """A sentence and what it is similar to, for towers that change.
 
     meaning (1+L, Dt): unit vectors of the whole sentence and of each level's own words read alone,
     zero where the level is absent. They are the targets of soft ranking: a level's targets come
     from that level's content (DESIGN 3.3).
     """
+
+    sentence: Sentence
+    meaning: Tensor
+
+
+@dataclass(frozen=True)
+class Text:
+    """A sentence with its tokens (a batch of one), for frozen towers; meaning as in ``Spoken``."""
 
     sentence: Sentence
     tokens: TextTokens
@@ -94,8 +133,25 @@ class Text:
 
 def encode_texts(sentences: Sequence[Sentence], backbone: Backbone) -> dict[str, Text]:
     """By text: the tokens and meanings of the distinct sentences."""
-    from tqdm import tqdm
+    tokens: dict[str, TextTokens] = {}
+    spoken = meanings(sentences, backbone, tokens)
+    return {text: Text(value.sentence, tokens[text], value.meaning) for text, value in spoken.items()}
 
+
+def text_tokens(sentences: Iterable[Sentence], backbone: Backbone) -> dict[str, TextTokens]:
+    """By text: the tokens of the distinct sentences, each a batch of one; no gradients."""
+    distinct = {sentence.text: sentence for sentence in sentences}
+    found = dict(_encoded(distinct, backbone))
+    return {text: found[text] for text in distinct}
+
+
+def meanings(
+    sentences: Sequence[Sentence], backbone: Backbone, keep: dict[str, TextTokens] | None = None
+) -> dict[str, Spoken]:
+    """By text: the meanings of the distinct sentences by the towers as they are now.
+
+    The tokens are put into ``keep`` where it is given.
+    """
     from vtr_demo.text import parse_many
 
     distinct = {sentence.text: sentence for sentence in sentences}
@@ -104,24 +160,31 @@ def encode_texts(sentences: Sequence[Sentence], backbone: Backbone) -> dict[str,
     }
     spoken = sorted({phrase for group in phrases.values() for phrase in group if phrase})
     readable = dict(zip(spoken, parse_many(spoken), strict=True))
-    ordered = sorted({**distinct, **readable}.items(), key=lambda pair: len(pair[1].words))
-    tokens: dict[str, TextTokens] = {}
+    vectors: dict[str, Tensor] = {}
+    for text, value in _encoded({**distinct, **readable}, backbone):
+        vectors[text] = sentence_vector(value)[0]
+        if keep is not None and text in distinct:
+            keep[text] = value
+    nothing = torch.zeros(backbone.joint_width)
+    return {
+        text: Spoken(
+            sentence, torch.stack([vectors[text], *(vectors[p] if p else nothing for p in phrases[text])])
+        )
+        for text, sentence in distinct.items()
+    }
+
+
+def _encoded(sentences: Mapping[str, Sentence], backbone: Backbone) -> Iterable[tuple[str, TextTokens]]:
+    """Each text with its tokens on the CPU, short sentences first: little is padded."""
+    from tqdm import tqdm
+
+    ordered = sorted(sentences.items(), key=lambda pair: len(pair[1].words))
     for start in tqdm(range(0, len(ordered), _CHUNK), desc="sentences", disable=None):
         chunk = ordered[start : start + _CHUNK]
         with torch.no_grad():
             batch = backbone.encode_text([sentence for _, sentence in chunk])
         for row, (text, sentence) in enumerate(chunk):
-            tokens[text] = _single(batch, row, len(sentence.words))
-    vectors = {text: sentence_vector(value)[0] for text, value in tokens.items()}
-    nothing = torch.zeros(backbone.joint_width)
-    return {
-        text: Text(
-            sentence,
-            tokens[text],
-            torch.stack([vectors[text], *(vectors[p] if p else nothing for p in phrases[text])]),
-        )
-        for text, sentence in distinct.items()
-    }
+            yield text, _single(batch, row, len(sentence.words))
 
 
 def level_phrase(sentence: Sentence, level: str) -> str:

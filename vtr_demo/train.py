@@ -1,46 +1,77 @@
-"""Training: batches, optimiser, validation, checkpoints that resume to the same result.
+"""Training: steps, validation, checkpoints that resume to the same result; one process or torchrun.
 
-A step's data and noise depend on (seed, step) alone, so a run that was stopped and resumed is the
-run that was not.
+A step's data and noise depend on (seed, step, rank) alone, so a run that was stopped and resumed is
+the run that was not.
 """
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from vtr_demo.attributes import Vocabulary, build_vocabulary, imbalance_report, label_matrix
-from vtr_demo.backbone import Backbone, load_backbone
+from vtr_demo import distributed
+from vtr_demo.attributes import Vocabulary
+from vtr_demo.backbone import Backbone
 from vtr_demo.checkpoint import Pretrained, save
-from vtr_demo.config import TrainConfig, fingerprint, to_dict
-from vtr_demo.corpus import Item, load_items, playground_items
+from vtr_demo.config import TrainConfig, to_dict
+from vtr_demo.config_file import read_config
+from vtr_demo.corpus import Item
 from vtr_demo.distill import Distiller
-from vtr_demo.errors import BadConfig, TrainingStopped
-from vtr_demo.evaluate import encode_table, report, validation_value
+from vtr_demo.errors import TrainingStopped
+from vtr_demo.evaluate import attribute_precision, concept_usage, encode_table, report, validation_value
 from vtr_demo.files import replace_file, to_json
-from vtr_demo.initial import begin, fit_reduction
-from vtr_demo.model import VTRModel, model_from
+from vtr_demo.logbook import Logbook
+from vtr_demo.model import VTRModel
 from vtr_demo.objective import check_finite, loss_terms
-from vtr_demo.records import LEVELS
+from vtr_demo.optimisation import Average, parameter_groups, schedule
+from vtr_demo.preparation import assemble
+from vtr_demo.records import TextTokens
+from vtr_demo.runstate import RunState
 from vtr_demo.sampler import Sampler
-from vtr_demo.tokens import VideoCache, encode_texts
+from vtr_demo.sides import autocast
+from vtr_demo.tokens import text_tokens
+
+__all__ = ["Trainer", "prepare", "read_config", "train"]
 
 log = logging.getLogger(__name__)
-STATE, LOG, CONFIG = "state.pt", "log.csv", "config.json"
+LOG, CONFIG, BOARD, MISSING = "log.csv", "config.json", "tensorboard", "missing.txt"
 BEST = "best"
-_SAMPLED_CLIPS = 512
-_CONTRASTS_A_CLIP = 2
+HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_RANKS_APART = 999_983  # ranks draw different noise for the heads
+
+
+class Step(nn.Module):
+    """What one process computes of a step; one module, so that every learning weight is found in it."""
+
+    def __init__(
+        self, config: TrainConfig, model: VTRModel, distiller: Distiller | None, towers: Backbone | None
+    ) -> None:
+        super().__init__()
+        self.config, self.model, self.distiller, self.towers = config, model, distiller, towers
+        self.precision = HALVES[config.precision]
+
+    def forward(self, sampler: Sampler, rng: np.random.Generator) -> dict[str, Tensor]:
+        """The loss terms of the batch that ``sampler`` draws."""
+        device = next(self.model.parameters()).device
+        with autocast(device, self.precision if self.towers is not None else None):
+            batch = sampler.batch(rng).to(device)
+        if self.precision is None:
+            return loss_terms(self.model, batch, self.config.loss, self.distiller)
+        return loss_terms(self.model, batch, self.config.loss, self.distiller, self.precision)
 
 
 class Trainer:
-    """One run. Everything is handed in by ``prepare``; ``run`` trains and saves the best checkpoint."""
+    """One run. Everything is handed in by ``prepare``; ``run`` trains and saves the best checkpoint.
+
+    ``taught``: the teacher's patch and word widths, where it is not the backbone itself.
+    """
 
     def __init__(
         self,
@@ -50,98 +81,147 @@ class Trainer:
         vocabulary: Vocabulary,
         sampler: Sampler,
         validation: list[Item],
+        *,
+        taught: tuple[int, int] | None = None,
+        missing: tuple[str, ...] = (),
     ) -> None:
         self.config, self.backbone, self.model = config, backbone, model
         self.vocabulary, self.sampler, self.validation = vocabulary, sampler, validation
-        self.out = Path(config.out)
+        self.out, self._missing = Path(config.out), missing
         self.step, self.best, self.stale = 0, -math.inf, 0
+        self.sums: dict[str, float] = {}
+        device = next(model.parameters()).device
         self.distiller = None
         if config.loss.distill:
+            widths = taught or (model.video.stem.in_features, backbone.word_width)
             self.distiller = Distiller(
-                model.config.concept_width,
-                model.width,
-                model.video.stem.in_features,
-                backbone.word_width,
-                config.loss.distill_mask,
+                model.config.concept_width, model.width, *widths, config.loss.distill_mask
+            ).to(device)
+        self.towers = None if config.freeze_backbone else backbone
+        heads = [self.model, *([self.distiller] if self.distiller else [])]
+        groups = parameter_groups(heads, self.towers, config)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr)
+        learning: dict[str, nn.Module] = {"model": model} | ({"backbone": backbone} if self.towers else {})
+        self.average = Average(learning, config.ema) if config.ema else None
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")  # type: ignore[attr-defined]
+        self._state = RunState(self)
+        self._logbook = Logbook(self.out / LOG, self.out / BOARD)
+        self._spoken: dict[str, TextTokens] | None = None
+        self._computed: nn.Module = Step(config, model, self.distiller, self.towers)
+        if distributed.world() > 1:
+            self._computed = nn.parallel.DistributedDataParallel(
+                self._computed,
+                device_ids=[device] if device.type == "cuda" else None,
+                find_unused_parameters=True,
+                broadcast_buffers=False,
             )
-        self.optimizer = torch.optim.AdamW(self._groups(), lr=config.lr)
 
     # ------------------------------------------------------------------ optimisation
-    def _groups(self) -> list[dict[str, Any]]:
-        """Weight decay on matrices alone."""
-        modules: list[torch.nn.Module] = [self.model, *([self.distiller] if self.distiller else [])]
-        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-        return [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.config.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine to 2 % of the peak."""
-        warm = max(1, round(self.config.warmup * self.config.steps))
-        if step <= warm:
-            return self.config.lr * step / warm
-        done = (step - warm) / max(1, self.config.steps - warm)
-        return self.config.lr * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+        """The heads' rate: linear warm-up, then a cosine to 2 % of the peak."""
+        return self.config.lr * schedule(step, self.config)
 
     def train_step(self) -> dict[str, float]:
         """One optimiser step; returns the loss terms. NaN stops the run and leaves the weights alone."""
         self.step += 1
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step + _RANKS_APART * distributed.rank())
         self.model.train()
+        self.backbone.train()
+        factor = schedule(self.step, self.config)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.step)
+            group["lr"] = group["peak"] * factor
         self.optimizer.zero_grad()
         sums: dict[str, float] = {}
         for part in range(self.config.accumulate):
-            batch = self.sampler.batch(np.random.default_rng([self.config.seed, self.step, part]))
-            terms = loss_terms(self.model, batch, self.config.loss, self.distiller)
-            bad = check_finite(terms)
-            if bad:
-                raise TrainingStopped(
-                    f"The loss term {bad!r} is not finite at step {self.step}; {self.out} keeps the last "
-                    "good checkpoint: lower lr or the weight of that term."
-                )
-            (torch.stack(list(terms.values())).sum() / self.config.accumulate).backward()
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) / self.config.accumulate
+            if self.step < self.config.steps:
+                self.sampler.expect(self._rng(self.step + 1, part))
+            with self._synchronised(part == self.config.accumulate - 1):
+                terms = self._computed(self.sampler, self._rng(self.step, part))
+                self._refuse(check_finite(terms))
+                values = torch.stack(list(terms.values()))
+                self.scaler.scale(values.sum() / self.config.accumulate).backward()
+            for name, value in zip(terms, values.tolist(), strict=True):
+                sums[name] = sums.get(name, 0.0) + value / self.config.accumulate
+        self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
-        self.optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+        if not self.scaler.is_enabled() and not torch.isfinite(norm):
+            self._refuse("gradient")
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update(self.step)
         return sums
+
+    def _rng(self, step: int, part: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, step, part])
+
+    def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
+        """Gradients are exchanged once a step, with the last of its parts."""
+        if last or distributed.world() == 1:
+            return nullcontext()
+        return self._computed.no_sync()  # type: ignore[operator]
+
+    def _refuse(self, bad: str) -> None:
+        if bad:
+            raise TrainingStopped(
+                f"The loss term {bad!r} is not finite at step {self.step}; {self.out} keeps the last "
+                "good checkpoint: lower lr or the weight of that term."
+            )
 
     # ------------------------------------------------------------------ the run
     def run(self, *, until: int | None = None) -> Path:
         """Train to ``config.steps`` (or ``until``), from the saved state where there is one."""
         from tqdm import tqdm
 
-        self.out.mkdir(parents=True, exist_ok=True)
-        self._resume()
-        replace_file(self.out / CONFIG, to_json(to_dict(self.config)))
+        self._state.resume()
+        self._announce()
         last = min(until or self.config.steps, self.config.steps)
-        sums: dict[str, float] = {}
-        bar = tqdm(total=last, initial=self.step, desc="training", unit="step", disable=None)
-        while self.step < last:
+        quiet = None if distributed.rank() == 0 else True
+        bar = tqdm(total=last, initial=self.step, desc="training", unit="step", disable=quiet)
+        while self.step < last and not self._done():
             for name, value in self.train_step().items():
-                sums[name] = sums.get(name, 0.0) + value
+                self.sums[name] = self.sums.get(name, 0.0) + value
             bar.update()
             if self.step % self.config.evaluate_every == 0 or self.step == last:
-                count = (self.step - 1) % self.config.evaluate_every + 1
-                shown = self._checkpoint({name: value / count for name, value in sums.items()})
-                bar.set_postfix_str(shown)
-                sums = {}
-                if self.config.patience and self.stale >= self.config.patience:
-                    log.info("No better validation result in %d evaluations; stopping.", self.stale)
-                    break
+                bar.set_postfix_str(self._checkpoint())
         bar.close()
         return self.out / BEST
 
+    def _done(self) -> bool:
+        if not self.config.patience or self.stale < self.config.patience:
+            return False
+        log.info("No better validation result in %d evaluations; stopping.", self.stale)
+        return True
+
+    def _announce(self) -> None:
+        if distributed.rank() == 0:
+            self.out.mkdir(parents=True, exist_ok=True)
+            replace_file(self.out / CONFIG, to_json(to_dict(self.config)))
+            if self._missing:
+                replace_file(self.out / MISSING, "\n".join([*self._missing, ""]).encode())
+
     def validate(self) -> dict[str, Any]:
-        """Metrics on the validation items; empty without any."""
+        """Metrics on the validation items; empty without any. By the averaged weights, if there are."""
         if not self.validation:
             return {}
-        table = encode_table(self.pretrained(), self.validation, self.sampler.cache)
-        return report(table, self.model.training_weights, resamples=200)
+        if self.towers is None and self._spoken is None:
+            self._spoken = text_tokens([s for i in self.validation for s in i.sentences], self.backbone)
+        with self._averaged():
+            table = encode_table(self.pretrained(), self.validation, self.sampler.cache, self._spoken)
+            answer = report(table, self.model.training_weights, resamples=200)
+            return answer | {
+                "attributes": attribute_precision(
+                    self.model, table, self.validation, self.vocabulary, self.sampler.labels
+                )
+            }
+
+    def usage(self) -> dict[str, float]:
+        """Entropy of the concepts' use on a training batch, as a share of log K, by modality."""
+        self.model.eval()
+        self.backbone.eval()
+        with torch.no_grad():
+            return concept_usage(self.model, self.sampler.batch(self._rng(2**31, 0)))
 
     def pretrained(self) -> Pretrained:
         """The model as it stands, with what a checkpoint keeps."""
@@ -154,116 +234,60 @@ class Trainer:
             training={"config": to_dict(self.config), "steps": self.step},
         )
 
-    def _checkpoint(self, losses: dict[str, float]) -> str:
+    def _averaged(self) -> AbstractContextManager[None]:
+        return self.average.applied() if self.average else nullcontext()
+
+    def _checkpoint(self) -> str:
+        """Validate, save and log; rank 0 works and the others hear the outcome."""
+        said = None
+        if distributed.rank() == 0:
+            said = self._judge()
+        outcome = distributed.together(said)[0]
+        self.best, self.stale, self.sums = outcome[0], outcome[1], {}
+        return str(outcome[2])
+
+    def _judge(self) -> tuple[float, int, str]:
+        count = (self.step - 1) % self.config.evaluate_every + 1
+        losses = {name: value / count for name, value in self.sums.items()}
         answer = self.validate()
         value = validation_value(answer) if answer else float(self.step)
         better = value > self.best
         self.best, self.stale = (value, 0) if better else (self.best, self.stale + 1)
         if better:
-            save(self.out / BEST, self.pretrained())
-        self._save_state()
-        row: dict[str, Any] = {"step": self.step, "validation": value, **losses}
+            with self._averaged():
+                save(self.out / BEST, self.pretrained(), with_backbone=self.towers is not None)
+        self.sums = {}
+        self._state.save()
+        row: dict[str, float] = {"step": self.step, "validation": value, **losses}
         for side, short in (("text_to_video", "t2v"), ("video_to_text", "v2t")):
             if answer:
                 row |= {f"{short} {name}": answer[side][name] for name in ("R@1", "R@10", "MdR")}
-        self._write_log(row)
+        row |= self.usage()
+        for level, found in answer.get("attributes", {}).items():
+            row |= {f"{level} AP {part}": found[part] for part in ("head", "tail") if part in found}
+        self._logbook.write(row)
         log.info("%s", " ".join(f"{k} {v:.3g}" for k, v in row.items()))
-        return f"loss {sum(losses.values()):.2f}, validation {value:.1f}"
-
-    def _write_log(self, row: dict[str, Any]) -> None:
-        path = self.out / LOG
-        fresh = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
-
-    # ------------------------------------------------------------------ resuming
-    def _save_state(self) -> None:
-        import io
-
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "run": self._run_id(),
-                "step": self.step,
-                "best": self.best,
-                "stale": self.stale,
-                "model": self.model.state_dict(),
-                "distiller": self.distiller.state_dict() if self.distiller else {},
-                "optimizer": self.optimizer.state_dict(),
-            },
-            buffer,
-        )
-        replace_file(self.out / STATE, buffer.getvalue())
-
-    def _run_id(self) -> str:
-        return fingerprint(replace(self.config, out="", cache="", device=""), self.backbone.fingerprint)
-
-    def _resume(self) -> None:
-        path = self.out / STATE
-        if not path.exists():
-            return
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["run"] != self._run_id():
-            raise BadConfig(
-                f"{self.out} holds another run; set out=... to a new folder, or remove {path} to start over."
-            )
-        self.model.load_state_dict(state["model"])
-        if self.distiller:
-            self.distiller.load_state_dict(state["distiller"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best, self.stale = state["step"], state["best"], state["stale"]
-        log.info("Resuming %s at step %d.", self.out, self.step)
+        recalls = f", R@1 {row['t2v R@1']:.1f}|{row['v2t R@1']:.1f}" if answer else ""
+        used = f"{row['usage video']:.2f}|{row['usage text']:.2f}"
+        return self.best, self.stale, f"loss {sum(losses.values()):.2f}{recalls}, concepts {used}"
 
 
 def prepare(config: TrainConfig) -> Trainer:
     """Load towers and data, compute tokens, and start the model from closed forms."""
-    torch.manual_seed(config.seed)
-    backbone = load_backbone(config.model.backbone)
-    items = load_items(config.train, "train", config)
-    if config.playground_clips:
-        items += playground_items(config.playground_clips, config.seed, sprites=config.sprites)
-    spoken = [list(item.sentences) for item in items]
-    vocabulary = build_vocabulary(spoken)
-    labels = label_matrix(spoken, vocabulary)
-    log.info("%s", imbalance_report(labels, vocabulary))
-    model = model_from(config.model, backbone, [vocabulary.sizes[level] for level in LEVELS])
-    _reduce(model, backbone, items, config)
-    cache = VideoCache(
-        Path(config.cache) if config.cache else None, backbone, model, config.video.clip_frames
+    parts = assemble(config)
+    return Trainer(
+        config,
+        parts.backbone,
+        parts.model,
+        parts.vocabulary,
+        parts.sampler,
+        parts.validation,
+        taught=parts.taught,
+        missing=parts.missing,
     )
-    known = {item.key for item in cache.fill(items, "training")}
-    kept = [i for i, item in enumerate(items) if item.key in known]
-    items = [items[i] for i in kept]
-    sentences = [s for item in items for s in item.sentences]
-    sentences += [s for item in items for c in item.contrasts for s in (c.true, *(f for _, f in c.false))]
-    kept_labels = tuple(labels[level][kept] for level in LEVELS)
-    sampler = Sampler(items, cache, encode_texts(sentences, backbone), kept_labels, config)
-    validation = load_items(config.validation, config.validation_split, config) if config.validation else []
-    if validation:
-        validation = cache.fill(validation, "validation")
-    some = items[:: max(1, len(items) // _SAMPLED_CLIPS)]
-    texts = list(sampler.texts.values())
-    texts = texts[:: max(1, len(texts) // 2048)]
-    begin(model, [cache.get(item) for item in some], [text.tokens for text in texts], seed=config.seed)
-    return Trainer(config, backbone, model, vocabulary, sampler, validation)
-
-
-def _reduce(model: VTRModel, backbone: Backbone, items: list[Item], config: TrainConfig) -> None:
-    """Fit the reduction on tokens of a spread of items."""
-    if not model.reduction.numel():
-        return
-    some = items[:: max(1, len(items) // (_SAMPLED_CLIPS // 2))]
-    patches = []
-    for item in some:
-        batch = item.frames(2, backbone.frame_size)
-        with torch.no_grad():
-            patches.append(backbone.encode_frames(batch.pixels).patches.flatten(0, 2))
-    fit_reduction(model, torch.cat(patches))
 
 
 def train(config: TrainConfig) -> Path:
     """Train by ``config``; returns the folder of the best checkpoint."""
-    return prepare(config).run()
+    with distributed.joined(distributed.device_of(config.device)):
+        return prepare(config).run()

@@ -1,0 +1,84 @@
+"""Batches whose tokens are made as they are needed, so that the towers learn (end-to-end fine-tuning)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vtr_demo.backbone import Backbone
+from vtr_demo.batch import Batch, Contrasts
+from vtr_demo.config import TrainConfig
+from vtr_demo.corpus import Item
+from vtr_demo.frames import FrameStore, padded
+from vtr_demo.model import VTRModel
+from vtr_demo.records import VideoTokens
+from vtr_demo.sampler import Draw, Sampler
+from vtr_demo.teacher import LiveTeacher
+from vtr_demo.tokens import Spoken
+
+
+class LiveVideos:
+    """Clips through the towers as they stand; nothing is remembered. Stands in for a ``VideoCache``."""
+
+    def __init__(self, backbone: Backbone, model: VTRModel, frames: FrameStore) -> None:
+        self._backbone, self._model, self.frames = backbone, model, frames
+
+    @torch.no_grad()
+    def get(self, item: Item) -> VideoTokens:
+        """The tokens of one item, a batch of one, without gradients."""
+        return self._model.reduced(self._backbone.encode_frames(self.frames.get(item)))
+
+
+class LiveSampler(Sampler):
+    """Draws as a ``Sampler`` does; pixels and sentences go through the towers, with gradients.
+
+    ``spoken`` holds every sentence by its text with the meaning that the frozen towers gave it.
+    """
+
+    def __init__(
+        self,
+        items: list[Item],
+        videos: LiveVideos,
+        spoken: Mapping[str, Spoken],
+        labels: tuple[Tensor, ...],
+        config: TrainConfig,
+        backbone: Backbone,
+        teacher: LiveTeacher | None = None,
+    ) -> None:
+        super().__init__(items, videos, {}, labels, config)
+        self._frames, self._spoken, self._backbone, self._live_teacher = (
+            videos.frames,
+            spoken,
+            backbone,
+            teacher,
+        )
+
+    def batch(self, rng: np.random.Generator) -> Batch:
+        """A random batch of tokens that lead back to the towers' weights."""
+        draw = self.draw(rng)
+        clips = [padded([self._frames.get(self.items[i]) for i in group]) for group in draw.groups]
+        sentences = [self._spoken[text].sentence for text in draw.texts]
+        videos = tuple(self._backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips)
+        texts = self._backbone.encode_text(sentences)
+        return Batch(
+            videos,
+            texts,
+            torch.stack([self._spoken[text].meaning for text in draw.texts]).to(texts.words.device),
+            tuple(labels[draw.chosen] for labels in self.labels),
+            self._live_contrasts(draw),
+            self._live_teacher.teach(clips, sentences) if self._live_teacher else None,
+        )
+
+    def expect(self, rng: np.random.Generator) -> None:
+        """Decode the clips of a coming batch while this one is computed."""
+        self._frames.expect([self.items[i] for i in self.draw(rng).chosen])
+
+    def _live_contrasts(self, draw: Draw) -> Contrasts | None:
+        if not draw.contrasts:
+            return None
+        rows, levels, texts = zip(*draw.contrasts, strict=True)
+        tokens = self._backbone.encode_text([self._spoken[text].sentence for text in texts])
+        return Contrasts(tokens, torch.tensor(rows), torch.tensor(levels))

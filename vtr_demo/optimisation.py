@@ -1,0 +1,95 @@
+"""How weights move: parameter groups with their own rates, the schedule, a moving average of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vtr_demo.config import TrainConfig
+
+FLOOR = 0.02
+"""What is left of the learning rate at the end."""
+
+
+def schedule(step: int, config: TrainConfig) -> float:
+    """The factor on every learning rate at ``step`` (from 1): linear warm-up, then a cosine to 2 %."""
+    warm = max(1, round(config.warmup * config.steps))
+    if step <= warm:
+        return step / warm
+    done = (step - warm) / max(1, config.steps - warm)
+    return FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * done)) / 2
+
+
+def parameter_groups(
+    heads: Iterable[nn.Module], towers: nn.Module | None, config: TrainConfig
+) -> list[dict[str, Any]]:
+    """Weight decay on matrices alone; the towers, where they learn, at ``backbone_lr``.
+
+    ``peak`` is the learning rate that ``schedule`` scales.
+    """
+    groups = _decayed([p for module in heads for p in module.parameters()], config.lr, config.weight_decay)
+    if towers is not None:
+        groups += _decayed(list(towers.parameters()), config.backbone_lr, config.weight_decay)
+    return groups
+
+
+def _decayed(parameters: list[nn.Parameter], peak: float, decay: float) -> list[dict[str, Any]]:
+    learning = [p for p in parameters if p.requires_grad]
+    return [
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": decay, "peak": peak},
+        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0, "peak": peak},
+    ]
+
+
+class Average:
+    """An exponential moving average of the learning weights of ``modules`` (EMA).
+
+    The decay rises as (1 + step) / (10 + step) up to ``decay``, so that the first steps, which are the
+    furthest off, are forgotten soon (TensorFlow's ExponentialMovingAverage).
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], decay: float) -> None:
+        self._decay = decay
+        self._live = {
+            f"{name}.{key}": parameter
+            for name, module in modules.items()
+            for key, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+        self._kept = {key: value.detach().clone() for key, value in self._live.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after ``step`` (from 1)."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for key, value in self._live.items():
+            self._kept[key].lerp_(value.detach(), 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The modules hold the averaged weights for as long as the block runs."""
+        before = {key: value.detach().clone() for key, value in self._live.items()}
+        self._fill(self._kept)
+        try:
+            yield
+        finally:
+            self._fill(before)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The averages by name."""
+        return self._kept
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of ``state_dict``."""
+        for key, value in self._kept.items():
+            value.copy_(state[key])
+
+    @torch.no_grad()
+    def _fill(self, values: Mapping[str, Tensor]) -> None:
+        for key, value in self._live.items():
+            value.copy_(values[key])

@@ -1,0 +1,113 @@
+"""A batch after the heads: both modalities of this process, and the vectors of all processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vtr_demo import distributed
+from vtr_demo.batch import Batch
+from vtr_demo.config import LossConfig
+from vtr_demo.features import TextFeatures
+from vtr_demo.model import Encoded, VTRModel
+from vtr_demo.tokens import sentence_vector
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What ranking compares, one row a text or video: of this process's batch, or of all of them.
+
+    features and video vectors as in ``features``; occupied (B, K) by side; meaning and labels as in
+    ``Batch``; taught: the teacher's unit sentence and clip vectors, where they are needed.
+    """
+
+    texts: TextFeatures
+    text_occupied: Tensor
+    levels: Tensor
+    concepts: Tensor
+    occupied: Tensor
+    meaning: Tensor
+    labels: tuple[Tensor, ...]
+    taught: tuple[Tensor, ...] = ()
+
+    def flat_videos(self) -> Tensor:
+        """(B, F): the video side of the score."""
+        return torch.cat([self.levels.flatten(1), self.concepts.flatten(1)], dim=1)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both modalities of this process's batch after the heads, and the vectors of all processes."""
+
+    texts: Encoded
+    videos: tuple[Encoded, ...]
+    own: Vectors
+    every: Vectors
+
+
+def encode(model: VTRModel, batch: Batch, config: LossConfig, precision: torch.dtype | None = None) -> Sides:
+    """Run the heads over a batch, by autocast where ``precision`` is a half; vectors come in float32."""
+    with autocast(batch.meaning.device, precision):
+        videos = tuple(model.forward_video(tokens) for tokens in batch.videos)
+        texts = model.forward_text(batch.texts)
+        features = model.text_features(texts)
+    own = Vectors(
+        in_float(features),
+        texts.concepts.occupied,
+        torch.cat([out.levels.vectors for out in videos]).float(),
+        torch.cat([out.concepts.vectors for out in videos]).float(),
+        torch.cat([out.concepts.occupied for out in videos]),
+        batch.meaning,
+        batch.labels,
+        _taught(batch) if config.distill_similarity else (),
+    )
+    return Sides(texts, videos, own, _everyone(own))
+
+
+def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
+    return torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None)
+
+
+def in_float(features: TextFeatures) -> TextFeatures:
+    return replace(
+        features,
+        levels=features.levels.float(),
+        level_logits=features.level_logits.float(),
+        concepts=features.concepts.float(),
+        concept_weights=features.concept_weights.float(),
+    )
+
+
+def _everyone(own: Vectors) -> Vectors:
+    """The vectors of all processes, rank by rank, with gradients to this one's."""
+    if distributed.world() == 1:
+        return own
+    gather = distributed.gather
+    text = own.texts
+    return Vectors(
+        TextFeatures(
+            gather(text.levels),
+            gather(text.level_logits),
+            gather(text.concepts),
+            gather(text.concept_weights),
+            text.allocation,
+        ),
+        gather(own.text_occupied),
+        gather(own.levels),
+        gather(own.concepts),
+        gather(own.occupied),
+        gather(own.meaning),
+        tuple(gather(labels) for labels in own.labels),
+        tuple(gather(vectors) for vectors in own.taught),
+    )
+
+
+def _taught(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The teacher's own unit vectors: sentences, and clips as the mean of their frames."""
+    videos = batch.teaching.videos if batch.teaching else batch.videos
+    sentences = sentence_vector(batch.teaching.texts) if batch.teaching else batch.meaning[:, 0]
+    whole = [(t.summary * t.frame_mask.unsqueeze(-1)).sum(1) for t in videos]
+    return sentences, F.normalize(torch.cat(whole), dim=-1)
