@@ -55,7 +55,7 @@ BLOCKS = {
         "ground numbers video text data model checkpoint",
     ),
     "training": Block(
-        "train objective evaluate baseline naming distill initial batch sampler live teacher frames "
+        "train objective evaluate probes baseline naming distill initial batch sampler live teacher frames "
         "tokens corpus distributed sides optimisation logbook runstate preparation protocols "
         "comparison",
         "ground numbers video text playground towers data model checkpoint",

@@ -13,8 +13,8 @@ from tests.fake_engine import FakeEngine, Scene
 from vtr_demo import page, page_about, page_concepts, page_library, page_look, page_view, page_why
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, UnsupportedText
-from vtr_demo.page_view import View
 from vtr_demo.features import TermWeights
+from vtr_demo.page_view import View
 from vtr_demo.records import TERMS
 from vtr_demo.results import IndexReport
 
