@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from vtr_demo.attributes import Vocabulary, build_vocabulary, imbalance_report, 
 from vtr_demo.backbone import Backbone, load_backbone
 from vtr_demo.config import TrainConfig
 from vtr_demo.corpus import Item, held_out, load_items, playground_items
-from vtr_demo.errors import BadConfig
+from vtr_demo.errors import BadConfig, UnreadableVideo
 from vtr_demo.frames import FrameStore
 from vtr_demo.initial import begin, fit_reduction
 from vtr_demo.live import LiveSampler, LiveVideos
@@ -159,7 +160,8 @@ def _reduce(model: VTRModel, backbone: Backbone, items: list[Item], config: Trai
     some = items[:: max(1, len(items) // (_SAMPLED_CLIPS // 2))]
     patches = []
     for item in some:
-        batch = item.frames(2, backbone.frame_size)
-        with torch.no_grad():
+        with suppress(UnreadableVideo), torch.no_grad():  # reported when all items are read
+            batch = item.frames(2, backbone.frame_size)
             patches.append(backbone.encode_frames(batch.pixels).patches.flatten(0, 2).cpu())
-    fit_reduction(model, torch.cat(patches))
+    if patches:
+        fit_reduction(model, torch.cat(patches))

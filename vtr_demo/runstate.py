@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from vtr_demo import distributed
 from vtr_demo.backbone import Backbone
 from vtr_demo.config import TrainConfig, fingerprint, to_dict
 from vtr_demo.distill import Distiller
-from vtr_demo.errors import BadConfig
+from vtr_demo.errors import BadCheckpoint, BadConfig
 from vtr_demo.files import replace_file
 from vtr_demo.model import VTRModel
 from vtr_demo.optimisation import Average
@@ -73,7 +74,7 @@ class RunState:
         distributed.wait()
         if not path.exists():
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _read(path)
         if state["run"] != self._id:
             raise BadConfig(
                 f"{trainer.out} holds another run; set out=... to a new folder, "
@@ -104,3 +105,16 @@ class RunState:
                 del values[name]
         ranks = [distributed.world()] if distributed.world() > 1 else []
         return fingerprint(values, self._trainer.backbone.fingerprint, *ranks)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    broken = OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state["run"], state["step"]
+    except broken as error:
+        raise BadCheckpoint(
+            f"{path} is damaged and cannot be resumed; remove it to start over, {path.parent / 'best'} "
+            "stays as it is."
+        ) from error
+    return dict(state)
