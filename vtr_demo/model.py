@@ -165,7 +165,9 @@ class VTRModel(nn.Module):
     ) -> Alignment:
         """The score of one sentence and one clip with every summand, down to (word, frame, patch)."""
         weights = weights or self.default_weights
-        t, v = self.encode_text(text, parts=True), self.encode_video(video, parts=True)
+        device = next(self.parameters()).device
+        t = self.encode_text(text.to(device), parts=True)
+        v = self.encode_video(video.to(device), parts=True)
         assert t.level_parts is not None
         assert v.level_parts is not None
         assert t.concept_parts is not None
@@ -176,15 +178,17 @@ class VTRModel(nn.Module):
         concepts = torch.einsum("k,kwd,ktpd->kwtp", shares, t.concept_parts[0], v.concept_parts[0])
         return Alignment(
             score=float(self.scores(t, v, weights)[0, 0]),
-            level_terms=levels.numpy(),
-            concept_terms=concepts.sum(0).numpy(),
-            word_concept=t.allocation[0].numpy(),
-            patch_concept=v.allocation[0].numpy(),
+            level_terms=levels.cpu().numpy(),
+            concept_terms=concepts.sum(0).cpu().numpy(),
+            word_concept=t.allocation[0].cpu().numpy(),
+            patch_concept=v.allocation[0].cpu().numpy(),
             concept_count=self.config.concepts,
             words=(WHOLE_SENTENCE, *(word.text for word in sentence.words)),
             seconds=seconds,
             grid=video.grid,
-            concept_scores=concepts.sum((1, 2, 3)).numpy() if self.config.allocation == "soft" else None,
+            concept_scores=concepts.sum((1, 2, 3)).cpu().numpy()
+            if self.config.allocation == "soft"
+            else None,
         )
 
     @torch.no_grad()
