@@ -1,0 +1,299 @@
+"""Training: eight pairs are learnt by heart, a stopped run is the run that was not, and NaN stops it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from tests.colours import colour_manifest
+from tests.test_playground import MORE_PROPS, PROPS
+from vtr_demo import train as train_module
+from vtr_demo.checkpoint import load
+from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig
+from vtr_demo.errors import BadConfig, TrainingStopped, VtrError
+from vtr_demo.evaluate import evaluate
+from vtr_demo.initial import begin, fit_reduction
+from vtr_demo.model import VTRModel
+from vtr_demo.objective import loss_terms
+from vtr_demo.playground_things import THINGS
+from vtr_demo.train import Trainer, prepare, train
+
+MODEL = ModelConfig(backbone="tiny", hidden=16, heads=2, concepts=4, concept_width=8, dropout=0.0, reduce=12)
+EVERY_LOSS = LossConfig(distill_similarity=0.1)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(colour_manifest(tmp_path_factory.mktemp("pairs")))
+
+
+@pytest.fixture(scope="module")
+def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shape and a colour of its own for each code point, instead of the emoji."""
+    folder = tmp_path_factory.mktemp("sprites")
+    for code in {*(thing.code for thing in THINGS.values()), *PROPS, *MORE_PROPS}:
+        seed = hashlib.sha256(code.encode()).digest()
+        picture = Image.new("RGBA", (32, 32))
+        ImageDraw.Draw(picture).ellipse((2, 4, 30, 28), fill=(*seed[:3], 255))
+        picture.save(folder / f"{code}.webp", lossless=True)
+    return folder
+
+
+def config(out: Path, manifest: str, **changes: Any) -> TrainConfig:
+    base: dict[str, Any] = {
+        "out": str(out), "train": (manifest,), "model": MODEL, "video": VideoConfig(clip_frames=4),
+        "loss": EVERY_LOSS, "steps": 6, "batch": 8, "lr": 3e-3, "evaluate_every": 3, "cache": "",
+        "device": "cpu", "weight_decay": 0.01,
+    }  # fmt: skip
+    return TrainConfig(**(base | changes))
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.is_file()
+    }
+
+
+# ---------------------------------------------------------------------- learning
+def test_eight_pairs_are_learnt_by_heart_with_every_loss_on(manifest: str, tmp_path: Path) -> None:
+    settings = config(tmp_path, manifest, steps=80, evaluate_every=80, validation=(manifest,), lr=1e-2)
+    trainer = prepare(settings)
+    first = evaluate(trainer.pretrained(), manifest)
+    best = trainer.run()
+    answer = evaluate(load(str(best)), manifest)
+    assert answer["text_to_video"]["R@1"] == answer["video_to_text"]["R@1"] == 100
+    assert min(first["text_to_video"]["R@1"], first["video_to_text"]["R@1"]) < 100  # it had to learn
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert {"total", "global", "entity", "kl", "attributes", "concepts", "diversity", "balance", "distill",
+            "distill_similarity"} <= set(rows[-1])  # fmt: skip
+
+
+def test_the_saved_model_is_the_trained_one(manifest: str, tmp_path: Path) -> None:
+    trainer = prepare(config(tmp_path, manifest))
+    best = load(str(trainer.run()))
+    assert best.model.config.trained
+    assert best.vocabulary == trainer.vocabulary
+    assert best.video == trainer.config.video
+    ours, theirs = trainer.model.state_dict(), best.model.state_dict()
+    assert all(theirs[name].equal(value) for name, value in ours.items())
+    assert json.loads((tmp_path / "config.json").read_text())["steps"] == 6
+
+
+def test_playground_clips_bring_minimal_pairs(sprites: Path, tmp_path: Path) -> None:
+    settings = config(
+        tmp_path, "", train=(), playground_clips=6, sprites=str(sprites), batch=6, steps=2,
+        video=VideoConfig(clip_frames=3),
+    )  # fmt: skip
+    trainer = prepare(settings)
+    terms = trainer.train_step()
+    assert terms["pairs"] > 0
+    assert all(np.isfinite(value) for value in terms.values())
+
+
+def test_a_term_without_a_weight_is_not_computed(manifest: str, tmp_path: Path) -> None:
+    only = LossConfig(levels=0, pairs=0, kl=0, attributes=0, concepts=0, diversity=0, balance=0, distill=0)
+    trainer = prepare(config(tmp_path, manifest, loss=only))
+    assert trainer.distiller is None
+    assert set(trainer.train_step()) == {"total"}
+
+
+def test_two_half_batches_count_as_one_step(manifest: str, tmp_path: Path) -> None:
+    whole = prepare(config(tmp_path / "a", manifest, accumulate=2, steps=1))
+    before = weights(whole)
+    whole.train_step()
+    assert whole.step == 1
+    assert any(not before[name].equal(value) for name, value in weights(whole).items())
+
+
+def test_the_learning_rate_rises_and_falls_along_a_cosine(manifest: str, tmp_path: Path) -> None:
+    trainer = prepare(config(tmp_path, manifest, steps=100, lr=1.0, warmup=0.1))
+    rates = [trainer.learning_rate(step) for step in range(1, 101)]
+    assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
+    assert max(rates) == rates[9] == 1
+    assert all(a > b for a, b in itertools.pairwise(rates[9:]))
+    assert rates[54] == pytest.approx(0.02 + 0.98 / 2, abs=0.01)  # halfway down
+    assert rates[-1] == pytest.approx(0.02)
+
+
+# ---------------------------------------------------------------------- stopping and going on
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
+    manifest: str, tmp_path: Path, ema: float
+) -> None:
+    model = replace(MODEL, dropout=0.2)  # noise must come back too
+    changes: dict[str, Any] = {"model": model, "ema": ema, "steps": 7, "batch": 5, "validation": (manifest,)}
+    straight = prepare(config(tmp_path / "straight", manifest, **changes))
+    straight.run()
+    for until in (2, 3, 5, None):
+        torch.manual_seed(until or 0)  # whatever happened in between
+        resumed = prepare(config(tmp_path / "resumed", manifest, **changes))
+        resumed.run(until=until)
+        assert resumed.step == (until or 7)
+    other = weights(resumed)
+    assert all(other[name].equal(value) for name, value in weights(straight).items())
+    if straight.distiller and resumed.distiller:
+        states = straight.distiller.state_dict(), resumed.distiller.state_dict()
+        assert all(states[1][name].equal(value) for name, value in states[0].items())
+
+
+def test_a_finished_run_does_not_go_on(manifest: str, tmp_path: Path) -> None:
+    prepare(config(tmp_path, manifest)).run()
+    before = digests(tmp_path / "best")
+    again = prepare(config(tmp_path, manifest))
+    again.run()
+    assert again.step == 6
+    assert digests(tmp_path / "best") == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"lr": 1e-4},
+        {"loss": LossConfig(kl=0.5)},
+        {"model": replace(MODEL, concepts=5)},
+        {"steps": 9},
+    ],
+)
+def test_the_folder_of_another_run_is_refused_and_left_alone(
+    manifest: str, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    prepare(config(tmp_path, manifest)).run(until=2)
+    before = digests(tmp_path)
+    with pytest.raises(BadConfig, match="another run"):
+        prepare(config(tmp_path, manifest, **change)).run()
+    assert digests(tmp_path) == before
+
+
+def test_a_damaged_state_is_refused_in_a_sentence(manifest: str, tmp_path: Path) -> None:
+    prepare(config(tmp_path, manifest)).run(until=2)
+    (tmp_path / "state.pt").write_bytes(b"nothing of the kind")
+    with pytest.raises(VtrError, match=r"state\.pt"):
+        prepare(config(tmp_path, manifest)).run()
+
+
+def test_training_stops_where_validation_no_longer_improves(manifest: str, tmp_path: Path) -> None:
+    settings = config(
+        tmp_path, manifest, steps=40, evaluate_every=1, patience=2, validation=(manifest,), lr=1e-9
+    )
+    trainer = prepare(settings)
+    trainer.run()
+    assert trainer.step == 3  # the first is the best, the next two are no better
+
+
+@pytest.mark.parametrize("term", ["total", "kl", "distill"])
+def test_nan_stops_the_run_by_name_and_keeps_the_last_good_checkpoint(
+    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str
+) -> None:
+    trainer = prepare(config(tmp_path, manifest, steps=20, evaluate_every=2))
+
+    def poisoned(*arguments: Any) -> dict[str, torch.Tensor]:
+        terms = loss_terms(*arguments)
+        if trainer.step == 5:
+            terms[term] = terms[term] * float("nan")
+        return terms
+
+    monkeypatch.setattr(train_module, "loss_terms", poisoned)
+    with pytest.raises(TrainingStopped, match=rf"'{term}'.*step 5") as stopped:
+        trainer.run()
+    assert str(tmp_path) in str(stopped.value)
+    assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
+    assert load(str(tmp_path / "best")).training["steps"] == 4
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights_alone(
+    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = prepare(config(tmp_path, manifest))
+
+    def steep(*arguments: Any) -> dict[str, torch.Tensor]:
+        terms = loss_terms(*arguments)
+        zero = trainer.model.text.gate.weight.sum() * 0.0
+        return terms | {"total": terms["total"] + zero.abs().sqrt()}  # finite, with an infinite slope
+
+    monkeypatch.setattr(train_module, "loss_terms", steep)
+    before = weights(trainer)
+    with pytest.raises(TrainingStopped):
+        trainer.train_step()
+    assert all(before[name].equal(value) for name, value in weights(trainer).items())
+
+
+# ---------------------------------------------------------------------- data that is not as it should be
+def test_clips_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    path = colour_manifest(tmp_path / "data", count=5)
+    (tmp_path / "data" / "2.mp4").write_bytes(b"noise" * 500)
+    trainer = prepare(config(tmp_path / "out", str(path), batch=4))
+    assert len(trainer.sampler.items) == 4
+    assert all(len(labels) == 4 for labels in trainer.sampler.labels)
+    assert np.isfinite(sum(trainer.train_step().values()))
+
+
+def test_no_data_at_all_is_said_in_a_sentence(tmp_path: Path) -> None:
+    path = colour_manifest(tmp_path / "data", count=2)
+    for name in ("0.mp4", "1.mp4"):
+        (tmp_path / "data" / name).write_bytes(b"noise" * 500)
+    with pytest.raises(VtrError):
+        train(config(tmp_path / "out", str(path)))
+    with pytest.raises(VtrError):
+        train(config(tmp_path / "out", str(tmp_path / "none.jsonl")))
+
+
+# ---------------------------------------------------------------------- the start
+def test_a_start_is_made_from_the_data_and_is_the_same_every_time(manifest: str, tmp_path: Path) -> None:
+    first, second = (prepare(config(tmp_path / name, manifest)) for name in "ab")
+    assert first.model.config.trained
+    assert all(first.model.state_dict()[k].equal(v) for k, v in second.model.state_dict().items())
+    other = prepare(config(tmp_path / "c", manifest, seed=5))
+    assert not other.model.concepts.prototypes.equal(first.model.concepts.prototypes)
+
+
+def test_patches_start_where_their_frames_summaries_are(manifest: str, tmp_path: Path) -> None:
+    """By ridge regression; reduced patches are centred, so they tell how summaries differ."""
+    trainer = prepare(config(tmp_path, manifest))
+    clips = [trainer.sampler.cache.get(item) for item in trainer.sampler.items]
+    summaries = torch.cat([tokens.summary.float().flatten(0, 1) for tokens in clips])
+    wanted = summaries - summaries.mean(0)
+    with torch.no_grad():
+        mapped = torch.cat([trainer.model.video.stem(t.patches.float().mean(2)).flatten(0, 1) for t in clips])
+    assert (mapped - wanted).norm(dim=-1).mean() < 0.5 * wanted.norm(dim=-1).mean()
+
+
+def test_the_first_concepts_are_used_alike_by_both_modalities(manifest: str, tmp_path: Path) -> None:
+    """Prototypes lie among the tokens: neither side begins with a single concept."""
+    trainer = prepare(config(tmp_path, manifest))
+    trainer.model.eval()
+    batch = trainer.sampler.batch(np.random.default_rng(0))
+    with torch.no_grad():
+        texts = trainer.model.forward_text(batch.texts).concepts
+        videos = [trainer.model.forward_video(tokens).concepts for tokens in batch.videos]
+    for used in (texts.index(), *(out.index() for out in videos)):
+        assert len(set(used[used >= 0].tolist())) >= 2
+
+
+def test_beginning_leaves_a_square_stem_alone_and_reduction_is_fitted_only_where_there_is_one() -> None:
+    model = VTRModel(replace(MODEL, reduce=0), patch_width=12, width=12)
+    fit_reduction(model, torch.randn(50, 12))
+    assert model.reduction.numel() == 0
+    from tests.models import text_tokens, video_tokens
+
+    tokens = video_tokens(3)
+    square = replace(tokens, patches=torch.randn(*tokens.patches.shape[:3], 12))
+    begin(model, [square], [text_tokens(5)], seed=0)
+    assert model.video.stem.weight.equal(torch.eye(12))
+    assert model.config.trained
