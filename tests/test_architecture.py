@@ -66,7 +66,7 @@ BLOCKS = {
         "ground pictures",
     ),
     "command line": Block(
-        "__main__ cli commands dossier",
+        "__main__ cli commands workshop answer dossier",
         "ground data playground checkpoint library training pictures page",
     ),
 }

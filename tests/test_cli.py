@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.drawn import draw_clip, moving_square_clip
-from vtr_demo import checkpoint, cli, commands
+from vtr_demo import checkpoint, cli, commands, workshop
 from vtr_demo.config import VideoConfig
 from vtr_demo.playground_spec import SPLITS
 from vtr_demo.records import LEVELS, TERMS
@@ -318,6 +318,13 @@ def test_both_directions_are_measured_in_percent_with_intervals(call, manifest, 
     assert "only global" in result["ablations"]
 
 
+def test_a_model_does_not_differ_from_itself(call, manifest):
+    result = json.loads(call("evaluate", "--data", manifest, "--against", "untrained:tiny")[1])
+    assert result["models"] == ["tiny", "untrained:tiny"]
+    for direction in ("text_to_video", "video_to_text"):
+        assert all(row == {"difference": 0, "interval_95": [0, 0]} for row in result[direction].values())
+
+
 def test_kind_keeps_only_those_rows(call, manifest):
     result = json.loads(call("evaluate", "--data", manifest, "--kind", "real")[1])
     assert (result["texts"], result["videos"]) == (3, 2)
@@ -376,14 +383,18 @@ def test_a_trained_checkpoint_is_a_model_for_every_command(call, manifest, libra
     assert result["model"] == trained
 
 
-def test_the_playground_films_what_the_manifest_says(call, tmp_path):
+@pytest.fixture(scope="module")
+def sprites(tmp_path_factory) -> Path:
     from tests.test_playground import MORE_PROPS, PROPS
     from vtr_demo.playground_things import THINGS
 
-    sprites = tmp_path / "sprites"
-    sprites.mkdir()
+    folder = tmp_path_factory.mktemp("sprites")
     for code in {*(thing.code for thing in THINGS.values()), *PROPS, *MORE_PROPS}:
-        Image.new("RGBA", (32, 32), (200, 40, 40, 255)).save(sprites / f"{code}.webp", lossless=True)
+        Image.new("RGBA", (32, 32), (200, 40, 40, 255)).save(folder / f"{code}.webp", lossless=True)
+    return folder
+
+
+def test_the_playground_films_what_the_manifest_says(call, sprites, tmp_path):
     options = ("--sprites", sprites, "--size", "160x90")
     status, out, _ = call(
         "playground", "--out", tmp_path / "a", "--count", 1, "--seed", 3, *options, model=""
@@ -398,6 +409,14 @@ def test_the_playground_films_what_the_manifest_says(call, tmp_path):
     assert json.loads(Path(again[1].strip()).read_text()) == row
 
 
+def test_each_level_is_probed_in_percent(call, sprites):
+    status, out, _ = call("probe", "--pairs", 2, "--sprites", sprites)
+    result = json.loads(out)
+    assert status == 0
+    assert {"entity", "action", "relationship", "model"} <= result.keys()
+    assert all(0 <= result["action"][term]["both"] <= 100 for term in (*TERMS, "score"))
+
+
 def test_a_missing_sprite_folder_gets_the_command_that_fills_it(call, tmp_path):
     arguments = ("playground", "--out", tmp_path / "out", "--count", 1, "--sprites", tmp_path / "none")
     status, _, err = call(*arguments, model="")
@@ -406,21 +425,24 @@ def test_a_missing_sprite_folder_gets_the_command_that_fills_it(call, tmp_path):
     assert cli.main(["playground", "--out", str(tmp_path)]) == 2
 
 
-def test_the_playground_offers_the_splits_that_exist():
+def test_the_choices_are_those_that_exist():
+    from vtr_demo.protocols import PROTOCOLS
+
     assert cli.PLAYGROUND_SPLITS == SPLITS
+    assert cli.PROTOCOLS == PROTOCOLS
 
 
 # --------------------------------------------------------------------------- serve
 def test_serve_hands_its_arguments_to_the_page(monkeypatch, tmp_path, capsys):
     page = tmp_path / "app.py"
     page.write_text("def main(argv):\n    print(argv)\n")
-    monkeypatch.setattr(commands, "APP", page)
+    monkeypatch.setattr(workshop, "APP", page)
     assert cli.main(["serve", "--port", "7861", "--library", "x"]) == 0
     assert capsys.readouterr().out.strip() == "['--port', '7861', '--library', 'x']"
 
 
 def test_serve_without_the_page_is_one_sentence(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(commands, "APP", tmp_path / "app.py")
+    monkeypatch.setattr(workshop, "APP", tmp_path / "app.py")
     assert cli.main(["serve"]) == 2
     assert "app.py" in refusal(capsys.readouterr().err)
 

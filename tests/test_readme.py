@@ -103,8 +103,8 @@ def test_linked_files_exist():
 
 # --------------------------------------------------------------------------- the commands
 def test_the_shown_commands_are_understood():
-    shown = [shlex.split(line)[3:] for line in commands() if line.startswith("python -m vtr_demo")]
-    parsed = [cli.parse(arguments) for arguments in shown]
+    shown = [line.split("-m vtr_demo ", 1)[1] for line in commands() if "-m vtr_demo " in line]
+    parsed = [cli.parse(shlex.split(arguments)) for arguments in shown]
     assert {"index", "search", "describe", "explain", "evaluate", "train", "serve"} <= {
         chosen.command for chosen in parsed
     }

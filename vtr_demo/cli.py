@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtr_demo import commands
-from vtr_demo.commands import Answer, Tell
+from vtr_demo import commands, workshop
+from vtr_demo.answer import Answer, Tell, to_json
 from vtr_demo.errors import VtrError
 
 PROGRAM = "vtr_demo"
 REFUSED, INTERRUPTED = 2, 130
+PROTOCOLS = ("best_caption", "each_caption", "first_caption", "averaged_captions")
 PLAYGROUND_SPLITS = ("train", "probe", "unseen_sprites")
 
 
@@ -75,17 +76,30 @@ def _evaluate(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--data", required=True, metavar="MANIFEST|DATASET", help="a .jsonl file or a benchmark's name"
     )
-    parser.add_argument(
-        "--json", type=Path, nargs="?", const=Path("-"), metavar="FILE", help="write the result there as well"
-    )
+    _json_file(parser)
     parser.add_argument("--split", default="test", help="default: %(default)s")
     parser.add_argument("--annotations", type=Path, metavar="DIR", help="a benchmark's official files")
     parser.add_argument("--videos", type=Path, metavar="DIR", help="a benchmark's videos")
     parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
-    parser.add_argument("--protocol", choices=("best_caption", "each_caption"), default="best_caption")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="default: %(default)s")
+    parser.add_argument(
+        "--normalise", nargs="+", default=(), metavar="NAME", help="also with dsl, qb_norm or sinkhorn"
+    )
     parser.add_argument("--ablations", action="store_true", help="also each term alone and left out")
+    parser.add_argument("--against", metavar="SPEC", help="give the differences to this model instead")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep tokens there for the next run")
     parser.add_argument("--device", default="cpu", help="default: %(default)s")
+    _model(parser)
+
+
+def _probe(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--pairs", type=_count, default=200, metavar="N", help="a level; default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--split", choices=PLAYGROUND_SPLITS[1:], default="probe")
+    parser.add_argument("--sprites", type=Path, metavar="DIR", help="folder of the emoji pictures")
+    _json_file(parser)
     _model(parser)
 
 
@@ -116,6 +130,12 @@ def _model(parser: ArgumentParser) -> None:
     )
 
 
+def _json_file(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", type=Path, nargs="?", const=Path("-"), metavar="FILE", help="write the result there as well"
+    )
+
+
 def _as_json(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
@@ -138,10 +158,11 @@ COMMANDS: dict[str, Command] = {
     "search": Command(commands.search, _search, "find clips of a library by sentence"),
     "describe": Command(commands.describe, _describe, "rank sentences for a clip"),
     "explain": Command(commands.explain, _explain, "show why a sentence and a clip match"),
-    "evaluate": Command(commands.evaluate, _evaluate, "measure both directions of retrieval"),
-    "train": Command(commands.train, _train, "train a checkpoint"),
-    "playground": Command(commands.playground, _playground, "draw clips with known truth"),
-    "serve": Command(commands.serve, _serve, "open the page; takes the arguments of app.py"),
+    "evaluate": Command(workshop.evaluate, _evaluate, "measure both directions of retrieval"),
+    "probe": Command(workshop.probe, _probe, "tell minimal pairs of clips apart, level by level"),
+    "train": Command(workshop.train, _train, "train a checkpoint"),
+    "playground": Command(workshop.playground, _playground, "draw clips with known truth"),
+    "serve": Command(workshop.serve, _serve, "open the page; takes the arguments of app.py"),
 }
 
 
@@ -169,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _messages():
             answer = COMMANDS[chosen.command].run(chosen, _tell)
         asked = getattr(chosen, "json", False) is True
-        out = commands.to_json(answer.value) if asked else answer.text
+        out = to_json(answer.value) if asked else answer.text
         if out:
             print(out, flush=True)
         return answer.status

@@ -1,39 +1,26 @@
-"""What each command of the command line does: arguments in, an answer out. Nothing is printed here.
+"""The commands on a library and on one clip: arguments in, an answer out. Nothing is printed here.
 
 Heavy modules are imported inside the functions, so that `--help` is quick.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vtr_demo.answer import Answer, Tell
 from vtr_demo.errors import BadConfig, BadManifest, UnreadableVideo, VtrError
 from vtr_demo.sources import VIDEO_EXTENSIONS
 
 if TYPE_CHECKING:
     from vtr_demo.engine import Engine
     from vtr_demo.results import Hit
-
-APP = Path(__file__).resolve().parents[1] / "app.py"
-Tell = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """``value`` for programs (JSON), ``text`` for people, and the exit status."""
-
-    value: Any
-    text: str
-    status: int = 0
 
 
 # --------------------------------------------------------------------------- library
@@ -121,71 +108,6 @@ def _explained(engine: Engine, text: str, clip_id: str) -> tuple[Any, Hit]:
     return engine.explain(text, clip_id, hit.moment), hit
 
 
-# --------------------------------------------------------------------------- measuring and making
-def evaluate(chosen: Namespace, tell: Tell) -> Answer:
-    """Both directions of retrieval on a manifest or benchmark."""
-    from vtr_demo import checkpoint
-    from vtr_demo.evaluate import evaluate as measure
-
-    tell(0.0, f"opening the model {chosen.model}")
-    answer = measure(
-        checkpoint.load(chosen.model, chosen.device),
-        chosen.data,
-        split=chosen.split,
-        annotations=chosen.annotations,
-        videos=chosen.videos,
-        kind=chosen.kind,
-        protocol=chosen.protocol,
-        cache=chosen.cache,
-        with_ablations=chosen.ablations,
-        progress=lambda line: tell(0.0, line),
-    )
-    text = to_json(answer)
-    if chosen.json and str(chosen.json) != "-":
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(text + "\n", encoding="utf-8")
-    return Answer(answer, text)
-
-
-def train(chosen: Namespace, tell: Tell) -> Answer:
-    """One training run."""
-    from vtr_demo.config_file import read_config
-    from vtr_demo.train import train as run
-
-    config = read_config(chosen.config, [pair for pairs in chosen.set for pair in pairs])
-    tell(0.0, f"training into {config.out}")
-    folder = run(config)
-    return Answer({"checkpoint": str(folder)}, str(folder))
-
-
-def playground(chosen: Namespace, tell: Tell) -> Answer:
-    """Clips of the playground with their truth."""
-    from vtr_demo.playground import generate, render_samples
-
-    options = {"size": chosen.size, "sprites": chosen.sprites}
-    if chosen.samples:
-        manifest = render_samples(chosen.out, chosen.samples, **options)
-    elif chosen.count is None:
-        raise BadConfig("Name how many clips to draw with --count, or give --samples FILE.")
-    else:
-        tell(0.0, f"drawing {chosen.count} clips")
-        manifest = generate(chosen.out, chosen.count, chosen.seed, split=chosen.split, **options)
-    return Answer({"manifest": str(manifest)}, str(manifest))
-
-
-def serve(chosen: Namespace, tell: Tell) -> Answer:
-    """The page, with the arguments of app.py."""
-    if not APP.is_file():
-        raise BadConfig(f"The page's app.py is not in {APP.parent}; run this inside the repository.")
-    spec = importlib.util.spec_from_file_location("app", APP)
-    if spec is None or spec.loader is None:
-        raise BadConfig(f"{APP} is no Python file; get it again from the repository.")
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
-    page.main(chosen.rest)
-    return Answer(None, "")
-
-
 # --------------------------------------------------------------------------- reading and wording
 def videos_in(paths: Sequence[Path]) -> list[Path]:
     """The files among ``paths``, and the video files below the folders among them, each once."""
@@ -220,11 +142,6 @@ def read_captions(path: Path) -> list[str]:
     if not captions:
         raise BadManifest(f"{path} holds no sentence; write one a line.")
     return captions
-
-
-def to_json(value: Any) -> str:
-    """Readable JSON; a number that JSON does not know is an error."""
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 @contextmanager
