@@ -152,6 +152,16 @@ def test_the_terms_lie_where_their_words_and_concepts_are() -> None:
         assert (alignment.concept_terms[w][others] == 0).all()
 
 
+def test_the_summaries_belong_to_no_concept_and_every_real_word_and_patch_to_one() -> None:
+    alignment = small_model().align(sentence_of(7), text_tokens(7), video_tokens(3), np.arange(3.0), WEIGHTS)
+    assert alignment.word_concept[0] == -1
+    assert (alignment.patch_concept[:, 0] == -1).all()
+    assert (alignment.word_concept[1:] >= 0).all()
+    assert (alignment.patch_concept[:, 1:] >= 0).all()
+    assert (alignment.concept_terms[0] == 0).all()
+    assert (alignment.concept_terms[:, :, 0] == 0).all()
+
+
 def test_a_still_clip_rebuilds_too_before_any_training() -> None:
     still = video_tokens(1).take([0] * 6)
     model = small_model(living=False)
