@@ -104,13 +104,17 @@ def playground_items(count: int, seed: int, *, split: str = "train", sprites: st
     from vtr_demo.records import LEVELS
 
     rng = np.random.default_rng(seed)
-    items = []
+    drawn = []
     for _ in range(count):
         spec = sample_spec(rng, split=split)  # type: ignore[arg-type]
-        drawn = [contrast(spec, rng) for _ in range(3)]
+        drawn.append((spec, [contrast(spec, rng) for _ in range(3)]))
+    spoken = {text for _, pairs in drawn for true, false in pairs for text in (true, *(t for _, t in false))}
+    parsed, _ = _parsed(sorted(spoken))
+    items = []
+    for spec, pairs in drawn:
         contrasts = tuple(
-            Contrast(parse(true), tuple((LEVELS.index(level), parse(text)) for level, text in false))
-            for true, false in drawn
+            Contrast(parsed[true], tuple((LEVELS.index(level), parsed[text]) for level, text in false))
+            for true, false in pairs
         )
 
         def frames(count: int, size: int, spec: object = spec) -> FrameBatch:
