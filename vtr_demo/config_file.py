@@ -1,18 +1,54 @@
-"""A training config as a JSON file, with overrides from the command line."""
+"""A training config as a JSON file, with overrides from the command line; contradictions are named.
+
+Keys that begin with an underscore (``_about``, ``_source``) are for people. A setting that is given
+and could have no effect is refused: whoever wrote it expects something that would not happen.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from vtr_demo.config import TrainConfig, from_dict
 from vtr_demo.errors import BadConfig
 
+CONFIGS = Path(__file__).resolve().parent / "configs"
+
+_LISTS = ("train", "validation")
+_IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
+    ("backbone_lr", lambda c: c.freeze_backbone, "freeze_backbone is true"),
+    ("workers", lambda c: c.freeze_backbone, "freeze_backbone is true"),
+    (
+        "cache",
+        lambda c: not c.freeze_backbone and bool(c.cache),
+        "freeze_backbone is false",
+    ),
+    ("sprites", lambda c: not c.playground_clips, "playground_clips is 0"),
+    ("playground_share", lambda c: not c.playground_clips, "playground_clips is 0"),
+    ("playground_share", lambda c: not c.train, "train names no data"),
+    ("validation_split", lambda c: not c.validation, "validation names no data"),
+    ("loss.soft_temperature", lambda c: c.loss.ranking == "hinge", "loss.ranking is 'hinge'"),
+    ("loss.kl_on", lambda c: not c.loss.kl, "loss.kl is 0"),
+    ("loss.kl_temperature", lambda c: not c.loss.kl, "loss.kl is 0"),
+    ("loss.kl_temperature", lambda c: c.loss.kl_on == "attribute", "loss.kl_on is 'attribute'"),
+    ("loss.focal_gamma", lambda c: not c.loss.attributes, "loss.attributes is 0"),
+    ("loss.focal_alpha", lambda c: not c.loss.attributes, "loss.attributes is 0"),
+    ("loss.distill_mask", lambda c: not c.loss.distill, "loss.distill is 0"),
+)
+"""Settings that mean nothing under a condition, and the condition in words."""
+
 
 def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """A JSON config file with ``key=value`` overrides; nested keys are joined by dots."""
+    """A JSON config file with ``key=value`` overrides; nested keys are joined by dots.
+
+    A path that does not exist may be the name of one of the package's own configs.
+    """
+    path = Path(path)
+    own = CONFIGS / f"{path.name.removesuffix('.json')}.json"
+    if not path.exists() and path.parent == Path(".") and own.is_file():
+        path = own
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -25,11 +61,25 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         key, equals, text = override.partition("=")
         if not equals:
             raise BadConfig(f"--set takes key=value, got {override!r}.")
-        _place(values, key.split("."), _value(text), key)
-    return from_dict(TrainConfig, {k: v for k, v in values.items() if not k.startswith("_")})
+        _place(values, key.split("."), _value(text, key), key)
+    values = {key: value for key, value in values.items() if not key.startswith("_")}
+    config = from_dict(TrainConfig, values)
+    _refuse_idle(config, values)
+    return config
 
 
-def _value(text: str) -> Any:
+def _refuse_idle(config: TrainConfig, given: dict[str, Any]) -> None:
+    for name, idle, because in _IDLE:
+        table: Any = given
+        for part in name.split("."):
+            table = table.get(part) if isinstance(table, dict) else None
+        if table not in (None, "", 0) and idle(config):
+            raise BadConfig(f"{name} has no effect while {because}; leave one of the two out.")
+
+
+def _value(text: str, key: str) -> Any:
+    if key in _LISTS and text and not text.startswith("["):
+        return text.split(",")
     try:
         return json.loads(text)
     except ValueError:

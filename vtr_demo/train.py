@@ -113,7 +113,6 @@ class Trainer:
                 self._computed,
                 device_ids=[device] if device.type == "cuda" else None,
                 find_unused_parameters=True,
-                broadcast_buffers=False,
             )
 
     # ------------------------------------------------------------------ optimisation

@@ -1,0 +1,167 @@
+"""Several processes train as one: the same gradients, disjoint clips, one writer."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.small_clip import save_small_clip
+from tests.small_runs import EVERY_LOSS, draw_sprites, eight_pairs, small_config
+from vtr_demo import distributed
+from vtr_demo.config import ModelConfig, TrainConfig
+from vtr_demo.errors import TrainingStopped
+from vtr_demo.train import Trainer, prepare
+
+WORLD = 2
+
+
+def quiet(logits: Tensor, tau: float = 1.0, hard: bool = False, dim: int = -1) -> Tensor:
+    """Gumbel-softmax without its noise: processes draw different noise, which is no error."""
+    soft = (logits / tau).softmax(dim)
+    held = torch.zeros_like(soft).scatter_(dim, soft.argmax(dim, keepdim=True), 1.0)
+    return held - soft.detach() + soft
+
+
+def configs(folder: Path, ranks: int) -> dict[str, TrainConfig]:
+    """Frozen heads with minimal pairs, and open_clip towers that learn; a joint batch of eight clips."""
+    manifest = folder / "clips" / "manifest.jsonl"
+    shared: dict[str, Any] = {
+        "batch": 8 // ranks,
+        "clip_norm": 1e9,
+        "out": str(folder / f"run{ranks}"),
+        "loss": replace(EVERY_LOSS, distill_mask=0.0, soft_temperature=0.1),
+    }
+    frozen = small_config(
+        folder, manifest, playground_clips=4, sprites=str(folder / "sprites"), playground_share=0.25,
+        accumulate=2, cache=str(folder / f"cache{ranks}"), **shared,
+    )  # fmt: skip
+    clip = f"open_clip:local-dir:{folder / 'clip'}"
+    live = small_config(
+        folder, manifest, clip, freeze_backbone=False, checkpoint_activations=True, lr=1e-3, backbone_lr=1e-3,
+        validation=(str(manifest),), steps=3, evaluate_every=2, ema=0.9, **shared,
+    )  # fmt: skip
+    return {"frozen": frozen, "live": live}
+
+
+def gradients(trainer: Trainer) -> dict[str, Tensor]:
+    modules = {"model": trainer.model, "distiller": trainer.distiller, "towers": trainer.towers}
+    return {
+        f"{where}.{name}": parameter.grad.clone()
+        for where, module in modules.items()
+        if module is not None
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def one_step(config: TrainConfig) -> dict[str, Any]:
+    trainer = prepare(config)
+    chosen = trainer.sampler.draw(np.random.default_rng(7)).chosen
+    terms = trainer.train_step()
+    return {"gradients": gradients(trainer), "terms": terms, "chosen": torch.tensor(chosen)}
+
+
+def work(rank: int, folder: str) -> None:
+    """What each process does; the answers go into files."""
+    torch.set_num_threads(1)
+    F.gumbel_softmax = quiet
+    home = Path(folder)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{home / 'meeting'}", rank=rank, world_size=WORLD
+    )
+    answers: dict[str, Any] = {name: one_step(config) for name, config in configs(home, WORLD).items()}
+    trainer = prepare(configs(home, WORLD)["live"])
+    trainer.run()
+    answers["weights"] = trainer.model.state_dict()
+    answers["best"] = (trainer.best, trainer.stale, trainer.step)
+    broken = prepare(replace(configs(home, WORLD)["frozen"], out=str(home / "broken")))
+    if rank == 1:
+        with torch.no_grad():
+            broken.sampler.labels[0].fill_(float("nan"))
+            broken.sampler.texts = {
+                text: replace(value, meaning=value.meaning * float("nan"))
+                for text, value in broken.sampler.texts.items()
+            }
+    try:
+        broken.run()
+    except TrainingStopped as error:
+        answers["stopped"] = str(error)
+    torch.save(answers, home / f"rank{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("ranks")
+    eight_pairs(folder / "clips")
+    draw_sprites(folder / "sprites")
+    save_small_clip(folder / "clip")
+    mp.spawn(work, args=(str(folder),), nprocs=WORLD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(F, "gumbel_softmax", quiet)
+        alone = {name: one_step(config) for name, config in configs(folder, 1).items()}
+    ranks = [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(WORLD)]
+    return {"alone": alone, "ranks": ranks, "folder": folder}
+
+
+@pytest.mark.parametrize("kind", ["frozen", "live"])
+def test_two_processes_give_the_gradients_of_one_with_the_joined_batch(
+    answers: dict[str, Any], kind: str
+) -> None:
+    expected = answers["alone"][kind]["gradients"]
+    assert len(expected) > 50
+    for rank in answers["ranks"]:
+        found = rank[kind]["gradients"]
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert float((found[name] - value).abs().max()) <= 1e-5 * max(1.0, float(value.abs().max())), name
+
+
+@pytest.mark.parametrize("kind", ["frozen", "live"])
+def test_the_mean_of_the_ranks_terms_is_the_term_of_the_joint_batch(
+    answers: dict[str, Any], kind: str
+) -> None:
+    expected = answers["alone"][kind]["terms"]
+    assert kind == "live" or expected["pairs"] > 0
+    for name, value in expected.items():
+        mean = np.mean([rank[kind]["terms"][name] for rank in answers["ranks"]])
+        assert mean == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+@pytest.mark.parametrize("kind", ["frozen", "live"])
+def test_ranks_draw_disjoint_parts_of_the_joint_batch(answers: dict[str, Any], kind: str) -> None:
+    parts = [set(rank[kind]["chosen"].tolist()) for rank in answers["ranks"]]
+    assert all(len(part) == 4 for part in parts)
+    assert not parts[0] & parts[1]
+    assert parts[0] | parts[1] == set(answers["alone"][kind]["chosen"].tolist())
+
+
+def test_ranks_hold_the_same_weights_after_a_run_and_one_of_them_writes(answers: dict[str, Any]) -> None:
+    first, second = answers["ranks"]
+    assert all(second["weights"][name].equal(value) for name, value in first["weights"].items())
+    assert first["best"] == second["best"]
+    run = answers["folder"] / f"run{WORLD}"
+    assert [row["step"] for row in csv.DictReader((run / "log.csv").open())] == ["2", "3"]
+    assert (run / "best" / "checkpoint.json").is_file()
+
+
+def test_nan_on_one_rank_stops_all(answers: dict[str, Any]) -> None:
+    assert all("not finite at step 1" in rank["stopped"] for rank in answers["ranks"])
+
+
+def test_one_process_needs_no_group() -> None:
+    rows = torch.randn(3, 2, requires_grad=True)
+    assert distributed.gather(rows) is rows
+    assert float(distributed.share(torch.tensor(5))) == 1.0
+    assert distributed.together("a") == ["a"]
+    assert (distributed.world(), distributed.rank()) == (1, 0)
+    assert ModelConfig().allocation == "hard"  # what ``quiet`` stands in for
