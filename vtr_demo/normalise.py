@@ -14,7 +14,8 @@ import numpy as np
 
 from vtr_demo.errors import BadScores
 
-NEEDS = "needs the whole query set"
+NEEDS = "the whole query set"
+"""What marks their results."""
 SCALE = 100.0
 """Factor on scores before an exponential: CLIP's logit scale."""
 

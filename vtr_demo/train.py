@@ -170,7 +170,10 @@ class Trainer:
 
     # ------------------------------------------------------------------ the run
     def run(self, *, until: int | None = None) -> Path:
-        """Train to ``config.steps`` (or ``until``), from the saved state where there is one."""
+        """Train to ``config.steps`` (or ``until``), from the saved state where there is one.
+
+        Evaluates every ``evaluate_every`` steps and at the end; the best checkpoint is the answer.
+        """
         from tqdm import tqdm
 
         self._state.resume()
@@ -182,8 +185,10 @@ class Trainer:
             for name, value in self.train_step().items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
             bar.update()
-            if self.step % self.config.evaluate_every == 0 or self.step == last:
+            if self.step % self.config.evaluate_every == 0 or self.step == self.config.steps:
                 bar.set_postfix_str(self._checkpoint())
+            elif self.step == last and distributed.rank() == 0:  # no evaluation that a whole run lacks
+                self._state.save()
         bar.close()
         return self.out / BEST
 
