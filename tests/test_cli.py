@@ -258,7 +258,9 @@ def test_an_explanation_adds_up_from_words_and_frames_to_the_score(call, clips, 
             assert len(opened.convert("RGB").getcolors(2**24)) > 2
 
 
-def test_an_explanation_is_of_the_score_that_a_search_gives(call, library, tmp_path):
+def test_an_explanation_is_of_the_score_that_a_search_gives(call, library, tmp_path, monkeypatch):
+    blank = np.zeros((2, 2, 3), np.uint8)  # the pictures have a test of their own, and take seconds
+    monkeypatch.setattr("vtr_demo.figure.explanation_figure", lambda *_, **__: blank)
     hits = json.loads(call("search", SENTENCE, "--library", library, "--json")[1])
     hit = next(hit for hit in hits if hit["name"] == "LONG.MP4")
     out = call("explain", SENTENCE, hit["id"], "--library", library, "--out", tmp_path, "--json")[1]
