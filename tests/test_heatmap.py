@@ -76,6 +76,7 @@ def test_the_shared_range_encloses_every_map_and_zero() -> None:
     assert heatmap.shared_range([np.array([0.2, 0.5]), np.array([[0.1]])]) == (0.0, 0.5)
     assert heatmap.shared_range([np.array([-0.2]), np.array([0.1])]) == (-0.2, 0.1)
     assert heatmap.shared_range([np.zeros(3)]) == (-1.0, 1.0)
+    assert heatmap.shared_range([np.array([1e-9, -1e-9])]) == (-1.0, 1.0)  # rounding is no evidence
 
 
 # --------------------------------------------------------------------------- overlay

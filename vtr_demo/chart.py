@@ -224,7 +224,7 @@ def _concept_header(sheet: Sheet, x: float, cell: float, count: int, names: Sequ
         fill = concept_colour(column)
         sheet.box(x + column * cell, sheet.y, 0.94 * cell, 0.19, fill, round_=0.05)
         number = (x + (column + 0.47) * cell, sheet.y + 0.09)
-        sheet.text(*number, str(column), size, colour=ink_on(fill), align="center", bold=True)
+        sheet.text(*number, str(column + 1), size, colour=ink_on(fill), align="center", bold=True)
     sheet.y += 0.25
 
 
@@ -234,5 +234,5 @@ def _concept_label(
     """A concept's name, then its number in its colour."""
     fill = concept_colour(concept)
     sheet.box(right - 0.24, middle - 0.09, 0.24, 0.18, fill, round_=0.05)
-    sheet.text(right - 0.12, middle, str(concept), SMALL, colour=ink_on(fill), align="center", bold=True)
+    sheet.text(right - 0.12, middle, str(concept + 1), SMALL, colour=ink_on(fill), align="center", bold=True)
     sheet.text(right - 0.3, middle, fitted(label, TEXT, room - 0.3), TEXT, align="right")

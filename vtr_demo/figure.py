@@ -122,9 +122,6 @@ def explanation_sheet(
     totals = grid.sum(axis=1)
     _section(sheet, "Words", "what each word adds")
     draw_words(sheet, alignment.words, totals, heatmap.shared_range([totals]))
-    _section(
-        sheet, "Picture", "where in each frame; the summary of a whole frame lies nowhere in the picture"
-    )
     _frames(sheet, alignment, frames)
     _section(sheet, "Words and frames", "what each word and frame add together")
     grid_range = heatmap.shared_range([grid])

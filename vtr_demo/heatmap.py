@@ -15,6 +15,8 @@ from vtr_demo.errors import BadScores
 from vtr_demo.palette import blend, concept_colour, finite, rgb, tint
 from vtr_demo.records import TERMS, Alignment
 
+NEGLIGIBLE = 1e-6
+"""A summand below this, in units of the score, is rounding: scores are of the order of 0.1."""
 _SATURATION = 0.3
 """Share of a frame's own colour that stays under an overlay, so that hue tells the contribution."""
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -61,12 +63,13 @@ def word_frame_heat(alignment: Alignment, terms: Sequence[str] = TERMS) -> np.nd
 def shared_range(maps: Iterable[np.ndarray]) -> tuple[float, float]:
     """The range of several maps together with zero, so that equal values get equal colours in all.
 
-    Maps that are zero everywhere get (-1, 1): they are drawn neutral.
+    Maps without a value above ``NEGLIGIBLE`` get (-1, 1): they are drawn neutral, since what is left
+    of a term that is switched off is rounding, not evidence.
     """
     arrays = [finite(values).ravel() for values in maps]
     joined = np.concatenate([np.zeros(1), *arrays])
     low, high = float(joined.min()), float(joined.max())
-    return (low, high) if low < high else (-1.0, 1.0)
+    return (low, high) if max(-low, high) > NEGLIGIBLE else (-1.0, 1.0)
 
 
 # --------------------------------------------------------------------------- onto frames
