@@ -24,11 +24,12 @@ def name_concepts(model: VTRModel, texts: Sequence[Text]) -> tuple[str, ...]:
     From the arg-max allocation of the words of ``texts``; a concept without words is called by its
     number. Our decision; S2CA leaves its concepts unnamed.
     """
+    device = next(model.parameters()).device
     model.eval()
     claimed: list[Counter[str]] = [Counter() for _ in range(model.config.concepts)]
     for start in range(0, len(texts), _CHUNK):
         chunk = texts[start : start + _CHUNK]
-        allocation = model.encode_text(text_batch(chunk)).allocation
+        allocation = model.encode_text(text_batch(chunk).to(device)).allocation
         for text, row in zip(chunk, allocation.tolist(), strict=True):
             for word, concept in zip(text.sentence.words, row[1:], strict=False):
                 if concept >= 0 and word.pos in CONTENT:

@@ -63,6 +63,11 @@ class Sampler:
             for kind in KINDS
         ]
 
+    def spoken(self) -> list[Text]:
+        """The items' own sentences, each once; not the false ones of minimal pairs."""
+        own = dict.fromkeys(sentence.text for item in self.items for sentence in item.sentences)
+        return [self.texts[text] for text in own if text in self.texts]
+
     def batch(self, rng: np.random.Generator) -> Batch:
         """A random batch: photos, videos and playground clips in their shares, one sentence each."""
         draw = self.draw(rng)

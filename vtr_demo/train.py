@@ -29,6 +29,7 @@ from vtr_demo.evaluate import attribute_precision, concept_usage, encode_table, 
 from vtr_demo.files import replace_file, to_json
 from vtr_demo.logbook import Logbook
 from vtr_demo.model import VTRModel
+from vtr_demo.naming import name_concepts
 from vtr_demo.objective import check_finite, loss_terms
 from vtr_demo.optimisation import Average, parameter_groups, schedule
 from vtr_demo.preparation import assemble
@@ -90,6 +91,7 @@ class Trainer:
         self.out, self._missing = Path(config.out), missing
         self.step, self.best, self.stale = 0, -math.inf, 0
         self.sums: dict[str, float] = {}
+        self.names: tuple[str, ...] = ()
         device = next(model.parameters()).device
         self.distiller = None
         if config.loss.distill:
@@ -235,6 +237,7 @@ class Trainer:
             self.backbone,
             self.config.video,
             self.vocabulary,
+            self.names,
             training={"config": to_dict(self.config), "steps": self.step},
         )
 
@@ -243,9 +246,7 @@ class Trainer:
 
     def _checkpoint(self) -> str:
         """Validate, save and log; rank 0 works and the others hear the outcome."""
-        said = None
-        if distributed.rank() == 0:
-            said = self._judge()
+        said = self._judge() if distributed.rank() == 0 else None
         outcome = distributed.together(said)[0]
         self.best, self.stale, self.sums = outcome[0], outcome[1], {}
         return str(outcome[2])
@@ -259,6 +260,7 @@ class Trainer:
         self.best, self.stale = (value, 0) if better else (self.best, self.stale + 1)
         if better:
             with self._averaged():
+                self.names = name_concepts(self.model, self.sampler.spoken())
                 save(self.out / BEST, self.pretrained(), with_backbone=self.towers is not None)
         self.sums = {}
         self._state.save()
