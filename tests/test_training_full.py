@@ -21,7 +21,7 @@ from vtr_demo.config import LossConfig, TrainConfig, VideoConfig
 from vtr_demo.config_file import CONFIGS, read_config
 from vtr_demo.datasets import SPLITS
 from vtr_demo.distill import Distiller
-from vtr_demo.errors import BadConfig, TrainingStopped
+from vtr_demo.errors import BadConfig, BadManifest, TrainingStopped
 from vtr_demo.evaluate import evaluate
 from vtr_demo.live import LiveSampler
 from vtr_demo.logbook import Logbook
@@ -400,6 +400,13 @@ def test_a_run_of_another_architecture_or_way_to_train_is_refused(
         with pytest.raises(BadConfig, match="another run"):
             prepare(small_config(tmp_path, manifest, backbone, **changes)).run()
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_single_clip_is_refused_since_ranking_needs_a_negative(folder: Path, tmp_path: Path) -> None:
+    alone = folder / "clips" / "alone.jsonl"
+    alone.write_text(json.dumps({"path": "0.mp4", "captions": ["a red ball"]}))
+    with pytest.raises(BadManifest, match=r"alone\.jsonl: 1 clips"):
+        prepare(small_config(tmp_path, alone))
 
 
 def test_loss_terms_without_weight_leave_nothing_behind(manifest: Path, clip: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ DistributedDataParallel takes, is the gradient of one process with the joined ba
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,9 +57,14 @@ def joined(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    package = logging.getLogger("vtr_demo")
+    level = package.level
+    if rank() > 0:
+        package.setLevel(logging.WARNING)  # one rank tells what all of them do
     try:
         yield
     finally:
+        package.setLevel(level)
         dist.destroy_process_group()
 
 

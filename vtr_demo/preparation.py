@@ -15,7 +15,7 @@ from vtr_demo.attributes import Vocabulary, build_vocabulary, imbalance_report, 
 from vtr_demo.backbone import Backbone, load_backbone
 from vtr_demo.config import TrainConfig
 from vtr_demo.corpus import Item, held_out, load_items, playground_items
-from vtr_demo.errors import BadConfig, UnreadableVideo
+from vtr_demo.errors import BadConfig, BadManifest, UnreadableVideo
 from vtr_demo.frames import FrameStore
 from vtr_demo.initial import begin, fit_reduction
 from vtr_demo.live import LiveSampler, LiveVideos
@@ -58,6 +58,11 @@ def assemble(config: TrainConfig) -> Assembled:
         items, validation = held_out(items, config.hold_out, config.seed)
     if config.playground_clips:
         items += playground_items(config.playground_clips, config.seed, sprites=config.sprites)
+    if len(items) < 2 * distributed.world():
+        raise BadManifest(
+            f"{', '.join(config.train) or 'the playground'}: {len(items)} clips to train on, but each "
+            "process needs two, since ranking needs a negative; add clips or check the folder of videos."
+        )
     spoken = [list(item.sentences) for item in items]
     vocabulary = build_vocabulary(spoken)
     labels = label_matrix(spoken, vocabulary)
