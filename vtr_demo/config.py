@@ -85,6 +85,8 @@ class ModelConfig:
     """One set of prototypes for both modalities (S2CA); False: one each."""
     allocation: Literal["hard", "soft"] = "hard"
     """hard: Gumbel-softmax straight-through, arg-max in use; soft: plain softmax (ablation)."""
+    level_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    """The sliders' starting positions for global, entity, action and relationship, once trained."""
     relationship: bool = True
     """False removes the relationship level from the score (ablation)."""
 
@@ -96,6 +98,10 @@ class ModelConfig:
             f"model.hidden ({self.hidden}) must be a multiple of model.heads ({self.heads}).",
         )
         _require(0 <= self.dropout < 1, f"model.dropout must lie in [0, 1), got {self.dropout}.")
+        _require(
+            len(self.level_weights) == 4 and min(self.level_weights) >= 0,
+            f"model.level_weights must be four numbers that are not negative, got {self.level_weights}.",
+        )
         _require(
             self.concept_weight >= 0, f"model.concept_weight must not be negative, got {self.concept_weight}."
         )
@@ -281,8 +287,9 @@ def _coerced(hint: Any, value: Any, name: str) -> Any:
         fits = isinstance(value, hint) and not (hint is not bool and isinstance(value, bool))
         _require(fits, f"Setting {name!r} must be of type {hint.__name__}, got {value!r}.")
         return value
-    listed = isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
-    _require(listed, f"Setting {name!r} must be a list of strings, got {value!r}.")
+    kind, plural = ((int, float), "numbers") if hint == tuple[float, ...] else (str, "strings")
+    listed = isinstance(value, list | tuple) and all(isinstance(part, kind) for part in value)
+    _require(listed, f"Setting {name!r} must be a list of {plural}, got {value!r}.")
     return tuple(value)
 
 

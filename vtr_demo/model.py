@@ -80,14 +80,16 @@ class VTRModel(nn.Module):
 
     @property
     def default_weights(self) -> TermWeights:
-        """Untrained: the global level alone. Trained: all levels, and the concepts with lambda."""
+        """Untrained: the global level alone. Trained: the config's level weights and lambda."""
         if not self.config.trained:
             return TermWeights(1.0, 0.0, 0.0, 0.0, 0.0)
-        return self.training_weights
+        whole, entity, action, relationship = self.config.level_weights
+        relationship *= self.config.relationship
+        return TermWeights(whole, entity, action, relationship, self.config.concept_weight)
 
     @property
     def training_weights(self) -> TermWeights:
-        """The weights that training ranks with: those the trained model will have."""
+        """The weights that training ranks with: every level counts alike."""
         return TermWeights(1.0, 1.0, 1.0, float(self.config.relationship), self.config.concept_weight)
 
     # ------------------------------------------------------------------ encoding

@@ -65,7 +65,7 @@ def _term_table(
 ) -> dict[str, np.ndarray]:
     """By term: (pairs, 2, 2) scores of the pair's texts with the pair's clips; and `score`."""
     model = pretrained.model
-    weights = model.training_weights
+    weights = model.default_weights
     tables: dict[str, list[np.ndarray]] = {name: [] for name in (*TERMS, "score")}
     for row in range(0, len(sentences), 2):
         text = model.encode_text(pretrained.backbone.encode_text(sentences[row : row + 2]))
