@@ -33,6 +33,9 @@ from vtr_demo.records import LEVELS, TextTokens, VideoTokens
 BASE_MIX = ((1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 """How much of (token, change since the previous frame) each level's base tokens hold."""
 
+SHORTEST = 1e-4
+"""A sum of tokens shorter than this is rounding (changes that cancel out) and is not made a unit vector."""
+
 FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite and trainable
 
 
@@ -40,8 +43,8 @@ FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite 
 class LevelOutput:
     """One modality's levels. N is T*(1+P) for video and 1+W for text.
 
-    vectors (B, L, D) unit, zero where the level is absent; weights (B, L, N), sums to 1 over the
-    level's tokens; base (B, N, D), the tokens near the tower's space; hidden[l] (B, N, H), the
+    vectors (B, L, D) unit, zero where the level is absent or cancels out; weights (B, L, N), sums
+    to 1 over the level's tokens; base (B, N, D), the tokens near the tower's space; hidden[l] (B, N, H), the
     level's contextual tokens; frame_mask (B, T) for video, None for text.
     """
 
@@ -68,12 +71,12 @@ class LevelPool(nn.Module):
     def vector(self, base: Tensor, weights: Tensor, hidden: Tensor) -> Tensor:
         """The unit level vector (B, D) of pooled ``base`` (B, D) and of ``hidden`` (B, N, H); V is linear."""
         pooled = torch.einsum("bn,bnh->bh", weights, hidden)
-        return F.normalize(self.value_base(base) + self.value_hidden(pooled), dim=-1)
+        return F.normalize(self.value_base(base) + self.value_hidden(pooled), dim=-1, eps=SHORTEST)
 
     def parts(self, weights: Tensor, base: Tensor, hidden: Tensor) -> Tensor:
         """The summands (B, N, D) of the unit level vector, from tokens that are not pooled yet."""
         summands = weights.unsqueeze(-1) * (self.value_base(base) + self.value_hidden(hidden))
-        return summands / summands.sum(1).norm(dim=-1).clamp_min(1e-12)[:, None, None]
+        return summands / summands.sum(1).norm(dim=-1).clamp_min(SHORTEST)[:, None, None]
 
 
 class VideoLevels(nn.Module):
