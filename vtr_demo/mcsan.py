@@ -33,6 +33,8 @@ from vtr_demo.records import LEVELS, TextTokens, VideoTokens
 BASE_MIX = ((1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 """How much of (token, change since the previous frame) each level's base tokens hold."""
 
+WHOLE_HIDDEN = 1024
+"""Width of the network from a frame's mean patch to its summary token."""
 SHORTEST = 1e-4
 """A sum of tokens shorter than this is rounding (changes that cancel out) and is not made a unit vector."""
 
@@ -87,6 +89,12 @@ class VideoLevels(nn.Module):
         self.stem = nn.Linear(patch_width, width, bias=False)
         if patch_width == width:
             nn.init.eye_(self.stem.weight)
+        self.whole = nn.Sequential(
+            nn.Linear(patch_width, WHOLE_HIDDEN),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            zero_linear(WHOLE_HIDDEN, width),
+        )
         self.enter_patch = nn.Linear(patch_width, hidden)
         self.enter_summary = nn.Linear(width, hidden)
         self.place = nn.Linear(16, hidden)
@@ -107,7 +115,9 @@ class VideoLevels(nn.Module):
         """Levels of a padded batch; a clip's result does not depend on its neighbours."""
         b, t, p, _ = tokens.patches.shape
         mask = tokens.frame_mask
-        base = torch.cat([tokens.summary.unsqueeze(2), self.stem(tokens.patches)], dim=2).flatten(1, 2)
+        # the summary token also reads the frame's mean patch: what a plain pooled head would see
+        summary = tokens.summary + self.whole(tokens.patches.mean(2)) * mask.unsqueeze(-1)
+        base = torch.cat([summary.unsqueeze(2), self.stem(tokens.patches)], dim=2).flatten(1, 2)
         entity = self._entity(tokens)
         action = self._action(entity, mask, tokens.grid)
         both = entity + action

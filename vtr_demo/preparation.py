@@ -102,7 +102,9 @@ class _Parts:
         known = {item.key for item in cache.fill(self.items, "training")}
         kept = [i for i, item in enumerate(self.items) if item.key in known]
         items = [self.items[i] for i in kept]
-        texts = encode_texts(_sentences(items), self.backbone)
+        true = [s for item in items for s in item.sentences]
+        false = [s for item in items for c in item.contrasts for _, s in c.false]
+        texts = encode_texts(true, self.backbone, false)
         if validation:
             validation = cache.fill(validation, "validation")
         self._begin(cache, items, [text.tokens for text in texts.values()])

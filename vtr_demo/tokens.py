@@ -131,11 +131,20 @@ class Text:
     meaning: Tensor
 
 
-def encode_texts(sentences: Sequence[Sentence], backbone: Backbone) -> dict[str, Text]:
-    """By text: the tokens and meanings of the distinct sentences."""
+def encode_texts(
+    sentences: Sequence[Sentence], backbone: Backbone, false: Sequence[Sentence] = ()
+) -> dict[str, Text]:
+    """By text: the tokens and meanings of the distinct sentences.
+
+    ``false`` sentences are never the target of a ranking: they get tokens and blank meanings.
+    """
     tokens: dict[str, TextTokens] = {}
     spoken = meanings(sentences, backbone, tokens)
-    return {text: Text(value.sentence, tokens[text], value.meaning) for text, value in spoken.items()}
+    texts = {text: Text(value.sentence, tokens[text], value.meaning) for text, value in spoken.items()}
+    others = {sentence.text: sentence for sentence in false if sentence.text not in texts}
+    blank = torch.zeros(1 + len(LEVELS), backbone.joint_width)
+    found = text_tokens(others.values(), backbone)
+    return texts | {text: Text(others[text], value, blank) for text, value in found.items()}
 
 
 def text_tokens(sentences: Iterable[Sentence], backbone: Backbone) -> dict[str, TextTokens]:
