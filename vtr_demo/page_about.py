@@ -9,7 +9,7 @@ from vtr_demo.results import Status
 TERM_LESSONS = {
     "global": "The whole sentence against the whole clip.",
     "entity": "The things named (noun phrases) against patches within single frames.",
-    "action": "The verbs against what changes between neighbouring frames, and how things look while it does.",
+    "action": "The verbs against what changes between neighbouring frames, and how things look then.",
     "relationship": "Who does what to whom, and where: triples such as “dog – left of – ball”.",
     "concepts": "Words and patches sorted into the same shared concept, compared concept by concept.",
 }
