@@ -27,7 +27,7 @@ from vtr_demo.records import LEVELS, Alignment
 from vtr_demo.results import CaptionHit, ClipView, Explanation, Hit, IndexReport, SearchResult, Status
 from vtr_demo.text import parse, without_words
 
-CONFIDENT_P = 0.2
+CONFIDENT_P = 0.3
 """A best hit that more than this share of unrelated sentences reach is called no confident match."""
 Progress = Callable[[float, str], None]
 
