@@ -125,6 +125,10 @@ class Concepts(nn.Module):
         return F.one_hot(logits.argmax(1), logits.shape[1]).transpose(1, 2).to(logits.dtype)
 
 
+SAME_DIRECTION = 1e-5
+"""1 - cosine below which two points are one: what rounding leaves of equal ones."""
+
+
 def kmeans(points: Tensor, count: int, *, seed: int = 0, rounds: int = 25) -> Tensor:
     """Spherical k-means centres (K, D) of (N, D) points; k-means++ seeding, deterministic.
 
@@ -138,11 +142,12 @@ def kmeans(points: Tensor, count: int, *, seed: int = 0, rounds: int = 25) -> Te
         return centres
     distance = torch.ones(len(units))
     for k in range(count):
-        if distance.sum() <= 1e-6:
+        if not distance.any():
             return centres
-        pick = int(torch.multinomial(distance.clamp_min(0), 1, generator=generator))
+        pick = int(torch.multinomial(distance, 1, generator=generator))
         centres[k] = units[pick]
         distance = torch.minimum(distance, 1 - units @ centres[k])
+        distance[distance < SAME_DIRECTION] = 0.0
     for _ in range(rounds):
         owner = (units @ centres.T).argmax(1)
         sums = torch.zeros_like(centres).index_add_(0, owner, units)
