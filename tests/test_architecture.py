@@ -34,13 +34,14 @@ BLOCKS = {
     "ground": Block(
         "__init__ errors config config_file files guarded_import records features results palette"
     ),
-    "numbers": Block("losses metrics normalise index blocks", "ground"),
+    "numbers": Block("losses metrics normalise index blocks nullset partitions", "ground"),
     "video": Block("video video_source video_reader video_convert video_worker codec", "ground"),
     "text": Block("text grammar lexicon reading", "ground"),
     "playground": Block(
         "playground playground_art playground_easel playground_film playground_grammar playground_layout "
         "playground_lexicon playground_motion playground_nature playground_pairs playground_pose "
-        "playground_scenes playground_spec playground_sprites playground_things playground_town",
+        "playground_scenes playground_spec playground_sprites playground_things playground_town "
+        "playground_truth",
         "ground",
     ),
     "towers": Block(
@@ -48,16 +49,16 @@ BLOCKS = {
         "ground",
     ),
     "data": Block("data datasets sources attributes", "ground"),
-    "model": Block("model mcsan s2ca", "ground numbers"),
+    "model": Block("model mcsan s2ca binding pooling", "ground numbers"),
     "checkpoint": Block("checkpoint", "ground towers data model"),
     "library": Block(
-        "engine librarian ingest queries explaining moments nullset store shelf catalog clipfolder",
+        "engine librarian ingest queries explaining moments store shelf catalog clipfolder",
         "ground numbers video text data model checkpoint",
     ),
     "training": Block(
         "train objective evaluate probes baseline naming distill initial batch sampler live teacher frames "
-        "tokens corpus distributed sides optimisation logbook runstate preparation protocols "
-        "comparison",
+        "tokens corpus distributed sides optimisation logbook runstate preparation protocols reliability "
+        "comparison material ablation allocations concept_quality faithfulness attribution perturb",
         "ground numbers video text playground towers data model checkpoint",
     ),
     "pictures": Block("figure chart bar heatmap sheet", "ground"),

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig, fingerprint, from_dict, to_dict
+from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig, from_dict, to_dict
 from vtr_demo.config_file import read_config
 from vtr_demo.errors import BadConfig
+from vtr_demo.files import fingerprint
 
 GOOD: dict[str, Any] = {"train": ["a.jsonl"], "model": {"concepts": 8}, "loss": {"kl": 0.5}}
 

@@ -9,7 +9,8 @@ import torch
 from torch.nn.functional import normalize
 
 from tests.models import WIDTH, alive, row, small_model, text_tokens, video_tokens
-from vtr_demo.mcsan import BASE_MIX, Attributes, LevelPool
+from vtr_demo.mcsan import BASE_MIX, Attributes
+from vtr_demo.pooling import LevelPool
 from vtr_demo.records import LEVELS, TextTokens, VideoTokens
 
 GLOBAL, ENTITY, ACTION, RELATIONSHIP = range(4)
@@ -136,8 +137,12 @@ def test_video_levels_are_the_weighted_sum_written_as_a_loop() -> None:
                 for p in range(frames.shape[1]):
                     change = frames[t, p] - frames[t - 1, p] if t else torch.zeros(WIDTH)
                     n = t * frames.shape[1] + p
-                    value = pool.value_base(still * frames[t, p] + motion * change)
-                    total += out.weights[0, level, n] * (value + pool.value_hidden(out.hidden[level][0, n]))
+                    token = still * frames[t, p] + motion * change
+                    if level == RELATIONSHIP:
+                        value = pool.value_base(token * out.roles[0, n])
+                    else:
+                        value = pool.value_base(token) + pool.value_hidden(out.hidden[level][0, n])
+                    total += out.weights[0, level, n] * value
             assert torch.allclose(normalize(total, dim=0), out.vectors[0, level], atol=1e-5)
 
 

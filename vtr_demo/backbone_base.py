@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vtr_demo.config import fingerprint
 from vtr_demo.errors import BackboneUnavailable, UnsupportedText
+from vtr_demo.files import fingerprint
 from vtr_demo.records import LEVELS, Sentence, TextTokens, VideoTokens, Word
 
 

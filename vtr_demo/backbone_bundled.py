@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from vtr_demo.backbone_base import Backbone, check_digest, mean_by_share, stack_shares, word_shares
-from vtr_demo.config import fingerprint
 from vtr_demo.errors import BackboneUnavailable
+from vtr_demo.files import fingerprint
 from vtr_demo.guarded_import import guarded_import
 from vtr_demo.records import Sentence
 
@@ -68,6 +68,7 @@ class BundledBackbone(Backbone):
 
     # ----------------------------------------------------------------- frames
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = pixels.contiguous(memory_format=torch.channels_last)  # a quarter faster on a CPU
         patches = self.image.forward_features(pixels).flatten(2).transpose(1, 2)
         return patches, self._conse(self.class_probabilities(patches))
 
@@ -199,7 +200,7 @@ def _image_tower(path: Path) -> Any:
                 f"The tensor {other} of {path.name} does not fit timm's {name}; {REMEDY}."
             )
     model.load_state_dict(OrderedDict((name, tensor) for (name, _), (_, tensor) in pairs))
-    return model
+    return model.to(memory_format=torch.channels_last)
 
 
 def _text_tower(weights: Path, config: Path) -> Any:

@@ -50,6 +50,13 @@ def grid_positions(rows: int, columns: int) -> Tensor:
     return fourier(torch.cartesian_prod(y, x).reshape(-1, 2))
 
 
+def difference(x: Tensor, mask: Tensor) -> Tensor:
+    """x_t - x_(t-1) (B, T, ...); zero in the first frame and in padding, where mask (B, T) is False."""
+    change = x[:, 1:] - x[:, :-1]
+    real = (mask[:, 1:] & mask[:, :-1]).view(*change.shape[:2], *(1,) * (x.ndim - 2))
+    return torch.cat([torch.zeros_like(x[:, :1]), change * real], dim=1)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention over the second-to-last axis of (N, S, H); optional (N, S) key mask."""
 

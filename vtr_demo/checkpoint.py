@@ -18,9 +18,9 @@ from torch import Tensor
 
 from vtr_demo.attributes import Vocabulary
 from vtr_demo.backbone import Backbone, load_backbone
-from vtr_demo.config import ModelConfig, VideoConfig, fingerprint, from_dict, to_dict
+from vtr_demo.config import ModelConfig, VideoConfig, from_dict, to_dict
 from vtr_demo.errors import BadCheckpoint, BadConfig
-from vtr_demo.files import replace_file, sha256_of, to_json
+from vtr_demo.files import fingerprint, replace_file, sha256_of, to_json
 from vtr_demo.model import VTRModel, model_from
 from vtr_demo.records import LEVELS
 

@@ -103,9 +103,58 @@ def _probe(parser: ArgumentParser) -> None:
     _model(parser)
 
 
+def _concepts(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--against", nargs="+", default=(), metavar="SPEC", help="further checkpoints, for stability"
+    )
+    parser.add_argument(
+        "--clips", type=_count, default=60, metavar="N", help="clips to draw for purity; default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--sprites", type=Path, metavar="DIR", help="folder of the emoji pictures")
+    parser.add_argument(
+        "--samples", type=Path, metavar="DIR", help="folder of a manifest.jsonl; default: sample_videos"
+    )
+    _json_file(parser)
+    _model(parser)
+
+
+def _reliability(parser: ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, metavar="MANIFEST", help="a library as a .jsonl file")
+    parser.add_argument("--split", default="test", help="default: %(default)s")
+    parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
+    parser.add_argument(
+        "--nothing", type=Path, metavar="FILE", help="also sentences about nothing in it, one a line"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep tokens there for the next run")
+    _json_file(parser)
+    _model(parser)
+
+
+def _faithfulness(parser: ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, metavar="MANIFEST", help="clips with captions, as .jsonl")
+    parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
+    parser.add_argument("--limit", type=_count, metavar="N", help="pairs to draw; default: all")
+    parser.add_argument(
+        "--steps", type=_count, default=6, metavar="N", help="points of a curve after the first; default: 6"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    _json_file(parser)
+    _model(parser)
+
+
 def _train(parser: ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     parser.add_argument("--set", nargs="+", action="append", default=[], metavar="key=value")
+
+
+def _ablate(parser: ArgumentParser) -> None:
+    _train(parser)
+    parser.add_argument("--seeds", type=_count, default=3, metavar="N", help="default: %(default)s")
+    parser.add_argument("--only", nargs="+", default=None, metavar="NAME", help="these variants")
+    parser.add_argument("--unseen", type=int, default=200, metavar="N", help="playground clips to test on")
+    _json_file(parser)
 
 
 def _playground(parser: ArgumentParser) -> None:
@@ -160,7 +209,13 @@ COMMANDS: dict[str, Command] = {
     "explain": Command(commands.explain, _explain, "show why a sentence and a clip match"),
     "evaluate": Command(workshop.evaluate, _evaluate, "measure both directions of retrieval"),
     "probe": Command(workshop.probe, _probe, "tell minimal pairs of clips apart, level by level"),
+    "concepts": Command(workshop.concepts, _concepts, "how used, pure and stable the concepts are"),
+    "reliability": Command(workshop.reliability, _reliability, "can `no confident match` be believed"),
+    "faithfulness": Command(
+        workshop.faithfulness, _faithfulness, "do the summands point at what a score rests on"
+    ),
     "train": Command(workshop.train, _train, "train a checkpoint"),
+    "ablate": Command(workshop.ablate, _ablate, "train with one part changed, from several seeds"),
     "playground": Command(workshop.playground, _playground, "draw clips with known truth"),
     "serve": Command(workshop.serve, _serve, "open the page; takes the arguments of app.py"),
 }

@@ -53,7 +53,9 @@ def search(chosen: Namespace, tell: Tell) -> Answer:
     with _opened(chosen, chosen.library, tell, readonly=True) as engine:
         found = engine.search(chosen.text, chosen.k)
     value = [_hit(hit) for hit in found.hits]
-    lines = [] if found.confident else ["No confident match: unrelated sentences score as high here."]
+    lines = (
+        [] if found.confident else ["No confident match: unrelated sentences often fit a clip here as well."]
+    )
     for place, hit in enumerate(found.hits, start=1):
         lines.append(
             f"{place:2d}. {hit.score:+.3f}  {hit.confidence:4.0%}  {_span(hit)}  {hit.name}  {hit.path}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -87,6 +85,8 @@ class ModelConfig:
     """hard: Gumbel-softmax straight-through, arg-max in use; soft: plain softmax (ablation)."""
     level_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     """The sliders' starting positions for global, entity, action and relationship, once trained."""
+    binding: bool = True
+    """Relationship tokens are content times role; False: plain contextual tokens (ablation)."""
     relationship: bool = True
     """False removes the relationship level from the score (ablation)."""
 
@@ -175,6 +175,8 @@ class TrainConfig:
     """Share of the clips of ``train`` that is held out as the validation data, films kept together."""
     playground_clips: int = 0
     """Clips of the playground, rendered for training; they bring minimal pairs."""
+    playground_stills: int = 0
+    """Single pictures of the playground: who is left of, behind, on ... whom."""
     sprites: str = ""
     """Folder of the playground's sprites."""
     teacher: str = ""
@@ -192,6 +194,8 @@ class TrainConfig:
     """Share of a batch that is videos; the rest is photos, where there are any."""
     playground_share: float = 0.25
     """Share of a batch that is playground clips, where there are any."""
+    still_share: float = 0.25
+    """Share of a batch that is single pictures of the playground, where there are any."""
     accumulate: int = 1
     lr: float = 1e-3
     backbone_lr: float = 1e-6
@@ -219,8 +223,11 @@ class TrainConfig:
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
         _require(self.batch >= 2, "batch must be at least 2: ranking needs a negative.")
         _require(
-            bool(self.train) or self.playground_clips > 0, "train names no data and playground_clips is 0."
+            bool(self.train) or self.playground_clips + self.playground_stills > 0,
+            "train names no data and playground_clips is 0.",
         )
+        drawn = self.playground_share + (self.still_share if self.playground_stills else 0.0)
+        _require(drawn <= 1, f"playground_share and still_share add up to {drawn}; 1 is a whole batch.")
         _require(0 <= self.warmup < 1, f"warmup must lie in [0, 1), got {self.warmup}.")
         _require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}.")
         _require(self.lr > 0, f"lr must be positive, got {self.lr}.")
@@ -291,10 +298,3 @@ def _coerced(hint: Any, value: Any, name: str) -> Any:
     listed = isinstance(value, list | tuple) and all(isinstance(part, kind) for part in value)
     _require(listed, f"Setting {name!r} must be a list of {plural}, got {value!r}.")
     return tuple(value)
-
-
-def fingerprint(*parts: Any) -> str:
-    """A short digest of configs and strings: equal settings, equal fingerprint."""
-    plain = [to_dict(part) if is_dataclass(part) and not isinstance(part, type) else part for part in parts]
-    text = json.dumps(plain, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +18,11 @@ from vtr_demo.config import TrainConfig, VideoConfig
 from vtr_demo.data import Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.datasets import SPLITS
 from vtr_demo.errors import BadManifest, UnreadableVideo, UnsupportedText
-from vtr_demo.records import FrameBatch, Sentence
+from vtr_demo.records import LEVELS, FrameBatch, Sentence
 from vtr_demo.text import parse, parse_many
+
+if TYPE_CHECKING:
+    from vtr_demo.playground import ClipSpec
 
 log = logging.getLogger(__name__)
 _LISTED = 20
@@ -40,7 +44,7 @@ class Item:
     key: str
     """Names the content: equal keys, equal frames."""
     kind: str
-    """`photo`, `video` or `playground`."""
+    """`photo`, `video`, `playground` or `still`."""
     sentences: tuple[Sentence, ...]
     frames: Callable[[int, int], FrameBatch] = field(compare=False)
     contrasts: tuple[Contrast, ...] = ()
@@ -100,14 +104,42 @@ def held_out(items: list[Item], share: float, seed: int) -> tuple[list[Item], li
 
 def playground_items(count: int, seed: int, *, split: str = "train", sprites: str = "") -> list[Item]:
     """Clips of the playground with minimal pairs of sentences; the same ones for the same seed."""
-    from vtr_demo.playground import contrast, frame_batch, sample_spec
-    from vtr_demo.records import LEVELS
+    from vtr_demo.playground import sample_spec
 
     rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(count):
-        spec = sample_spec(rng, split=split)  # type: ignore[arg-type]
-        drawn.append((spec, [contrast(spec, rng) for _ in range(3)]))
+    specs = (sample_spec(rng, split=split) for _ in range(count))  # type: ignore[arg-type]
+    return _drawn("playground", specs, rng, 3, split, sprites)
+
+
+def playground_stills(count: int, seed: int, *, split: str = "train", sprites: str = "") -> list[Item]:
+    """Single pictures of two resting things of which one is left of, behind, on ... the other.
+
+    A picture costs an eighth of a clip, and who stands where takes thousands to learn: a model that
+    sees few learns by heart which two things go with which relation.
+    """
+    from vtr_demo.playground import in_split, sample_spec
+    from vtr_demo.playground_lexicon import SPATIAL_RELATIONS
+
+    rng = np.random.default_rng([seed, 1])
+    specs: list[ClipSpec] = []
+    while len(specs) < count:
+        relation = SPATIAL_RELATIONS[len(specs) % len(SPATIAL_RELATIONS)]
+        spec = sample_spec(rng, split=split, relation=relation)  # type: ignore[arg-type]
+        still = replace(spec, actors=tuple(replace(actor, motion="stay") for actor in spec.actors))
+        if in_split(still, split):  # type: ignore[arg-type]
+            specs.append(still)
+    return _drawn("still", specs, rng, 1, split, sprites)
+
+
+def _drawn(
+    kind: str, specs: Iterable[ClipSpec], rng: np.random.Generator, voices: int, split: str, sprites: str
+) -> list[Item]:
+    """The items of playground specs, each told in so many voices."""
+    from vtr_demo.playground import contrast, frame_batch
+
+    drawn = [
+        (spec, [contrast(spec, rng, explicit=kind == "playground") for _ in range(voices)]) for spec in specs
+    ]
     spoken = {text for _, pairs in drawn for true, false in pairs for text in (true, *(t for _, t in false))}
     parsed, _ = _parsed(sorted(spoken))
     items = []
@@ -117,11 +149,12 @@ def playground_items(count: int, seed: int, *, split: str = "train", sprites: st
             for true, false in pairs
         )
 
-        def frames(count: int, size: int, spec: object = spec) -> FrameBatch:
-            return frame_batch(spec, count, size=size, augment=split == "train", sprites=sprites or None)  # type: ignore[arg-type]
+        def frames(count: int, size: int, spec: ClipSpec = spec) -> FrameBatch:
+            count = 1 if kind == "still" else count
+            return frame_batch(spec, count, size=size, augment=split == "train", sprites=sprites or None)
 
-        key = f"playground-{split}-{hashlib.sha256(repr(spec).encode()).hexdigest()[:24]}"
-        items.append(Item(key, "playground", tuple(c.true for c in contrasts), frames, contrasts))
+        key = f"{kind}-{split}-{hashlib.sha256(repr(spec).encode()).hexdigest()[:24]}"
+        items.append(Item(key, kind, tuple(c.true for c in contrasts), frames, contrasts))
     return items
 
 

@@ -21,14 +21,12 @@ from vtr_demo.index import VectorIndex
 from vtr_demo.ingest import analyse, encode_parts, whole_frames
 from vtr_demo.librarian import Librarian
 from vtr_demo.moments import fused
-from vtr_demo.nullset import NullDistribution, null_captions
+from vtr_demo.nullset import CONFIDENT_P, NullDistribution, null_captions
 from vtr_demo.queries import Queries
 from vtr_demo.records import LEVELS, Alignment
 from vtr_demo.results import CaptionHit, ClipView, Explanation, Hit, IndexReport, SearchResult, Status
 from vtr_demo.text import parse, without_words
 
-CONFIDENT_P = 0.3
-"""A best hit that more than this share of unrelated sentences reach is called no confident match."""
 Progress = Callable[[float, str], None]
 
 
@@ -110,25 +108,26 @@ class Engine:
         weights = weights or self.default_weights
         query, view = self._queries.one(_without(text, struck)), self._view
         hits: dict[str, Hit] = {}
+        shares = np.ones(1)
         if view.index is not None:
             flat = query.features.flat(weights).cpu().numpy()
             scores, rows = view.index.search(flat, len(view.owners))
-            null = self._null(view, weights)
-            for score, row in zip(scores[0], rows[0], strict=True):
+            shares = self._null(view, weights).p_values(scores[0], rows[0])
+            for score, row, share in zip(scores[0], rows[0], shares, strict=True):
                 clip_id, moment = view.owners[row]
                 if len(hits) == k:
                     break
                 if clip_id not in hits:
                     terms = term_sums(flat[0], view.vectors[row], self._model.width)
                     record = view.records[clip_id]
-                    hits[clip_id] = _hit(record, moment, float(score), terms, 1 - null.p_value(score))
+                    hits[clip_id] = _hit(record, moment, float(score), terms, float(1 - share))
         found = tuple(hits.values())
         return SearchResult(
             sentence=query.sentence,
             hits=found,
             weights=weights,
             searched=len({clip_id for clip_id, _ in view.owners}),
-            confident=bool(found) and found[0].confidence >= 1 - CONFIDENT_P,
+            confident=bool(shares.min() <= CONFIDENT_P),  # of all clips: one further down may stand out
             took_ms=1000 * (time.perf_counter() - started),
             note=query.note,
         )

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from vtr_demo import distributed
-from vtr_demo.config import fingerprint
 from vtr_demo.corpus import Item
 from vtr_demo.errors import UnreadableVideo
-from vtr_demo.files import replace_file
+from vtr_demo.files import fingerprint, replace_file
 
 log = logging.getLogger(__name__)
 _KEPT_BYTES = 2**30

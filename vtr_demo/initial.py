@@ -35,7 +35,8 @@ def begin(model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTo
 
     Patches are mapped into the joint space by ridge regression of the frames' summaries on their
     mean patches, unless tower and joint space agree already; every level may look at all tokens;
-    prototypes start from k-means on the tokens of both modalities, each around its own centre.
+    prototypes start from k-means on the tokens of both modalities, each around its own centre; roles
+    are drawn, since a product of two that are all one has no gradient.
     """
     pooled = torch.cat([v.patches.float().mean(2).flatten(0, 1) for v in videos])
     summaries = torch.cat([F.normalize(v.summary.float(), dim=-1).flatten(0, 1) for v in videos])
@@ -47,6 +48,9 @@ def begin(model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTo
     patches = videos[0].patches.shape[2]
     model.video.prior.copy_(torch.tensor([[0.0, -math.log(patches)], *[[SUMMARY_PRIOR, 0.0]] * 3]))
     _fit_prototypes(model, videos, texts, seed)
+    for side in (model.video, model.text):
+        if side.roles is not None:
+            side.roles.draw()
     model.config = replace(model.config, trained=True)
 
 

@@ -8,7 +8,8 @@ below is our decision:
     v_l = norm( sum_tp a^l_tp V_l x^l_tp )      t_l = norm( sum_w b^l_w U_l e_w )
 
 Pooling is linear in the value tokens and its weights look at one modality only, so that
-<t_l, v_l> is an exact sum over (word, frame, patch) and can be indexed.
+<t_l, v_l> is an exact sum over (word, frame, patch) and can be indexed. On the relationship level a
+token's value is its content times its role (``binding``).
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vtr_demo.binding import SCENE_EVIDENCE, Roles, scene_evidence, sentence_evidence
 from vtr_demo.blocks import (
     Block,
     SharedDropout,
+    difference,
     fourier,
     grid_positions,
-    identity_linear,
-    masked_softmax,
     zero_linear,
 )
+from vtr_demo.pooling import RELATIONSHIP, LevelPools, rebound
 from vtr_demo.records import LEVELS, TextTokens, VideoTokens
 
 BASE_MIX = ((1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
@@ -35,9 +37,6 @@ BASE_MIX = ((1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 
 WHOLE_HIDDEN = 1024
 """Width of the network from a frame's mean patch to its summary token."""
-SHORTEST = 1e-4
-"""A sum of tokens shorter than this is rounding (changes that cancel out) and is not made a unit vector."""
-
 FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite and trainable
 
 
@@ -47,7 +46,8 @@ class LevelOutput:
 
     vectors (B, L, D) unit, zero where the level is absent or cancels out; weights (B, L, N), sums
     to 1 over the level's tokens; base (B, N, D), the tokens near the tower's space; hidden[l] (B, N, H), the
-    level's contextual tokens; frame_mask (B, T) for video, None for text.
+    level's contextual tokens; frame_mask (B, T) for video, None for text; roles (B, N, D), the factors
+    of the relationship level's base tokens, None where roles are not bound.
     """
 
     vectors: Tensor
@@ -55,36 +55,15 @@ class LevelOutput:
     base: Tensor
     hidden: tuple[Tensor, ...]
     frame_mask: Tensor | None = None
-
-
-class LevelPool(nn.Module):
-    """Linear attention pooling of one level; starts as the mean over the tokens that ``prior`` admits."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.score = zero_linear(hidden, 1)
-        self.value_base = identity_linear(width)
-        self.value_hidden = zero_linear(hidden, width)
-
-    def weights(self, hidden: Tensor, prior: Tensor, mask: Tensor) -> Tensor:
-        """a (B, N): softmax of learned scores plus the log ``prior``, over ``mask``."""
-        return masked_softmax(self.score(hidden).squeeze(-1) + prior, mask)
-
-    def vector(self, base: Tensor, weights: Tensor, hidden: Tensor) -> Tensor:
-        """The unit level vector (B, D) of pooled ``base`` (B, D) and of ``hidden`` (B, N, H); V is linear."""
-        pooled = torch.einsum("bn,bnh->bh", weights, hidden)
-        return F.normalize(self.value_base(base) + self.value_hidden(pooled), dim=-1, eps=SHORTEST)
-
-    def parts(self, weights: Tensor, base: Tensor, hidden: Tensor) -> Tensor:
-        """The summands (B, N, D) of the unit level vector, from tokens that are not pooled yet."""
-        summands = weights.unsqueeze(-1) * (self.value_base(base) + self.value_hidden(hidden))
-        return summands / summands.sum(1).norm(dim=-1).clamp_min(SHORTEST)[:, None, None]
+    roles: Tensor | None = None
 
 
 class VideoLevels(nn.Module):
     """Decomposes a clip: entity in space, action in time, relationship from both, global from all."""
 
-    def __init__(self, patch_width: int, width: int, hidden: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, patch_width: int, width: int, hidden: int, heads: int, dropout: float, *, binding: bool
+    ) -> None:
         super().__init__()
         self.stem = nn.Linear(patch_width, width, bias=False)
         if patch_width == width:
@@ -106,7 +85,8 @@ class VideoLevels(nn.Module):
         self.temporal = Block(hidden, heads, dropout)
         self.relation = Block(hidden, heads, dropout)
         self.dropout = SharedDropout(dropout)
-        self.pools = nn.ModuleList(LevelPool(width, hidden) for _ in LEVELS)
+        self.pools = LevelPools(width, hidden, binding=binding)
+        self.roles = Roles(SCENE_EVIDENCE, width) if binding else None
         # log prior of [summary, patch] tokens: the global level starts on the summaries alone,
         # the others on the patches alone (DESIGN rule 3)
         self.prior = nn.Parameter(torch.tensor([[0.0, FLOOR], [FLOOR, 0.0], [FLOOR, 0.0], [FLOOR, 0.0]]))
@@ -129,21 +109,27 @@ class VideoLevels(nn.Module):
         weights = torch.stack(
             [
                 pool.weights(h, prior[kind].repeat(t), token_mask)
-                for pool, prior, h in zip(_pools(self.pools), self.prior, hidden, strict=True)
+                for pool, prior, h in zip(self.pools.each(), self.prior, hidden, strict=True)
             ],
             dim=1,
         )
         still, motion = weights.new_tensor(BASE_MIX).T.unsqueeze(-1)  # (L, 1) each
-        pooled = (still * weights) @ base + (motion * weights) @ _change(base, mask)
-        vectors = _vectors(self.pools, pooled, weights, hidden)
-        return LevelOutput(vectors, weights, base, hidden, mask)
+        change = _change(base, mask)
+        pooled = (still * weights) @ base + (motion * weights) @ change
+        roles = None
+        if self.roles is not None:
+            looked = weights[:, RELATIONSHIP].view(b, t, 1 + p)
+            roles = self.roles(scene_evidence(tokens.patches, looked, mask, tokens.grid).flatten(1, 2))
+            pooled = rebound(pooled, weights, (base + change) * roles)
+        vectors = self.pools.vectors(pooled, weights, hidden)
+        return LevelOutput(vectors, weights, base, hidden, mask, roles)
 
     def parts(self, out: LevelOutput) -> Tensor:
         """(B, L, N, D): the summands of ``out.vectors``; a change belongs to the frame where it arrives."""
         assert out.frame_mask is not None
         change = _change(out.base, out.frame_mask)
         bases = [still * out.base + motion * change for still, motion in BASE_MIX]
-        return _parts(self.pools, out, bases)
+        return self.pools.parts(out.weights, _in_roles(bases, out.roles), out.hidden)
 
     def _entity(self, tokens: VideoTokens) -> Tensor:
         """Entity tokens (B, T, 1+P, H): each frame alone, so that they hear nothing of motion."""
@@ -155,7 +141,7 @@ class VideoLevels(nn.Module):
     def _action(self, entity: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
         """Action tokens (B, T, 1+P, H): frame differences, a 3x3x3 convolution, attention in time."""
         b, t, n, h = entity.shape
-        both = torch.stack([entity, _difference(entity, mask)], dim=-1).flatten(3)  # (B, T, 1+P, 2H)
+        both = torch.stack([entity, difference(entity, mask)], dim=-1).flatten(3)  # (B, T, 1+P, 2H)
         both = both * mask[:, :, None, None]
         volume = both[:, :, 1:].reshape(b, t, *grid, 2 * h).permute(0, 4, 1, 2, 3)
         moved = self.motion(volume).permute(0, 2, 3, 4, 1).reshape(b, t, n - 1, h)
@@ -171,17 +157,10 @@ class VideoLevels(nn.Module):
         return block(x.flatten(0, 1)).view_as(x)
 
 
-def _difference(x: Tensor, mask: Tensor) -> Tensor:
-    """x_t - x_(t-1) (B, T, N, D); zero in the first frame and in padding."""
-    change = x[:, 1:] - x[:, :-1]
-    change = change * (mask[:, 1:] & mask[:, :-1])[:, :, None, None]
-    return torch.cat([torch.zeros_like(x[:, :1]), change], dim=1)
-
-
 def _change(base: Tensor, mask: Tensor) -> Tensor:
-    """``_difference`` of tokens (B, T*N, D). Differences are taken before they are pooled: the other way
+    """``difference`` of tokens (B, T*N, D). Differences are taken before they are pooled: the other way
     round, a still picture would leave rounding errors, and normalising would make a vector of them."""
-    return _difference(base.unflatten(1, (mask.shape[1], -1)), mask).flatten(1, 2)
+    return difference(base.unflatten(1, (mask.shape[1], -1)), mask).flatten(1, 2)
 
 
 def _clock(mask: Tensor) -> Tensor:
@@ -190,31 +169,18 @@ def _clock(mask: Tensor) -> Tensor:
     return fourier((torch.arange(mask.shape[1], device=mask.device) / last).unsqueeze(-1))
 
 
-def _pools(modules: nn.ModuleList) -> list[LevelPool]:
-    return [module for module in modules if isinstance(module, LevelPool)]
-
-
-def _vectors(pools: nn.ModuleList, base: Tensor, weights: Tensor, hidden: tuple[Tensor, ...]) -> Tensor:
-    columns = zip(_pools(pools), base.unbind(1), weights.unbind(1), hidden, strict=True)
-    return torch.stack([pool.vector(x, a, h) for pool, x, a, h in columns], dim=1)
-
-
-def _parts(pools: nn.ModuleList, out: LevelOutput, bases: list[Tensor]) -> Tensor:
-    columns = zip(_pools(pools), out.weights.unbind(1), bases, out.hidden, strict=True)
-    return torch.stack([pool.parts(a, x, h) for pool, a, x, h in columns], dim=1)
-
-
 class TextLevels(nn.Module):
     """Pools the words of each level; starts as the tower's own sentence vector and plain word means."""
 
-    def __init__(self, width: int, hidden: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, hidden: int, heads: int, dropout: float, *, binding: bool) -> None:
         super().__init__()
         self.enter = nn.Linear(width, hidden)
         self.order = nn.Linear(8, hidden)
         self.norm = nn.LayerNorm(hidden)
         self.context = Block(hidden, heads, dropout)
         self.dropout = SharedDropout(dropout)
-        self.pools = nn.ModuleList(LevelPool(width, hidden) for _ in LEVELS)
+        self.pools = LevelPools(width, hidden, binding=binding)
+        self.roles = Roles(2 * width + 2, width) if binding else None
         self.word_bias = nn.Parameter(torch.zeros(()))
         self.gate = zero_linear(width, len(LEVELS), bias=True)
 
@@ -229,15 +195,19 @@ class TextLevels(nn.Module):
         hidden = self.dropout(self.context(hidden, mask))
         weights = torch.stack([self._weights(i, tokens, hidden) for i in range(len(LEVELS))], dim=1)
         hiddens = (hidden,) * len(LEVELS)
-        vectors = _vectors(self.pools, weights @ base, weights, hiddens)
+        pooled, roles = weights @ base, None
+        if self.roles is not None:
+            roles = self.roles(sentence_evidence(tokens))
+            pooled = rebound(pooled, weights, base * roles)
+        vectors = self.pools.vectors(pooled, weights, hiddens)
         absent = weights.sum(-1) == 0
         sentence = F.normalize((weights[:, :1] @ base).squeeze(1), dim=-1)
         logits = self.gate(sentence).masked_fill(absent, -torch.inf)
-        return LevelOutput(vectors, weights, base, hiddens), logits
+        return LevelOutput(vectors, weights, base, hiddens, roles=roles), logits
 
     def parts(self, out: LevelOutput) -> Tensor:
         """(B, L, 1+W, D): the summands of ``out.vectors``."""
-        return _parts(self.pools, out, [out.base] * len(LEVELS))
+        return self.pools.parts(out.weights, _in_roles([out.base] * len(LEVELS), out.roles), out.hidden)
 
     def _weights(self, level: int, tokens: TextTokens, hidden: Tensor) -> Tensor:
         """b^l (B, 1+W): the global level follows the tower's own pooling, the others their words alone."""
@@ -247,7 +217,14 @@ class TextLevels(nn.Module):
         if level == 0:
             prior = tokens.pool.clamp_min(1e-30).log().clamp_min(FLOOR)
             prior = torch.cat([prior[:, :1], prior[:, 1:] + self.word_bias], dim=1)
-        return _pools(self.pools)[level].weights(hidden, prior, mask)
+        return self.pools.each()[level].weights(hidden, prior, mask)
+
+
+def _in_roles(bases: list[Tensor], roles: Tensor | None) -> list[Tensor]:
+    """Each level's base tokens (B, N, D), those of the relationship level in their roles."""
+    if roles is not None:
+        bases[RELATIONSHIP] = bases[RELATIONSHIP] * roles
+    return bases
 
 
 class Attributes(nn.Module):

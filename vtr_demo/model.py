@@ -62,8 +62,8 @@ class VTRModel(nn.Module):
         if entered < patch_width:
             self.reduction = self.reduction[:, :entered].clone()
         hidden = config.hidden
-        self.video = VideoLevels(entered, width, hidden, config.heads, config.dropout)
-        self.text = TextLevels(width, hidden, config.heads, config.dropout)
+        self.video = VideoLevels(entered, width, hidden, config.heads, config.dropout, binding=config.binding)
+        self.text = TextLevels(width, hidden, config.heads, config.dropout, binding=config.binding)
         self.concepts = Concepts(
             width,
             config.concepts,

@@ -171,8 +171,9 @@ def results(
         return head + '<p class="empty">The library holds no clips yet. Add some under Library.</p>'
     if not result.confident:
         head += (
-            '<p class="banner" role="status"><strong>No confident match.</strong> Even the best clip scores '
-            "no higher than unrelated texts do. Closest clips, for what they are worth:</p>"
+            '<p class="banner" role="status"><strong>No confident match.</strong> Texts that have nothing '
+            "to do with the library often fit one of its clips as well. Closest clips, for what they are "
+            "worth:</p>"
         )
     span = bar_range([hit.terms for hit in result.hits])
     shown = [hit for hit in result.hits if hit.clip_id in clips]

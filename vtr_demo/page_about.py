@@ -49,9 +49,11 @@ action level nothing. The sliders multiply these weights. Striped segments count
 <p>Click a word chip: the search runs again without it. If the order hardly moves, the word hardly
 mattered.</p>
 </section><section><h2>Confidence</h2>
-<p>“Stronger than 98 % of unrelated texts” compares the score with those of sentences that have nothing
-to do with the clips here. If even the best clip does not stand out, the page says so instead of
-pretending.</p>
+<p>“Stronger than 98 % of unrelated texts” compares the score with those of three hundred everyday
+sentences. Some clips score high with anything, so each clip is held to what those sentences score
+with it; a clip further down may therefore be the surer one. Where no clip stands out more than for
+many of those sentences, the page says so instead of pretending. It errs both ways: some sentences about
+nothing here pass, and some that fit a clip do not.</p>
 </section><section><h2>What the heat does not say</h2>
 <p>It is <em>token attribution</em>. The split is exact for the tokens that the image and text towers
 hand over, but a tower has already mixed neighbouring patches and words before that. A hot patch means

@@ -42,6 +42,25 @@ def draw_clip(
     return frames
 
 
+def label_clip(
+    spec: ClipSpec, seconds: Sequence[float], width: int, height: int, sprites: Sprites
+) -> np.ndarray:
+    """(T, height, width) uint8: what ``draw_clip`` shows, 1 + i for ``spec.actors[i]``, 0 for the scene.
+
+    A thing shows where it is at least half opaque and nothing stands before it; shadows, ropes and
+    weather belong to the scene.
+    """
+    number = {actor.sprite: 1 + i for i, actor in enumerate(spec.actors)}
+    labels = np.empty((len(seconds), height, width), np.uint8)
+    for index, second in enumerate(seconds):
+        canvas = Image.new("L", (width, height))
+        lens = Lens(width / 2, height, *_camera(spec, float(second)))
+        for pose in poses(spec, float(second), _shapes(sprites)):
+            _stamp(canvas, pose, lens, sprites, number[pose.sprite])
+        labels[index] = np.asarray(canvas)
+    return labels
+
+
 @functools.lru_cache(maxsize=200)
 def _backdrop(scene: str, variant: int, width: int, height: int, sprites: Sprites) -> Backdrop:
     return paint(scene, variant, width, height, sprites.levels)
@@ -112,14 +131,20 @@ def _view(backdrop: Backdrop, zoom: float, pan: float, mirrored: bool) -> Image.
 
 
 # --------------------------------------------------------------------------- sprites
-def _stamp(canvas: Image.Image, pose: Pose, lens: Lens, sprites: Sprites) -> None:
-    x, y = lens(pose.x, pose.y)
-    if pose.pivot is not None:
+def _stamp(canvas: Image.Image, pose: Pose, lens: Lens, sprites: Sprites, label: int | None = None) -> None:
+    if pose.pivot is not None and label is None:
         _rope(canvas, pose, lens)
-    size = (pose.width * lens.unit, pose.height * lens.unit)
-    levels = sprites.levels(THINGS[pose.sprite].code)
-    rim = pose.rim or 0.0
-    _paste(canvas, levels, (x, y), size, angle=pose.angle, mirrored=pose.mirrored, alpha=pose.alpha, rim=rim)
+    _paste(
+        canvas,
+        sprites.levels(THINGS[pose.sprite].code),
+        lens(pose.x, pose.y),
+        (pose.width * lens.unit, pose.height * lens.unit),
+        angle=pose.angle,
+        mirrored=pose.mirrored,
+        alpha=pose.alpha,
+        rim=pose.rim or 0.0,
+        label=label,
+    )
 
 
 def _paste(
@@ -132,8 +157,12 @@ def _paste(
     mirrored: bool = False,
     alpha: float = 1.0,
     rim: float = 0.0,
+    label: int | None = None,
 ) -> None:
-    """Draw a sprite around ``centre`` at ``size`` pixels; only below the share ``rim`` of its height."""
+    """Draw a sprite around ``centre`` at ``size`` pixels; only below the share ``rim`` of its height.
+
+    ``label``: write this number where it is at least half opaque, instead of its colours.
+    """
     wide, high = max(size[0], 0.5), max(size[1], 0.5)
     source = next(
         (im for im in reversed(levels) if im.height >= 0.9 * high and im.width >= 0.9 * wide), levels[0]
@@ -166,7 +195,10 @@ def _paste(
     mask = patch.getchannel("A")
     if alpha < 1:
         mask = Image.eval(mask, lambda a: round(a * alpha))
-    canvas.paste(patch.convert("RGB"), (left, top), mask)
+    if label is None:
+        canvas.paste(patch.convert("RGB"), (left, top), mask)
+    else:
+        canvas.paste(label, (left, top), Image.eval(mask, lambda a: 255 if a >= 128 else 0))
 
 
 def _rope(canvas: Image.Image, pose: Pose, lens: Lens) -> None:

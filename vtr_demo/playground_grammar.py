@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from vtr_demo.playground_lexicon import CAMERAS, KIND_VERBS, MOTIONS, RELATIONS, SCENES
+from vtr_demo.playground_lexicon import CAMERAS, KIND_VERBS, MOTIONS, RELATIONS, SCENES, SPATIAL_GROUPS
 from vtr_demo.playground_spec import Actor, ClipSpec
 from vtr_demo.playground_things import THINGS
 
-_SPATIAL = ("side", "height", "depth", "contact", "inside")
 _PATTERNS = 7
 
 
@@ -183,7 +182,7 @@ def _single(w: _Words) -> str:
 
 def _pair(w: _Words, relation: str) -> str:
     """Two things in a relation; a third one is overhead."""
-    spatial = RELATIONS[relation].group in _SPATIAL
+    spatial = RELATIONS[relation].group in SPATIAL_GROUPS
     core, place = _relate(w, spatial), w.place
     pattern = w.voice.pattern % _PATTERNS
     if len(w.spec.actors) == 3:

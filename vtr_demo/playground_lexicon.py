@@ -137,6 +137,10 @@ RELATIONS: dict[str, Relation] = {
     ),
 }
 
+SPATIAL_GROUPS = ("side", "height", "depth", "contact", "inside")
+SPATIAL_RELATIONS = tuple(name for name, rule in RELATIONS.items() if rule.group in SPATIAL_GROUPS)
+"""Relations that a single picture shows."""
+
 TRAVEL = tuple(name for name, motion in MOTIONS.items() if motion.family == "travel")
 PLACE = tuple(name for name, motion in MOTIONS.items() if motion.family == "place")
 GROUP_MOTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

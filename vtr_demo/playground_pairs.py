@@ -45,13 +45,16 @@ def minimal_pair(
     raise BadConfig(f"No minimal pair of level {level!r} was found in split {split!r}.")
 
 
-def contrast(spec: ClipSpec, rng: np.random.Generator) -> tuple[str, list[tuple[str, str]]]:
+def contrast(
+    spec: ClipSpec, rng: np.random.Generator, *, explicit: bool = True
+) -> tuple[str, list[tuple[str, str]]]:
     """A true sentence and, in the same voice, (level, false sentence) for each level that can be false.
 
     The levels are entity, action, relationship (another relation, and exchanged roles) and, for a
-    wrong scene, global.
+    wrong scene, global. ``explicit`` names also what rests; without it rest goes unsaid and no
+    action is false.
     """
-    voice = draw_voice(rng, explicit=True)
+    voice = draw_voice(rng, explicit=explicit)
     positive = sentence(spec, voice)
     found = [(level, text) for level, text in _false(spec, rng, voice) if text != positive]
     return positive, found
@@ -63,7 +66,7 @@ def negatives(spec: ClipSpec, rng: np.random.Generator) -> list[tuple[str, str]]
 
 
 def _false(spec: ClipSpec, rng: np.random.Generator, voice: Voice) -> Iterator[tuple[str, str]]:
-    for level in ("entity", "action"):
+    for level in ("entity", "action") if voice.explicit else ("entity",):
         options = list(_variants(spec, level, rng))
         if options:
             yield level, sentence(options[int(rng.integers(len(options)))], voice)

@@ -72,7 +72,7 @@ class Queries:
         return self._features(sentences).flat(weights).cpu().numpy()
 
     def null(self, vectors: np.ndarray, weights: TermWeights) -> NullDistribution:
-        """What unrelated sentences reach among ``vectors`` (N, F)."""
+        """How far unrelated sentences stand out among ``vectors`` (N, F)."""
         if self._nulls is None:
             self._nulls = self._features(parse_many(null_captions()))
         return NullDistribution.of(self._nulls, vectors, weights)
@@ -86,14 +86,14 @@ class Queries:
             raise UnsupportedText("There is no sentence to rank; write at least one.")
         flats = self.flat(parse_many(texts), weights)
         scores = flats @ vector
-        null = self.null(vector[None], weights)
+        shares = self.null(vector[None], weights).p_values(scores, np.zeros(len(scores), np.int64))
         width = self._pretrained.model.width
         return tuple(
             CaptionHit(
                 text=texts[i],
                 score=float(scores[i]),
                 terms=term_sums(flats[i], vector, width),
-                confidence=1 - null.p_value(float(scores[i])),
+                confidence=float(1 - shares[i]),
             )
             for i in np.argsort(-scores, kind="stable")[:k]
         )

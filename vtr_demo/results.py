@@ -23,7 +23,8 @@ class Hit:
     end_s: float
     moment: int
     confidence: float
-    """1 - p against the library's null distribution: the share of unrelated texts that score lower."""
+    """1 - p against the library's null distribution: about the share of unrelated texts that stand out
+    less, wherever in the library. Standardised by clip, so it need not fall as the score does."""
     terms: dict[str, float]
 
 
@@ -37,7 +38,7 @@ class SearchResult:
     searched: int
     """Clips in the library."""
     confident: bool
-    """False where even the best clip scores no higher than unrelated texts do."""
+    """False where no clip of the library stands out more than for too many unrelated texts."""
     took_ms: float
     note: str = ""
     """A sentence for the person, e.g. that words past the limit were not read; often empty."""
@@ -51,6 +52,7 @@ class CaptionHit:
     score: float
     terms: dict[str, float]
     confidence: float
+    """1 - p: about the share of unrelated texts that score lower with this clip."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import torch
 
 from vtr_demo import distributed
 from vtr_demo.backbone import Backbone
-from vtr_demo.config import TrainConfig, fingerprint, to_dict
+from vtr_demo.config import TrainConfig, to_dict
 from vtr_demo.distill import Distiller
 from vtr_demo.errors import BadCheckpoint, BadConfig
-from vtr_demo.files import replace_file
+from vtr_demo.files import fingerprint, replace_file
 from vtr_demo.model import VTRModel
 from vtr_demo.optimisation import Average
 

@@ -1,7 +1,8 @@
-"""Random batches of a corpus: photos, videos and playground clips together."""
+"""Random batches of a corpus: photos, videos, playground clips and stills together."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from vtr_demo.records import pad_text_tokens, pad_video_tokens
 from vtr_demo.teacher import TeacherTokens
 from vtr_demo.tokens import Text, Videos, text_batch
 
-KINDS = ("photo", "video", "playground")
+KINDS = ("photo", "video", "playground", "still")
 _CONTRASTS_A_CLIP = 2
 
 
@@ -57,7 +58,8 @@ class Sampler:
     ) -> None:
         self.items, self.cache, self.texts, self.labels = items, cache, texts, labels
         self.teacher = teacher
-        self._size, self._long, self._drawn = config.batch, config.long_share, config.playground_share
+        self._size, self._long = config.batch, config.long_share
+        self._drawn = (config.playground_share, config.still_share)
         self._by_kind = [
             np.array([i for i, item in enumerate(items) if item.kind == kind], dtype=np.int64)
             for kind in KINDS
@@ -69,7 +71,7 @@ class Sampler:
         return [self.texts[text] for text in own if text in self.texts]
 
     def batch(self, rng: np.random.Generator) -> Batch:
-        """A random batch: photos, videos and playground clips in their shares, one sentence each."""
+        """A random batch: photos, videos, playground clips and stills in their shares, one sentence each."""
         draw = self.draw(rng)
         texts = [self.texts[text] for text in draw.texts]
         videos = tuple(
@@ -113,14 +115,22 @@ class Sampler:
 
     def _counts(self, world: int = 1) -> list[tuple[np.ndarray, int]]:
         """How many of each kind one process takes."""
-        photos, videos, playground = self._by_kind
+        photos, videos, *drawn = self._by_kind
         size = self._size
-        drawn = min(
-            len(playground) // world, round(size * self._drawn) if len(photos) + len(videos) else size
-        )
-        rest = size - drawn
+        shares: Sequence[float] = self._drawn
+        if not len(photos) + len(videos):
+            whole = sum(share for share, where in zip(shares, drawn, strict=True) if len(where))
+            shares = [share / whole for share in shares] if whole else [1.0, 1.0]
+        taken = [
+            min(len(where) // world, round(size * share)) for share, where in zip(shares, drawn, strict=True)
+        ]
+        rest = size - sum(taken)
         filmed = min(len(videos) // world, round(rest * self._long) if len(photos) else rest)
-        return [(photos, min(len(photos) // world, rest - filmed)), (videos, filmed), (playground, drawn)]
+        return [
+            (photos, min(len(photos) // world, rest - filmed)),
+            (videos, filmed),
+            *zip(drawn, taken, strict=True),
+        ]
 
     def _sentence(self, item: Item, rng: np.random.Generator) -> tuple[str, Contrast | None]:
         if item.contrasts:

@@ -14,10 +14,9 @@ from torch import Tensor
 from vtr_demo import distributed
 from vtr_demo.backbone import Backbone
 from vtr_demo.codec import tokens_from_bytes, tokens_to_bytes
-from vtr_demo.config import fingerprint
 from vtr_demo.corpus import Item
 from vtr_demo.errors import UnreadableVideo
-from vtr_demo.files import replace_file
+from vtr_demo.files import fingerprint, replace_file
 from vtr_demo.model import VTRModel
 from vtr_demo.records import LEVELS, Sentence, TextTokens, VideoTokens, pad_text_tokens
 

@@ -28,8 +28,9 @@ from vtr_demo.errors import TrainingStopped
 from vtr_demo.evaluate import attribute_precision, concept_usage, encode_table, report, validation_value
 from vtr_demo.files import replace_file, to_json
 from vtr_demo.logbook import Logbook
+from vtr_demo.material import Material
 from vtr_demo.model import VTRModel
-from vtr_demo.naming import name_concepts
+from vtr_demo.naming import evidence, name_concepts
 from vtr_demo.objective import check_finite, loss_terms
 from vtr_demo.optimisation import Average, parameter_groups, schedule
 from vtr_demo.preparation import assemble
@@ -260,7 +261,7 @@ class Trainer:
         self.best, self.stale = (value, 0) if better else (self.best, self.stale + 1)
         if better:
             with self._averaged():
-                self.names = name_concepts(self.model, self.sampler.spoken())
+                self.names = name_concepts(self.model, *evidence(self.sampler), self.vocabulary)
                 save(self.out / BEST, self.pretrained(), with_backbone=self.towers is not None)
         self.sums = {}
         self._state.save()
@@ -278,9 +279,9 @@ class Trainer:
         return self.best, self.stale, f"loss {sum(losses.values()):.2f}{recalls}, concepts {used}"
 
 
-def prepare(config: TrainConfig) -> Trainer:
-    """Load towers and data, compute tokens, and start the model from closed forms."""
-    parts = assemble(config)
+def prepare(config: TrainConfig, material: Material | None = None) -> Trainer:
+    """Load towers and data (or take ``material``), and start the model from closed forms."""
+    parts = assemble(config, material)
     return Trainer(
         config,
         parts.backbone,

@@ -15,6 +15,7 @@ from vtr_demo.answer import Answer, Tell, to_json
 from vtr_demo.errors import BadConfig
 
 APP = Path(__file__).resolve().parents[1] / "app.py"
+SAMPLES = APP.parent / "sample_videos"
 
 
 def evaluate(chosen: Namespace, tell: Tell) -> Answer:
@@ -58,6 +59,44 @@ def probe(chosen: Namespace, tell: Tell) -> Answer:
     return _measured(answer | {"model": model.spec}, chosen.json)
 
 
+def concepts(chosen: Namespace, tell: Tell) -> Answer:
+    """Use, purity and stability of the discovered concepts."""
+    from vtr_demo import checkpoint
+    from vtr_demo.concept_quality import concept_quality
+
+    models = []
+    for spec in (chosen.model, *chosen.against):
+        tell(0.0, f"opening the model {spec}")
+        models.append(checkpoint.load(spec))
+    options = {"samples": chosen.samples or SAMPLES, "clips": chosen.clips, "seed": chosen.seed}
+    answer = concept_quality(models[0], against=models[1:], sprites=chosen.sprites, progress=tell, **options)
+    return _measured(answer, chosen.json)
+
+
+def reliability(chosen: Namespace, tell: Tell) -> Answer:
+    """False alarms, refusals and the calibration of p-values on a manifest's clips."""
+    from vtr_demo import checkpoint
+    from vtr_demo.commands import read_captions
+    from vtr_demo.reliability import reliability as measure
+
+    given = read_captions(chosen.nothing) if chosen.nothing else []
+    tell(0.0, f"opening the model {chosen.model}")
+    options = {name: getattr(chosen, name) for name in ("split", "kind", "cache", "seed")}
+    answer = measure(checkpoint.load(chosen.model), chosen.data, given=given, **options)
+    return _measured(answer, chosen.json)
+
+
+def faithfulness(chosen: Namespace, tell: Tell) -> Answer:
+    """Deletion and insertion curves of the attribution, and the random-weights check."""
+    from vtr_demo import checkpoint
+    from vtr_demo.faithfulness import faithfulness as measure
+
+    tell(0.0, f"opening the model {chosen.model}")
+    options = {name: getattr(chosen, name) for name in ("kind", "limit", "steps", "seed")}
+    answer = measure(checkpoint.load(chosen.model), chosen.data, progress=tell, **options)
+    return _measured(answer, chosen.json)
+
+
 def _measured(answer: dict[str, Any], file: Path | None) -> Answer:
     text = to_json(answer)
     if file and str(file) != "-":
@@ -76,6 +115,19 @@ def train(chosen: Namespace, tell: Tell) -> Answer:
     folder = run(config)
     first = os.environ.get("RANK", "0") == "0"  # of several processes under torchrun, one speaks
     return Answer({"checkpoint": str(folder)}, str(folder) if first else "")
+
+
+def ablate(chosen: Namespace, tell: Tell) -> Answer:
+    """The same short training with one part changed."""
+    from vtr_demo.ablation import VARIANTS, run_ablations
+    from vtr_demo.config_file import read_config
+
+    config = read_config(chosen.config, [pair for pairs in chosen.set for pair in pairs])
+    names = tuple(VARIANTS) if chosen.only is None else tuple(chosen.only)
+    answer = run_ablations(
+        config, variants=names, seeds=chosen.seeds, unseen_clips=max(0, chosen.unseen), tell=tell
+    )
+    return _measured(answer, chosen.json)
 
 
 def playground(chosen: Namespace, tell: Tell) -> Answer:
