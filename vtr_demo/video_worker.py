@@ -209,7 +209,7 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         return _JOBS[request["job"]](request["path"], limits, **request["arguments"])
     except UnreadableVideo as error:
         return {"error": "file", "reason": error.reason, "advice": error.advice}, b""
-    except MemoryError:
+    except (MemoryError, BlockingIOError):  # the latter where there is no room for a decoder's threads
         return {"error": "memory"}, b""
 
 

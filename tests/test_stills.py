@@ -1,0 +1,60 @@
+"""Stills of the playground: one picture, a spatial relation, nothing said of what moves falsely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.small_runs import draw_sprites, eight_pairs, small_config
+from vtr_demo.config import TrainConfig
+from vtr_demo.corpus import playground_stills
+from vtr_demo.errors import BadConfig
+from vtr_demo.records import LEVELS
+from vtr_demo.train import prepare
+
+
+@pytest.fixture(scope="module")
+def sprites(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(draw_sprites(tmp_path_factory.mktemp("sprites")))
+
+
+def test_a_still_is_one_picture_with_false_relations_and_no_false_action(sprites: str) -> None:
+    items = playground_stills(9, seed=3, sprites=sprites)
+    assert [item.kind for item in items] == ["still"] * 9
+    assert items[0].frames(8, 32).pixels.shape == (1, 32, 32, 3)
+    wrong = [LEVELS[level] for item in items for level, _ in item.contrasts[0].false]
+    assert wrong.count("relationship") >= 9
+    assert "action" not in wrong
+    for item in items:
+        texts = [item.contrasts[0].true.text, *(false.text for _, false in item.contrasts[0].false)]
+        assert len(set(texts)) == len(texts)
+
+
+def test_the_same_seed_draws_the_same_stills(sprites: str) -> None:
+    first, again, other = (playground_stills(4, seed, sprites=sprites) for seed in (1, 1, 2))
+    assert [item.key for item in first] == [item.key for item in again]
+    assert not {item.key for item in first} & {item.key for item in other}
+
+
+def test_a_batch_holds_its_share_of_stills(sprites: str, tmp_path: Path) -> None:
+    manifest = eight_pairs(tmp_path / "clips", frames=4)
+    config = small_config(
+        tmp_path,
+        manifest,
+        playground_clips=3,
+        playground_stills=6,
+        sprites=sprites,
+        playground_share=0.25,
+        still_share=0.5,
+    )
+    trainer = prepare(config)
+    draw = trainer.sampler.draw(trainer._rng(1, 0))
+    kinds = [trainer.sampler.items[i].kind for i in draw.chosen]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"video": 2, "playground": 2, "still": 4}
+    assert trainer.train_step()["pairs"] > 0
+
+
+def test_shares_beyond_a_batch_are_refused() -> None:
+    with pytest.raises(BadConfig, match="still_share"):
+        TrainConfig(train=("x",), playground_stills=1, playground_share=0.75, still_share=0.5)
