@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.small_runs import draw_sprites, eight_pairs
 from vtr_demo import checkpoint, cli
-from vtr_demo.allocations import Observed, drawn_items, names_of, observe
+from vtr_demo.allocations import Observed, drawn_items, observe
 from vtr_demo.concept_quality import concept_quality, measures, stability, tabulate, use
 from vtr_demo.config import VideoConfig
 from vtr_demo.errors import BadConfig, BadManifest
@@ -291,7 +291,7 @@ def test_the_report_holds_use_purity_and_stability(samples, sprites):
     assert json.loads(json.dumps(found)) == found
     assert told
     assert found["use"]["clips"] == 8
-    assert found["names"] == [f"concept {k + 1}" for k in range(count)] == list(names_of(model))
+    assert found["names"] == [f"concept {k + 1}" for k in range(count)] == list(model.names)
     assert len(found["purity"]["concepts"]) == count
     same, different = found["stability"]
     assert same["adjusted"] == pytest.approx(1.0)

@@ -7,7 +7,6 @@ model of the same seed. Differences are paired by seed; the interval is Student'
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from vtr_demo.corpus import Item, playground_items
 from vtr_demo.errors import BadConfig
 from vtr_demo.evaluate import encode_table, report, validation_value
 from vtr_demo.material import Material, gather
+from vtr_demo.records import TextTokens
+from vtr_demo.tokens import text_tokens
 from vtr_demo.train import Trainer, prepare
 
 FULL = "full model"
@@ -62,6 +63,9 @@ def run_ablations(
         raise BadConfig("Ablations share the towers' tokens; set freeze_backbone to true.")
     material = gather(config)
     tests = _tests(material, config, unseen_clips)
+    spoken = text_tokens(
+        [s for items in tests.values() for i in items for s in i.sentences], material.backbone
+    )
     chosen = {name: changed(config, name) for name in dict.fromkeys([FULL, *variants])}
     results: dict[str, list[dict[str, Any]]] = {}
     done = 0
@@ -76,7 +80,7 @@ def run_ablations(
             out = str(Path(config.out) / _folder(name) / f"seed_{seed}")
             trainer = prepare(replace(settings, seed=seed, out=out), material)
             trainer.run()
-            results[name].append(measure(trainer, tests))
+            results[name].append(measure(trainer, tests, spoken))
             done += 1
     return {
         "config": to_dict(config),
@@ -95,12 +99,17 @@ def changed(config: TrainConfig, variant: str) -> TrainConfig:
     return from_dict(TrainConfig, values)
 
 
-def measure(trainer: Trainer, tests: Mapping[str, list[Item]]) -> dict[str, Any]:
-    """By test: R@1 in both directions and the mean of R@1, R@5 and R@10 over both, in percent."""
+def measure(
+    trainer: Trainer, tests: Mapping[str, list[Item]], spoken: Mapping[str, TextTokens]
+) -> dict[str, Any]:
+    """By test: R@1 in both directions and the mean of R@1, R@5 and R@10 over both, in percent.
+
+    ``spoken``: the tokens of the tests' sentences by their text.
+    """
     found = {}
-    with trainer.average.applied() if trainer.average else nullcontext():
+    with trainer.averaged():
         for name, items in tests.items():
-            table = encode_table(trainer.pretrained(), items, trainer.sampler.cache)
+            table = encode_table(trainer.pretrained(), items, trainer.sampler.cache, spoken)
             answer = report(table, trainer.model.training_weights, resamples=20)
             found[name] = {
                 "mean": validation_value(answer),

@@ -36,12 +36,6 @@ class Observed:
         return {"patches": self.patches.ravel(), "words": np.concatenate(self.words)}
 
 
-def names_of(pretrained: Pretrained) -> tuple[str, ...]:
-    """(K,) the checkpoint's names, or numbers where it has none."""
-    count = pretrained.model.config.concepts
-    return pretrained.concept_names or tuple(f"concept {k + 1}" for k in range(count))
-
-
 def drawn_items(count: int, seed: int, sprites: str | Path | None) -> list[tuple[ClipSpec, Item]]:
     """``count`` clips of the playground in unseen combinations, with their specs; the same for a seed."""
     from vtr_demo.playground import captions, frame_batch, sample_spec

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtr_demo.blocks import difference, fourier, grid_positions
+from vtr_demo.blocks import clock, difference, fourier, grid_positions
 from vtr_demo.records import LEVELS, TextTokens
 
 SCENE_EVIDENCE = 47
@@ -68,9 +68,8 @@ def scene_evidence(patches: Tensor, weights: Tensor, mask: Tensor, grid: tuple[i
     energy = difference(patches, mask).norm(dim=-1, keepdim=True)
     counted = mask.sum(1).clamp_min(1)[:, None, None, None] * p
     energy = torch.log1p(energy / (energy.sum((1, 2), keepdim=True) / counted).clamp_min(1e-6))
-    last = (mask.sum(1, keepdim=True) - 1).clamp_min(1)
-    clock = fourier((torch.arange(t, device=mask.device) / last).to(weights).unsqueeze(-1))
-    whole = torch.cat([spread, moving, clock, torch.ones_like(clock[..., :1])], dim=-1)
+    time = clock(mask).to(weights)
+    whole = torch.cat([spread, moving, time, torch.ones_like(time[..., :1])], dim=-1)
     evidence = [places, fourier((around + 1) / 2), along, energy, whole.unsqueeze(2).expand(b, t, p, -1)]
     return F.pad(torch.cat(evidence, dim=-1), (0, 0, 1, 0))
 

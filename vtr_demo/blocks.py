@@ -57,6 +57,12 @@ def difference(x: Tensor, mask: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(x[:, :1]), change * real], dim=1)
 
 
+def clock(mask: Tensor) -> Tensor:
+    """(B, T, 8) Fourier features of the frame's place in its clip, 0 to 1."""
+    last = (mask.sum(1, keepdim=True) - 1).clamp_min(1)
+    return fourier((torch.arange(mask.shape[1], device=mask.device) / last).unsqueeze(-1))
+
+
 class Attention(nn.Module):
     """Multi-head self-attention over the second-to-last axis of (N, S, H); optional (N, S) key mask."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from vtr_demo.attributes import Vocabulary
 from vtr_demo.backbone import Backbone, load_backbone
 from vtr_demo.config import ModelConfig, VideoConfig, from_dict, to_dict
 from vtr_demo.errors import BadCheckpoint, BadConfig
+from vtr_demo.features import TextFeatures
 from vtr_demo.files import fingerprint, replace_file, sha256_of, to_json
-from vtr_demo.model import VTRModel, model_from
-from vtr_demo.records import LEVELS
+from vtr_demo.model import VTRModel, join_texts, model_from
+from vtr_demo.records import LEVELS, Sentence
 
+_CHUNK = 64
 BUNDLED = Path(__file__).resolve().parents[1] / "checkpoints" / "bundled"
 WEIGHTS, SETTINGS = "model.safetensors", "checkpoint.json"
 UNTRAINED = "untrained:"
@@ -63,6 +66,23 @@ class Pretrained:
     def fingerprint(self) -> str:
         """Equal for models that give equal vectors."""
         return fingerprint(self.tower_fingerprint, self.model.config, self.weights_digest)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """(K,) the concepts' names, or numbers where they have none."""
+        count = self.model.config.concepts
+        return self.concept_names or tuple(f"concept {k + 1}" for k in range(count))
+
+    @torch.no_grad()
+    def encode_text(self, sentences: Sequence[Sentence]) -> TextFeatures:
+        """The text side of the score for many sentences, some at a time, without parts."""
+        device = next(self.model.parameters()).device
+        return join_texts(
+            [
+                self.model.encode_text(self.backbone.encode_text(sentences[a : a + _CHUNK]).to(device))
+                for a in range(0, len(sentences), _CHUNK)
+            ]
+        )
 
 
 def save(folder: Path, trained: Pretrained, *, with_backbone: bool = False) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vtr_demo.allocations import SPLIT, Observed, drawn_items, names_of, observe
+from vtr_demo.allocations import SPLIT, Observed, drawn_items, observe
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.corpus import Item, file_items
 from vtr_demo.data import load_manifest
@@ -65,7 +65,7 @@ def concept_quality(
             progress(i / len(items), f"concepts: clip {i + 1} of {len(items)}")
         seen.append(observe(everyone, item))
     own = [row[0] for row in seen]
-    names = names_of(pretrained)
+    names = pretrained.names
     rng = np.random.default_rng([seed, 1])
     answer: dict[str, Any] = {"model": pretrained.spec, "names": list(names), "seed": seed}
     answer["use"] = {"clips": len(filmed)} | use(own[: len(filmed)], len(names))
@@ -73,8 +73,7 @@ def concept_quality(
         own[len(filmed) :], drawn, names, rng, sprites
     )
     answer["stability"] = [
-        {"against": other.spec}
-        | stability([(row[0], row[1 + i]) for row in seen], names, names_of(other), rng)
+        {"against": other.spec} | stability([(row[0], row[1 + i]) for row in seen], names, other.names, rng)
         for i, other in enumerate(against)
     ]
     return answer

@@ -91,8 +91,7 @@ class Engine:
     @property
     def concept_names(self) -> tuple[str, ...]:
         """(K,) names of the concepts."""
-        known = self.pretrained.concept_names
-        return known or tuple(f"concept {k + 1}" for k in range(self._model.config.concepts))
+        return self.pretrained.names
 
     # ------------------------------------------------------------------ search
     def search(

@@ -24,6 +24,7 @@ from vtr_demo.binding import SCENE_EVIDENCE, Roles, scene_evidence, sentence_evi
 from vtr_demo.blocks import (
     Block,
     SharedDropout,
+    clock,
     difference,
     fourier,
     grid_positions,
@@ -147,7 +148,7 @@ class VideoLevels(nn.Module):
         moved = self.motion(volume).permute(0, 2, 3, 4, 1).reshape(b, t, n - 1, h)
         change = both[:, :, :1].reshape(b, t, 1, h, 2)[..., 1]
         hidden = self.motion_mix(F.gelu(torch.cat([change, moved], dim=2)))
-        hidden = hidden + self.time(_clock(mask))[:, :, None]
+        hidden = hidden + self.time(clock(mask))[:, :, None]
         lines = hidden.transpose(1, 2).reshape(b * n, t, h)
         lines = self.temporal(lines, mask.repeat_interleave(n, dim=0))
         return lines.view(b, n, t, h).transpose(1, 2)
@@ -161,12 +162,6 @@ def _change(base: Tensor, mask: Tensor) -> Tensor:
     """``difference`` of tokens (B, T*N, D). Differences are taken before they are pooled: the other way
     round, a still picture would leave rounding errors, and normalising would make a vector of them."""
     return difference(base.unflatten(1, (mask.shape[1], -1)), mask).flatten(1, 2)
-
-
-def _clock(mask: Tensor) -> Tensor:
-    """(B, T, 8) Fourier features of the frame's place in its clip, 0 to 1."""
-    last = (mask.sum(1, keepdim=True) - 1).clamp_min(1)
-    return fourier((torch.arange(mask.shape[1], device=mask.device) / last).unsqueeze(-1))
 
 
 class TextLevels(nn.Module):

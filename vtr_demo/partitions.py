@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from vtr_demo.metrics import usage_entropy
+
 Measure = Callable[[np.ndarray], float]
 
 
@@ -47,9 +49,8 @@ def nmi(table: np.ndarray) -> float:
 
 
 def entropy_share(counts: np.ndarray) -> float:
-    """Entropy of the use of K parts as a share of log K: 1 is even use, 0 is all in one."""
-    shares = counts / max(counts.sum(), 1)
-    return float(_entropy(shares) / np.log(len(counts))) if len(counts) > 1 else 0.0
+    """``usage_entropy`` of K parts; 0 also where there is one part, or nothing in any."""
+    return usage_entropy(counts) if len(counts) > 1 and counts.any() else 0.0
 
 
 def _entropy(shares: np.ndarray) -> float:

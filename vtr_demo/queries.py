@@ -13,14 +13,12 @@ import torch
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.errors import UnsupportedText
 from vtr_demo.features import TermWeights, TextFeatures, term_sums
-from vtr_demo.model import join_texts
 from vtr_demo.nullset import NullDistribution, null_captions
 from vtr_demo.records import Sentence, TextTokens
 from vtr_demo.results import CaptionHit
 from vtr_demo.text import clean, parse, parse_many, without_words
 
 _KEPT = 256
-_CHUNK = 64
 _MOST_COUNTERFACTUALS = 40
 
 
@@ -69,12 +67,12 @@ class Queries:
 
     def flat(self, sentences: Sequence[Sentence], weights: TermWeights) -> np.ndarray:
         """(N, F): the text side of the score for many sentences."""
-        return self._features(sentences).flat(weights).cpu().numpy()
+        return self._pretrained.encode_text(sentences).flat(weights).cpu().numpy()
 
     def null(self, vectors: np.ndarray, weights: TermWeights) -> NullDistribution:
         """How far unrelated sentences stand out among ``vectors`` (N, F)."""
         if self._nulls is None:
-            self._nulls = self._features(parse_many(null_captions()))
+            self._nulls = self._pretrained.encode_text(parse_many(null_captions()))
         return NullDistribution.of(self._nulls, vectors, weights)
 
     def ranked(
@@ -121,14 +119,6 @@ class Queries:
     def _tokens(self, sentences: Sequence[Sentence]) -> TextTokens:
         device = next(self._pretrained.model.parameters()).device
         return self._pretrained.backbone.encode_text(sentences).to(device)
-
-    @torch.no_grad()
-    def _features(self, sentences: Sequence[Sentence]) -> TextFeatures:
-        parts = [
-            self._pretrained.model.encode_text(self._tokens(sentences[start : start + _CHUNK]))
-            for start in range(0, len(sentences), _CHUNK)
-        ]
-        return join_texts(parts)
 
 
 def _readable(text: str) -> bool:

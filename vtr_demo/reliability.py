@@ -21,23 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.corpus import file_items
 from vtr_demo.evaluate import encode_table, open_test
 from vtr_demo.features import TermWeights
-from vtr_demo.model import join_texts
 from vtr_demo.nullset import CONFIDENT_P, NullDistribution, null_captions
-from vtr_demo.records import pad_text_tokens
 from vtr_demo.text import parse_many
-from vtr_demo.tokens import VideoCache, text_tokens
+from vtr_demo.tokens import VideoCache
 
 FALSE_ALARMS = 0.05
 """The share of false alarms at which refusals are compared."""
 EDGES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 """Of the bins of p-values: above one edge, up to the next."""
-_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -71,14 +67,14 @@ def reliability(
     store = VideoCache(cache, pretrained.backbone, pretrained.model, pretrained.video.clip_frames)
     table = encode_table(pretrained, store.fill(file_items(dataset, pretrained.video), dataset.name), store)
     videos = table.videos.flat().cpu().numpy()
-    shipped = encode_sentences(pretrained, null_captions(), weights) @ videos.T
+    shipped = _flat(pretrained, null_captions(), weights) @ videos.T
     scores = table.scores(weights)
     asked = {
         "shipped": ask_halves(scores, table.positives, shipped),
         "left_out": ask_left_out(scores, table.positives, shipped),
     }
     if given:
-        others = encode_sentences(pretrained, tuple(dict.fromkeys(given)), weights) @ videos.T
+        others = _flat(pretrained, tuple(dict.fromkeys(given)), weights) @ videos.T
         asked["given"] = ask_given(scores, table.positives, shipped, others)
     return {name: summary(one, seed=seed, resamples=resamples) for name, one in asked.items()} | {
         "threshold": CONFIDENT_P,
@@ -91,19 +87,9 @@ def reliability(
     }
 
 
-@torch.no_grad()
-def encode_sentences(pretrained: Pretrained, texts: Sequence[str], weights: TermWeights) -> np.ndarray:
+def _flat(pretrained: Pretrained, texts: Sequence[str], weights: TermWeights) -> np.ndarray:
     """(N, F): the text side of the score for sentences without a clip."""
-    sentences = parse_many(texts)
-    tokens = text_tokens(sentences, pretrained.backbone)
-    device = next(pretrained.model.parameters()).device
-    parts = [
-        pretrained.model.encode_text(
-            pad_text_tokens([tokens[s.text] for s in sentences[start : start + _CHUNK]]).to(device)
-        )
-        for start in range(0, len(sentences), _CHUNK)
-    ]
-    return join_texts(parts).flat(weights).cpu().numpy()
+    return pretrained.encode_text(parse_many(texts)).flat(weights).cpu().numpy()
 
 
 # --------------------------------------------------------------------------- who asks

@@ -43,8 +43,7 @@ from vtr_demo.tokens import text_tokens
 __all__ = ["Trainer", "prepare", "read_config", "train"]
 
 log = logging.getLogger(__name__)
-LOG, CONFIG, BOARD, MISSING = "log.csv", "config.json", "tensorboard", "missing.txt"
-BEST = "best"
+LOG, CONFIG, BOARD, MISSING, BEST = "log.csv", "config.json", "tensorboard", "missing.txt", "best"
 HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _RANKS_APART = 999_983  # ranks draw different noise for the heads
 
@@ -214,7 +213,7 @@ class Trainer:
             return {}
         if self.towers is None and self._spoken is None:
             self._spoken = text_tokens([s for i in self.validation for s in i.sentences], self.backbone)
-        with self._averaged():
+        with self.averaged():
             table = encode_table(self.pretrained(), self.validation, self.sampler.cache, self._spoken)
             answer = report(table, self.model.training_weights, resamples=200)
             return answer | {
@@ -242,7 +241,8 @@ class Trainer:
             training={"config": to_dict(self.config), "steps": self.step},
         )
 
-    def _averaged(self) -> AbstractContextManager[None]:
+    def averaged(self) -> AbstractContextManager[None]:
+        """For as long as it is open the weights are the averaged ones, where there are any."""
         return self.average.applied() if self.average else nullcontext()
 
     def _checkpoint(self) -> str:
@@ -260,7 +260,7 @@ class Trainer:
         better = value > self.best
         self.best, self.stale = (value, 0) if better else (self.best, self.stale + 1)
         if better:
-            with self._averaged():
+            with self.averaged():
                 self.names = name_concepts(self.model, *evidence(self.sampler), self.vocabulary)
                 save(self.out / BEST, self.pretrained(), with_backbone=self.towers is not None)
         self.sums = {}
