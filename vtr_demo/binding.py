@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from vtr_demo.blocks import clock, difference, fourier, grid_positions
 from vtr_demo.records import LEVELS, TextTokens
 
-SCENE_EVIDENCE = 47
+SCENE_EVIDENCE = 48
 """Numbers that say where a patch is and how it moves."""
-NECK = 8
+NECK = 16
 """Width through which a role must pass: wide enough for kinds of roles, too narrow for things."""
 _HIDDEN = 64
 _REACH = 2.0  # words over which a relation word's influence falls to 1/e
@@ -53,7 +53,8 @@ def scene_evidence(patches: Tensor, weights: Tensor, mask: Tensor, grid: tuple[i
 
     patches (B, T, P, Dv), of which only the size of their change is used; weights (B, T, 1+P), what
     the level looks at; mask (B, T). Places: in the picture and around the centre of what the level
-    looks at. Motion: of that centre, along it, and of the patch itself. Time: from 0 to 1.
+    looks at. Motion: of that centre, along it, of the patch itself, and whether what is looked at draws
+    together or apart. Time: from 0 to 1.
     """
     b, t, p, _ = patches.shape
     places = grid_positions(*grid).to(weights).expand(b, t, p, -1)
@@ -69,7 +70,8 @@ def scene_evidence(patches: Tensor, weights: Tensor, mask: Tensor, grid: tuple[i
     counted = mask.sum(1).clamp_min(1)[:, None, None, None] * p
     energy = torch.log1p(energy / (energy.sum((1, 2), keepdim=True) / counted).clamp_min(1e-6))
     time = clock(mask).to(weights)
-    whole = torch.cat([spread, moving, time, torch.ones_like(time[..., :1])], dim=-1)
+    parting = torch.tanh(16 * difference(spread.norm(dim=-1, keepdim=True), mask))
+    whole = torch.cat([spread, moving, parting, time, torch.ones_like(time[..., :1])], dim=-1)
     evidence = [places, fourier((around + 1) / 2), along, energy, whole.unsqueeze(2).expand(b, t, p, -1)]
     return F.pad(torch.cat(evidence, dim=-1), (0, 0, 1, 0))
 

@@ -99,6 +99,7 @@ def _probe(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.add_argument("--split", choices=PLAYGROUND_SPLITS[1:], default="probe")
     parser.add_argument("--sprites", type=Path, metavar="DIR", help="folder of the emoji pictures")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the clips' tokens there")
     _json_file(parser)
     _model(parser)
 

@@ -173,6 +173,8 @@ class TrainConfig:
     """Folder of the benchmarks' video files."""
     hold_out: float = 0.0
     """Share of the clips of ``train`` that is held out as the validation data, films kept together."""
+    mirror: bool = False
+    """Learn from each file a second time, mirrored and with its whole picture squashed into the square."""
     playground_clips: int = 0
     """Clips of the playground, rendered for training; they bring minimal pairs."""
     playground_stills: int = 0
@@ -228,6 +230,7 @@ class TrainConfig:
         )
         drawn = self.playground_share + (self.still_share if self.playground_stills else 0.0)
         _require(drawn <= 1, f"playground_share and still_share add up to {drawn}; 1 is a whole batch.")
+        _require(not self.mirror or bool(self.train), "mirror has no effect while train names no data.")
         _require(0 <= self.warmup < 1, f"warmup must lie in [0, 1), got {self.warmup}.")
         _require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}.")
         _require(self.lr > 0, f"lr must be positive, got {self.lr}.")

@@ -102,6 +102,32 @@ def held_out(items: list[Item], share: float, seed: int) -> tuple[list[Item], li
     return [i for i in items if i.clip not in chosen], [i for i in items if i.clip in chosen]
 
 
+_SIDED = frozenset({"left", "right", "clockwise", "counterclockwise", "leftward", "rightward"})
+MIRRORED = "-mirrored"
+"""How the key of a mirrored item ends."""
+
+
+def mirrored(items: Sequence[Item], video: VideoConfig) -> list[Item]:
+    """The files of ``items`` once more: mirrored, and with the whole picture squashed into the square.
+
+    What is beyond a cropped edge is then seen too. Captions that tell left from right are left out.
+    """
+    squashed = replace(video, fit="squash")
+    answer = []
+    for item in items:
+        kept = tuple(s for s in item.sentences if not _SIDED & {word.text.lower() for word in s.words})
+        if item.clip is None or not kept:
+            continue
+        read = _reader(item.clip, item.kind, squashed)
+
+        def frames(count: int, size: int, read: Callable[[int, int], FrameBatch] = read) -> FrameBatch:
+            batch = read(count, size)
+            return replace(batch, pixels=np.ascontiguousarray(batch.pixels[:, :, ::-1]))
+
+        answer.append(replace(item, key=item.key + MIRRORED, sentences=kept, frames=frames))
+    return answer
+
+
 def playground_items(count: int, seed: int, *, split: str = "train", sprites: str = "") -> list[Item]:
     """Clips of the playground with minimal pairs of sentences; the same ones for the same seed."""
     from vtr_demo.playground import sample_spec
@@ -131,11 +157,23 @@ def playground_stills(count: int, seed: int, *, split: str = "train", sprites: s
     return _drawn("still", specs, rng, 1, split, sprites)
 
 
+def drawn_item(spec: ClipSpec, split: str, sprites: str = "", kind: str = "playground") -> Item:
+    """The item of one playground spec, nothing said of it yet; the training split is drawn with noise."""
+    from vtr_demo.playground import frame_batch
+
+    def frames(count: int, size: int) -> FrameBatch:
+        count = 1 if kind == "still" else count
+        return frame_batch(spec, count, size=size, augment=split == "train", sprites=sprites or None)
+
+    key = f"{kind}-{split}-{hashlib.sha256(repr(spec).encode()).hexdigest()[:24]}"
+    return Item(key, kind, (), frames)
+
+
 def _drawn(
     kind: str, specs: Iterable[ClipSpec], rng: np.random.Generator, voices: int, split: str, sprites: str
 ) -> list[Item]:
     """The items of playground specs, each told in so many voices."""
-    from vtr_demo.playground import contrast, frame_batch
+    from vtr_demo.playground import contrast
 
     drawn = [
         (spec, [contrast(spec, rng, explicit=kind == "playground") for _ in range(voices)]) for spec in specs
@@ -149,12 +187,8 @@ def _drawn(
             for true, false in pairs
         )
 
-        def frames(count: int, size: int, spec: ClipSpec = spec) -> FrameBatch:
-            count = 1 if kind == "still" else count
-            return frame_batch(spec, count, size=size, augment=split == "train", sprites=sprites or None)
-
-        key = f"{kind}-{split}-{hashlib.sha256(repr(spec).encode()).hexdigest()[:24]}"
-        items.append(Item(key, kind, tuple(c.true for c in contrasts), frames, contrasts))
+        true = tuple(one.true for one in contrasts)
+        items.append(replace(drawn_item(spec, split, sprites, kind), sentences=true, contrasts=contrasts))
     return items
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vtr_demo.model import VTRModel, principal_directions
-from vtr_demo.records import TextTokens, VideoTokens
+from vtr_demo.records import CONTENT_LEVELS, TextTokens, VideoTokens
 from vtr_demo.s2ca import kmeans
 
 POINTS = 20_000
@@ -35,8 +35,8 @@ def begin(model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTo
 
     Patches are mapped into the joint space by ridge regression of the frames' summaries on their
     mean patches, unless tower and joint space agree already; every level may look at all tokens;
-    prototypes start from k-means on the tokens of both modalities, each around its own centre; roles
-    are drawn, since a product of two that are all one has no gradient.
+    prototypes start from k-means on patches and on words of things and actions, each around its own
+    centre; roles are drawn, since a product of two that are all one has no gradient.
     """
     pooled = torch.cat([v.patches.float().mean(2).flatten(0, 1) for v in videos])
     summaries = torch.cat([F.normalize(v.summary.float(), dim=-1).flatten(0, 1) for v in videos])
@@ -58,7 +58,8 @@ def _fit_prototypes(
     model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTokens], seed: int
 ) -> None:
     patches = torch.cat([v.patches.float().flatten(0, 2) for v in videos])
-    words = torch.cat([t.words[t.word_mask].float() for t in texts])
+    said = [t.words[t.word_mask & t.level_mask[:, list(CONTENT_LEVELS)].any(1)].float() for t in texts]
+    words = torch.cat(said if any(map(len, said)) else [t.words[t.word_mask].float() for t in texts])
     centred = []
     for side, points in enumerate((model.video.stem(_sample(patches)), _sample(words))):
         model.concepts.centre[side] = points.mean(0)

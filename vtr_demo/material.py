@@ -14,7 +14,15 @@ from vtr_demo import distributed
 from vtr_demo.attributes import Vocabulary, build_vocabulary, imbalance_report, label_matrix
 from vtr_demo.backbone import Backbone, load_backbone
 from vtr_demo.config import TrainConfig
-from vtr_demo.corpus import Item, held_out, load_items, playground_items, playground_stills
+from vtr_demo.corpus import (
+    MIRRORED,
+    Item,
+    held_out,
+    load_items,
+    mirrored,
+    playground_items,
+    playground_stills,
+)
 from vtr_demo.errors import BadConfig, BadManifest, UnreadableVideo
 from vtr_demo.frames import FrameStore
 from vtr_demo.initial import fit_reduction
@@ -24,6 +32,7 @@ from vtr_demo.tokens import Text, VideoCache, encode_texts
 
 log = logging.getLogger(__name__)
 _SAMPLED_CLIPS = 256
+_SAMPLED_DRAWN = 64
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,9 @@ def gather(config: TrainConfig) -> Material:
     missing: list[str] = []
     items, validation = _items(config, missing)
     spoken = [list(item.sentences) for item in items]
-    vocabulary = build_vocabulary(spoken)
+    vocabulary = build_vocabulary(
+        [said for item, said in zip(items, spoken, strict=True) if not _again(item)]
+    )
     labels = label_matrix(spoken, vocabulary)
     log.info("%s", imbalance_report(labels, vocabulary))
     reducer = model_from(config.model, backbone)
@@ -104,6 +115,8 @@ def _items(config: TrainConfig, missing: list[str]) -> tuple[list[Item], list[It
     validation = load_items(config.validation, config.validation_split, config, missing)
     if config.hold_out:
         items, validation = held_out(items, config.hold_out, config.seed)
+    if config.mirror:
+        items += mirrored(items, config.video)
     if config.playground_clips:
         items += playground_items(config.playground_clips, config.seed, sprites=config.sprites)
     if config.playground_stills:
@@ -116,12 +129,22 @@ def _items(config: TrainConfig, missing: list[str]) -> tuple[list[Item], list[It
     return items, validation
 
 
+def _again(item: Item) -> bool:
+    return item.key.endswith(MIRRORED)
+
+
 def _reduce(model: VTRModel, backbone: Backbone, items: list[Item]) -> None:
-    """Fit the reduction on tokens of a spread of items."""
+    """Fit the reduction on tokens of a spread of the files and of the first that are drawn.
+
+    So one more drawn clip changes no direction, and the tokens that are cached stay right.
+    """
     if not model.reduction.numel():
         return
+    files = [item for item in items if item.clip is not None and not _again(item)]
+    drawn = [item for item in items if item.clip is None]
+    some = files[:: max(1, len(files) // _SAMPLED_CLIPS)] + drawn[:_SAMPLED_DRAWN]
     patches = []
-    for item in items[:: max(1, len(items) // _SAMPLED_CLIPS)]:
+    for item in some:
         with suppress(UnreadableVideo), torch.no_grad():  # reported when all items are read
             batch = item.frames(2, backbone.frame_size)
             patches.append(backbone.encode_frames(batch.pixels).patches.flatten(0, 2).cpu())

@@ -36,6 +36,7 @@ from vtr_demo.records import LEVELS, TextTokens, VideoTokens
 BASE_MIX = ((1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 """How much of (token, change since the previous frame) each level's base tokens hold."""
 
+ENTITY = LEVELS.index("entity")
 WHOLE_HIDDEN = 1024
 """Width of the network from a frame's mean patch to its summary token."""
 FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite and trainable
@@ -107,13 +108,7 @@ class VideoLevels(nn.Module):
         kind = torch.ones(1 + p, dtype=torch.long, device=mask.device)
         kind[0] = 0
         hidden = tuple(self.dropout(stream).flatten(1, 2) for stream in streams)
-        weights = torch.stack(
-            [
-                pool.weights(h, prior[kind].repeat(t), token_mask)
-                for pool, prior, h in zip(self.pools.each(), self.prior, hidden, strict=True)
-            ],
-            dim=1,
-        )
+        weights = self._weights([prior[kind].repeat(t) for prior in self.prior], hidden, token_mask)
         still, motion = weights.new_tensor(BASE_MIX).T.unsqueeze(-1)  # (L, 1) each
         change = _change(base, mask)
         pooled = (still * weights) @ base + (motion * weights) @ change
@@ -124,6 +119,15 @@ class VideoLevels(nn.Module):
             pooled = rebound(pooled, weights, (base + change) * roles)
         vectors = self.pools.vectors(pooled, weights, hidden)
         return LevelOutput(vectors, weights, base, hidden, mask, roles)
+
+    def _weights(self, priors: list[Tensor], hidden: tuple[Tensor, ...], mask: Tensor) -> Tensor:
+        """a (B, L, N). Bound relations start from where the entity level looks: things have relations."""
+        pools = self.pools.each()
+        columns = [pool.weights(h, prior, mask) for pool, prior, h in zip(pools, priors, hidden, strict=True)]
+        if self.roles is not None:
+            seen = columns[ENTITY].clamp_min(1e-6).log() + priors[RELATIONSHIP]
+            columns[RELATIONSHIP] = pools[RELATIONSHIP].weights(hidden[RELATIONSHIP], seen, mask)
+        return torch.stack(columns, dim=1)
 
     def parts(self, out: LevelOutput) -> Tensor:
         """(B, L, N, D): the summands of ``out.vectors``; a change belongs to the frame where it arrives."""

@@ -12,7 +12,7 @@ from vtr_demo.config import LossConfig
 from vtr_demo.distill import Distiller
 from vtr_demo.features import TermWeights, TextFeatures
 from vtr_demo.model import Encoded, VTRModel
-from vtr_demo.records import LEVELS
+from vtr_demo.records import CONTENT_LEVELS, LEVELS, TextTokens
 from vtr_demo.sides import Sides, Vectors, autocast, encode, in_float
 from vtr_demo.tokens import sentence_vector
 
@@ -44,7 +44,7 @@ def loss_terms(
         terms["kl"] = config.kl * _divergence(model, sides.every, config)
     if config.attributes and model.attributes is not None:
         terms["attributes"] = config.attributes * _attributes(model, sides.every, config)
-    terms |= _concepts(model, sides, config)
+    terms |= _concepts(model, sides, config, _content(batch.texts))
     if distiller is not None and config.distill:
         terms["distill"] = config.distill * _distillation(sides, batch, distiller)
     if config.distill_similarity:
@@ -141,7 +141,14 @@ def _attributes(model: VTRModel, every: Vectors, config: LossConfig) -> Tensor:
     return loss
 
 
-def _concepts(model: VTRModel, sides: Sides, config: LossConfig) -> dict[str, Tensor]:
+def _content(texts: TextTokens) -> Tensor:
+    """(B, 1+W): the words of things and actions. Balancing all words would give whole concepts to "the"
+    and "of"."""
+    chosen = texts.level_mask[:, list(CONTENT_LEVELS)].any(1) & texts.word_mask
+    return F.pad(chosen, (1, 0))
+
+
+def _concepts(model: VTRModel, sides: Sides, config: LossConfig, content: Tensor) -> dict[str, Tensor]:
     terms = {}
     every = sides.every
     if config.concepts:
@@ -162,17 +169,17 @@ def _concepts(model: VTRModel, sides: Sides, config: LossConfig) -> dict[str, Te
         spread = torch.stack([losses.prototype_diversity(p) for p in model.concepts.prototypes])
         terms["diversity"] = config.diversity * spread.mean()
     if config.balance:
-        used = [_balance(out) for out in (*sides.videos, sides.texts)]
+        used = [_balance(out, out.concept_mask) for out in sides.videos] + [_balance(sides.texts, content)]
         terms["balance"] = config.balance * torch.stack(used).mean()
     return terms
 
 
-def _balance(out: Encoded) -> Tensor:
-    """The balance of use over the tokens of all processes."""
+def _balance(out: Encoded, mask: Tensor) -> Tensor:
+    """The balance of use over the tokens in ``mask`` (B, N), of all processes."""
     if distributed.world() == 1:
-        return losses.usage_balance(out.concepts.soft, out.concept_mask)
-    sums = (out.concepts.soft.float() * out.concept_mask.unsqueeze(1)).sum((0, 2))
-    mean = distributed.gather(sums.unsqueeze(0)).sum(0) / distributed.total(out.concept_mask.sum())
+        return losses.usage_balance(out.concepts.soft, mask)
+    sums = (out.concepts.soft.float() * mask.unsqueeze(1)).sum((0, 2))
+    mean = distributed.gather(sums.unsqueeze(0)).sum(0) / distributed.total(mask.sum()).clamp_min(1)
     return losses.usage_balance(mean.view(1, -1, 1), torch.ones(1, 1, dtype=torch.bool, device=mean.device))
 
 

@@ -114,7 +114,8 @@ class _Parts:
     def _begin(self, cache: VideoCache, items: list[Item], texts: list[TextTokens]) -> None:
         some = items[:: max(1, len(items) // _SAMPLED_CLIPS)]
         texts = texts[:: max(1, len(texts) // _SAMPLED_TEXTS)]
-        begin(self.model, [cache.get(item) for item in some], texts, seed=self.config.seed)
+        # the same prototypes for every seed, so that runs find comparable concepts
+        begin(self.model, [cache.get(item) for item in some], texts, seed=0)
         self.model.to(self.material.device)
 
 

@@ -8,16 +8,19 @@ both clips are asked, so a probe of n pairs has 2n questions a direction. Ties c
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from vtr_demo.checkpoint import Pretrained
+from vtr_demo.corpus import drawn_item
 from vtr_demo.features import TermWeights, TextFeatures, VideoFeatures
 from vtr_demo.model import join_videos
 from vtr_demo.records import LEVELS, TERMS, Sentence
 from vtr_demo.text import parse_many
+from vtr_demo.tokens import VideoCache
 
 PROBED = ("entity", "action", "relationship")
 
@@ -29,15 +32,18 @@ def probe(
     *,
     split: str = "probe",
     seed: int = 0,
-    sprites: str | None = None,
+    sprites: Path | None = None,
+    cache: Path | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
     """Accuracy in percent of each term and of the score on ``pairs`` minimal pairs of ``level``.
 
     ``split`` is `probe` (unseen combinations) or `unseen_sprites`. With a 95 % interval over pairs.
+    ``cache`` keeps the clips' tokens for the next checkpoint with the same towers.
     """
-    from vtr_demo.playground import frame_batch, minimal_pair
+    from vtr_demo.playground import minimal_pair
 
+    store = VideoCache(cache, pretrained.backbone, pretrained.model, pretrained.video.clip_frames)
     rng = np.random.default_rng([seed, PROBED.index(level)])
     videos: list[VideoFeatures] = []
     texts: list[str] = []
@@ -47,11 +53,8 @@ def probe(
         first, one, second, other = minimal_pair(rng, level, split)  # type: ignore[arg-type]
         texts += [one, other]
         for spec in (first, second):
-            frames = frame_batch(
-                spec, pretrained.video.clip_frames, size=pretrained.backbone.frame_size, sprites=sprites
-            )
+            tokens = store.read(drawn_item(spec, split, str(sprites or "")))
             with torch.no_grad():
-                tokens = pretrained.backbone.encode_frames(frames.pixels)
                 videos.append(pretrained.model.encode_video(tokens))
     questions = _term_table(pretrained, parse_many(texts), join_videos(videos))
     return {"level": level, "split": split, "pairs": pairs, "seed": seed} | {

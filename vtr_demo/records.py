@@ -20,6 +20,8 @@ from torch import Tensor
 
 LEVELS = ("global", "entity", "action", "relationship")
 TERMS = (*LEVELS, "concepts")
+CONTENT_LEVELS = (LEVELS.index("entity"), LEVELS.index("action"))
+"""The levels whose words say what a sentence is about, and not how it is put together."""
 
 
 # --------------------------------------------------------------------------- video

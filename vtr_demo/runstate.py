@@ -22,7 +22,7 @@ from vtr_demo.optimisation import Average
 
 log = logging.getLogger(__name__)
 STATE = "state.pt"
-_LATER = {"frame_cache": "", "workers": 4, "hold_out": 0.0}
+_LATER = {"frame_cache": "", "workers": 4, "hold_out": 0.0, "mirror": False}
 """Settings that younger versions added: at these values a run is the one it was before."""
 _OF_THE_MACHINE = ("frame_cache", "workers")
 

@@ -47,8 +47,12 @@ class VideoCache:
     def get(self, item: Item) -> VideoTokens:
         """The tokens of one item, a batch of one, in float32 on the CPU."""
         if item.key not in self._known:
-            self._known[item.key] = _halved(self._read(item) or self._make(item))
+            self._known[item.key] = _halved(self.read(item))
         return self._known[item.key].to("cpu")
+
+    def read(self, item: Item) -> VideoTokens:
+        """As ``get``, for an item that is asked for once: not kept in memory."""
+        return self._read(item) or self._make(item)
 
     def fill(self, items: Sequence[Item], label: str) -> list[Item]:
         """Compute what is missing, with a progress bar; items whose file cannot be read are left out.

@@ -54,7 +54,8 @@ def probe(chosen: Namespace, tell: Tell) -> Answer:
 
     tell(0.0, f"opening the model {chosen.model}")
     model = checkpoint.load(chosen.model)
-    options = {"split": chosen.split, "seed": chosen.seed, "sprites": chosen.sprites, "progress": tell}
+    options = {name: getattr(chosen, name) for name in ("split", "seed", "sprites", "cache")}
+    options["progress"] = tell
     answer = {level: measure(model, level, chosen.pairs, **options) for level in PROBED}
     return _measured(answer | {"model": model.spec}, chosen.json)
 
