@@ -71,7 +71,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 # ---------------------------------------------------------------------- learning
-def test_eight_pairs_are_learnt_by_heart_with_every_loss_on(manifest: str, tmp_path: Path) -> None:
+def test_tiny_towers_learn_eight_pairs_by_heart_with_every_loss_but_minimal_pairs(
+    manifest: str, tmp_path: Path
+) -> None:
     settings = config(tmp_path, manifest, steps=120, evaluate_every=120, validation=(manifest,), lr=1e-2)
     trainer = prepare(settings)
     first = evaluate(trainer.pretrained(), manifest)
