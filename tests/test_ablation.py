@@ -9,8 +9,9 @@ import pytest
 
 from tests.small_runs import draw_sprites, eight_pairs, small_config
 from vtr_demo.ablation import FULL, VARIANTS, changed, run_ablations, summary
-from vtr_demo.config import TrainConfig, to_dict
+from vtr_demo.config import TrainConfig
 from vtr_demo.errors import BadConfig
+from vtr_demo.schema import to_dict
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ class Block:
 
 BLOCKS = {
     "ground": Block(
-        "__init__ errors config config_file files guarded_import records features results palette"
+        "__init__ errors schema config config_file files guarded_import records features results palette"
     ),
     "numbers": Block("losses metrics normalise index blocks nullset partitions", "ground"),
     "video": Block("video video_source video_reader video_convert video_worker codec", "ground"),

@@ -22,10 +22,12 @@ from vtr_demo.checkpoint import load
 from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig
 from vtr_demo.errors import BadConfig, TrainingStopped, VtrError
 from vtr_demo.evaluate import evaluate
+from vtr_demo.files import fingerprint
 from vtr_demo.initial import begin, fit_reduction
 from vtr_demo.model import VTRModel
 from vtr_demo.objective import loss_terms
 from vtr_demo.playground_things import THINGS
+from vtr_demo.schema import to_dict
 from vtr_demo.train import Trainer, prepare, train
 
 MODEL = ModelConfig(backbone="tiny", hidden=16, heads=2, concepts=4, concept_width=8, dropout=0.0, reduce=12)
@@ -133,7 +135,63 @@ def test_the_learning_rate_rises_and_falls_along_a_cosine(manifest: str, tmp_pat
     assert rates[-1] == pytest.approx(0.02)
 
 
+# ---------------------------------------------------------------------- attributes
+def captioned(folder: Path, name: str, captions: dict[int, list[str]]) -> str:
+    path = folder / f"{name}.jsonl"
+    rows = [{"path": f"{i}.mp4", "captions": said} for i, said in captions.items()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_a_lemma_of_the_validation_data_alone_is_no_attribute(manifest: str, tmp_path: Path) -> None:
+    folder = Path(manifest).parent
+    trained = captioned(folder, "trained", {i: ["a dog runs on the beach"] for i in range(4)})
+    shown = captioned(folder, "shown", {i: ["a zeppelin lands on the beach"] for i in range(4, 8)})
+    settings = config(tmp_path, trained, validation=(shown,), attribute_min_count=1, batch=4)
+    trainer = prepare(settings)
+    names = {name for level in trainer.vocabulary.names.values() for name in level}
+    assert {"dog", "run", "beach"} <= names
+    assert not [name for name in names if "zeppelin" in name or "land" in name]
+    trainer.run()
+    saved = load(str(tmp_path / "best")).vocabulary
+    assert saved == trainer.vocabulary
+
+
+def test_sizes_and_least_count_of_the_config_rule_the_vocabulary(manifest: str, tmp_path: Path) -> None:
+    settings = config(tmp_path, manifest, attribute_sizes=(3, 2, 0, 1), attribute_min_count=1)
+    assert list(prepare(settings).vocabulary.sizes.values()) == [3, 2, 0, 1]
+
+
+@pytest.mark.parametrize("kl_on", ["feature", "attribute", "batch"])
+def test_a_run_without_a_single_attribute_trains_all_the_same(
+    manifest: str, tmp_path: Path, kl_on: str
+) -> None:
+    loss = LossConfig(kl_on=kl_on)  # type: ignore[arg-type]
+    trainer = prepare(config(tmp_path, manifest, attribute_min_count=1000, loss=loss))
+    assert set(trainer.vocabulary.sizes.values()) == {0}
+    terms = trainer.train_step()
+    assert terms["attributes"] == 0
+    assert (terms["kl"] == 0) == (kl_on == "attribute")
+
+
 # ---------------------------------------------------------------------- stopping and going on
+def test_a_run_from_before_a_setting_was_known_goes_on(manifest: str, tmp_path: Path) -> None:
+    settings = config(tmp_path, manifest)
+    first = prepare(settings)
+    first.run(until=2)
+    values = to_dict(replace(settings, out="", cache="", device=""))
+    younger = ("frame_cache", "workers", "hold_out", "attribute_sizes", "attribute_min_count")
+    old = {name: value for name, value in values.items() if name not in younger}
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state["run"] = fingerprint(old, first.backbone.fingerprint)
+    torch.save(state, tmp_path / "state.pt")
+    again = prepare(settings)
+    again.run(until=3)
+    assert again.step == 3
+    with pytest.raises(BadConfig, match="another run"):
+        prepare(replace(settings, attribute_min_count=2)).run()
+
+
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     manifest: str, tmp_path: Path, ema: float

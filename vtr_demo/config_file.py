@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vtr_demo.config import TrainConfig, from_dict
+from vtr_demo.config import TrainConfig
 from vtr_demo.errors import BadConfig
+from vtr_demo.schema import from_dict
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 

@@ -57,7 +57,8 @@ def gather(config: TrainConfig) -> Material:
     missing: list[str] = []
     items, validation = _items(config, missing)
     spoken = [list(item.sentences) for item in items]
-    vocabulary = build_vocabulary(spoken)
+    sizes = dict(zip(LEVELS, config.attribute_sizes, strict=True))
+    vocabulary = build_vocabulary(spoken, sizes, config.attribute_min_count)
     labels = label_matrix(spoken, vocabulary)
     log.info("%s", imbalance_report(labels, vocabulary))
     reducer = model_from(config.model, backbone)

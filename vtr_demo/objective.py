@@ -122,9 +122,10 @@ def _divergence(model: VTRModel, every: Vectors, config: LossConfig) -> Tensor:
     video, text = every.levels, every.texts.levels
     if config.kl_on == "attribute" and model.attributes is not None:
         pairs = list(zip(model.attributes(video, "video"), model.attributes(text, "text"), strict=True))
-        return torch.stack(
-            [losses.symmetric_kl(v, t, 1.0, present[:, i]) for i, (v, t) in enumerate(pairs) if v.shape[1]]
-        ).sum()
+        apart = [
+            losses.symmetric_kl(v, t, 1.0, present[:, i]) for i, (v, t) in enumerate(pairs) if v.shape[1]
+        ]
+        return torch.stack(apart).sum() if apart else (video.sum() + text.sum()) * 0.0
     form = losses.batch_kl if config.kl_on == "batch" else losses.symmetric_kl
     return torch.stack(
         [form(video[:, i], text[:, i], config.kl_temperature, present[:, i]) for i in range(len(LEVELS))]

@@ -46,6 +46,12 @@ def _decayed(parameters: list[nn.Parameter], peak: float, decay: float) -> list[
     ]
 
 
+def clip(optimizer: torch.optim.Optimizer, most: float) -> Tensor:
+    """Scale all gradients down to a joint norm of ``most``; returns the norm that they had."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return torch.nn.utils.clip_grad_norm_(parameters, most)
+
+
 class Average:
     """An exponential moving average of the learning weights of ``modules`` (EMA).
 

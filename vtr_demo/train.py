@@ -20,7 +20,7 @@ from vtr_demo import distributed
 from vtr_demo.attributes import Vocabulary
 from vtr_demo.backbone import Backbone
 from vtr_demo.checkpoint import Pretrained, save
-from vtr_demo.config import TrainConfig, to_dict
+from vtr_demo.config import TrainConfig
 from vtr_demo.config_file import read_config
 from vtr_demo.corpus import Item
 from vtr_demo.distill import Distiller
@@ -32,11 +32,12 @@ from vtr_demo.material import Material
 from vtr_demo.model import VTRModel
 from vtr_demo.naming import evidence, name_concepts
 from vtr_demo.objective import check_finite, loss_terms
-from vtr_demo.optimisation import Average, parameter_groups, schedule
+from vtr_demo.optimisation import Average, clip, parameter_groups, schedule
 from vtr_demo.preparation import assemble
 from vtr_demo.records import TextTokens
 from vtr_demo.runstate import RunState
 from vtr_demo.sampler import Sampler
+from vtr_demo.schema import to_dict
 from vtr_demo.sides import autocast
 from vtr_demo.tokens import text_tokens
 
@@ -144,8 +145,7 @@ class Trainer:
             for name, value in zip(terms, values.tolist(), strict=True):
                 sums[name] = sums.get(name, 0.0) + value / self.config.accumulate
         self.scaler.unscale_(self.optimizer)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+        norm = clip(self.optimizer, self.config.clip_norm)
         if not self.scaler.is_enabled() and not torch.isfinite(norm):
             self._refuse("gradient")
         self.scaler.step(self.optimizer)
