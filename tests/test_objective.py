@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.models import PATCH, WIDTH, alive, small_model, text_tokens, video_tokens
+from vtr_demo import losses
 from vtr_demo.config import LossConfig
 from vtr_demo.distill import Distiller
 from vtr_demo.model import VTRModel
@@ -115,6 +116,42 @@ def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong() -> None:
             sums += [float(F.softplus(-20 * gap) + F.softplus(-20 * own))]
         expected = EVERY.pairs * sum(sums) / 3
     assert float(loss_terms(heads, data, EVERY)["pairs"].detach()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kl_on", ["feature", "attribute", "batch"])
+def test_a_level_that_is_switched_off_is_taught_by_no_term(kl_on: str) -> None:
+    """What the relationship level says, of clips and of sentences, is no longer heard by the losses."""
+    config = replace(EVERY, kl_on=kl_on)
+    heads, data = model(), batch()
+    heads.config = replace(heads.config, relationship=False)
+    data = replace(data, contrasts=replace(data.contrasts, levels=torch.tensor([1, 3, 3])))  # type: ignore[type-var]
+    before = loss_terms(heads, data, config, distiller())
+    assert set(before) == NAMES - {"relationship"}
+    assert heads.attributes is not None
+    own = [p for name, p in heads.named_parameters() if name.startswith("attributes.") and ".3" in name]
+    shares = torch.autograd.grad(torch.stack(list(before.values())).sum(), own, allow_unused=True)
+    assert own
+    assert all(share is None or not share.any() for share in shares)
+
+
+def test_the_other_levels_terms_are_what_remains_of_the_sums() -> None:
+    heads, data = model(), batch()
+    with torch.no_grad():
+        text = heads.encode_text(data.texts)
+        video = torch.cat([heads.encode_video(tokens).levels for tokens in data.videos])
+        assert heads.attributes is not None
+        seen, said = heads.attributes(video, "video"), heads.attributes(text.levels, "text")
+        present = torch.isfinite(text.level_logits)
+        kl = losses.symmetric_kl(video[:, 3], text.levels[:, 3], EVERY.kl_temperature, present[:, 3])
+        attributes = losses.focal_bce(seen[3], data.labels[3]) + losses.focal_bce(said[3], data.labels[3])
+        whole = loss_terms(heads, data, EVERY)
+        heads.config = replace(heads.config, relationship=False)
+        less = loss_terms(heads, data, EVERY)
+    assert kl > 0
+    assert float(whole["kl"] - less["kl"]) == pytest.approx(EVERY.kl * float(kl), rel=1e-3)
+    assert float(whole["attributes"] - less["attributes"]) == pytest.approx(
+        EVERY.attributes * float(attributes), rel=1e-3
+    )
 
 
 def test_the_order_of_the_batch_changes_no_term() -> None:
