@@ -58,7 +58,7 @@ BLOCKS = {
     "training": Block(
         "train objective evaluate probes baseline naming distill initial batch sampler live teacher frames "
         "tokens corpus distributed sides optimisation logbook runstate preparation protocols reliability "
-        "comparison material ablation allocations concept_quality faithfulness attribution perturb",
+        "comparison material ablation allocations concept_quality faithfulness attribution perturb step",
         "ground numbers video text playground towers data model checkpoint",
     ),
     "pictures": Block("figure chart bar heatmap sheet", "ground"),

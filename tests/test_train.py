@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from tests.colours import colour_manifest
 from tests.test_playground import MORE_PROPS, PROPS
-from vtr_demo import train as train_module
+from vtr_demo import step as step_module
 from vtr_demo.checkpoint import load
 from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig
 from vtr_demo.errors import BadConfig, TrainingStopped, VtrError
@@ -269,7 +269,7 @@ def test_nan_stops_the_run_by_name_and_keeps_the_last_good_checkpoint(
             terms[term] = terms[term] * float("nan")
         return terms
 
-    monkeypatch.setattr(train_module, "loss_terms", poisoned)
+    monkeypatch.setattr(step_module, "loss_terms", poisoned)
     with pytest.raises(TrainingStopped, match=rf"'{term}'.*step 5") as stopped:
         trainer.run()
     assert str(tmp_path) in str(stopped.value)
@@ -287,7 +287,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights_alon
         zero = trainer.model.text.gate.weight.sum() * 0.0
         return terms | {"total": terms["total"] + zero.abs().sqrt()}  # finite, with an infinite slope
 
-    monkeypatch.setattr(train_module, "loss_terms", steep)
+    monkeypatch.setattr(step_module, "loss_terms", steep)
     before = weights(trainer)
     with pytest.raises(TrainingStopped):
         trainer.train_step()

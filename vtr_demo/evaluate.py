@@ -144,6 +144,11 @@ def attribute_precision(
     return answer
 
 
+def attribute_columns(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """What ``attribute_precision`` found, as one flat row: `entity AP head`, `entity AP tail`, ..."""
+    return {f"{level} AP {part}": value for level, parts in found.items() for part, value in parts.items()}
+
+
 def concept_usage(model: VTRModel, batch: Batch) -> dict[str, float]:
     """Entropy of the concepts' use in a batch, as a share of log K: 1 is even use, 0 is collapse."""
     batch = batch.to(next(model.parameters()).device)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vtr_demo import distributed
 from vtr_demo.attributes import Vocabulary
@@ -25,48 +25,34 @@ from vtr_demo.config_file import read_config
 from vtr_demo.corpus import Item
 from vtr_demo.distill import Distiller
 from vtr_demo.errors import TrainingStopped
-from vtr_demo.evaluate import attribute_precision, concept_usage, encode_table, report, validation_value
+from vtr_demo.evaluate import (
+    attribute_columns,
+    attribute_precision,
+    concept_usage,
+    encode_table,
+    report,
+    validation_value,
+)
 from vtr_demo.files import replace_file, to_json
 from vtr_demo.logbook import Logbook
 from vtr_demo.material import Material
 from vtr_demo.model import VTRModel
 from vtr_demo.naming import evidence, name_concepts
-from vtr_demo.objective import check_finite, loss_terms
+from vtr_demo.objective import check_finite
 from vtr_demo.optimisation import Average, clip, parameter_groups, schedule
 from vtr_demo.preparation import assemble
 from vtr_demo.records import TextTokens
 from vtr_demo.runstate import RunState
 from vtr_demo.sampler import Sampler
 from vtr_demo.schema import to_dict
-from vtr_demo.sides import autocast
+from vtr_demo.step import Step
 from vtr_demo.tokens import text_tokens
 
 __all__ = ["Trainer", "prepare", "read_config", "train"]
 
 log = logging.getLogger(__name__)
 LOG, CONFIG, BOARD, MISSING, BEST = "log.csv", "config.json", "tensorboard", "missing.txt", "best"
-HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _RANKS_APART = 999_983  # ranks draw different noise for the heads
-
-
-class Step(nn.Module):
-    """What one process computes of a step; one module, so that every learning weight is found in it."""
-
-    def __init__(
-        self, config: TrainConfig, model: VTRModel, distiller: Distiller | None, towers: Backbone | None
-    ) -> None:
-        super().__init__()
-        self.config, self.model, self.distiller, self.towers = config, model, distiller, towers
-        self.precision = HALVES[config.precision]
-
-    def forward(self, sampler: Sampler, rng: np.random.Generator) -> dict[str, Tensor]:
-        """The loss terms of the batch that ``sampler`` draws."""
-        device = next(self.model.parameters()).device
-        with autocast(device, self.precision if self.towers is not None else None):
-            batch = sampler.batch(rng).to(device)
-        if self.precision is None:
-            return loss_terms(self.model, batch, self.config.loss, self.distiller)
-        return loss_terms(self.model, batch, self.config.loss, self.distiller, self.precision)
 
 
 class Trainer:
@@ -270,8 +256,7 @@ class Trainer:
             if answer:
                 row |= {f"{short} {name}": answer[side][name] for name in ("R@1", "R@10", "MdR")}
         row |= self.usage()
-        for level, found in answer.get("attributes", {}).items():
-            row |= {f"{level} AP {part}": found[part] for part in ("head", "tail") if part in found}
+        row |= attribute_columns(answer.get("attributes", {}))
         self._logbook.write(row)
         log.info("%s", " ".join(f"{k} {v:.3g}" for k, v in row.items()))
         recalls = f", R@1 {row['t2v R@1']:.1f}|{row['v2t R@1']:.1f}" if answer else ""
