@@ -39,7 +39,7 @@ from vtr_demo.material import Material
 from vtr_demo.model import VTRModel
 from vtr_demo.naming import evidence, name_concepts
 from vtr_demo.objective import check_finite
-from vtr_demo.optimisation import Average, clip, parameter_groups, schedule
+from vtr_demo.optimisation import Average, Descent, parameter_groups, schedule
 from vtr_demo.preparation import assemble
 from vtr_demo.records import TextTokens
 from vtr_demo.runstate import RunState
@@ -93,6 +93,7 @@ class Trainer:
         learning: dict[str, nn.Module] = {"model": model} | ({"backbone": backbone} if self.towers else {})
         self.average = Average(learning, config.ema) if config.ema else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")  # type: ignore[attr-defined]
+        self._descent = Descent(self.optimizer, self.scaler, config.clip_norm)
         self._state = RunState(self)
         self._logbook = Logbook(self.out / LOG, self.out / BOARD)
         self._spoken: dict[str, TextTokens] | None = None
@@ -125,17 +126,13 @@ class Trainer:
                 self.sampler.expect(self._rng(self.step + 1, part))
             with self._synchronised(part == self.config.accumulate - 1):
                 terms = self._computed(self.sampler, self._rng(self.step, part))
-                self._refuse(check_finite(terms))
+                bad = check_finite(terms)
+                self._refuse(f"The loss term {bad!r}" if bad else "")
                 values = torch.stack(list(terms.values()))
                 self.scaler.scale(values.sum() / self.config.accumulate).backward()
             for name, value in zip(terms, values.tolist(), strict=True):
                 sums[name] = sums.get(name, 0.0) + value / self.config.accumulate
-        self.scaler.unscale_(self.optimizer)
-        norm = clip(self.optimizer, self.config.clip_norm)
-        if not self.scaler.is_enabled() and not torch.isfinite(norm):
-            self._refuse("gradient")
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self._refuse(self._descent.step())
         if self.average:
             self.average.update(self.step)
         return sums
@@ -149,11 +146,13 @@ class Trainer:
             return nullcontext()
         return self._computed.no_sync()  # type: ignore[operator]
 
-    def _refuse(self, bad: str) -> None:
-        if bad:
+    def _refuse(self, what: str) -> None:
+        if what:
+            best = self.out / BEST
+            kept = f"{best} keeps the last good checkpoint; " if best.exists() else ""
             raise TrainingStopped(
-                f"The loss term {bad!r} is not finite at step {self.step}; {self.out} keeps the last "
-                "good checkpoint: lower lr or the weight of that term."
+                f"{what} is not finite at step {self.step}; {kept}start again in a new `out` with a lower "
+                "lr or a lower weight of the loss terms at fault."
             )
 
     # ------------------------------------------------------------------ the run
