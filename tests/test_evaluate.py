@@ -153,7 +153,12 @@ def test_clips_that_cannot_be_read_are_counted_and_left_out(
     copy = colour_manifest(tmp_path, {i: CAPTIONS[i] for i in range(3)}, count=3)
     (tmp_path / "1.mp4").write_bytes(b"noise" * 400)
     found = evaluate(pretrained, str(copy))
-    assert (found["videos"], found["missing_videos"]) == (2, 1)
+    assert (found["videos"], found["missing_videos"], found["unreadable_clips"]) == (2, 1, 1)
+    assert found["missing"] == found["unreadable"] == ["1.mp4"]
+    (tmp_path / "0.mp4").unlink()
+    (tmp_path / "1.mp4").write_bytes((tmp_path / "2.mp4").read_bytes())
+    found = evaluate(pretrained, str(copy))
+    assert (found["missing"], found["unreadable"], found["uncaptioned"]) == (["0.mp4"], [], [])
 
 
 def test_nothing_to_measure_is_said_in_a_sentence(pretrained: Pretrained, tmp_path: Path) -> None:

@@ -215,8 +215,7 @@ def evaluate(
         "data": dataset.name,
         "split": dataset.split,
         "kind": kind or "all",
-        "missing_videos": len(dataset.missing) + len(dataset.clips) - len(items),
-        "unreadable_clips": len(dataset.clips) - len(items),
+        **_left_out(dataset, items),
         "weights": asdict(weights),
         "cost": {
             "bytes_per_clip": 4 * table.videos.flat().shape[1],
@@ -229,6 +228,22 @@ def evaluate(
     if with_ablations:
         answer["ablations"] = ablations(table, weights, protocol)
     return answer
+
+
+def _left_out(dataset: Dataset, items: Sequence[Item]) -> dict[str, Any]:
+    """What could not be measured, counted and by id. missing: no file, or one that cannot be read
+    (``unreadable`` alone); uncaptioned: listed videos for which no sentence was published."""
+    measured = {item.clip.id for item in items if item.clip}
+    unreadable = [clip.id for clip in dataset.clips if clip.id not in measured]
+    missing = [*dataset.missing, *unreadable]
+    return {
+        "missing_videos": len(missing),
+        "unreadable_clips": len(unreadable),
+        "uncaptioned_videos": len(dataset.uncaptioned),
+        "missing": missing,
+        "unreadable": unreadable,
+        "uncaptioned": list(dataset.uncaptioned),
+    }
 
 
 def open_test(data: str, *, split: str, annotations: Path | None, videos: Path | None, kind: str) -> Dataset:
