@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from tests.small_clip import save_small_clip
 from tests.small_runs import EVERY_LOSS, draw_sprites, eight_pairs, small_config
+from vtr_demo.backbone import load_backbone
 from vtr_demo.checkpoint import load
 from vtr_demo.comparison import compare
 from vtr_demo.config import LossConfig, TrainConfig, VideoConfig
@@ -226,19 +227,31 @@ def test_distillation_vanishes_where_the_teacher_is_the_student_and_nothing_is_m
     assert losses[-1] < 1e-2
 
 
+@pytest.fixture(scope="module")
+def teachers(folder: Path) -> dict[str, str]:
+    """Their grids (3x4, 10x10) and widths (24 and 32, 96) differ from the student's (4x4, 20)."""
+    siglip = save_small_clip(folder / "siglip", "siglip", seed=1)
+    return {"tiny": "tiny", "open_clip": f"open_clip:local-dir:{siglip}"}
+
+
+@pytest.mark.parametrize("kind", ["tiny", "open_clip"])
 @pytest.mark.parametrize("live", [False, True])
-def test_any_backbone_can_teach(manifest: Path, clip: str, tmp_path: Path, live: bool) -> None:
-    """The teacher's grid (3x4) and widths (24, 32) differ from the student's (4x4, 20)."""
+def test_any_backbone_can_teach(
+    manifest: Path, clip: str, teachers: dict[str, str], tmp_path: Path, live: bool, kind: str
+) -> None:
     changes: dict[str, Any] = LIVE if live else {"lr": 3e-2}
     loss = replace(EVERY_LOSS, distill=1.0)
-    config = small_config(tmp_path, manifest, clip, teacher="tiny", loss=loss, steps=20, **changes)
+    teacher = load_backbone(teachers[kind])
+    config = small_config(tmp_path, manifest, clip, teacher=teachers[kind], loss=loss, steps=20, **changes)
     trainer = prepare(config)
     batch = trainer.sampler.batch(np.random.default_rng(0))
     assert batch.teaching is not None
     taught, own = batch.teaching.videos[0], batch.videos[0]
+    assert teacher.grid != own.grid
     assert taught.grid == own.grid
-    assert taught.patches.shape == (*own.patches.shape[:3], 24)
-    assert batch.teaching.texts.words.shape == (*batch.texts.words.shape[:2], 32)
+    assert teacher.patch_width != own.patches.shape[3]
+    assert taught.patches.shape == (*own.patches.shape[:3], teacher.patch_width)
+    assert batch.teaching.texts.words.shape == (*batch.texts.words.shape[:2], teacher.word_width)
     assert not taught.patches.requires_grad
     first = trainer.train_step()
     later = [trainer.train_step()["distill"] for _ in range(12)][-3:]
