@@ -32,6 +32,7 @@ from vtr_demo.s2ca import Concepts
 from vtr_demo.teacher import on_grid
 from vtr_demo.train import Trainer, prepare
 
+USAGE = ("usage video", "usage text", "usage video hard", "usage text hard")
 LIVE: dict[str, Any] = {"freeze_backbone": False, "lr": 3e-3, "backbone_lr": 1e-3}
 
 
@@ -302,7 +303,7 @@ def test_attributes_and_the_use_of_concepts_are_logged(manifest: Path, tmp_path:
     trainer = prepare(config)
     trainer.run()
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
-    assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("usage video", "usage text"))
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in USAGE)
     assert 0 <= float(rows[-1]["global AP head"]) <= 100
     found = trainer.validate()["attributes"]
     assert set(found) <= {"global", "entity", "action", "relationship"}

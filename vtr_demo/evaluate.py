@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vtr_demo import metrics
@@ -150,11 +151,26 @@ def attribute_columns(found: Mapping[str, Mapping[str, float]]) -> dict[str, flo
 
 
 def concept_usage(model: VTRModel, batch: Batch) -> dict[str, float]:
-    """Entropy of the concepts' use in a batch, as a share of log K: 1 is even use, 0 is collapse."""
+    """Entropy of the concepts' use in a batch, as a share of log K: 1 is even use, 0 is collapse.
+
+    By modality, of the probabilities and (`hard`) of the arg-max, which is what use allocates by:
+    probabilities may be even while one concept is a little ahead everywhere and takes all tokens.
+    """
     batch = batch.to(next(model.parameters()).device)
-    soft = [model.forward_video(tokens).concepts.soft.sum((0, 2), keepdim=True) for tokens in batch.videos]
-    text = model.forward_text(batch.texts).concepts.soft
-    return {"usage video": entropy_share(torch.cat(soft)), "usage text": entropy_share(text)}
+    seen = [model.forward_video(tokens).concepts.soft for tokens in batch.videos]
+    sides = {"video": seen, "text": [model.forward_text(batch.texts).concepts.soft]}
+    answer = {}
+    for side, parts in sides.items():
+        for name, form in ((f"usage {side}", Tensor.float), (f"usage {side} hard", _hard)):
+            sums = [form(part).sum((0, 2), keepdim=True) for part in parts]
+            answer[name] = entropy_share(torch.cat(sums))
+    return answer
+
+
+def _hard(soft: Tensor) -> Tensor:
+    """(B, K, N) 1 at the likeliest concept of each token; padding, which has none, stays 0."""
+    chosen = F.one_hot(soft.argmax(1), soft.shape[1]).transpose(1, 2)
+    return (chosen * (soft.sum(1, keepdim=True) > 0)).float()
 
 
 def ablations(table: Table, weights: TermWeights, protocol: Protocol = "best_caption") -> dict[str, Any]:

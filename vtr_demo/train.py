@@ -208,7 +208,7 @@ class Trainer:
             }
 
     def usage(self) -> dict[str, float]:
-        """Entropy of the concepts' use on a training batch, as a share of log K, by modality."""
+        """Entropy of the concepts' use on a training batch, as ``concept_usage`` gives it."""
         self.model.eval()
         self.backbone.eval()
         with torch.no_grad():
@@ -259,7 +259,7 @@ class Trainer:
         self._logbook.write(row)
         log.info("%s", " ".join(f"{k} {v:.3g}" for k, v in row.items()))
         recalls = f", R@1 {row['t2v R@1']:.1f}|{row['v2t R@1']:.1f}" if answer else ""
-        used = f"{row['usage video']:.2f}|{row['usage text']:.2f}"
+        used = f"{row['usage video hard']:.2f}|{row['usage text hard']:.2f}"
         return self.best, self.stale, f"loss {sum(losses.values()):.2f}{recalls}, concepts {used}"
 
 
