@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,57 @@ def test_the_ranking_of_the_total_is_cross_entropy_over_the_score_table() -> Non
         right = torch.arange(6)
         expected = (F.cross_entropy(table, right) + F.cross_entropy(table.T, right)) / 2
         assert torch.allclose(loss_terms(heads, data, config)["total"], expected, atol=1e-5)
+
+
+def test_the_hinge_of_the_total_is_that_of_the_scores_without_a_scale() -> None:
+    config = LossConfig(ranking="hinge", soft_temperature=0.0, total=0.5, levels=0.25)
+    heads, data = model(), batch()
+    data.texts.level_mask[[0, 3], 2] = False  # two sentences without an action
+    with torch.no_grad():
+        text = heads.encode_text(data.texts)
+        columns = [heads.encode_video(tokens) for tokens in data.videos]
+        score = torch.cat([heads.scores(text, video, heads.training_weights) for video in columns], 1)
+        seen, kept = torch.cat([video.levels for video in columns]), [1, 2, 4, 5]
+        terms = loss_terms(heads, data, config)
+        assert torch.allclose(terms["total"], 0.5 * losses.hinge(score), atol=1e-6)
+        action = losses.hinge(text.levels[kept, 2] @ seen[kept, 2].T)
+        assert torch.allclose(terms["action"], 0.25 * action, atol=1e-6)
+        assert terms["total"] > 0
+
+
+def divergence(first: torch.Tensor, second: torch.Tensor) -> float:
+    """The symmetric KL of two rows of logits, entry by entry."""
+    p, q = first.double().softmax(0).tolist(), second.double().softmax(0).tolist()
+    forth = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    back = sum(b * math.log(b / a) for a, b in zip(p, q, strict=True))
+    return (forth + back) / 2
+
+
+@pytest.mark.parametrize("kl_on", ["feature", "attribute", "batch"])
+def test_each_form_of_the_kl_constraint_is_its_sum_written_out(kl_on: str) -> None:
+    config = replace(EVERY, kl_on=kl_on, kl_temperature=0.2)
+    heads, data = model(), batch()
+    data.texts.level_mask[[0, 3], 2] = False  # two sentences without an action
+    assert heads.attributes is not None
+    with torch.no_grad():
+        text = heads.encode_text(data.texts)
+        seen, said = torch.cat([heads.encode_video(v).levels for v in data.videos]), text.levels
+        tags = heads.attributes(seen, "video"), heads.attributes(said, "text")
+        found = loss_terms(heads, data, config)["kl"]
+    expected = 0.0
+    for level in range(len(LEVELS)):
+        kept = [i for i in range(6) if level != 2 or i not in (0, 3)]
+        each = []
+        for i in kept:
+            others = [j for j in kept if j != i]
+            rows = {
+                "feature": (seen[i, level] / 0.2, said[i, level] / 0.2),
+                "attribute": (tags[0][level][i], tags[1][level][i]),
+                "batch": tuple(side[others, level] @ side[i, level] / 0.2 for side in (seen, said)),
+            }[kl_on]
+            each.append(divergence(*rows))
+        expected += sum(each) / len(each)
+    assert float(found) == pytest.approx(config.kl * expected, rel=1e-3)
 
 
 def test_a_level_is_ranked_among_the_sentences_that_have_it() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
+import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -310,6 +314,67 @@ def test_attributes_and_the_use_of_concepts_are_logged(manifest: Path, tmp_path:
     assert "entity" in found
 
 
+class Terminal(io.StringIO):
+    """A stream that says that somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_progress_bar_names_the_loss_recall_and_the_use_of_concepts(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    config = small_config(tmp_path, manifest, steps=2, evaluate_every=2, validation=(str(manifest),))
+    prepare(config).run()
+    (row,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
+    loss = sum(float(row[name]) for name in EVERY_TERM - {"pairs"})
+    recalls = f"{float(row['t2v R@1']):.1f}|{float(row['v2t R@1']):.1f}"
+    used = f"{float(row['usage video hard']):.2f}|{float(row['usage text hard']):.2f}"
+    assert f"loss {loss:.2f}, R@1 {recalls}, concepts {used}" in screen.getvalue()
+    assert "training: 100%" in screen.getvalue()
+
+
+class Writer:
+    """Stands in for TensorBoard's; keeps what it was told, by folder."""
+
+    told: ClassVar[list[tuple[str, str, float, int]]] = []
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.closed = folder, False
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        assert not self.closed
+        self.told.append((self.folder, name, value, step))
+
+
+def test_tensorboard_is_told_every_column_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, found = ModuleType("torch.utils.tensorboard"), importlib.util.find_spec
+    board.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
+    for installed in (True, False):
+        monkeypatch.setattr(Writer, "told", [])
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *rest, here=installed: here or None if name == "tensorboard" else found(name, *rest),
+        )
+        book = Logbook(tmp_path / "log.csv", tmp_path / "board")
+        book.write({"step": 7, "t2v R@1": 25.0, "kl": 0.5})
+        folder = str(tmp_path / "board")
+        told = [(folder, "step", 7, 7), (folder, "t2v/R@1", 25.0, 7), (folder, "kl", 0.5, 7)]
+        assert Writer.told == (told if installed else [])
+
+
 def test_a_log_takes_new_columns_and_keeps_old_rows(tmp_path: Path) -> None:
     book = Logbook(tmp_path / "log.csv", tmp_path / "board")
     for row in (
@@ -399,6 +464,8 @@ def test_configs_are_found_by_name() -> None:
         ({"precision": "fp16", "device": "cpu"}, "fp16"),
         ({"workers": 0, "freeze_backbone": False}, "workers"),
         ({"validation_split": "val"}, "validation_split"),
+        ({"annotations": "official"}, "annotations has no effect while .* no benchmark"),
+        ({"validation": ["b.jsonl"], "videos": "clips"}, "videos has no effect while .* no benchmark"),
         ({"loss": {"ranking": "hinge"}}, "soft_temperature"),
     ],
 )
@@ -407,6 +474,14 @@ def test_contradictions_are_refused_by_name(tmp_path: Path, changes: dict[str, A
     path.write_text(json.dumps({"train": ["a.jsonl"]} | changes))
     with pytest.raises(BadConfig, match=named):
         read_config(path)
+
+
+@pytest.mark.parametrize("named", [{"train": ["msvd"]}, {"validation": ["msvd"]}])
+def test_the_folders_of_a_benchmark_go_with_its_name(tmp_path: Path, named: dict[str, Any]) -> None:
+    path = tmp_path / "c.json"
+    places = {"annotations": "official", "videos": "clips"}
+    path.write_text(json.dumps({"train": ["a.jsonl"]} | named | places))
+    assert read_config(path).annotations == "official"
 
 
 def test_nan_in_a_tower_stops_the_run_and_keeps_the_last_good_checkpoint(
