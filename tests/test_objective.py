@@ -153,8 +153,10 @@ def test_soft_targets_of_a_level_come_from_that_levels_own_meaning() -> None:
     assert changed == {"action"}
 
 
-def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong() -> None:
+@pytest.mark.parametrize("relationship", [True, False])
+def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong(relationship: bool) -> None:
     heads, data = model(), batch()
+    heads.config = replace(heads.config, relationship=relationship)
     assert data.contrasts is not None
     weights = heads.training_weights
     with torch.no_grad():
@@ -165,7 +167,8 @@ def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong() -> None:
         for i, (row, level) in enumerate([(2, 1), (2, 2), (5, 3)]):
             gap = (true.flat(weights)[row] - false.flat(weights)[i]) @ flat[row]
             own = (true.levels[row, level] - false.levels[i, level]) @ levels[row, level]
-            sums += [float(F.softplus(-20 * gap) + F.softplus(-20 * own))]
+            taught = relationship or level != 3
+            sums += [float(F.softplus(-20 * gap) + taught * F.softplus(-20 * own))]
         expected = EVERY.pairs * sum(sums) / 3
     assert float(loss_terms(heads, data, EVERY)["pairs"].detach()) == pytest.approx(expected, rel=1e-4)
 
