@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.small_runs import draw_sprites, eight_pairs, small_config
-from vtr_demo.ablation import FULL, VARIANTS, changed, run_ablations, summary
-from vtr_demo.config import TrainConfig, to_dict
+from vtr_demo.ablation import FULL, VARIANTS, changed, measure, run_ablations, summary
+from vtr_demo.config import TrainConfig
 from vtr_demo.errors import BadConfig
+from vtr_demo.records import LEVELS
+from vtr_demo.schema import to_dict
+from vtr_demo.tokens import text_tokens
+from vtr_demo.train import prepare
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +74,45 @@ def test_unseen_combinations_are_a_test_of_their_own(config: TrainConfig, tmp_pa
     assert answer["sizes"]["playground, unseen combinations"] == 3
     found = answer["runs"][FULL][0]["playground, unseen combinations"]
     assert all(0 <= value <= 100 for value in found.values())
+
+
+def naive_precision(scores: list[float], held: list[bool]) -> float:
+    """The mean, over the clips that hold the attribute, of the share of holders down to each of them."""
+    ranked = [holds for _, holds in sorted(zip(scores, held, strict=True), reverse=True)]
+    shares = [sum(ranked[: i + 1]) / (i + 1) for i, holds in enumerate(ranked) if holds]
+    return 100 * sum(shares) / len(shares)
+
+
+def test_attributes_are_measured_at_the_head_and_at_the_tail(config: TrainConfig, tmp_path: Path) -> None:
+    trainer = prepare(replace(config, out=str(tmp_path), attribute_min_count=1))
+    trainer.run()
+    items, model, vocabulary = trainer.validation, trainer.model.eval(), trainer.vocabulary
+    spoken = text_tokens([s for item in items for s in item.sentences], trainer.backbone)
+    row = measure(trainer, {"shown": items}, spoken)["shown"]
+    assert model.attributes is not None
+    with torch.no_grad():
+        seen = [model.encode_video(trainer.sampler.cache.get(item)).levels for item in items]
+        logits = [model.attributes(levels, "video") for levels in seen]
+    for place, level in enumerate(LEVELS):
+        names = vocabulary.names[level]  # the most frequent first, and all of them occur in the test
+        held = [[any(name in s.labels.get(level, ()) for s in i.sentences) for i in items] for name in names]
+        scores = [[float(clip[place][0, k]) for clip in logits] for k in range(len(names))]
+        found = [naive_precision(*column) for column in zip(scores, held, strict=True)]
+        cut = math.ceil(len(names) / 5)
+        assert row[f"{level} AP head"] == pytest.approx(sum(found[:cut]) / cut)
+        assert row[f"{level} AP tail"] == pytest.approx(sum(found[cut:]) / (len(found) - cut))
+
+
+def test_focal_and_plain_cross_entropy_are_compared_by_the_precision_of_attributes(
+    config: TrainConfig,
+) -> None:
+    answer = run_ablations(config, variants=["BCE instead of focal BCE"], seeds=1, unseen_clips=0)
+    rows = answer["summary"]["BCE instead of focal BCE"]["validation, video"]
+    full = answer["runs"][FULL][0]["validation, video"]
+    plain = answer["runs"]["BCE instead of focal BCE"][0]["validation, video"]
+    assert {"global AP head", "global AP tail", "action AP head"} <= set(rows)
+    for name, found in rows.items():
+        assert found["difference"] == pytest.approx(plain[name] - full[name]), name
 
 
 def test_differences_are_paired_by_seed() -> None:

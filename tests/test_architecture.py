@@ -32,7 +32,7 @@ class Block:
 
 BLOCKS = {
     "ground": Block(
-        "__init__ errors config config_file files guarded_import records features results palette"
+        "__init__ errors schema config config_file files guarded_import records features results palette"
     ),
     "numbers": Block("losses metrics normalise index blocks nullset partitions", "ground"),
     "video": Block("video video_source video_reader video_convert video_worker codec", "ground"),
@@ -58,7 +58,7 @@ BLOCKS = {
     "training": Block(
         "train objective evaluate probes baseline naming distill initial batch sampler live teacher frames "
         "tokens corpus distributed sides optimisation logbook runstate preparation protocols reliability "
-        "comparison material ablation allocations concept_quality faithfulness attribution perturb",
+        "comparison material ablation allocations concept_quality faithfulness attribution perturb step",
         "ground numbers video text playground towers data model checkpoint",
     ),
     "pictures": Block("figure chart bar heatmap sheet", "ground"),

@@ -61,6 +61,10 @@ def test_rare_labels_and_those_beyond_the_size_are_left_out():
     assert build_vocabulary(CLIPS).sizes == dict.fromkeys(LEVELS, 0)  # three clips cannot reach five
 
 
+def test_a_least_count_above_every_count_leaves_an_empty_vocabulary():
+    assert build_vocabulary(CLIPS, min_count=4).sizes == dict.fromkeys(LEVELS, 0)  # there are three clips
+
+
 def test_default_sizes_are_those_of_the_design():
     many = [[said(global_=tuple(f"w{i}" for i in range(600)), action=tuple(f"v{i}" for i in range(600)))]] * 5
     assert build_vocabulary(many).sizes == {"global": 512, "entity": 0, "action": 256, "relationship": 0}

@@ -12,7 +12,8 @@ import pytest
 from tests.drawn import draw_clip
 from tests.small_runs import PAIRS, small_config
 from vtr_demo.checkpoint import load
-from vtr_demo.datasets import SPLITS, read_annotations
+from vtr_demo.corpus import UNCAPTIONED
+from vtr_demo.datasets import SPLITS, Annotations, read_annotations
 from vtr_demo.errors import BadManifest
 from vtr_demo.evaluate import evaluate
 from vtr_demo.protocols import PROTOCOLS
@@ -59,14 +60,13 @@ def annotations_of(name: str, folder: Path) -> Path:
     return folder
 
 
-def stand_in(name: str, annotations: Path, videos: Path, clips: list[Path]) -> dict[str, int]:
-    """Copies of the drawn clips under the names of a handful of videos; the number published by split."""
+def stand_in(name: str, annotations: Path, videos: Path, clips: list[Path]) -> dict[str, Annotations]:
+    """Copies of the drawn clips under the names of a handful of videos; what was published by split."""
     videos.mkdir()
     published = {}
     for split, count in (("train", TRAINED), ("test", TESTED)):
-        found = read_annotations(name, split=split, annotations=annotations).videos
-        published[split] = len(found)
-        for i, video in enumerate(found[:count]):
+        published[split] = read_annotations(name, split=split, annotations=annotations)
+        for i, video in enumerate(published[split].videos[:count]):
             shutil.copy(clips[(i + len(split)) % len(clips)], videos / f"{video.file_names[0]}.mp4")
     return published
 
@@ -82,12 +82,19 @@ def test_a_benchmark_goes_through_train_and_evaluate(name: str, clips: list[Path
         **places,
     )  # fmt: skip
     best = prepare(config).run()
-    missing = (tmp_path / "run" / "missing.txt").read_text().splitlines()
-    assert len(missing) == sum(published.values()) - TRAINED - TESTED
+    listed = (tmp_path / "run" / "missing.txt").read_text().splitlines()
+    wanted = []
+    for split, count in (("train", TRAINED), ("test", TESTED)):
+        wanted += [f"{name} {split} {video.id}" for video in published[split].videos[count:]]
+        wanted += [f"{name} {split} {id_} {UNCAPTIONED}" for id_ in published[split].uncaptioned]
+    assert listed == wanted
     loaded = load(str(best))
     answer = evaluate(loaded, name, annotations=annotations, videos=videos)
     assert answer["videos"] == TESTED
-    assert answer["missing_videos"] == published["test"] - TESTED
+    assert answer["missing"] == [video.id for video in published["test"].videos[TESTED:]]
+    assert answer["missing_videos"] == len(answer["missing"])
+    assert answer["uncaptioned"] == list(published["test"].uncaptioned)
+    assert answer["uncaptioned_videos"] == len(answer["uncaptioned"]) == (36 if name == "msvd" else 0)
     assert (answer["data"], answer["split"]) == (name, "test")
     assert answer["texts"] >= TESTED
     assert 1 <= answer["text_to_video"]["MnR"] <= TESTED

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig, from_dict, to_dict
+from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig
 from vtr_demo.config_file import read_config
 from vtr_demo.errors import BadConfig
 from vtr_demo.files import fingerprint
+from vtr_demo.schema import from_dict, to_dict
 
 GOOD: dict[str, Any] = {"train": ["a.jsonl"], "model": {"concepts": 8}, "loss": {"kl": 0.5}}
 
@@ -36,6 +37,10 @@ def test_settings_survive_a_round_trip_through_json() -> None:
         ({"precision": "int8"}, "precision"),
         ({"loss": {"ranking": "guess"}}, "loss.ranking"),
         ({"video": {"fit": "stretch"}}, "video.fit"),
+        ({"attribute_sizes": [5, 5, 5, 0.5]}, "attribute_sizes"),
+        ({"attribute_sizes": 512}, "attribute_sizes"),
+        ({"attribute_min_count": 2.5}, "attribute_min_count"),
+        ({"model": {"level_weights": [1, 1, 1, True]}}, "level_weights"),
     ],
 )
 def test_an_unknown_or_ill_typed_setting_is_named(values: dict[str, Any], named: str) -> None:
@@ -54,6 +59,10 @@ def test_an_unknown_or_ill_typed_setting_is_named(values: dict[str, Any], named:
         (TrainConfig, {"warmup": 1.0}, "warmup"),
         (TrainConfig, {"ema": 1.0}, "ema"),
         (TrainConfig, {"lr": 0.0}, "lr"),
+        (TrainConfig, {"attribute_sizes": [512, 512, 256]}, "attribute_sizes"),
+        (TrainConfig, {"attribute_sizes": [512, 512, 256, -1]}, "attribute_sizes"),
+        (TrainConfig, {"attribute_sizes": [0, 0, 0, 0]}, "loss.attributes"),
+        (TrainConfig, {"attribute_min_count": 0}, "attribute_min_count"),
         (ModelConfig, {"hidden": 10, "heads": 4}, "model.heads"),
         (ModelConfig, {"concepts": 0}, "model.concepts"),
         (ModelConfig, {"dropout": 1.0}, "model.dropout"),

@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from tests.colours import SCENES, colour_manifest
-from tests.models import alive
+from tests.models import alive, small_model
+from tests.test_objective import batch as objective_batch
+from tests.test_objective import model as objective_model
 from vtr_demo.checkpoint import Pretrained, untrained
 from vtr_demo.config import ModelConfig, VideoConfig
 from vtr_demo.errors import VtrError
-from vtr_demo.evaluate import evaluate
+from vtr_demo.evaluate import concept_usage, evaluate
 from vtr_demo.features import TermWeights
+from vtr_demo.metrics import usage_entropy
 from vtr_demo.model import model_from
 from vtr_demo.text import parse
 from vtr_demo.video import read_frames
@@ -153,7 +156,12 @@ def test_clips_that_cannot_be_read_are_counted_and_left_out(
     copy = colour_manifest(tmp_path, {i: CAPTIONS[i] for i in range(3)}, count=3)
     (tmp_path / "1.mp4").write_bytes(b"noise" * 400)
     found = evaluate(pretrained, str(copy))
-    assert (found["videos"], found["missing_videos"]) == (2, 1)
+    assert (found["videos"], found["missing_videos"], found["unreadable_clips"]) == (2, 1, 1)
+    assert found["missing"] == found["unreadable"] == ["1.mp4"]
+    (tmp_path / "0.mp4").unlink()
+    (tmp_path / "1.mp4").write_bytes((tmp_path / "2.mp4").read_bytes())
+    found = evaluate(pretrained, str(copy))
+    assert (found["missing"], found["unreadable"], found["uncaptioned"]) == (["0.mp4"], [], [])
 
 
 def test_nothing_to_measure_is_said_in_a_sentence(pretrained: Pretrained, tmp_path: Path) -> None:
@@ -171,3 +179,34 @@ def test_measuring_leaves_the_models_mode_alone(pretrained: Pretrained, manifest
     pretrained.model.eval()
     assert once["text_to_video"] == evaluate(pretrained, str(manifest), weights=MIXED)["text_to_video"]
     assert len(SCENES) == 8
+
+
+# --------------------------------------------------------------------------- use of the concepts
+def test_the_use_of_concepts_is_the_entropy_of_what_takes_the_tokens() -> None:
+    model, data = objective_model().eval(), objective_batch()
+    with torch.no_grad():
+        found = concept_usage(model, data)
+        videos = [model.forward_video(tokens).concepts for tokens in data.videos]
+        sides = {"video": videos, "text": [model.forward_text(data.texts).concepts]}
+    count = model.config.concepts
+    assert set(found) == {f"usage {side}{form}" for side in sides for form in ("", " hard")}
+    for side, parts in sides.items():
+        taken = [int(k) for part in parts for k in part.index().flatten() if k >= 0]
+        assert found[f"usage {side} hard"] == pytest.approx(
+            usage_entropy(np.bincount(taken, minlength=count)), abs=1e-5
+        )
+        shares = sum(part.soft.sum((0, 2)) for part in parts)
+        assert found[f"usage {side}"] == pytest.approx(usage_entropy(shares.numpy()), abs=1e-5)
+
+
+def test_a_concept_that_is_a_little_ahead_everywhere_is_a_collapse() -> None:
+    """All tokens point the same way; the first prototype does too and the others nearly."""
+    model = small_model(living=False)
+    with torch.no_grad():
+        ahead = torch.nn.functional.one_hot(torch.tensor(0), model.width).float()
+        model.concepts.centre.copy_(-1e3 * ahead.expand_as(model.concepts.centre))
+        tilt = 0.2 * torch.nn.functional.one_hot(torch.arange(4), model.width).float()
+        model.concepts.prototypes.copy_(ahead + tilt)
+        found = concept_usage(model, objective_batch())
+    assert min(found["usage video"], found["usage text"]) > 0.95, "the probabilities are even"
+    assert found["usage video hard"] == found["usage text hard"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.models import PATCH, WIDTH, alive, small_model, text_tokens, video_tokens
+from vtr_demo import losses
 from vtr_demo.config import LossConfig
 from vtr_demo.distill import Distiller
 from vtr_demo.model import VTRModel
@@ -78,6 +80,57 @@ def test_the_ranking_of_the_total_is_cross_entropy_over_the_score_table() -> Non
         assert torch.allclose(loss_terms(heads, data, config)["total"], expected, atol=1e-5)
 
 
+def test_the_hinge_of_the_total_is_that_of_the_scores_without_a_scale() -> None:
+    config = LossConfig(ranking="hinge", soft_temperature=0.0, total=0.5, levels=0.25)
+    heads, data = model(), batch()
+    data.texts.level_mask[[0, 3], 2] = False  # two sentences without an action
+    with torch.no_grad():
+        text = heads.encode_text(data.texts)
+        columns = [heads.encode_video(tokens) for tokens in data.videos]
+        score = torch.cat([heads.scores(text, video, heads.training_weights) for video in columns], 1)
+        seen, kept = torch.cat([video.levels for video in columns]), [1, 2, 4, 5]
+        terms = loss_terms(heads, data, config)
+        assert torch.allclose(terms["total"], 0.5 * losses.hinge(score), atol=1e-6)
+        action = losses.hinge(text.levels[kept, 2] @ seen[kept, 2].T)
+        assert torch.allclose(terms["action"], 0.25 * action, atol=1e-6)
+        assert terms["total"] > 0
+
+
+def divergence(first: torch.Tensor, second: torch.Tensor) -> float:
+    """The symmetric KL of two rows of logits, entry by entry."""
+    p, q = first.double().softmax(0).tolist(), second.double().softmax(0).tolist()
+    forth = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    back = sum(b * math.log(b / a) for a, b in zip(p, q, strict=True))
+    return (forth + back) / 2
+
+
+@pytest.mark.parametrize("kl_on", ["feature", "attribute", "batch"])
+def test_each_form_of_the_kl_constraint_is_its_sum_written_out(kl_on: str) -> None:
+    config = replace(EVERY, kl_on=kl_on, kl_temperature=0.2)
+    heads, data = model(), batch()
+    data.texts.level_mask[[0, 3], 2] = False  # two sentences without an action
+    assert heads.attributes is not None
+    with torch.no_grad():
+        text = heads.encode_text(data.texts)
+        seen, said = torch.cat([heads.encode_video(v).levels for v in data.videos]), text.levels
+        tags = heads.attributes(seen, "video"), heads.attributes(said, "text")
+        found = loss_terms(heads, data, config)["kl"]
+    expected = 0.0
+    for level in range(len(LEVELS)):
+        kept = [i for i in range(6) if level != 2 or i not in (0, 3)]
+        each = []
+        for i in kept:
+            others = [j for j in kept if j != i]
+            rows = {
+                "feature": (seen[i, level] / 0.2, said[i, level] / 0.2),
+                "attribute": (tags[0][level][i], tags[1][level][i]),
+                "batch": tuple(side[others, level] @ side[i, level] / 0.2 for side in (seen, said)),
+            }[kl_on]
+            each.append(divergence(*rows))
+        expected += sum(each) / len(each)
+    assert float(found) == pytest.approx(config.kl * expected, rel=1e-3)
+
+
 def test_a_level_is_ranked_among_the_sentences_that_have_it() -> None:
     config = LossConfig(soft_temperature=0.0, levels=1.0)
     heads, data = model(), batch()
@@ -100,8 +153,10 @@ def test_soft_targets_of_a_level_come_from_that_levels_own_meaning() -> None:
     assert changed == {"action"}
 
 
-def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong() -> None:
+@pytest.mark.parametrize("relationship", [True, False])
+def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong(relationship: bool) -> None:
     heads, data = model(), batch()
+    heads.config = replace(heads.config, relationship=relationship)
     assert data.contrasts is not None
     weights = heads.training_weights
     with torch.no_grad():
@@ -112,9 +167,46 @@ def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong() -> None:
         for i, (row, level) in enumerate([(2, 1), (2, 2), (5, 3)]):
             gap = (true.flat(weights)[row] - false.flat(weights)[i]) @ flat[row]
             own = (true.levels[row, level] - false.levels[i, level]) @ levels[row, level]
-            sums += [float(F.softplus(-20 * gap) + F.softplus(-20 * own))]
+            taught = relationship or level != 3
+            sums += [float(F.softplus(-20 * gap) + taught * F.softplus(-20 * own))]
         expected = EVERY.pairs * sum(sums) / 3
     assert float(loss_terms(heads, data, EVERY)["pairs"].detach()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kl_on", ["feature", "attribute", "batch"])
+def test_a_level_that_is_switched_off_is_taught_by_no_term(kl_on: str) -> None:
+    """What the relationship level says, of clips and of sentences, is no longer heard by the losses."""
+    config = replace(EVERY, kl_on=kl_on)
+    heads, data = model(), batch()
+    heads.config = replace(heads.config, relationship=False)
+    data = replace(data, contrasts=replace(data.contrasts, levels=torch.tensor([1, 3, 3])))  # type: ignore[type-var]
+    before = loss_terms(heads, data, config, distiller())
+    assert set(before) == NAMES - {"relationship"}
+    assert heads.attributes is not None
+    own = [p for name, p in heads.named_parameters() if name.startswith("attributes.") and ".3" in name]
+    shares = torch.autograd.grad(torch.stack(list(before.values())).sum(), own, allow_unused=True)
+    assert own
+    assert all(share is None or not share.any() for share in shares)
+
+
+def test_the_other_levels_terms_are_what_remains_of_the_sums() -> None:
+    heads, data = model(), batch()
+    with torch.no_grad():
+        text = heads.encode_text(data.texts)
+        video = torch.cat([heads.encode_video(tokens).levels for tokens in data.videos])
+        assert heads.attributes is not None
+        seen, said = heads.attributes(video, "video"), heads.attributes(text.levels, "text")
+        present = torch.isfinite(text.level_logits)
+        kl = losses.symmetric_kl(video[:, 3], text.levels[:, 3], EVERY.kl_temperature, present[:, 3])
+        attributes = losses.focal_bce(seen[3], data.labels[3]) + losses.focal_bce(said[3], data.labels[3])
+        whole = loss_terms(heads, data, EVERY)
+        heads.config = replace(heads.config, relationship=False)
+        less = loss_terms(heads, data, EVERY)
+    assert kl > 0
+    assert float(whole["kl"] - less["kl"]) == pytest.approx(EVERY.kl * float(kl), rel=1e-3)
+    assert float(whole["attributes"] - less["attributes"]) == pytest.approx(
+        EVERY.attributes * float(attributes), rel=1e-3
+    )
 
 
 def test_the_order_of_the_batch_changes_no_term() -> None:

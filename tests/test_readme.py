@@ -124,6 +124,17 @@ def test_overrides_that_are_shown_are_settings():
     assert config.validation
 
 
+def test_the_processes_that_are_shown_make_the_batch_of_the_source():
+    from vtr_demo.config_file import read_config
+
+    (line,) = [line for line in commands() if line.startswith("torchrun")]
+    chosen = cli.parse(shlex.split(line.split("-m vtr_demo ", 1)[1]))
+    processes = int(line.split("--nproc_per_node ", 1)[1].split()[0])
+    overrides = [pair for pairs in chosen.set for pair in pairs]
+    source, shown = (read_config(ROOT / chosen.config, given) for given in ((), overrides))
+    assert processes * shown.batch == source.batch == 128
+
+
 def test_ci_runs_the_one_line_that_checks_everything():
     line = check_line()
     assert all(tool in line for tool in ("ruff check", "ruff format --check", "mypy", "pytest"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +16,17 @@ from PIL import Image, ImageDraw
 
 from tests.colours import colour_manifest
 from tests.test_playground import MORE_PROPS, PROPS
-from vtr_demo import train as train_module
+from vtr_demo import step as step_module
 from vtr_demo.checkpoint import load
 from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig
 from vtr_demo.errors import BadConfig, TrainingStopped, VtrError
 from vtr_demo.evaluate import evaluate
+from vtr_demo.files import fingerprint
 from vtr_demo.initial import begin, fit_reduction
 from vtr_demo.model import VTRModel
 from vtr_demo.objective import loss_terms
 from vtr_demo.playground_things import THINGS
+from vtr_demo.schema import to_dict
 from vtr_demo.train import Trainer, prepare, train
 
 MODEL = ModelConfig(backbone="tiny", hidden=16, heads=2, concepts=4, concept_width=8, dropout=0.0, reduce=12)
@@ -71,7 +72,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 # ---------------------------------------------------------------------- learning
-def test_eight_pairs_are_learnt_by_heart_with_every_loss_on(manifest: str, tmp_path: Path) -> None:
+def test_tiny_towers_learn_eight_pairs_by_heart_with_every_loss_but_minimal_pairs(
+    manifest: str, tmp_path: Path
+) -> None:
     settings = config(tmp_path, manifest, steps=120, evaluate_every=120, validation=(manifest,), lr=1e-2)
     trainer = prepare(settings)
     first = evaluate(trainer.pretrained(), manifest)
@@ -113,25 +116,63 @@ def test_a_term_without_a_weight_is_not_computed(manifest: str, tmp_path: Path) 
     assert set(trainer.train_step()) == {"total"}
 
 
-def test_two_half_batches_count_as_one_step(manifest: str, tmp_path: Path) -> None:
-    whole = prepare(config(tmp_path / "a", manifest, accumulate=2, steps=1))
-    before = weights(whole)
-    whole.train_step()
-    assert whole.step == 1
-    assert any(not before[name].equal(value) for name, value in weights(whole).items())
+# ---------------------------------------------------------------------- attributes
+def captioned(folder: Path, name: str, captions: dict[int, list[str]]) -> str:
+    path = folder / f"{name}.jsonl"
+    rows = [{"path": f"{i}.mp4", "captions": said} for i, said in captions.items()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
 
 
-def test_the_learning_rate_rises_and_falls_along_a_cosine(manifest: str, tmp_path: Path) -> None:
-    trainer = prepare(config(tmp_path, manifest, steps=100, lr=1.0, warmup=0.1))
-    rates = [trainer.learning_rate(step) for step in range(1, 101)]
-    assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
-    assert max(rates) == rates[9] == 1
-    assert all(a > b for a, b in itertools.pairwise(rates[9:]))
-    assert rates[54] == pytest.approx(0.02 + 0.98 / 2, abs=0.01)  # halfway down
-    assert rates[-1] == pytest.approx(0.02)
+def test_a_lemma_of_the_validation_data_alone_is_no_attribute(manifest: str, tmp_path: Path) -> None:
+    folder = Path(manifest).parent
+    trained = captioned(folder, "trained", {i: ["a dog runs on the beach"] for i in range(4)})
+    shown = captioned(folder, "shown", {i: ["a zeppelin lands on the beach"] for i in range(4, 8)})
+    settings = config(tmp_path, trained, validation=(shown,), attribute_min_count=1, batch=4)
+    trainer = prepare(settings)
+    names = {name for level in trainer.vocabulary.names.values() for name in level}
+    assert {"dog", "run", "beach"} <= names
+    assert not [name for name in names if "zeppelin" in name or "land" in name]
+    trainer.run()
+    saved = load(str(tmp_path / "best")).vocabulary
+    assert saved == trainer.vocabulary
+
+
+def test_sizes_and_least_count_of_the_config_rule_the_vocabulary(manifest: str, tmp_path: Path) -> None:
+    settings = config(tmp_path, manifest, attribute_sizes=(3, 2, 0, 1), attribute_min_count=1)
+    assert list(prepare(settings).vocabulary.sizes.values()) == [3, 2, 0, 1]
+
+
+@pytest.mark.parametrize("kl_on", ["feature", "attribute", "batch"])
+def test_a_run_without_a_single_attribute_trains_all_the_same(
+    manifest: str, tmp_path: Path, kl_on: str
+) -> None:
+    loss = LossConfig(kl_on=kl_on)  # type: ignore[arg-type]
+    trainer = prepare(config(tmp_path, manifest, attribute_min_count=1000, loss=loss))
+    assert set(trainer.vocabulary.sizes.values()) == {0}
+    terms = trainer.train_step()
+    assert terms["attributes"] == 0
+    assert (terms["kl"] == 0) == (kl_on == "attribute")
 
 
 # ---------------------------------------------------------------------- stopping and going on
+def test_a_run_from_before_a_setting_was_known_goes_on(manifest: str, tmp_path: Path) -> None:
+    settings = config(tmp_path, manifest)
+    first = prepare(settings)
+    first.run(until=2)
+    values = to_dict(replace(settings, out="", cache="", device=""))
+    younger = ("frame_cache", "workers", "hold_out", "mirror", "attribute_sizes", "attribute_min_count")
+    old = {name: value for name, value in values.items() if name not in younger}
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state["run"] = fingerprint(old, first.backbone.fingerprint)
+    torch.save(state, tmp_path / "state.pt")
+    again = prepare(settings)
+    again.run(until=3)
+    assert again.step == 3
+    with pytest.raises(BadConfig, match="another run"):
+        prepare(replace(settings, attribute_min_count=2)).run()
+
+
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     manifest: str, tmp_path: Path, ema: float
@@ -209,12 +250,28 @@ def test_nan_stops_the_run_by_name_and_keeps_the_last_good_checkpoint(
             terms[term] = terms[term] * float("nan")
         return terms
 
-    monkeypatch.setattr(train_module, "loss_terms", poisoned)
+    monkeypatch.setattr(step_module, "loss_terms", poisoned)
     with pytest.raises(TrainingStopped, match=rf"'{term}'.*step 5") as stopped:
         trainer.run()
-    assert str(tmp_path) in str(stopped.value)
+    assert f"{tmp_path / 'best'} keeps the last good checkpoint" in str(stopped.value)
+    assert "new `out`" in str(stopped.value), "lr belongs to a run: this folder would refuse another"
     assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
     assert load(str(tmp_path / "best")).training["steps"] == 4
+
+
+def test_nan_at_the_first_step_claims_no_checkpoint(
+    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = prepare(config(tmp_path, manifest))
+
+    def poisoned(*arguments: Any) -> dict[str, torch.Tensor]:
+        return {name: value * float("nan") for name, value in loss_terms(*arguments).items()}
+
+    monkeypatch.setattr(step_module, "loss_terms", poisoned)
+    with pytest.raises(TrainingStopped, match="'total' is not finite at step 1; start again") as stopped:
+        trainer.run()
+    assert "checkpoint" not in str(stopped.value)
+    assert not (tmp_path / "best").exists()
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights_alone(
@@ -227,9 +284,9 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights_alon
         zero = trainer.model.text.gate.weight.sum() * 0.0
         return terms | {"total": terms["total"] + zero.abs().sqrt()}  # finite, with an infinite slope
 
-    monkeypatch.setattr(train_module, "loss_terms", steep)
+    monkeypatch.setattr(step_module, "loss_terms", steep)
     before = weights(trainer)
-    with pytest.raises(TrainingStopped):
+    with pytest.raises(TrainingStopped, match="The gradient is not finite at step 1; start again"):
         trainer.train_step()
     assert all(before[name].equal(value) for name, value in weights(trainer).items())
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
+import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ import torch.nn.functional as F
 
 from tests.small_clip import save_small_clip
 from tests.small_runs import EVERY_LOSS, draw_sprites, eight_pairs, small_config
+from vtr_demo.backbone import load_backbone
 from vtr_demo.checkpoint import load
 from vtr_demo.comparison import compare
 from vtr_demo.config import LossConfig, TrainConfig, VideoConfig
@@ -31,6 +36,7 @@ from vtr_demo.s2ca import Concepts
 from vtr_demo.teacher import on_grid
 from vtr_demo.train import Trainer, prepare
 
+USAGE = ("usage video", "usage text", "usage video hard", "usage text hard")
 LIVE: dict[str, Any] = {"freeze_backbone": False, "lr": 3e-3, "backbone_lr": 1e-3}
 
 
@@ -59,27 +65,51 @@ def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
 
 
 # --------------------------------------------------------------------------- it learns
+EVERY_TERM = {
+    "total", "global", "entity", "action", "relationship", "pairs", "kl", "attributes", "concepts",
+    "diversity", "balance", "distill", "distill_similarity",
+}  # fmt: skip
+
+
+def learnt_by_heart(config: TrainConfig, manifest: Path) -> Trainer:
+    """Train on the eight pairs: right both ways afterwards and not before, and every term was heard."""
+    trainer = prepare(config)
+    untrained = trainer.validate()
+    best = trainer.run()
+    rows = list(csv.DictReader((Path(config.out) / "log.csv").open()))
+    assert all(abs(float(row[term])) > 0 for row in rows for term in EVERY_TERM)
+    answer = evaluate(load(str(best)), str(manifest))
+    assert answer["text_to_video"]["R@1"] == answer["video_to_text"]["R@1"] == 100
+    assert min(untrained[side]["R@1"] for side in ("text_to_video", "video_to_text")) < 100
+    return trainer
+
+
+def with_pairs(folder: Path, manifest: Path) -> dict[str, Any]:
+    """Settings of a batch of eight pairs and two playground clips, which bring minimal pairs."""
+    return {
+        "validation": (str(manifest),), "batch": 10, "playground_clips": 2, "playground_share": 0.2,
+        "sprites": str(draw_sprites(folder / "sprites")),
+    }  # fmt: skip
+
+
+def test_bundled_features_learn_eight_pairs_by_heart_with_every_loss_on(
+    folder: Path, manifest: Path, tmp_path: Path
+) -> None:
+    config = small_config(
+        tmp_path, manifest, "bundled", steps=60, evaluate_every=20, lr=3e-3, **with_pairs(folder, manifest)
+    )
+    learnt_by_heart(replace(config, model=replace(config.model, reduce=64)), manifest)
+
+
 def test_open_clip_learns_eight_pairs_by_heart_end_to_end_with_every_loss_on(
     folder: Path, manifest: Path, clip: str, tmp_path: Path
 ) -> None:
     config = small_config(
-        tmp_path, manifest, clip, steps=40, evaluate_every=20, validation=(str(manifest),), batch=10,
-        playground_clips=2, playground_share=0.2, sprites=str(draw_sprites(folder / "sprites")),
-        checkpoint_activations=True, **LIVE,
+        tmp_path, manifest, clip, steps=40, evaluate_every=20, checkpoint_activations=True,
+        **with_pairs(folder, manifest), **LIVE,
     )  # fmt: skip
-    trainer = prepare(config)
-    untrained = trainer.validate()
-    before = weights(trainer)
-    best = trainer.run()
-    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
-    assert {"total", "global", "entity", "action", "relationship", "pairs", "kl", "attributes", "concepts",
-            "diversity", "balance", "distill", "distill_similarity"} <= set(rows[-1])  # fmt: skip
-    assert float(rows[0]["attributes"]) > 0
-    assert float(rows[0]["pairs"]) > 0
-    loaded = load(str(best))
-    answer = evaluate(loaded, str(manifest))
-    assert answer["text_to_video"]["R@1"] == answer["video_to_text"]["R@1"] == 100
-    assert untrained["text_to_video"]["R@1"] < 100  # it had to learn
+    before = weights(prepare(config))
+    trainer = learnt_by_heart(config, manifest)
     still = {name for name, value in weights(trainer).items() if value.equal(before[name])}
     assert {name for name in still if name.startswith("backbone.")} == {"backbone.model.logit_scale"}
 
@@ -202,19 +232,31 @@ def test_distillation_vanishes_where_the_teacher_is_the_student_and_nothing_is_m
     assert losses[-1] < 1e-2
 
 
+@pytest.fixture(scope="module")
+def teachers(folder: Path) -> dict[str, str]:
+    """Their grids (3x4, 10x10) and widths (24 and 32, 96) differ from the student's (4x4, 20)."""
+    siglip = save_small_clip(folder / "siglip", "siglip", seed=1)
+    return {"tiny": "tiny", "open_clip": f"open_clip:local-dir:{siglip}"}
+
+
+@pytest.mark.parametrize("kind", ["tiny", "open_clip"])
 @pytest.mark.parametrize("live", [False, True])
-def test_any_backbone_can_teach(manifest: Path, clip: str, tmp_path: Path, live: bool) -> None:
-    """The teacher's grid (3x4) and widths (24, 32) differ from the student's (4x4, 20)."""
+def test_any_backbone_can_teach(
+    manifest: Path, clip: str, teachers: dict[str, str], tmp_path: Path, live: bool, kind: str
+) -> None:
     changes: dict[str, Any] = LIVE if live else {"lr": 3e-2}
     loss = replace(EVERY_LOSS, distill=1.0)
-    config = small_config(tmp_path, manifest, clip, teacher="tiny", loss=loss, steps=20, **changes)
+    teacher = load_backbone(teachers[kind])
+    config = small_config(tmp_path, manifest, clip, teacher=teachers[kind], loss=loss, steps=20, **changes)
     trainer = prepare(config)
     batch = trainer.sampler.batch(np.random.default_rng(0))
     assert batch.teaching is not None
     taught, own = batch.teaching.videos[0], batch.videos[0]
+    assert teacher.grid != own.grid
     assert taught.grid == own.grid
-    assert taught.patches.shape == (*own.patches.shape[:3], 24)
-    assert batch.teaching.texts.words.shape == (*batch.texts.words.shape[:2], 32)
+    assert teacher.patch_width != own.patches.shape[3]
+    assert taught.patches.shape == (*own.patches.shape[:3], teacher.patch_width)
+    assert batch.teaching.texts.words.shape == (*batch.texts.words.shape[:2], teacher.word_width)
     assert not taught.patches.requires_grad
     first = trainer.train_step()
     later = [trainer.train_step()["distill"] for _ in range(12)][-3:]
@@ -265,11 +307,72 @@ def test_attributes_and_the_use_of_concepts_are_logged(manifest: Path, tmp_path:
     trainer = prepare(config)
     trainer.run()
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
-    assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("usage video", "usage text"))
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in USAGE)
     assert 0 <= float(rows[-1]["global AP head"]) <= 100
     found = trainer.validate()["attributes"]
     assert set(found) <= {"global", "entity", "action", "relationship"}
     assert "entity" in found
+
+
+class Terminal(io.StringIO):
+    """A stream that says that somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_progress_bar_names_the_loss_recall_and_the_use_of_concepts(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    config = small_config(tmp_path, manifest, steps=2, evaluate_every=2, validation=(str(manifest),))
+    prepare(config).run()
+    (row,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
+    loss = sum(float(row[name]) for name in EVERY_TERM - {"pairs"})
+    recalls = f"{float(row['t2v R@1']):.1f}|{float(row['v2t R@1']):.1f}"
+    used = f"{float(row['usage video hard']):.2f}|{float(row['usage text hard']):.2f}"
+    assert f"loss {loss:.2f}, R@1 {recalls}, concepts {used}" in screen.getvalue()
+    assert "training: 100%" in screen.getvalue()
+
+
+class Writer:
+    """Stands in for TensorBoard's; keeps what it was told, by folder."""
+
+    told: ClassVar[list[tuple[str, str, float, int]]] = []
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.closed = folder, False
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        assert not self.closed
+        self.told.append((self.folder, name, value, step))
+
+
+def test_tensorboard_is_told_every_column_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, found = ModuleType("torch.utils.tensorboard"), importlib.util.find_spec
+    board.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
+    for installed in (True, False):
+        monkeypatch.setattr(Writer, "told", [])
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *rest, here=installed: here or None if name == "tensorboard" else found(name, *rest),
+        )
+        book = Logbook(tmp_path / "log.csv", tmp_path / "board")
+        book.write({"step": 7, "t2v R@1": 25.0, "kl": 0.5})
+        folder = str(tmp_path / "board")
+        told = [(folder, "step", 7, 7), (folder, "t2v/R@1", 25.0, 7), (folder, "kl", 0.5, 7)]
+        assert Writer.told == (told if installed else [])
 
 
 def test_a_log_takes_new_columns_and_keeps_old_rows(tmp_path: Path) -> None:
@@ -332,10 +435,8 @@ def test_every_config_is_sound_and_names_its_sources(path: Path) -> None:
     values = json.loads(path.read_text())
     config = read_config(path, [] if values["train"] else ["train=mine.jsonl"])
     assert isinstance(config, TrainConfig)
-    if path.stem == "bundled":
-        return
     assert values["_source"]
-    if path.stem != "tiny":
+    if path.stem not in ("tiny", "bundled"):
         assert path.stem.split(".")[0] in SPLITS
         assert config.train == (path.stem.split(".")[0],)
         named = " ".join(values["_source"])
@@ -363,6 +464,8 @@ def test_configs_are_found_by_name() -> None:
         ({"precision": "fp16", "device": "cpu"}, "fp16"),
         ({"workers": 0, "freeze_backbone": False}, "workers"),
         ({"validation_split": "val"}, "validation_split"),
+        ({"annotations": "official"}, "annotations has no effect while .* no benchmark"),
+        ({"validation": ["b.jsonl"], "videos": "clips"}, "videos has no effect while .* no benchmark"),
         ({"loss": {"ranking": "hinge"}}, "soft_temperature"),
     ],
 )
@@ -371,6 +474,14 @@ def test_contradictions_are_refused_by_name(tmp_path: Path, changes: dict[str, A
     path.write_text(json.dumps({"train": ["a.jsonl"]} | changes))
     with pytest.raises(BadConfig, match=named):
         read_config(path)
+
+
+@pytest.mark.parametrize("named", [{"train": ["msvd"]}, {"validation": ["msvd"]}])
+def test_the_folders_of_a_benchmark_go_with_its_name(tmp_path: Path, named: dict[str, Any]) -> None:
+    path = tmp_path / "c.json"
+    places = {"annotations": "official", "videos": "clips"}
+    path.write_text(json.dumps({"train": ["a.jsonl"]} | named | places))
+    assert read_config(path).annotations == "official"
 
 
 def test_nan_in_a_tower_stops_the_run_and_keeps_the_last_good_checkpoint(

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from vtr_demo.config import TrainConfig, from_dict, to_dict
+from vtr_demo.config import TrainConfig
 from vtr_demo.corpus import Item, playground_items
 from vtr_demo.errors import BadConfig
-from vtr_demo.evaluate import encode_table, report, validation_value
+from vtr_demo.evaluate import attribute_columns, attribute_precision, encode_table, report, validation_value
 from vtr_demo.material import Material, gather
 from vtr_demo.records import TextTokens
+from vtr_demo.schema import from_dict, to_dict
 from vtr_demo.tokens import text_tokens
 from vtr_demo.train import Trainer, prepare
 
@@ -102,7 +103,8 @@ def changed(config: TrainConfig, variant: str) -> TrainConfig:
 def measure(
     trainer: Trainer, tests: Mapping[str, list[Item]], spoken: Mapping[str, TextTokens]
 ) -> dict[str, Any]:
-    """By test: R@1 in both directions and the mean of R@1, R@5 and R@10 over both, in percent.
+    """By test: R@1 in both directions, the mean of R@1, R@5 and R@10 over both, and the average precision
+    of each level's attributes at the head and at the tail, in percent.
 
     ``spoken``: the tokens of the tests' sentences by their text.
     """
@@ -111,10 +113,14 @@ def measure(
         for name, items in tests.items():
             table = encode_table(trainer.pretrained(), items, trainer.sampler.cache, spoken)
             answer = report(table, trainer.model.training_weights, resamples=20)
+            precision = attribute_precision(
+                trainer.model, table, items, trainer.vocabulary, trainer.sampler.labels
+            )
             found[name] = {
                 "mean": validation_value(answer),
                 "text_to_video R@1": answer["text_to_video"]["R@1"],
                 "video_to_text R@1": answer["video_to_text"]["R@1"],
+                **attribute_columns(precision),
             }
     return found
 

@@ -15,13 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vtr_demo.config import TrainConfig
 from vtr_demo.errors import BadCheckpoint, BadConfig
 from vtr_demo.records import LEVELS, Sentence
 
-SIZES: dict[str, int] = {"global": 512, "entity": 512, "action": 256, "relationship": 256}
-"""The most attributes that each level keeps."""
-MIN_COUNT = 5
-"""Training videos that must carry an attribute for it to be kept."""
+SIZES: dict[str, int] = dict(zip(LEVELS, TrainConfig.attribute_sizes, strict=True))
+"""The most attributes that each level keeps, unless the config says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,9 @@ class Vocabulary:
 
 
 def build_vocabulary(
-    clips: Sequence[Sequence[Sentence]], sizes: Mapping[str, int] | None = None, min_count: int = MIN_COUNT
+    clips: Sequence[Sequence[Sentence]],
+    sizes: Mapping[str, int] | None = None,
+    min_count: int = TrainConfig.attribute_min_count,
 ) -> Vocabulary:
     """The most frequent attributes of the training clips, each given by its parsed sentences.
 

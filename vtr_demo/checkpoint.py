@@ -19,12 +19,13 @@ from torch import Tensor
 
 from vtr_demo.attributes import Vocabulary
 from vtr_demo.backbone import Backbone, load_backbone
-from vtr_demo.config import ModelConfig, VideoConfig, from_dict, to_dict
+from vtr_demo.config import ModelConfig, VideoConfig
 from vtr_demo.errors import BadCheckpoint, BadConfig
 from vtr_demo.features import TextFeatures
 from vtr_demo.files import fingerprint, replace_file, sha256_of, to_json
 from vtr_demo.model import VTRModel, join_texts, model_from
 from vtr_demo.records import LEVELS, Sentence
+from vtr_demo.schema import from_dict, to_dict
 
 _CHUNK = 64
 BUNDLED = Path(__file__).resolve().parents[1] / "checkpoints" / "bundled"

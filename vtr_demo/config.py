@@ -1,18 +1,11 @@
-"""Settings as frozen dataclasses that refuse unknown keys and contradictions by name."""
+"""Settings as frozen dataclasses that refuse contradictions by name."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, Literal, TypeVar, get_type_hints
+from dataclasses import dataclass
+from typing import Literal
 
-from vtr_demo.errors import BadConfig
-
-T = TypeVar("T")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise BadConfig(message)
+from vtr_demo.schema import require
 
 
 @dataclass(frozen=True)
@@ -32,12 +25,10 @@ class VideoConfig:
     """Frames stored for one clip at most; longer clips are sampled more thinly."""
 
     def __post_init__(self) -> None:
-        _require(self.clip_frames >= 1, f"video.clip_frames must be at least 1, got {self.clip_frames}.")
-        _require(
-            self.moment_frames >= 1, f"video.moment_frames must be at least 1, got {self.moment_frames}."
-        )
-        _require(self.moment_s > 0, f"video.moment_s must be positive, got {self.moment_s}.")
-        _require(
+        require(self.clip_frames >= 1, f"video.clip_frames must be at least 1, got {self.clip_frames}.")
+        require(self.moment_frames >= 1, f"video.moment_frames must be at least 1, got {self.moment_frames}.")
+        require(self.moment_s > 0, f"video.moment_s must be positive, got {self.moment_s}.")
+        require(
             self.max_frames >= self.clip_frames,
             f"video.max_frames ({self.max_frames}) is below video.clip_frames ({self.clip_frames}).",
         )
@@ -91,18 +82,18 @@ class ModelConfig:
     """False removes the relationship level from the score (ablation)."""
 
     def __post_init__(self) -> None:
-        _require(self.concepts >= 1, f"model.concepts must be at least 1, got {self.concepts}.")
-        _require(self.concept_width >= 1, f"model.concept_width must be positive, got {self.concept_width}.")
-        _require(
+        require(self.concepts >= 1, f"model.concepts must be at least 1, got {self.concepts}.")
+        require(self.concept_width >= 1, f"model.concept_width must be positive, got {self.concept_width}.")
+        require(
             self.heads >= 1 and self.hidden % self.heads == 0,
             f"model.hidden ({self.hidden}) must be a multiple of model.heads ({self.heads}).",
         )
-        _require(0 <= self.dropout < 1, f"model.dropout must lie in [0, 1), got {self.dropout}.")
-        _require(
+        require(0 <= self.dropout < 1, f"model.dropout must lie in [0, 1), got {self.dropout}.")
+        require(
             len(self.level_weights) == 4 and min(self.level_weights) >= 0,
             f"model.level_weights must be four numbers that are not negative, got {self.level_weights}.",
         )
-        _require(
+        require(
             self.concept_weight >= 0, f"model.concept_weight must not be negative, got {self.concept_weight}."
         )
 
@@ -141,16 +132,14 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if isinstance(value, float):
-                _require(value >= 0, f"loss.{name} must not be negative, got {value}.")
-        _require(self.scale > 0, "loss.scale must be positive.")
-        _require(self.kl_temperature > 0, "loss.kl_temperature must be positive.")
-        _require(
-            0 <= self.distill_mask < 1, f"loss.distill_mask must lie in [0, 1), got {self.distill_mask}."
-        )
-        _require(
+                require(value >= 0, f"loss.{name} must not be negative, got {value}.")
+        require(self.scale > 0, "loss.scale must be positive.")
+        require(self.kl_temperature > 0, "loss.kl_temperature must be positive.")
+        require(0 <= self.distill_mask < 1, f"loss.distill_mask must lie in [0, 1), got {self.distill_mask}.")
+        require(
             self.total + self.levels > 0, "loss.total and loss.levels are both 0: nothing would be ranked."
         )
-        _require(
+        require(
             self.ranking == "infonce" or self.soft_temperature == 0,
             "loss.ranking 'hinge' has no soft targets; set loss.soft_temperature to 0.",
         )
@@ -181,6 +170,10 @@ class TrainConfig:
     """Single pictures of the playground: who is left of, behind, on ... whom."""
     sprites: str = ""
     """Folder of the playground's sprites."""
+    attribute_sizes: tuple[int, ...] = (512, 512, 256, 256)
+    """The most attributes that global, entity, action and relationship keep."""
+    attribute_min_count: int = 5
+    """Training clips that must carry an attribute for it to be kept."""
     teacher: str = ""
     """Backbone SPEC of the distillation teacher; empty: the frozen backbone itself."""
     model: ModelConfig = ModelConfig()
@@ -221,83 +214,54 @@ class TrainConfig:
     """Threads that decode ahead in end-to-end training."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulate", "evaluate_every", "workers"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
-        _require(self.batch >= 2, "batch must be at least 2: ranking needs a negative.")
-        _require(
+        for name in ("steps", "batch", "accumulate", "evaluate_every", "workers", "attribute_min_count"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
+        require(self.batch >= 2, "batch must be at least 2: ranking needs a negative.")
+        require(
             bool(self.train) or self.playground_clips + self.playground_stills > 0,
             "train names no data and playground_clips is 0.",
         )
+        sizes = self.attribute_sizes
+        require(
+            len(sizes) == 4 and min(sizes) >= 0,
+            f"attribute_sizes must be four whole numbers that are not negative, got {sizes}.",
+        )
+        require(
+            any(sizes) or not self.loss.attributes,
+            "loss.attributes has nothing to learn while attribute_sizes are all 0; set one of the two.",
+        )
         drawn = self.playground_share + (self.still_share if self.playground_stills else 0.0)
-        _require(drawn <= 1, f"playground_share and still_share add up to {drawn}; 1 is a whole batch.")
-        _require(not self.mirror or bool(self.train), "mirror has no effect while train names no data.")
-        _require(0 <= self.warmup < 1, f"warmup must lie in [0, 1), got {self.warmup}.")
-        _require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}.")
-        _require(self.lr > 0, f"lr must be positive, got {self.lr}.")
-        _require(self.backbone_lr >= 0, f"backbone_lr must not be negative, got {self.backbone_lr}.")
-        _require(0 <= self.hold_out < 1, f"hold_out must lie in [0, 1), got {self.hold_out}.")
-        _require(
+        require(drawn <= 1, f"playground_share and still_share add up to {drawn}; 1 is a whole batch.")
+        require(not self.mirror or bool(self.train), "mirror has no effect while train names no data.")
+        require(0 <= self.warmup < 1, f"warmup must lie in [0, 1), got {self.warmup}.")
+        require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}.")
+        require(self.lr > 0, f"lr must be positive, got {self.lr}.")
+        require(self.backbone_lr >= 0, f"backbone_lr must not be negative, got {self.backbone_lr}.")
+        require(0 <= self.hold_out < 1, f"hold_out must lie in [0, 1), got {self.hold_out}.")
+        require(
             not (self.hold_out and self.validation),
             "hold_out takes the validation data from train, but validation names some; give one of the two.",
         )
-        _require(
+        require(
             not self.hold_out or bool(self.train), "hold_out takes clips from train, which names no data."
         )
-        _require(
+        require(
             not self.patience or bool(self.validation) or self.hold_out > 0,
             "patience needs validation data to judge by; name some in validation, or set hold_out.",
         )
-        _require(
+        require(
             not self.teacher or self.loss.distill + self.loss.distill_similarity > 0,
             "teacher has no effect while loss.distill and loss.distill_similarity are 0.",
         )
-        _require(
+        require(
             not (self.precision == "fp16" and self.device == "cpu"),
             "precision fp16 needs a GPU, but device is cpu; use bf16 or fp32.",
         )
-        _require(
+        require(
             not (self.frame_cache and self.freeze_backbone),
             "frame_cache has no effect while freeze_backbone is true; set freeze_backbone=false.",
         )
-        _require(
+        require(
             not (self.checkpoint_activations and self.freeze_backbone),
             "checkpoint_activations has no effect while freeze_backbone is true; set freeze_backbone=false.",
         )
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain JSON-ready values."""
-    return asdict(config)
-
-
-def from_dict(kind: type[T], values: dict[str, Any], where: str = "") -> T:
-    """Build ``kind`` from plain values; an unknown key or a wrong type is refused by name."""
-    hints = get_type_hints(kind)
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{where}{key}"
-        if key not in known:
-            raise BadConfig(f"Unknown setting {name!r}; known here: {', '.join(sorted(known))}.")
-        arguments[key] = _coerced(hints[key], value, name)
-    return kind(**arguments)
-
-
-def _coerced(hint: Any, value: Any, name: str) -> Any:
-    if is_dataclass(hint) and isinstance(hint, type):
-        _require(isinstance(value, dict), f"Setting {name!r} must be a table of settings, got {value!r}.")
-        return from_dict(hint, value, f"{name}.")
-    choices = getattr(hint, "__args__", ()) if "Literal" in str(hint) else ()
-    if choices:
-        _require(value in choices, f"Setting {name!r} must be one of {list(choices)}, got {value!r}.")
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, float, str, bool):
-        fits = isinstance(value, hint) and not (hint is not bool and isinstance(value, bool))
-        _require(fits, f"Setting {name!r} must be of type {hint.__name__}, got {value!r}.")
-        return value
-    kind, plural = ((int, float), "numbers") if hint == tuple[float, ...] else (str, "strings")
-    listed = isinstance(value, list | tuple) and all(isinstance(part, kind) for part in value)
-    _require(listed, f"Setting {name!r} must be a list of {plural}, got {value!r}.")
-    return tuple(value)

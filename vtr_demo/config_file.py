@@ -11,12 +11,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vtr_demo.config import TrainConfig, from_dict
+from vtr_demo.config import TrainConfig
 from vtr_demo.errors import BadConfig
+from vtr_demo.schema import from_dict
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
 _LISTS = ("train", "validation")
+
+
+def _names_no_benchmark(config: TrainConfig) -> bool:
+    """Whether all data are manifests, which name their own files."""
+    named = (*config.train, *config.validation)
+    return all(name.endswith((".jsonl", ".json")) or Path(name).is_file() for name in named)
+
+
 _IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
     ("backbone_lr", lambda c: c.freeze_backbone, "freeze_backbone is true"),
     ("workers", lambda c: c.freeze_backbone, "freeze_backbone is true"),
@@ -25,6 +34,8 @@ _IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
         lambda c: not c.freeze_backbone and bool(c.cache),
         "freeze_backbone is false",
     ),
+    ("annotations", _names_no_benchmark, "train and validation name no benchmark"),
+    ("videos", _names_no_benchmark, "train and validation name no benchmark"),
     ("sprites", lambda c: not c.playground_clips + c.playground_stills, "playground_clips is 0"),
     ("playground_share", lambda c: not c.playground_clips, "playground_clips is 0"),
     ("playground_share", lambda c: not c.train, "train names no data"),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _LISTED = 20
+UNCAPTIONED = "(no sentence published)"
 _PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
@@ -73,7 +74,8 @@ def load_items(
 ) -> list[Item]:
     """The items of several manifests or benchmarks.
 
-    Missing videos are counted in the log and, all of them, put into ``missing`` by data set and id.
+    Missing videos are counted in the log and, all of them, put into ``missing`` by data set and id;
+    so are videos for which no sentence was published, marked as such.
     """
     items: list[Item] = []
     for name in names:
@@ -91,6 +93,7 @@ def load_items(
             log.warning("%s %s: missing videos: %s%s", dataset.name, split, listed, more)
         if missing is not None:
             missing += [f"{dataset.name} {split} {id_}" for id_ in dataset.missing]
+            missing += [f"{dataset.name} {split} {id_} {UNCAPTIONED}" for id_ in dataset.uncaptioned]
         items += file_items(dataset, config.video)
     return items
 

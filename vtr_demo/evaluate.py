@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vtr_demo import metrics
@@ -144,12 +145,32 @@ def attribute_precision(
     return answer
 
 
+def attribute_columns(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """What ``attribute_precision`` found, as one flat row: `entity AP head`, `entity AP tail`, ..."""
+    return {f"{level} AP {part}": value for level, parts in found.items() for part, value in parts.items()}
+
+
 def concept_usage(model: VTRModel, batch: Batch) -> dict[str, float]:
-    """Entropy of the concepts' use in a batch, as a share of log K: 1 is even use, 0 is collapse."""
+    """Entropy of the concepts' use in a batch, as a share of log K: 1 is even use, 0 is collapse.
+
+    By modality, of the probabilities and (`hard`) of the arg-max, which is what use allocates by:
+    probabilities may be even while one concept is a little ahead everywhere and takes all tokens.
+    """
     batch = batch.to(next(model.parameters()).device)
-    soft = [model.forward_video(tokens).concepts.soft.sum((0, 2), keepdim=True) for tokens in batch.videos]
-    text = model.forward_text(batch.texts).concepts.soft
-    return {"usage video": entropy_share(torch.cat(soft)), "usage text": entropy_share(text)}
+    seen = [model.forward_video(tokens).concepts.soft for tokens in batch.videos]
+    sides = {"video": seen, "text": [model.forward_text(batch.texts).concepts.soft]}
+    answer = {}
+    for side, parts in sides.items():
+        for name, form in ((f"usage {side}", Tensor.float), (f"usage {side} hard", _hard)):
+            sums = [form(part).sum((0, 2), keepdim=True) for part in parts]
+            answer[name] = entropy_share(torch.cat(sums))
+    return answer
+
+
+def _hard(soft: Tensor) -> Tensor:
+    """(B, K, N) 1 at the likeliest concept of each token; padding, which has none, stays 0."""
+    chosen = F.one_hot(soft.argmax(1), soft.shape[1]).transpose(1, 2)
+    return (chosen * (soft.sum(1, keepdim=True) > 0)).float()
 
 
 def ablations(table: Table, weights: TermWeights, protocol: Protocol = "best_caption") -> dict[str, Any]:
@@ -210,8 +231,7 @@ def evaluate(
         "data": dataset.name,
         "split": dataset.split,
         "kind": kind or "all",
-        "missing_videos": len(dataset.missing) + len(dataset.clips) - len(items),
-        "unreadable_clips": len(dataset.clips) - len(items),
+        **_left_out(dataset, items),
         "weights": asdict(weights),
         "cost": {
             "bytes_per_clip": 4 * table.videos.flat().shape[1],
@@ -224,6 +244,22 @@ def evaluate(
     if with_ablations:
         answer["ablations"] = ablations(table, weights, protocol)
     return answer
+
+
+def _left_out(dataset: Dataset, items: Sequence[Item]) -> dict[str, Any]:
+    """What could not be measured, counted and by id. missing: no file, or one that cannot be read
+    (``unreadable`` alone); uncaptioned: listed videos for which no sentence was published."""
+    measured = {item.clip.id for item in items if item.clip}
+    unreadable = [clip.id for clip in dataset.clips if clip.id not in measured]
+    missing = [*dataset.missing, *unreadable]
+    return {
+        "missing_videos": len(missing),
+        "unreadable_clips": len(unreadable),
+        "uncaptioned_videos": len(dataset.uncaptioned),
+        "missing": missing,
+        "unreadable": unreadable,
+        "uncaptioned": list(dataset.uncaptioned),
+    }
 
 
 def open_test(data: str, *, split: str, annotations: Path | None, videos: Path | None, kind: str) -> Dataset:

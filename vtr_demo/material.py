@@ -66,9 +66,9 @@ def gather(config: TrainConfig) -> Material:
     missing: list[str] = []
     items, validation = _items(config, missing)
     spoken = [list(item.sentences) for item in items]
-    vocabulary = build_vocabulary(
-        [said for item, said in zip(items, spoken, strict=True) if not _again(item)]
-    )
+    once = [said for item, said in zip(items, spoken, strict=True) if not _again(item)]
+    sizes = dict(zip(LEVELS, config.attribute_sizes, strict=True))
+    vocabulary = build_vocabulary(once, sizes, config.attribute_min_count)
     labels = label_matrix(spoken, vocabulary)
     log.info("%s", imbalance_report(labels, vocabulary))
     reducer = model_from(config.model, backbone)

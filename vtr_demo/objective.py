@@ -41,9 +41,9 @@ def loss_terms(
     if config.pairs and any(distributed.together(batch.contrasts is not None)):
         terms["pairs"] = config.pairs * _pairs(model, sides.own, batch.contrasts, config, weights, precision)
     if config.kl:
-        terms["kl"] = config.kl * _divergence(model, sides.every, config)
+        terms["kl"] = config.kl * _divergence(model, sides.every, config, _used(weights))
     if config.attributes and model.attributes is not None:
-        terms["attributes"] = config.attributes * _attributes(model, sides.every, config)
+        terms["attributes"] = config.attributes * _attributes(model, sides.every, config, _used(weights))
     terms |= _concepts(model, sides, config, _content(batch.texts))
     if distiller is not None and config.distill:
         terms["distill"] = config.distill * _distillation(sides, batch, distiller)
@@ -77,12 +77,16 @@ def _ranking(every: Vectors, config: LossConfig, weights: TermWeights) -> dict[s
         terms["total"] = config.total * _rank(score, _targets(every.meaning[:, 0], config), config)
     if config.levels:
         present = _present(text)
-        for level, name in enumerate(LEVELS):
-            if weights.levels()[level]:
-                cosines = text.levels[:, level] @ every.levels[:, level].T
-                targets = _targets(every.meaning[:, 1 + level], config)
-                terms[name] = config.levels * _rank(cosines, targets, config, present[:, level])
+        for level in _used(weights):
+            cosines = text.levels[:, level] @ every.levels[:, level].T
+            targets = _targets(every.meaning[:, 1 + level], config)
+            terms[LEVELS[level]] = config.levels * _rank(cosines, targets, config, present[:, level])
     return terms
+
+
+def _used(weights: TermWeights) -> list[int]:
+    """The levels that the score has; one that an ablation removed is not taught by any term."""
+    return [level for level, weight in enumerate(weights.levels()) if weight]
 
 
 def _present(text: TextFeatures) -> Tensor:
@@ -111,33 +115,34 @@ def _pairs(
     video = own.levels[rows, levels]
     true_level = (own.texts.levels[rows, levels] * video).sum(1)
     false_level = (false.levels[each, levels] * video).sum(1)
-    both = F.softplus(-config.scale * (true_score - false_score)) + F.softplus(
+    taught = torch.isin(levels, torch.tensor(_used(weights), device=levels.device))
+    both = F.softplus(-config.scale * (true_score - false_score)) + taught * F.softplus(
         -config.scale * (true_level - false_level)
     )
     return both.mean() * counted
 
 
-def _divergence(model: VTRModel, every: Vectors, config: LossConfig) -> Tensor:
+def _divergence(model: VTRModel, every: Vectors, config: LossConfig, used: list[int]) -> Tensor:
     present = _present(every.texts)
     video, text = every.levels, every.texts.levels
     if config.kl_on == "attribute" and model.attributes is not None:
-        pairs = list(zip(model.attributes(video, "video"), model.attributes(text, "text"), strict=True))
-        return torch.stack(
-            [losses.symmetric_kl(v, t, 1.0, present[:, i]) for i, (v, t) in enumerate(pairs) if v.shape[1]]
-        ).sum()
-    form = losses.batch_kl if config.kl_on == "batch" else losses.symmetric_kl
-    return torch.stack(
-        [form(video[:, i], text[:, i], config.kl_temperature, present[:, i]) for i in range(len(LEVELS))]
-    ).sum()
+        seen, said = model.attributes(video, "video"), model.attributes(text, "text")
+        apart = [losses.symmetric_kl(seen[i], said[i], 1.0, present[:, i]) for i in used if seen[i].shape[1]]
+    else:
+        form = losses.batch_kl if config.kl_on == "batch" else losses.symmetric_kl
+        apart = [form(video[:, i], text[:, i], config.kl_temperature, present[:, i]) for i in used]
+    return torch.stack(apart).sum() if apart else (video.sum() + text.sum()) * 0.0
 
 
-def _attributes(model: VTRModel, every: Vectors, config: LossConfig) -> Tensor:
+def _attributes(model: VTRModel, every: Vectors, config: LossConfig, used: list[int]) -> Tensor:
     assert model.attributes is not None
     loss = every.levels.new_zeros(())
     for vectors, side in ((every.levels, "video"), (every.texts.levels, "text")):
-        for logits, labels in zip(model.attributes(vectors, side), every.labels, strict=True):
-            if logits.shape[1]:
-                loss = loss + losses.focal_bce(logits, labels, config.focal_gamma, config.focal_alpha)
+        logits = model.attributes(vectors, side)
+        for i in used:
+            if logits[i].shape[1]:
+                labels = every.labels[i]
+                loss = loss + losses.focal_bce(logits[i], labels, config.focal_gamma, config.focal_alpha)
     return loss
 
 

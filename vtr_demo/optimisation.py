@@ -14,6 +14,8 @@ from vtr_demo.config import TrainConfig
 
 FLOOR = 0.02
 """What is left of the learning rate at the end."""
+SKIPPED = 10
+"""Steps in a row that fp16 may skip: from its first scale, 65536, that leaves 64."""
 
 
 def schedule(step: int, config: TrainConfig) -> float:
@@ -44,6 +46,31 @@ def _decayed(parameters: list[nn.Parameter], peak: float, decay: float) -> list[
         {"params": [p for p in learning if p.ndim > 1], "weight_decay": decay, "peak": peak},
         {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0, "peak": peak},
     ]
+
+
+class Descent:
+    """Steps of ``optimizer`` along gradients that are clipped to a joint norm of ``clip_norm``.
+
+    An enabled ``scaler`` (fp16) skips steps whose gradients overflow and halves its scale each time, so
+    that some are usual; many in a row are gradients that no scale makes finite.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, scaler: Any, clip_norm: float) -> None:
+        self._optimizer, self._scaler, self._clip_norm = optimizer, scaler, clip_norm
+        self._most = SKIPPED if scaler.is_enabled() else 1
+        self._bad = 0
+
+    def step(self) -> str:
+        """Take one step; an empty string, or what is not finite, where training must not go on."""
+        self._scaler.unscale_(self._optimizer)
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self._clip_norm)
+        self._bad = 0 if torch.isfinite(norm) else self._bad + 1
+        if self._bad >= self._most:
+            return "The gradient" if self._most == 1 else f"The gradient, for {self._bad} steps in a row,"
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return ""
 
 
 class Average:

@@ -13,16 +13,20 @@ import torch
 
 from vtr_demo import distributed
 from vtr_demo.backbone import Backbone
-from vtr_demo.config import TrainConfig, to_dict
+from vtr_demo.config import TrainConfig
 from vtr_demo.distill import Distiller
 from vtr_demo.errors import BadCheckpoint, BadConfig
 from vtr_demo.files import fingerprint, replace_file
 from vtr_demo.model import VTRModel
 from vtr_demo.optimisation import Average
+from vtr_demo.schema import to_dict
 
 log = logging.getLogger(__name__)
 STATE = "state.pt"
-_LATER = {"frame_cache": "", "workers": 4, "hold_out": 0.0, "mirror": False}
+_LATER = {
+    "frame_cache": "", "workers": 4, "hold_out": 0.0, "mirror": False,
+    "attribute_sizes": (512, 512, 256, 256), "attribute_min_count": 5,
+}  # fmt: skip
 """Settings that younger versions added: at these values a run is the one it was before."""
 _OF_THE_MACHINE = ("frame_cache", "workers")
 

@@ -14,58 +14,45 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vtr_demo import distributed
 from vtr_demo.attributes import Vocabulary
 from vtr_demo.backbone import Backbone
 from vtr_demo.checkpoint import Pretrained, save
-from vtr_demo.config import TrainConfig, to_dict
+from vtr_demo.config import TrainConfig
 from vtr_demo.config_file import read_config
 from vtr_demo.corpus import Item
 from vtr_demo.distill import Distiller
 from vtr_demo.errors import TrainingStopped
-from vtr_demo.evaluate import attribute_precision, concept_usage, encode_table, report, validation_value
+from vtr_demo.evaluate import (
+    attribute_columns,
+    attribute_precision,
+    concept_usage,
+    encode_table,
+    report,
+    validation_value,
+)
 from vtr_demo.files import replace_file, to_json
 from vtr_demo.logbook import Logbook
 from vtr_demo.material import Material
 from vtr_demo.model import VTRModel
 from vtr_demo.naming import evidence, name_concepts
-from vtr_demo.objective import check_finite, loss_terms
-from vtr_demo.optimisation import Average, parameter_groups, schedule
+from vtr_demo.objective import check_finite
+from vtr_demo.optimisation import Average, Descent, parameter_groups, schedule
 from vtr_demo.preparation import assemble
 from vtr_demo.records import TextTokens
 from vtr_demo.runstate import RunState
 from vtr_demo.sampler import Sampler
-from vtr_demo.sides import autocast
+from vtr_demo.schema import to_dict
+from vtr_demo.step import Step
 from vtr_demo.tokens import text_tokens
 
 __all__ = ["Trainer", "prepare", "read_config", "train"]
 
 log = logging.getLogger(__name__)
 LOG, CONFIG, BOARD, MISSING, BEST = "log.csv", "config.json", "tensorboard", "missing.txt", "best"
-HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _RANKS_APART = 999_983  # ranks draw different noise for the heads
-
-
-class Step(nn.Module):
-    """What one process computes of a step; one module, so that every learning weight is found in it."""
-
-    def __init__(
-        self, config: TrainConfig, model: VTRModel, distiller: Distiller | None, towers: Backbone | None
-    ) -> None:
-        super().__init__()
-        self.config, self.model, self.distiller, self.towers = config, model, distiller, towers
-        self.precision = HALVES[config.precision]
-
-    def forward(self, sampler: Sampler, rng: np.random.Generator) -> dict[str, Tensor]:
-        """The loss terms of the batch that ``sampler`` draws."""
-        device = next(self.model.parameters()).device
-        with autocast(device, self.precision if self.towers is not None else None):
-            batch = sampler.batch(rng).to(device)
-        if self.precision is None:
-            return loss_terms(self.model, batch, self.config.loss, self.distiller)
-        return loss_terms(self.model, batch, self.config.loss, self.distiller, self.precision)
 
 
 class Trainer:
@@ -106,6 +93,7 @@ class Trainer:
         learning: dict[str, nn.Module] = {"model": model} | ({"backbone": backbone} if self.towers else {})
         self.average = Average(learning, config.ema) if config.ema else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")  # type: ignore[attr-defined]
+        self._descent = Descent(self.optimizer, self.scaler, config.clip_norm)
         self._state = RunState(self)
         self._logbook = Logbook(self.out / LOG, self.out / BOARD)
         self._spoken: dict[str, TextTokens] | None = None
@@ -138,18 +126,13 @@ class Trainer:
                 self.sampler.expect(self._rng(self.step + 1, part))
             with self._synchronised(part == self.config.accumulate - 1):
                 terms = self._computed(self.sampler, self._rng(self.step, part))
-                self._refuse(check_finite(terms))
+                bad = check_finite(terms)
+                self._refuse(f"The loss term {bad!r}" if bad else "")
                 values = torch.stack(list(terms.values()))
                 self.scaler.scale(values.sum() / self.config.accumulate).backward()
             for name, value in zip(terms, values.tolist(), strict=True):
                 sums[name] = sums.get(name, 0.0) + value / self.config.accumulate
-        self.scaler.unscale_(self.optimizer)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
-        if not self.scaler.is_enabled() and not torch.isfinite(norm):
-            self._refuse("gradient")
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self._refuse(self._descent.step())
         if self.average:
             self.average.update(self.step)
         return sums
@@ -163,11 +146,13 @@ class Trainer:
             return nullcontext()
         return self._computed.no_sync()  # type: ignore[operator]
 
-    def _refuse(self, bad: str) -> None:
-        if bad:
+    def _refuse(self, what: str) -> None:
+        if what:
+            best = self.out / BEST
+            kept = f"{best} keeps the last good checkpoint; " if best.exists() else ""
             raise TrainingStopped(
-                f"The loss term {bad!r} is not finite at step {self.step}; {self.out} keeps the last "
-                "good checkpoint: lower lr or the weight of that term."
+                f"{what} is not finite at step {self.step}; {kept}start again in a new `out` with a lower "
+                "lr or a lower weight of the loss terms at fault."
             )
 
     # ------------------------------------------------------------------ the run
@@ -223,7 +208,7 @@ class Trainer:
             }
 
     def usage(self) -> dict[str, float]:
-        """Entropy of the concepts' use on a training batch, as a share of log K, by modality."""
+        """Entropy of the concepts' use on a training batch, as ``concept_usage`` gives it."""
         self.model.eval()
         self.backbone.eval()
         with torch.no_grad():
@@ -270,12 +255,11 @@ class Trainer:
             if answer:
                 row |= {f"{short} {name}": answer[side][name] for name in ("R@1", "R@10", "MdR")}
         row |= self.usage()
-        for level, found in answer.get("attributes", {}).items():
-            row |= {f"{level} AP {part}": found[part] for part in ("head", "tail") if part in found}
+        row |= attribute_columns(answer.get("attributes", {}))
         self._logbook.write(row)
         log.info("%s", " ".join(f"{k} {v:.3g}" for k, v in row.items()))
         recalls = f", R@1 {row['t2v R@1']:.1f}|{row['v2t R@1']:.1f}" if answer else ""
-        used = f"{row['usage video']:.2f}|{row['usage text']:.2f}"
+        used = f"{row['usage video hard']:.2f}|{row['usage text hard']:.2f}"
         return self.best, self.stale, f"loss {sum(losses.values()):.2f}{recalls}, concepts {used}"
 
 
