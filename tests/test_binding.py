@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tests.models import text_tokens
 from vtr_demo.binding import NECK, SCENE_EVIDENCE, Roles, scene_evidence, sentence_evidence
-from vtr_demo.records import LEVELS, TextTokens
+from vtr_demo.mcsan import VideoLevels
+from vtr_demo.records import LEVELS, TextTokens, VideoTokens
 
 GRID = (3, 4)
 ENTITY, RELATIONSHIP = LEVELS.index("entity"), LEVELS.index("relationship")
@@ -35,11 +36,41 @@ def sentence() -> TextTokens:
 
 def test_roles_are_one_at_birth_and_differ_once_drawn() -> None:
     roles, evidence = Roles(6, 10), torch.randn(2, 5, 6)
-    assert torch.equal(roles(evidence), torch.ones(2, 5, 10))
+    factors, counts = roles(evidence)
+    assert torch.equal(factors, torch.ones(2, 5, 10))
+    assert torch.equal(counts, torch.zeros(2, 5))
     roles.draw()
-    found = roles(evidence)
+    found = roles(evidence)[0]
     assert found.std() > 0.05
     assert torch.linalg.matrix_rank((found - roles.write.bias).flatten(0, 1), rtol=1e-4) <= NECK
+
+
+def test_the_relationship_level_looks_where_the_entity_level_looks() -> None:
+    """At birth its weights are the entity level's; evidence alone moves them."""
+    torch.manual_seed(0)
+    levels = VideoLevels(5, 8, 16, 2, 0.0, binding=True).eval()
+    torch.nn.init.normal_(levels.pools.each()[ENTITY].score.weight)  # type: ignore[union-attr]
+    tokens = VideoTokens(torch.randn(2, 3, 12, 5), torch.randn(2, 3, 8), torch.ones(2, 3).bool(), GRID)
+    weights = levels(tokens).weights
+    assert torch.allclose(weights[:, RELATIONSHIP], weights[:, ENTITY], atol=1e-5)
+    assert levels.roles is not None
+    torch.nn.init.normal_(levels.roles.count.weight)
+    moved = levels(tokens).weights
+    assert torch.equal(moved[:, ENTITY], weights[:, ENTITY])
+    assert not torch.allclose(moved[:, RELATIONSHIP], moved[:, ENTITY], atol=1e-3)
+    assert torch.allclose(moved.sum(-1), torch.ones(2, len(LEVELS)))
+
+
+def test_things_that_draw_together_are_told_from_things_that_part() -> None:
+    """The same frames forth and back differ in the evidence of drawing together, by sign."""
+    patches, _, mask = scene(3)
+    weights = torch.zeros(1, 3, 13)
+    for frame, reach in enumerate((1, 2, 3)):
+        weights[0, frame, [1 + 4, 1 + 4 + reach]] = 0.5  # two things, ever further apart
+    parting = scene_evidence(patches, weights, mask, GRID)[0, :, 1]
+    meeting = scene_evidence(patches.flip(1), weights.flip(1), mask, GRID)[0, :, 1]
+    column = [k for k in range(SCENE_EVIDENCE) if (parting[1:, k] > 0).all() and (meeting[1:, k] < 0).all()]
+    assert column, "some number rises where the two part and falls where they meet"
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])

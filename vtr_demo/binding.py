@@ -5,7 +5,8 @@ tokens forgets which is which. So each token's content is multiplied by its role
 tensor product binding (Smolensky, Artificial Intelligence 46, 1990) in its element-wise form. A role
 is read from evidence that does not say *what* the token is: where a patch lies among what the level
 looks at and how that moves; which relation words stand before and after a word. With the content in
-the evidence the model learnt by heart which two things go with which relation. All of it is our
+the evidence the model learnt by heart which two things go with which relation; so it did where how much
+a token counts was read from its content, which is why that comes from the evidence too. All of it is our
 decision; MCSAN's abstract names the level and leaves its form open.
 """
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtr_demo.blocks import clock, difference, fourier, grid_positions
+from vtr_demo.blocks import clock, difference, fourier, grid_positions, zero_linear
 from vtr_demo.records import LEVELS, TextTokens
 
 SCENE_EVIDENCE = 48
@@ -28,7 +29,8 @@ _ENTITY, _RELATIONSHIP = LEVELS.index("entity"), LEVELS.index("relationship")
 
 
 class Roles(nn.Module):
-    """Evidence (B, N, E) to roles (B, N, D), the factors of the tokens' content; all one at birth."""
+    """Evidence (B, N, E) to roles (B, N, D), the factors of the tokens' content, and to logits (B, N) of
+    how much each token counts; at birth all factors are one and all logits zero."""
 
     def __init__(self, evidence: int, width: int) -> None:
         super().__init__()
@@ -36,12 +38,14 @@ class Roles(nn.Module):
             nn.Linear(evidence, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, NECK), nn.Tanh()
         )
         self.write = nn.Linear(NECK, width)
+        self.count = zero_linear(NECK, 1)
         nn.init.zeros_(self.write.weight)
         nn.init.ones_(self.write.bias)
 
-    def forward(self, evidence: Tensor) -> Tensor:
-        """(B, N, E) -> (B, N, D)."""
-        return self.write(self.read(evidence))
+    def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N, E) -> (B, N, D), (B, N)."""
+        neck = self.read(evidence)
+        return self.write(neck), self.count(neck).squeeze(-1)
 
     def draw(self) -> None:
         """Random roles to start learning from: with both modalities' at one, neither has a gradient."""

@@ -28,9 +28,10 @@ from vtr_demo.blocks import (
     difference,
     fourier,
     grid_positions,
+    masked_softmax,
     zero_linear,
 )
-from vtr_demo.pooling import RELATIONSHIP, LevelPools, rebound
+from vtr_demo.pooling import RELATIONSHIP, LevelPools, rebound, with_relationship
 from vtr_demo.records import LEVELS, TextTokens, VideoTokens
 
 BASE_MIX = ((1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
@@ -85,7 +86,7 @@ class VideoLevels(nn.Module):
         self.motion = nn.Conv3d(2 * hidden, hidden, 3, padding=1, groups=hidden)
         self.motion_mix = nn.Linear(hidden, hidden)
         self.temporal = Block(hidden, heads, dropout)
-        self.relation = Block(hidden, heads, dropout)
+        self.relation = None if binding else Block(hidden, heads, dropout)
         self.dropout = SharedDropout(dropout)
         self.pools = LevelPools(width, hidden, binding=binding)
         self.roles = Roles(SCENE_EVIDENCE, width) if binding else None
@@ -103,31 +104,28 @@ class VideoLevels(nn.Module):
         entity = self._entity(tokens)
         action = self._action(entity, mask, tokens.grid)
         both = entity + action
-        streams = (both, entity, action, self._within_frames(self.relation, both))
+        relation = self._within_frames(self.relation, both) if self.relation else both
+        hidden = tuple(self.dropout(s).flatten(1, 2) for s in (both, entity, action, relation))
         token_mask = mask[:, :, None].expand(b, t, 1 + p).reshape(b, -1)
         kind = torch.ones(1 + p, dtype=torch.long, device=mask.device)
         kind[0] = 0
-        hidden = tuple(self.dropout(stream).flatten(1, 2) for stream in streams)
-        weights = self._weights([prior[kind].repeat(t) for prior in self.prior], hidden, token_mask)
+        priors = [prior[kind].repeat(t) for prior in self.prior]
+        weights = self.pools.weights(hidden, priors, token_mask)
         still, motion = weights.new_tensor(BASE_MIX).T.unsqueeze(-1)  # (L, 1) each
         change = _change(base, mask)
-        pooled = (still * weights) @ base + (motion * weights) @ change
         roles = None
         if self.roles is not None:
-            looked = weights[:, RELATIONSHIP].view(b, t, 1 + p)
-            roles = self.roles(scene_evidence(tokens.patches, looked, mask, tokens.grid).flatten(1, 2))
+            # it is things that have relations: the level looks where the entity level does
+            seen = weights[:, ENTITY]
+            evidence = scene_evidence(tokens.patches, seen.view(b, t, 1 + p), mask, tokens.grid)
+            roles, counts = self.roles(evidence.flatten(1, 2))
+            counts = counts + seen.clamp_min(1e-6).log() + priors[RELATIONSHIP]
+            weights = with_relationship(weights, masked_softmax(counts, token_mask))
+        pooled = (still * weights) @ base + (motion * weights) @ change
+        if roles is not None:
             pooled = rebound(pooled, weights, (base + change) * roles)
         vectors = self.pools.vectors(pooled, weights, hidden)
         return LevelOutput(vectors, weights, base, hidden, mask, roles)
-
-    def _weights(self, priors: list[Tensor], hidden: tuple[Tensor, ...], mask: Tensor) -> Tensor:
-        """a (B, L, N). Bound relations start from where the entity level looks: things have relations."""
-        pools = self.pools.each()
-        columns = [pool.weights(h, prior, mask) for pool, prior, h in zip(pools, priors, hidden, strict=True)]
-        if self.roles is not None:
-            seen = columns[ENTITY].clamp_min(1e-6).log() + priors[RELATIONSHIP]
-            columns[RELATIONSHIP] = pools[RELATIONSHIP].weights(hidden[RELATIONSHIP], seen, mask)
-        return torch.stack(columns, dim=1)
 
     def parts(self, out: LevelOutput) -> Tensor:
         """(B, L, N, D): the summands of ``out.vectors``; a change belongs to the frame where it arrives."""
@@ -194,9 +192,12 @@ class TextLevels(nn.Module):
         hidden = self.dropout(self.context(hidden, mask))
         weights = torch.stack([self._weights(i, tokens, hidden) for i in range(len(LEVELS))], dim=1)
         hiddens = (hidden,) * len(LEVELS)
-        pooled, roles = weights @ base, None
+        roles = None
         if self.roles is not None:
-            roles = self.roles(sentence_evidence(tokens))
+            roles, counts = self.roles(sentence_evidence(tokens))
+            weights = with_relationship(weights, masked_softmax(counts, weights[:, RELATIONSHIP] > 0))
+        pooled = weights @ base
+        if roles is not None:
             pooled = rebound(pooled, weights, base * roles)
         vectors = self.pools.vectors(pooled, weights, hiddens)
         absent = weights.sum(-1) == 0

@@ -10,12 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vtr_demo.binding import Roles
 from vtr_demo.config import TrainConfig
 
 FLOOR = 0.02
 """What is left of the learning rate at the end."""
 SKIPPED = 10
 """Steps in a row that fp16 may skip: from its first scale, 65536, that leaves 64."""
+
+
+ROLE_RATE = 5.0
+"""Roles multiply each other across the modalities, and a product of two small factors learns slowly."""
 
 
 def schedule(step: int, config: TrainConfig) -> float:
@@ -30,11 +35,19 @@ def schedule(step: int, config: TrainConfig) -> float:
 def parameter_groups(
     heads: Iterable[nn.Module], towers: nn.Module | None, config: TrainConfig
 ) -> list[dict[str, Any]]:
-    """Weight decay on matrices alone; the towers, where they learn, at ``backbone_lr``.
+    """Weight decay on matrices alone; roles at ``ROLE_RATE`` times the rate; the towers, where they learn,
+    at ``backbone_lr``.
 
     ``peak`` is the learning rate that ``schedule`` scales.
     """
-    groups = _decayed([p for module in heads for p in module.parameters()], config.lr, config.weight_decay)
+    heads = list(heads)
+    roles = [
+        p for head in heads for part in head.modules() if isinstance(part, Roles) for p in part.parameters()
+    ]
+    quick = {id(p) for p in roles}
+    others = [p for head in heads for p in head.parameters() if id(p) not in quick]
+    groups = _decayed(others, config.lr, config.weight_decay)
+    groups += _decayed(roles, config.lr * ROLE_RATE, config.weight_decay / ROLE_RATE)
     if towers is not None:
         groups += _decayed(list(towers.parameters()), config.backbone_lr, config.weight_decay)
     return groups

@@ -19,18 +19,20 @@ SHORTEST = 1e-4
 class LevelPool(nn.Module):
     """Linear attention pooling of one level; starts as the mean over the tokens that ``prior`` admits.
 
-    ``contextual`` adds the values of contextual tokens to those of the base tokens.
+    ``contextual`` weighs tokens by their context and adds the values of contextual tokens to those of the
+    base tokens.
     """
 
     def __init__(self, width: int, hidden: int, *, contextual: bool = True) -> None:
         super().__init__()
-        self.score = zero_linear(hidden, 1)
+        self.score = zero_linear(hidden, 1) if contextual else None
         self.value_base = identity_linear(width)
         self.value_hidden = zero_linear(hidden, width) if contextual else None
 
     def weights(self, hidden: Tensor, prior: Tensor, mask: Tensor) -> Tensor:
         """a (B, N): softmax of learned scores plus the log ``prior``, over ``mask``."""
-        return masked_softmax(self.score(hidden).squeeze(-1) + prior, mask)
+        scores = self.score(hidden).squeeze(-1) if self.score is not None else 0.0
+        return masked_softmax(scores + prior, mask)
 
     def vector(self, base: Tensor, weights: Tensor, hidden: Tensor) -> Tensor:
         """The unit level vector (B, D) of pooled ``base`` (B, D) and of ``hidden`` (B, N, H); V is linear."""
@@ -49,8 +51,8 @@ class LevelPool(nn.Module):
 
 
 class LevelPools(nn.ModuleList):
-    """One pool a level. With ``binding`` the relationship level takes values from base tokens alone: its
-    contextual tokens know what the things are and would learn pairs of things by heart."""
+    """One pool a level. With ``binding`` the relationship level does without contextual tokens: they know
+    what the things are and would learn pairs of things by heart."""
 
     def __init__(self, width: int, hidden: int, *, binding: bool) -> None:
         super().__init__(
@@ -62,6 +64,11 @@ class LevelPools(nn.ModuleList):
         """The pools in the order of ``LEVELS``."""
         return [pool for pool in self if isinstance(pool, LevelPool)]
 
+    def weights(self, hidden: Sequence[Tensor], priors: Sequence[Tensor], mask: Tensor) -> Tensor:
+        """a (B, L, N) from contextual tokens (B, N, H) and log priors (N,) of each level."""
+        columns = zip(self.each(), hidden, priors, strict=True)
+        return torch.stack([pool.weights(h, prior, mask) for pool, h, prior in columns], dim=1)
+
     def vectors(self, pooled: Tensor, weights: Tensor, hidden: Sequence[Tensor]) -> Tensor:
         """Unit (B, L, D) from pooled base tokens (B, L, D), weights (B, L, N) and hidden (B, N, H) each."""
         columns = zip(self.each(), pooled.unbind(1), weights.unbind(1), hidden, strict=True)
@@ -71,6 +78,13 @@ class LevelPools(nn.ModuleList):
         """(B, L, N, D): the summands of ``vectors``, from each level's base tokens (B, N, D)."""
         columns = zip(self.each(), weights.unbind(1), bases, hidden, strict=True)
         return torch.stack([pool.parts(a, x, h) for pool, a, x, h in columns], dim=1)
+
+
+def with_relationship(weights: Tensor, own: Tensor) -> Tensor:
+    """``weights`` (B, L, N) with ``own`` (B, N) for the relationship level."""
+    rows = list(weights.unbind(1))
+    rows[RELATIONSHIP] = own
+    return torch.stack(rows, dim=1)
 
 
 def rebound(pooled: Tensor, weights: Tensor, tokens: Tensor) -> Tensor:
