@@ -419,6 +419,14 @@ def test_each_level_is_probed_in_percent(call, sprites):
     assert all(0 <= result["action"][term]["both"] <= 100 for term in (*TERMS, "score"))
 
 
+def test_probes_that_kept_their_tokens_draw_nothing_the_next_time(call, sprites, tmp_path):
+    probe = ("probe", "--pairs", 1, "--cache", tmp_path / "kept", "--sprites")
+    first, again = call(*probe, sprites), call(*probe, tmp_path / "no sprites here")
+    assert first[0] == again[0] == 0
+    assert json.loads(first[1]) == json.loads(again[1])
+    assert len(list((tmp_path / "kept").glob("*/playground-probe-*"))) == 6
+
+
 def test_a_missing_sprite_folder_gets_the_command_that_fills_it(call, tmp_path):
     arguments = ("playground", "--out", tmp_path / "out", "--count", 1, "--sprites", tmp_path / "none")
     status, _, err = call(*arguments, model="")

@@ -272,3 +272,20 @@ def test_a_batch_of_one_pair_has_nothing_to_rank_and_breaks_nothing() -> None:
     terms = loss_terms(model(), data, EVERY, distiller())
     assert check_finite(terms) == ""
     assert float(terms["total"].detach()) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_balance_of_words_counts_those_of_things_and_actions() -> None:
+    """Other words may crowd one concept; where no word is of a thing or an action nothing is balanced."""
+    one, config = model(), LossConfig(balance=1.0)
+    given = batch()
+    level_mask = given.texts.level_mask.clone()
+    level_mask[:, 1:3] = False
+    silent = replace(given, texts=replace(given.texts, level_mask=level_mask), videos=given.videos)
+    videos = [one.forward_video(tokens) for tokens in given.videos]
+    shares = [losses.usage_balance(out.concepts.soft, out.concept_mask) for out in videos]
+    expected = torch.stack([*shares, torch.zeros(())]).mean()
+    assert torch.allclose(loss_terms(one, silent, config)["balance"], expected, atol=1e-6)
+    content = F.pad(given.texts.level_mask[:, 1:3].any(1) & given.texts.word_mask, (1, 0))
+    said = losses.usage_balance(one.forward_text(given.texts).concepts.soft, content)
+    expected = torch.stack([*shares, said]).mean()
+    assert torch.allclose(loss_terms(one, given, config)["balance"], expected, atol=1e-6)

@@ -27,6 +27,7 @@ FULL = "full model"
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     FULL: {},
     "no relationship level": {"model": {"relationship": False}},
+    "roles not bound to content": {"model": {"binding": False}},
     "no KL constraint": {"loss": {"kl": 0.0}},
     "an attribute projection for each modality": {"model": {"shared_attributes": False}},
     "BCE instead of focal BCE": {"loss": {"focal_gamma": 0.0, "focal_alpha": 0.5}},

@@ -53,7 +53,7 @@ def sync_folder(folder: Path) -> None:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Put ``data`` at ``path`` in one step: a reader, or a crash, sees the old file or the new one."""
-    draft = path.with_name(f".tmp-{path.name}")
+    draft = path.with_name(f".tmp-{os.getpid()}-{path.name}")  # others may be writing the same
     write_synced(draft, data)
     draft.replace(path)
     sync_folder(path.parent)
