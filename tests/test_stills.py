@@ -58,3 +58,18 @@ def test_a_batch_holds_its_share_of_stills(sprites: str, tmp_path: Path) -> None
 def test_shares_beyond_a_batch_are_refused() -> None:
     with pytest.raises(BadConfig, match="still_share"):
         TrainConfig(train=("x",), playground_stills=1, playground_share=0.75, still_share=0.5)
+
+
+def test_drawn_clips_make_room_along_a_line(sprites: str, tmp_path: Path) -> None:
+    manifest = eight_pairs(tmp_path / "clips", frames=4)
+    counts = {"playground_clips": 4, "playground_stills": 6, "steps": 2, "batch": 8, "sprites": sprites}
+    shares = {"playground_share": 0.25, "still_share": 0.5, "drawn_end": 0.0}
+    trainer = prepare(small_config(tmp_path, manifest, **counts, **shares))
+    found = []
+    for done in (0.0, 0.5, 1.0):
+        trainer.sampler.done = done
+        kinds = [trainer.sampler.items[i].kind for i in trainer.sampler.draw(trainer._rng(1, 0)).chosen]
+        found.append(tuple(kinds.count(kind) for kind in ("video", "playground", "still")))
+    assert found == [(2, 2, 4), (5, 1, 2), (8, 0, 0)]
+    assert trainer.train_step()["pairs"] > 0
+    assert "pairs" not in trainer.train_step(), "the last batch holds files alone"

@@ -191,6 +191,8 @@ class TrainConfig:
     """Share of a batch that is playground clips, where there are any."""
     still_share: float = 0.25
     """Share of a batch that is single pictures of the playground, where there are any."""
+    drawn_end: float = 1.0
+    """What is left of playground_share and still_share at the last step; they change along a line."""
     accumulate: int = 1
     lr: float = 1e-3
     backbone_lr: float = 1e-6
@@ -232,6 +234,7 @@ class TrainConfig:
         )
         drawn = self.playground_share + (self.still_share if self.playground_stills else 0.0)
         require(drawn <= 1, f"playground_share and still_share add up to {drawn}; 1 is a whole batch.")
+        require(0 <= self.drawn_end <= 1, f"drawn_end must lie in [0, 1], got {self.drawn_end}.")
         require(not self.mirror or bool(self.train), "mirror has no effect while train names no data.")
         require(0 <= self.warmup < 1, f"warmup must lie in [0, 1), got {self.warmup}.")
         require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}.")

@@ -38,6 +38,8 @@ _IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
     ("videos", _names_no_benchmark, "train and validation name no benchmark"),
     ("sprites", lambda c: not c.playground_clips + c.playground_stills, "playground_clips is 0"),
     ("playground_share", lambda c: not c.playground_clips, "playground_clips is 0"),
+    ("drawn_end", lambda c: not c.train, "train names no data"),
+    ("drawn_end", lambda c: not c.playground_clips + c.playground_stills, "playground_clips is 0"),
     ("playground_share", lambda c: not c.train, "train names no data"),
     ("still_share", lambda c: not c.playground_stills, "playground_stills is 0"),
     ("validation_split", lambda c: not c.validation, "validation names no data"),

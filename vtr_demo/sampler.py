@@ -18,7 +18,7 @@ from vtr_demo.teacher import TeacherTokens
 from vtr_demo.tokens import Text, Videos, text_batch
 
 KINDS = ("photo", "video", "playground", "still")
-_CONTRASTS_A_CLIP = 2
+_CONTRASTS_A_CLIP = 4
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Sampler:
         self.teacher = teacher
         self._size, self._long = config.batch, config.long_share
         self._drawn = (config.playground_share, config.still_share)
+        self._drawn_end = config.drawn_end
+        self.done = 0.0  # how much of the training is done, from 0 to 1; the trainer tells
         self._by_kind = [
             np.array([i for i, item in enumerate(items) if item.kind == kind], dtype=np.int64)
             for kind in KINDS
@@ -117,7 +119,8 @@ class Sampler:
         """How many of each kind one process takes."""
         photos, videos, *drawn = self._by_kind
         size = self._size
-        shares: Sequence[float] = self._drawn
+        kept = 1 - self.done * (1 - self._drawn_end)
+        shares: Sequence[float] = [kept * share for share in self._drawn]
         if not len(photos) + len(videos):
             whole = sum(share for share, where in zip(shares, drawn, strict=True) if len(where))
             shares = [share / whole for share in shares] if whole else [1.0, 1.0]

@@ -123,7 +123,9 @@ class Trainer:
         sums: dict[str, float] = {}
         for part in range(self.config.accumulate):
             if self.step < self.config.steps:
+                self.sampler.done = (self.step + 1) / self.config.steps
                 self.sampler.expect(self._rng(self.step + 1, part))
+            self.sampler.done = self.step / self.config.steps
             with self._synchronised(part == self.config.accumulate - 1):
                 terms = self._computed(self.sampler, self._rng(self.step, part))
                 bad = check_finite(terms)
