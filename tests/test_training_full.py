@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from tests.small_clip import save_small_clip
 from tests.small_runs import EVERY_LOSS, draw_sprites, eight_pairs, small_config
 from vtr_demo.backbone import load_backbone
+from vtr_demo.binding import Roles
 from vtr_demo.checkpoint import load
 from vtr_demo.comparison import compare
 from vtr_demo.config import LossConfig, TrainConfig, VideoConfig
@@ -30,7 +31,7 @@ from vtr_demo.errors import BadConfig, BadManifest, TrainingStopped
 from vtr_demo.evaluate import evaluate
 from vtr_demo.live import LiveSampler
 from vtr_demo.logbook import Logbook
-from vtr_demo.optimisation import Average
+from vtr_demo.optimisation import ROLE_RATE, Average
 from vtr_demo.records import VideoTokens
 from vtr_demo.s2ca import Concepts
 from vtr_demo.teacher import on_grid
@@ -139,7 +140,11 @@ def test_two_learning_rates_are_kept_apart(manifest: Path, clip: str, tmp_path: 
     moved = {name for name, value in before.items() if not value.equal(after[name])}
     assert moved
     assert not [name for name in moved if name.startswith("backbone.")]
-    assert sorted({group["peak"] for group in trainer.optimizer.param_groups}) == [0.0, LIVE["lr"]]
+    peaks = sorted({group["peak"] for group in trainer.optimizer.param_groups})
+    assert peaks == [0.0, LIVE["lr"], ROLE_RATE * LIVE["lr"]]
+    roles = {id(p) for part in trainer.model.modules() if isinstance(part, Roles) for p in part.parameters()}
+    quick = [g["params"] for g in trainer.optimizer.param_groups if g["peak"] == peaks[-1]]
+    assert {id(p) for group in quick for p in group} == roles, "roles, and nothing else, learn faster"
 
 
 def test_frames_are_decoded_once_where_they_are_kept(

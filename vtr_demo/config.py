@@ -64,7 +64,7 @@ class ModelConfig:
     concept_width: int = 64
     """Dc, the width of a Conceptual Aggregated Feature."""
     concept_weight: float = 0.5
-    """lambda, the default weight of the concept score once trained."""
+    """lambda, the default weight of the concept score once trained; 0 takes it out of training too."""
     assign_eps: float = 1.0
     """epsilon in the mean over a concept's tokens (GroupViT uses 1.0)."""
     dropout: float = 0.1

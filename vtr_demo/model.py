@@ -24,6 +24,8 @@ from vtr_demo.records import Alignment, Sentence, TextTokens, VideoTokens
 from vtr_demo.s2ca import ConceptOutput, Concepts
 
 WHOLE_SENTENCE = "whole sentence"
+TRAINING_CONCEPT_WEIGHT = 0.5
+"""lambda while training, beside levels whose gates sum to 1."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,9 @@ class VTRModel(nn.Module):
 
     @property
     def training_weights(self) -> TermWeights:
-        """The weights that training ranks with: every level counts alike."""
-        return TermWeights(1.0, 1.0, 1.0, float(self.config.relationship), self.config.concept_weight)
+        """The weights that training ranks with: every level counts alike, wherever the sliders start."""
+        concepts = TRAINING_CONCEPT_WEIGHT if self.config.concept_weight else 0.0
+        return TermWeights(1.0, 1.0, 1.0, float(self.config.relationship), concepts)
 
     # ------------------------------------------------------------------ encoding
     def reduced(self, tokens: VideoTokens) -> VideoTokens:
