@@ -518,8 +518,8 @@ def test_a_run_of_another_architecture_or_way_to_train_is_refused(
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_a_single_clip_is_refused_since_ranking_needs_a_negative(folder: Path, tmp_path: Path) -> None:
-    alone = folder / "clips" / "alone.jsonl"
+def test_a_single_clip_is_refused_since_ranking_needs_a_negative(manifest: Path, tmp_path: Path) -> None:
+    alone = manifest.with_name("alone.jsonl")
     alone.write_text(json.dumps({"path": "0.mp4", "captions": ["a red ball"]}))
     with pytest.raises(BadManifest, match=r"alone\.jsonl: 1 clips"):
         prepare(small_config(tmp_path, alone))
