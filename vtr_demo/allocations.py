@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from vtr_demo.checkpoint import Pretrained
-from vtr_demo.corpus import Item
+from vtr_demo.corpus import Item, drawn_item
 from vtr_demo.playground_spec import ClipSpec, Split
-from vtr_demo.records import FrameBatch, TextTokens, VideoTokens
+from vtr_demo.records import TextTokens, VideoTokens
 from vtr_demo.text import parse_many
 
 SPLIT: Split = "probe"
@@ -38,18 +38,14 @@ class Observed:
 
 def drawn_items(count: int, seed: int, sprites: str | Path | None) -> list[tuple[ClipSpec, Item]]:
     """``count`` clips of the playground in unseen combinations, with their specs; the same for a seed."""
-    from vtr_demo.playground import captions, frame_batch, sample_spec
+    from vtr_demo.playground import captions, sample_spec
 
     rng = np.random.default_rng([seed, 0])
     specs = [sample_spec(rng, split=SPLIT) for _ in range(count)]
     found = []
-    for i, spec in enumerate(specs):
-
-        def frames(count: int, size: int, spec: ClipSpec = spec) -> FrameBatch:
-            return frame_batch(spec, count, size=size, sprites=sprites)
-
+    for spec in specs:
         sentences = tuple(parse_many(captions(spec, rng)))
-        found.append((spec, Item(f"{SPLIT} {i}", "playground", sentences, frames)))
+        found.append((spec, replace(drawn_item(spec, SPLIT, str(sprites or "")), sentences=sentences)))
     return found
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vtr_demo.model import VTRModel, principal_directions
-from vtr_demo.records import CONTENT_LEVELS, TextTokens, VideoTokens
+from vtr_demo.records import TextTokens, VideoTokens
 from vtr_demo.s2ca import kmeans
 
 POINTS = 20_000
@@ -58,7 +58,7 @@ def _fit_prototypes(
     model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTokens], seed: int
 ) -> None:
     patches = torch.cat([v.patches.float().flatten(0, 2) for v in videos])
-    said = [t.words[t.word_mask & t.level_mask[:, list(CONTENT_LEVELS)].any(1)].float() for t in texts]
+    said = [t.words[t.content_mask()].float() for t in texts]
     words = torch.cat(said if any(map(len, said)) else [t.words[t.word_mask].float() for t in texts])
     centred = []
     for side, points in enumerate((model.video.stem(_sample(patches)), _sample(words))):

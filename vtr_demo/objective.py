@@ -12,7 +12,7 @@ from vtr_demo.config import LossConfig
 from vtr_demo.distill import Distiller
 from vtr_demo.features import TermWeights, TextFeatures
 from vtr_demo.model import Encoded, VTRModel
-from vtr_demo.records import CONTENT_LEVELS, LEVELS, TextTokens
+from vtr_demo.records import LEVELS, TextTokens
 from vtr_demo.sides import Sides, Vectors, autocast, encode, in_float
 from vtr_demo.tokens import sentence_vector
 
@@ -149,8 +149,7 @@ def _attributes(model: VTRModel, every: Vectors, config: LossConfig, used: list[
 def _content(texts: TextTokens) -> Tensor:
     """(B, 1+W): the words of things and actions. Balancing all words would give whole concepts to "the"
     and "of"."""
-    chosen = texts.level_mask[:, list(CONTENT_LEVELS)].any(1) & texts.word_mask
-    return F.pad(chosen, (1, 0))
+    return F.pad(texts.content_mask(), (1, 0))
 
 
 def _concepts(model: VTRModel, sides: Sides, config: LossConfig, content: Tensor) -> dict[str, Tensor]:

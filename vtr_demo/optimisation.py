@@ -17,8 +17,6 @@ FLOOR = 0.02
 """What is left of the learning rate at the end."""
 SKIPPED = 10
 """Steps in a row that fp16 may skip: from its first scale, 65536, that leaves 64."""
-
-
 ROLE_RATE = 5.0
 """Roles multiply each other across the modalities, and a product of two small factors learns slowly."""
 

@@ -80,15 +80,13 @@ class LevelPools(nn.ModuleList):
         return torch.stack([pool.parts(a, x, h) for pool, a, x, h in columns], dim=1)
 
 
-def with_relationship(weights: Tensor, own: Tensor) -> Tensor:
-    """``weights`` (B, L, N) with ``own`` (B, N) for the relationship level."""
-    rows = list(weights.unbind(1))
+def with_relationship(levels: Tensor, own: Tensor) -> Tensor:
+    """``levels`` (B, L, ...) with ``own`` (B, ...) for the relationship level."""
+    rows = list(levels.unbind(1))
     rows[RELATIONSHIP] = own
     return torch.stack(rows, dim=1)
 
 
 def rebound(pooled: Tensor, weights: Tensor, tokens: Tensor) -> Tensor:
     """``pooled`` (B, L, D) with the relationship level's row pooled from ``tokens`` (B, N, D)."""
-    rows = list(pooled.unbind(1))
-    rows[RELATIONSHIP] = torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], tokens)
-    return torch.stack(rows, dim=1)
+    return with_relationship(pooled, torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], tokens))

@@ -197,6 +197,10 @@ class TextTokens:
             if tuple(getattr(self, name).shape) != shape:
                 raise ValueError(f"{name} must be {shape}, got {tuple(getattr(self, name).shape)}")
 
+    def content_mask(self) -> Tensor:
+        """(B, W) bool: the words of things and of actions."""
+        return self.level_mask[:, list(CONTENT_LEVELS)].any(1) & self.word_mask
+
     def __len__(self) -> int:
         return len(self.words)
 
