@@ -51,7 +51,7 @@ def backward(trainer: Trainer, part: int) -> dict[str, Tensor]:
     trainer.model.train()
     trainer.backbone.train()
     step = Step(trainer.config, trainer.model, trainer.distiller, trainer.towers)
-    torch.stack(list(step(trainer.sampler, trainer._rng(1, part)).values())).sum().backward()
+    torch.stack(list(step(trainer.sampler, trainer._rng(1, part), 0.0).values())).sum().backward()
     return gradients(trainer)
 
 

@@ -67,8 +67,7 @@ def test_drawn_clips_make_room_along_a_line(sprites: str, tmp_path: Path) -> Non
     trainer = prepare(small_config(tmp_path, manifest, **counts, **shares))
     found = []
     for done in (0.0, 0.5, 1.0):
-        trainer.sampler.done = done
-        kinds = [trainer.sampler.items[i].kind for i in trainer.sampler.draw(trainer._rng(1, 0)).chosen]
+        kinds = [trainer.sampler.items[i].kind for i in trainer.sampler.draw(trainer._rng(1, 0), done).chosen]
         found.append(tuple(kinds.count(kind) for kind in ("video", "playground", "still")))
     assert found == [(2, 2, 4), (5, 1, 2), (8, 0, 0)]
     assert trainer.train_step()["pairs"] > 0

@@ -56,9 +56,9 @@ class LiveSampler(Sampler):
             teacher,
         )
 
-    def batch(self, rng: np.random.Generator) -> Batch:
+    def batch(self, rng: np.random.Generator, done: float = 0.0) -> Batch:
         """A random batch of tokens that lead back to the towers' weights."""
-        draw = self.draw(rng)
+        draw = self.draw(rng, done)
         clips = [padded([self._frames.get(self.items[i]) for i in group]) for group in draw.groups]
         sentences = [self._spoken[text].sentence for text in draw.texts]
         videos = tuple(self._backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips)
@@ -72,9 +72,9 @@ class LiveSampler(Sampler):
             self._live_teacher.teach(clips, sentences) if self._live_teacher else None,
         )
 
-    def expect(self, rng: np.random.Generator) -> None:
+    def expect(self, rng: np.random.Generator, done: float = 0.0) -> None:
         """Decode the clips of a coming batch while this one is computed."""
-        self._frames.expect([self.items[i] for i in self.draw(rng).chosen])
+        self._frames.expect([self.items[i] for i in self.draw(rng, done).chosen])
 
     def _live_contrasts(self, draw: Draw) -> Contrasts | None:
         if not draw.contrasts:

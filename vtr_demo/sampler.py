@@ -61,7 +61,6 @@ class Sampler:
         self._size, self._long = config.batch, config.long_share
         self._drawn = (config.playground_share, config.still_share)
         self._drawn_end = config.drawn_end
-        self.done = 0.0  # how much of the training is done, from 0 to 1; the trainer tells
         self._by_kind = [
             np.array([i for i, item in enumerate(items) if item.kind == kind], dtype=np.int64)
             for kind in KINDS
@@ -72,9 +71,12 @@ class Sampler:
         own = dict.fromkeys(sentence.text for item in self.items for sentence in item.sentences)
         return [self.texts[text] for text in own if text in self.texts]
 
-    def batch(self, rng: np.random.Generator) -> Batch:
-        """A random batch: photos, videos, playground clips and stills in their shares, one sentence each."""
-        draw = self.draw(rng)
+    def batch(self, rng: np.random.Generator, done: float = 0.0) -> Batch:
+        """A random batch: photos, videos, playground clips and stills in their shares, one sentence each.
+
+        ``done`` says how much of the training is, from 0 to 1.
+        """
+        draw = self.draw(rng, done)
         texts = [self.texts[text] for text in draw.texts]
         videos = tuple(
             pad_video_tokens([self.cache.get(self.items[i]) for i in group]) for group in draw.groups
@@ -88,10 +90,10 @@ class Sampler:
             self._teaching(draw),
         )
 
-    def draw(self, rng: np.random.Generator) -> Draw:
+    def draw(self, rng: np.random.Generator, done: float = 0.0) -> Draw:
         """This process's part of a random joint batch."""
         world, rank = distributed.world(), distributed.rank()
-        counts = [(where, count) for where, count in self._counts(world) if count]
+        counts = [(where, count) for where, count in self._counts(done, world) if count]
         groups = [rng.choice(where, count * world, replace=False) for where, count in counts]
         spoken = [self._sentence(self.items[i], rng) for i in np.concatenate(groups)]
         false = self._false([contrast for _, contrast in spoken], rng)
@@ -112,14 +114,14 @@ class Sampler:
             tuple((place[row], level, text) for row, level, text in false if row in place),
         )
 
-    def expect(self, rng: np.random.Generator) -> None:
+    def expect(self, rng: np.random.Generator, done: float = 0.0) -> None:
         """``batch`` will be asked with this generator soon; nothing to prepare where tokens are kept."""
 
-    def _counts(self, world: int = 1) -> list[tuple[np.ndarray, int]]:
+    def _counts(self, done: float, world: int) -> list[tuple[np.ndarray, int]]:
         """How many of each kind one process takes."""
         photos, videos, *drawn = self._by_kind
         size = self._size
-        kept = 1 - self.done * (1 - self._drawn_end)
+        kept = 1 - done * (1 - self._drawn_end)
         shares: Sequence[float] = [kept * share for share in self._drawn]
         if not len(photos) + len(videos):
             whole = sum(share for share, where in zip(shares, drawn, strict=True) if len(where))

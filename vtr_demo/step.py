@@ -27,11 +27,11 @@ class Step(nn.Module):
         self.config, self.model, self.distiller, self.towers = config, model, distiller, towers
         self.precision = HALVES[config.precision]
 
-    def forward(self, sampler: Sampler, rng: np.random.Generator) -> dict[str, Tensor]:
-        """The loss terms of the batch that ``sampler`` draws."""
+    def forward(self, sampler: Sampler, rng: np.random.Generator, done: float) -> dict[str, Tensor]:
+        """The loss terms of the batch that ``sampler`` draws, with the share of training that is ``done``."""
         device = next(self.model.parameters()).device
         with autocast(device, self.precision if self.towers is not None else None):
-            batch = sampler.batch(rng).to(device)
+            batch = sampler.batch(rng, done).to(device)
         if self.precision is None:
             return loss_terms(self.model, batch, self.config.loss, self.distiller)
         return loss_terms(self.model, batch, self.config.loss, self.distiller, self.precision)

@@ -123,11 +123,11 @@ class Trainer:
         sums: dict[str, float] = {}
         for part in range(self.config.accumulate):
             if self.step < self.config.steps:
-                self.sampler.done = (self.step + 1) / self.config.steps
-                self.sampler.expect(self._rng(self.step + 1, part))
-            self.sampler.done = self.step / self.config.steps
+                self.sampler.expect(self._rng(self.step + 1, part), (self.step + 1) / self.config.steps)
             with self._synchronised(part == self.config.accumulate - 1):
-                terms = self._computed(self.sampler, self._rng(self.step, part))
+                terms = self._computed(
+                    self.sampler, self._rng(self.step, part), self.step / self.config.steps
+                )
                 bad = check_finite(terms)
                 self._refuse(f"The loss term {bad!r}" if bad else "")
                 values = torch.stack(list(terms.values()))
@@ -214,7 +214,9 @@ class Trainer:
         self.model.eval()
         self.backbone.eval()
         with torch.no_grad():
-            return concept_usage(self.model, self.sampler.batch(self._rng(2**31, 0)))
+            return concept_usage(
+                self.model, self.sampler.batch(self._rng(2**31, 0), self.step / self.config.steps)
+            )
 
     def pretrained(self) -> Pretrained:
         """The model as it stands, with what a checkpoint keeps."""
