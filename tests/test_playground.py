@@ -58,7 +58,7 @@ from vtr_demo.playground_grammar import Voice, article, sentence
 from vtr_demo.playground_layout import layout
 from vtr_demo.playground_lexicon import MOTIONS, RELATIONS, SCENES
 from vtr_demo.playground_motion import poses
-from vtr_demo.playground_things import RESERVED, THINGS
+from vtr_demo.playground_things import RESERVED, THINGS, WIDE
 
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
 PROPS = (
@@ -148,6 +148,18 @@ def test_training_never_shows_a_combination_of_the_probes() -> None:
     assert all(held_out(*each) for each in probe)
     assert not any(held_out(*each) for each in train)
     assert not {sprite for sprite, *_ in train | probe} & RESERVED
+
+
+def test_things_for_training_alone_are_in_no_probe() -> None:
+    def shown(split: str) -> set[str]:
+        return {a.sprite for s in some_specs(400, split=split) for a in s.actors}
+
+    assert not (shown("probe") | shown("unseen_sprites")) & set(WIDE)
+    assert len(shown("train") & set(WIDE)) > len(WIDE) / 2
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        first, _, second, _ = minimal_pair(rng, "entity", "probe")
+        assert not {a.sprite for a in (*first.actors, *second.actors)} & set(WIDE)
 
 
 def test_unseen_sprites_are_the_reserved_ones() -> None:

@@ -13,7 +13,7 @@ from vtr_demo.playground_grammar import Voice, draw_voice, sentence
 from vtr_demo.playground_layout import APART, layout, sample_spec
 from vtr_demo.playground_lexicon import MOTIONS, RELATIONS, SCENES
 from vtr_demo.playground_spec import ClipSpec, Split, in_split, motions_for
-from vtr_demo.playground_things import CONTAINERS, RESERVED, THINGS
+from vtr_demo.playground_things import CONTAINERS, RESERVED, THINGS, WIDE
 
 PairLevel = Literal["entity", "action", "relationship"]
 PAIR_LEVELS: tuple[PairLevel, ...] = ("entity", "action", "relationship")
@@ -108,9 +108,9 @@ def _with_actor(spec: ClipSpec, index: int, **changes: object) -> ClipSpec:
 
 def _other_things(spec: ClipSpec, index: int) -> Iterator[ClipSpec]:
     actor = spec.actors[index]
-    taken = {a.sprite for a in spec.actors}
+    barred = {a.sprite for a in spec.actors} | (set() if in_split(spec, "train") else set(WIDE))
     for name, thing in THINGS.items():
-        if name in taken or (name in RESERVED) != (actor.sprite in RESERVED):
+        if name in barred or (name in RESERVED) != (actor.sprite in RESERVED):
             continue
         if spec.relation == "in" and name in CONTAINERS:
             continue

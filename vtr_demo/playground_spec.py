@@ -6,6 +6,7 @@ time in ``playground_motion``, drawing in ``playground_art``, words in ``playgro
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ import numpy as np
 
 from vtr_demo.errors import BadConfig
 from vtr_demo.playground_lexicon import CAMERAS, GROUP_MOTIONS, MOTIONS, RELATIONS, SCENES
-from vtr_demo.playground_things import CONTAINERS, RESERVED, THINGS
+from vtr_demo.playground_things import CONTAINERS, RESERVED, THINGS, WIDE
 
 Split = Literal["train", "probe", "unseen_sprites"]
 SPLITS: tuple[Split, ...] = ("train", "probe", "unseen_sprites")
@@ -133,19 +134,24 @@ def held_out(sprite: str, motion: str, relation: str | None, scene: str) -> bool
 
 
 def in_split(spec: ClipSpec, split: Split) -> bool:
-    """train: no actor's combination is held out; probe: every one is;
+    """train: no actor's combination is held out; probe: every one is, of things that samples show too;
     unseen_sprites: only reserved things."""
-    names = [actor.sprite for actor in spec.actors]
-    if split == "unseen_sprites":
-        return all(name in RESERVED for name in names if name not in CONTAINERS)
-    if any(name in RESERVED for name in names):
+    names = {actor.sprite for actor in spec.actors}
+    if not names - set(CONTAINERS) <= _shown(split):
         return False
     held = [held_out(a.sprite, a.motion, spec.relation, spec.scene) for a in spec.actors]
-    return all(held) if split == "probe" else not any(held)
+    return split == "unseen_sprites" or (all(held) if split == "probe" else not any(held))
+
+
+@functools.cache
+def _shown(split: Split) -> frozenset[str]:
+    return frozenset(sprites_of(split))
 
 
 def sprites_of(split: Split) -> list[str]:
     """The things that a split may show."""
     if split not in SPLITS:
         raise BadConfig(f"Unknown split {split!r}; use {', '.join(SPLITS)}.")
-    return [name for name in THINGS if (name in RESERVED) == (split == "unseen_sprites")]
+    if split == "unseen_sprites":
+        return [name for name in THINGS if name in RESERVED]
+    return [name for name in THINGS if name not in RESERVED and (split == "train" or name not in WIDE)]

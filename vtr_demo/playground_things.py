@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vtr_demo.playground_wide import WIDE as _WIDE
+
 _THINGS = """
 dog | 1f415 | animal | - | 1 | dog, brown dog
 cat | 1f408 | animal | - | .95 | cat, orange cat
@@ -166,16 +168,19 @@ class Thing:
     nouns: tuple[str, ...]
 
 
-def _things() -> dict[str, Thing]:
+def _read(lines: str) -> dict[str, Thing]:
     table = {}
-    for line in _THINGS.strip().splitlines():
+    for line in lines.strip().splitlines():
         name, code, kind, facing, size, nouns = (part.strip() for part in line.split("|"))
         way = {"-": -1, "+": 1, "0": 0}[facing]
         table[name] = Thing(code, kind, way, float(size), tuple(noun.strip() for noun in nouns.split(",")))
     return table
 
 
-THINGS = _things()
+WIDE = _read(_WIDE)
+"""Things that only training draws: what is learnt from many carries over to things never shown."""
+
+THINGS = _read(_THINGS) | WIDE
 
 RESERVED = frozenset(
     {"zebra", "flamingo", "taxi", "motorcycle", "banana", "violin", "snail", "baseball", "trophy"}
