@@ -42,6 +42,29 @@ def test_the_classifier_on_mean_patches_is_the_whole_image_model(bundled: Bundle
     assert torch.allclose(ours, reference, atol=1e-5)
 
 
+def test_folding_batch_norms_changes_neither_the_patches_nor_what_is_saved(bundled: BundledBackbone) -> None:
+    names = list(bundled.state_dict())
+    pixels = clip(bundled, 2)
+    inputs = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 127) / 128
+    with torch.no_grad():
+        plain = bundled.image.forward_features(inputs).flatten(2).transpose(1, 2)
+    assert torch.allclose(bundled.encode_frames(pixels).patches[0], plain, atol=1e-3)
+    assert list(bundled.state_dict()) == names
+    quick = backbone_bundled.folded(bundled.image)
+    assert not [module for module in quick.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+
+
+def test_weights_that_have_changed_are_folded_anew(bundled: BundledBackbone) -> None:
+    tower = BundledBackbone()
+    pixels = clip(tower, 1)
+    before = tower.encode_frames(pixels).patches
+    weights = tower.state_dict()
+    weights["image.bn2.weight"] = 2 * weights["image.bn2.weight"]
+    tower.load_state_dict(weights)
+    assert not torch.allclose(tower.encode_frames(pixels).patches, before, atol=1e-2)
+    assert torch.allclose(bundled.encode_frames(pixels).patches, before)
+
+
 def test_patches_lie_where_the_picture_has_them(bundled: BundledBackbone) -> None:
     plain = np.full((1, 260, 260, 3), 127, np.uint8)
     marked = plain.copy()

@@ -11,17 +11,20 @@ sentences the nearest of every video: video-to-text R@1 rose from 14 to 34, text
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vtr_demo.backbone_base import Backbone, check_digest, mean_by_share, stack_shares, word_shares
 from vtr_demo.errors import BackboneUnavailable
@@ -62,6 +65,7 @@ class BundledBackbone(Backbone):
         folder = text_folder or _wheel_path(TEXT_WHEEL, TEXT_FOLDER)
         self.tokenizer = _tokenizer(folder / "tokenizer.json")
         self.text = _text_tower(folder / "model.safetensors", folder / "config.json")
+        self._folded: tuple[object, nn.Module] | None = None
         self._class_embeddings: Tensor | None
         self.register_buffer("_class_embeddings", None, persistent=False)
         self.freeze()
@@ -69,8 +73,17 @@ class BundledBackbone(Backbone):
     # ----------------------------------------------------------------- frames
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         pixels = pixels.contiguous(memory_format=torch.channels_last)  # a quarter faster on a CPU
-        patches = self.image.forward_features(pixels).flatten(2).transpose(1, 2)
+        patches = self._image().forward_features(pixels).flatten(2).transpose(1, 2)
         return patches, self._conse(self.class_probabilities(patches))
+
+    def _image(self) -> Any:
+        """The image tower; while it is frozen a folded copy, which takes a quarter less time."""
+        if self.trainable:
+            return self.image
+        weights = (self.fingerprint, self.pixel_mean.device, self.pixel_mean.dtype)
+        if self._folded is None or self._folded[0] != weights:
+            self._folded = weights, folded(self.image)
+        return self._folded[1]
 
     def class_probabilities(self, patches: Tensor) -> Tensor:
         """Patches (..., P, 1280) to the probabilities of the ImageNet classes, (..., 1000)."""
@@ -201,6 +214,18 @@ def _image_tower(path: Path) -> Any:
             )
     model.load_state_dict(OrderedDict((name, tensor) for (name, _), (_, tensor) in pairs))
     return model.to(memory_format=torch.channels_last)
+
+
+def folded(tower: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose batch norms are part of the convolutions before them."""
+    tower = copy.deepcopy(tower).eval()
+    for parent in tower.modules():
+        children = list(parent.named_children())
+        for (name, conv), (after, norm) in pairwise(children):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, after, getattr(norm, "act", nn.Identity()))
+    return tower
 
 
 def _text_tower(weights: Path, config: Path) -> Any:
