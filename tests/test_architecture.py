@@ -41,7 +41,7 @@ BLOCKS = {
         "playground playground_art playground_easel playground_film playground_grammar playground_layout "
         "playground_lexicon playground_motion playground_nature playground_pairs playground_pose "
         "playground_scenes playground_spec playground_sprites playground_things playground_town "
-        "playground_truth",
+        "playground_truth playground_wide",
         "ground",
     ),
     "towers": Block(
@@ -49,7 +49,7 @@ BLOCKS = {
         "ground",
     ),
     "data": Block("data datasets sources attributes", "ground"),
-    "model": Block("model mcsan s2ca binding pooling", "ground numbers"),
+    "model": Block("model mcsan s2ca binding matching pooling", "ground numbers"),
     "checkpoint": Block("checkpoint", "ground towers data model"),
     "library": Block(
         "engine librarian ingest queries explaining moments store shelf catalog clipfolder",
@@ -58,7 +58,8 @@ BLOCKS = {
     "training": Block(
         "train objective evaluate probes baseline naming distill initial batch sampler live teacher frames "
         "tokens corpus distributed sides optimisation logbook runstate preparation protocols reliability "
-        "comparison material ablation allocations concept_quality faithfulness attribution perturb step",
+        "comparison material ablation allocations concept_quality faithfulness attribution perturb step "
+        "bench",
         "ground numbers video text playground towers data model checkpoint",
     ),
     "pictures": Block("figure chart bar heatmap sheet", "ground"),
@@ -79,7 +80,7 @@ HOMES = {
     "faiss": "index",
     "spacy": "text",
     "emoji": "text",
-    "av": "video_source video_convert playground_film",
+    "av": "video_source video_convert playground_film bench",
     "decord": "video_reader",
     "matplotlib": "sheet",
     "transformers": "backbone_bundled",

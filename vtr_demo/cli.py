@@ -145,6 +145,14 @@ def _faithfulness(parser: ArgumentParser) -> None:
     _model(parser)
 
 
+def _bench(parser: ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a case; default: all")
+    parser.add_argument("--clip", type=Path, metavar="FILE", help="default: the first of sample_videos")
+    parser.add_argument("--rounds", type=_count, default=7, metavar="N", help="default: %(default)s")
+    _json_file(parser)
+    _model(parser)
+
+
 def _train(parser: ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     parser.add_argument("--set", nargs="+", action="append", default=[], metavar="key=value")
@@ -215,6 +223,7 @@ COMMANDS: dict[str, Command] = {
     "faithfulness": Command(
         workshop.faithfulness, _faithfulness, "do the summands point at what a score rests on"
     ),
+    "bench": Command(workshop.bench, _bench, "speed and memory as ratios to named baselines"),
     "train": Command(workshop.train, _train, "train a checkpoint"),
     "ablate": Command(workshop.ablate, _ablate, "train with one part changed, from several seeds"),
     "playground": Command(workshop.playground, _playground, "draw clips with known truth"),

@@ -98,6 +98,25 @@ def faithfulness(chosen: Namespace, tell: Tell) -> Answer:
     return _measured(answer, chosen.json)
 
 
+def bench(arguments: Namespace, tell: Tell) -> Answer:
+    """Speed and memory as ratios to named baselines."""
+    from vtr_demo import checkpoint
+    from vtr_demo.bench import as_json, chosen, table
+    from vtr_demo.bench import bench as measure
+
+    names = chosen(arguments.names)
+    clip = arguments.clip or next(iter(sorted(SAMPLES.glob("*.mp4"))), None)
+    if clip is None:
+        raise BadConfig(f"There is no clip in {SAMPLES} to measure with; name one with --clip FILE.")
+    tell(0.0, f"opening the model {arguments.model}; measuring with {clip.name}")
+    rows = []
+    for row in measure(checkpoint.load(arguments.model), clip, names, rounds=arguments.rounds):
+        tell(len(rows) / len(names), f"{row.name} is measured")
+        rows.append(row)
+    answer = {"clip": clip.name, "rounds": arguments.rounds, "bench": as_json(rows)}
+    return Answer(answer, _measured(answer, arguments.json).text if arguments.json else table(rows))
+
+
 def _measured(answer: dict[str, Any], file: Path | None) -> Answer:
     text = to_json(answer)
     if file and str(file) != "-":

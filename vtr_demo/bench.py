@@ -1,0 +1,250 @@
+"""Speed and memory as ratios to named baselines, measured in turns within one run.
+
+A number of seconds says as much about the machine as about the program; how often a plain way of doing
+the same fits into it does not. Each case runs ours and its baseline alternately, once to warm up and then
+``rounds`` times; the ratio is the median over the rounds, beside the lowest and the highest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vtr_demo.checkpoint import Pretrained
+from vtr_demo.errors import BadConfig
+from vtr_demo.features import term_sums
+from vtr_demo.index import VectorIndex
+from vtr_demo.records import FrameBatch, Sentence, VideoTokens
+from vtr_demo.text import parse
+from vtr_demo.video import read_frames
+
+VECTORS, TOP = 20_000, 10
+"""A library of about 5,000 clips with moments, and the hits that a search asks for."""
+SENTENCE = "a dog runs after a ball while a cat sleeps on the sofa"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Two ways to the same; either may say how many bytes it holds for it."""
+
+    ours: Callable[[], Any]
+    baseline: Callable[[], Any]
+    ours_is: str
+    baseline_is: str
+    ours_bytes: int = 0
+    baseline_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """ratio: seconds of ours per second of the baseline, the median over the rounds, and the extremes;
+    memory: bytes of ours per byte of the baseline, None where neither was counted."""
+
+    name: str
+    ours: str
+    baseline: str
+    ratio: float
+    lowest: float
+    highest: float
+    seconds: float
+    memory: float | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the cases share: a model, one clip and what it holds."""
+
+    model: Pretrained
+    clip: Path
+
+    def frames(self) -> FrameBatch:
+        """The frames that the model sees of the clip."""
+        video = self.model.video
+        return read_frames(self.clip, video.clip_frames, size=self.model.backbone.frame_size, config=video)
+
+    def tokens(self) -> VideoTokens:
+        """The image tower's tokens of the clip."""
+        return self.model.backbone.encode_frames(self.frames().pixels)
+
+    def sentence(self) -> Sentence:
+        """One sentence with all four levels."""
+        return parse(SENTENCE)
+
+
+# --------------------------------------------------------------------------- cases
+def decoding(bench: Bench) -> Case:
+    """Seeking to the wanted frames, against decoding the file from end to end."""
+    wanted = bench.frames().pixels
+    whole = sum(picture.nbytes for picture in _every_frame(bench.clip))
+    return Case(
+        bench.frames,
+        lambda: sum(1 for _ in _every_frame(bench.clip)),
+        f"the {len(wanted)} frames that the model sees",
+        "every frame of the file in order",
+        wanted.nbytes,
+        whole,
+    )
+
+
+def heads(bench: Bench) -> Case:
+    """What levels and concepts cost, against the image tower that they stand on."""
+    pixels, tokens = bench.frames().pixels, bench.tokens()
+    return Case(
+        lambda: bench.model.model.encode_video(tokens),
+        lambda: bench.model.backbone.encode_frames(pixels),
+        "levels and concepts of a clip from its tokens",
+        "the image tower on the clip's frames",
+    )
+
+
+def reading(bench: Bench) -> Case:
+    """A query's way to its vector, against the text tower alone."""
+    model, sentence = bench.model, bench.sentence()
+    return Case(
+        lambda: model.encode_text([parse(SENTENCE)]),
+        lambda: model.backbone.encode_text([sentence]),
+        "parsing a sentence, reading it, levels and concepts",
+        "the text tower on the parsed sentence",
+    )
+
+
+def searching(bench: Bench) -> Case:
+    """The index, against a plain product and partial sort; memory against a CLIP vector a clip."""
+    vectors, query = _library(bench), _query(bench)
+    index = VectorIndex(vectors.shape[1])
+    index.add(np.arange(len(vectors)), vectors)
+
+    def plain() -> np.ndarray:
+        scores = vectors @ query[0]
+        best = np.argpartition(-scores, TOP)[:TOP]
+        return best[np.argsort(-scores[best])]
+
+    return Case(
+        lambda: index.search(query, TOP),
+        plain,
+        f"the {TOP} best of {VECTORS} vectors by the index",
+        "the same by NumPy; memory: a CLIP vector of 512 numbers each",
+        vectors.nbytes,
+        VECTORS * 512 * vectors.itemsize,
+    )
+
+
+def reasons(bench: Bench) -> Case:
+    """Hits with their five terms, against hits with a score alone."""
+    vectors, query = _library(bench), _query(bench)
+    index, width = VectorIndex(vectors.shape[1]), bench.model.model.width
+    index.add(np.arange(len(vectors)), vectors)
+
+    def with_terms() -> list[dict[str, float]]:
+        _, ids = index.search(query, TOP)
+        return [term_sums(query[0], vectors[i], width) for i in ids[0]]
+
+    return Case(
+        with_terms,
+        lambda: index.search(query, TOP),
+        f"{TOP} hits, each with its five terms",
+        f"{TOP} hits with a score alone",
+    )
+
+
+def explaining(bench: Bench) -> Case:
+    """Every (word, frame, patch) summand, against the score alone."""
+    model, sentence, tokens = bench.model.model, bench.sentence(), bench.tokens()
+    text, seconds = bench.model.backbone.encode_text([sentence]), bench.frames().seconds
+    return Case(
+        lambda: model.align(sentence, text, tokens, seconds),
+        lambda: model.scores(model.encode_text(text), model.encode_video(tokens)),
+        "a score with every word, frame and patch",
+        "the score alone",
+    )
+
+
+CASES: dict[str, Callable[[Bench], Case]] = {
+    "decoding": decoding,
+    "heads": heads,
+    "reading": reading,
+    "searching": searching,
+    "reasons": reasons,
+    "explaining": explaining,
+}
+
+
+# --------------------------------------------------------------------------- measuring
+def chosen(names: Sequence[str]) -> tuple[str, ...]:
+    """The cases called ``names``, all without any; refuses what is none."""
+    unknown = [name for name in names if name not in CASES]
+    if unknown:
+        raise BadConfig(f"Unknown bench {unknown[0]!r}; use {', '.join(CASES)}.")
+    return tuple(names) or tuple(CASES)
+
+
+@torch.no_grad()
+def bench(model: Pretrained, clip: Path, names: Sequence[str] = (), *, rounds: int = 7) -> Iterator[Ratio]:
+    """Measure the cases called ``names``, one after the other."""
+    model.model.eval()
+    for name in chosen(names):
+        yield measured(name, CASES[name](Bench(model, clip)), rounds)
+
+
+def measured(name: str, case: Case, rounds: int) -> Ratio:
+    """Run both ways in turns."""
+    for way in (case.ours, case.baseline):
+        way()
+    pairs = np.array([(_seconds(case.ours), _seconds(case.baseline)) for _ in range(rounds)])
+    ratios = pairs[:, 0] / pairs[:, 1]
+    memory = case.ours_bytes / case.baseline_bytes if case.baseline_bytes else None
+    return Ratio(
+        name,
+        case.ours_is,
+        case.baseline_is,
+        *(float(value) for value in (np.median(ratios), ratios.min(), ratios.max(), np.median(pairs[:, 0]))),
+        memory,
+    )
+
+
+def table(rows: list[Ratio]) -> str:
+    """The ratios for people, a case a paragraph."""
+    lines = []
+    for row in rows:
+        memory = "" if row.memory is None else f"; memory {row.memory:.3g}"
+        lines.append(
+            f"{row.name}: {row.ratio:.3g} [{row.lowest:.3g}, {row.highest:.3g}]{memory}  "
+            f"({row.seconds * 1e3:.3g} ms)\n    {row.ours}\n    against {row.baseline}"
+        )
+    return "\n".join(lines)
+
+
+def as_json(rows: list[Ratio]) -> list[dict[str, Any]]:
+    """The ratios for programs."""
+    return [asdict(row) for row in rows]
+
+
+def _every_frame(path: Path) -> Iterator[np.ndarray]:
+    import av
+
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="rgb24")
+
+
+def _library(bench: Bench) -> np.ndarray:
+    width = bench.model.model.encode_video(bench.tokens()).flat().shape[1]
+    vectors = np.random.default_rng(0).standard_normal((VECTORS, width), dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _query(bench: Bench) -> np.ndarray:
+    flat = bench.model.encode_text([bench.sentence()]).flat(bench.model.model.default_weights)
+    return np.ascontiguousarray(flat.cpu().numpy())
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
