@@ -17,12 +17,13 @@ GRID = (3, 4)
 ENTITY, RELATIONSHIP = LEVELS.index("entity"), LEVELS.index("relationship")
 
 
-def scene(frames: int = 3, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Patches (1, T, P, 5), weights (1, T, 1+P) and mask (1, T)."""
+def scene(frames: int = 3, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Patches (1, T, P, 5), their shifts (1, T, P, 2), weights (1, T, 1+P) and mask (1, T)."""
     draw = torch.Generator().manual_seed(seed)
     patches = torch.randn(1, frames, 12, 5, generator=draw)
     weights = torch.rand(1, frames, 13, generator=draw).softmax(-1)
-    return patches, weights, torch.ones(1, frames, dtype=torch.bool)
+    shift = 0.1 * torch.randn(1, frames, 12, 2, generator=draw)
+    return patches, shift, weights, torch.ones(1, frames, dtype=torch.bool)
 
 
 def sentence() -> TextTokens:
@@ -63,14 +64,29 @@ def test_the_relationship_level_looks_where_the_entity_level_looks() -> None:
 
 def test_things_that_draw_together_are_told_from_things_that_part() -> None:
     """The same frames forth and back differ in the evidence of drawing together, by sign."""
-    patches, _, mask = scene(3)
+    patches, shift, _, mask = scene(3)
     weights = torch.zeros(1, 3, 13)
     for frame, reach in enumerate((1, 2, 3)):
         weights[0, frame, [1 + 4, 1 + 4 + reach]] = 0.5  # two things, ever further apart
-    parting = scene_evidence(patches, weights, mask, GRID)[0, :, 1]
-    meeting = scene_evidence(patches.flip(1), weights.flip(1), mask, GRID)[0, :, 1]
+    parting = scene_evidence(patches, shift, weights, mask, GRID)[0, :, 1]
+    meeting = scene_evidence(patches.flip(1), shift, weights.flip(1), mask, GRID)[0, :, 1]
     column = [k for k in range(SCENE_EVIDENCE) if (parting[1:, k] > 0).all() and (meeting[1:, k] < 0).all()]
     assert column, "some number rises where the two part and falls where they meet"
+
+
+def test_the_one_ahead_is_told_from_the_one_behind() -> None:
+    """Two things move the same way: some number is positive for the first of them and negative for the
+    other, and when both turn round it changes its sign."""
+    patches, shift, _, mask = scene(3)
+    weights = torch.zeros(1, 3, 13)
+    weights[..., [1 + 4, 1 + 7]] = 0.5  # the left and the right end of the middle row
+    right, left = shift.zero_(), torch.zeros_like(shift)
+    right[:, 1:, [4, 7], 1], left[:, 1:, [4, 7], 1] = 0.1, -0.1
+    there, back = (scene_evidence(patches, way, weights, mask, GRID)[0, 1:] for way in (right, left))
+    signs = [torch.sign(found[:, [1 + 4, 1 + 7]]) for found in (there, back)]
+    ahead = (signs[0] == torch.tensor([-1.0, 1.0])[:, None]).all((0, 1))
+    behind = (signs[1] == torch.tensor([1.0, -1.0])[:, None]).all((0, 1))
+    assert (ahead & behind).sum() >= 2, "by its own way and by that of all that moves"
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
@@ -83,28 +99,27 @@ def test_scene_evidence_is_finite_and_the_whole_frame_has_none(frames: int) -> N
 
 def test_a_patch_is_placed_not_recognised() -> None:
     """Another content with changes of the same size gives the same evidence."""
-    patches, weights, mask = scene()
+    patches, shift, weights, mask = scene()
     turned = patches.flip(-1) * -1 + 7.0
-    assert torch.allclose(
-        scene_evidence(patches, weights, mask, GRID), scene_evidence(turned, weights, mask, GRID)
-    )
+    found = scene_evidence(patches, shift, weights, mask, GRID)
+    assert torch.allclose(found, scene_evidence(turned, shift, weights, mask, GRID))
 
 
 def test_the_centre_is_where_the_level_looks() -> None:
-    patches, weights, mask = scene(1)
+    patches, shift, weights, mask = scene(1)
     left, right = weights.clone(), weights.clone()
     left[..., 1:] = torch.eye(12)[4]
     right[..., 1:] = torch.eye(12)[7]
-    one, other = (scene_evidence(patches, w, mask, GRID)[0, 0, 1 + 5] for w in (left, right))
+    one, other = (scene_evidence(patches, shift, w, mask, GRID)[0, 0, 1 + 5] for w in (left, right))
     assert torch.equal(one[:16], other[:16]), "the same place in the picture"
     assert not torch.allclose(one[16:32], other[16:32]), "another place beside what is looked at"
 
 
 def test_padding_of_frames_changes_nothing() -> None:
-    patches, weights, mask = scene(3)
-    padded = [torch.cat([x, torch.zeros_like(x[:, :2])], dim=1) for x in (patches, weights, mask)]
-    found = scene_evidence(padded[0], padded[1], padded[2].bool(), GRID)[:, :3]
-    assert torch.allclose(found, scene_evidence(patches, weights, mask, GRID), atol=1e-6)
+    patches, shift, weights, mask = scene(3)
+    padded = [torch.cat([x, torch.zeros_like(x[:, :2])], dim=1) for x in (patches, shift, weights, mask)]
+    found = scene_evidence(*padded[:3], padded[3].bool(), GRID)[:, :3]
+    assert torch.allclose(found, scene_evidence(patches, shift, weights, mask, GRID), atol=1e-6)
 
 
 def test_a_word_hears_the_relation_words_beside_it_and_not_itself() -> None:

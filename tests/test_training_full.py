@@ -31,7 +31,7 @@ from vtr_demo.errors import BadConfig, BadManifest, TrainingStopped
 from vtr_demo.evaluate import evaluate
 from vtr_demo.live import LiveSampler
 from vtr_demo.logbook import Logbook
-from vtr_demo.optimisation import ROLE_RATE, Average
+from vtr_demo.optimisation import ALLOCATION_RATE, ROLE_RATE, Average
 from vtr_demo.records import VideoTokens
 from vtr_demo.s2ca import Concepts
 from vtr_demo.teacher import on_grid
@@ -141,10 +141,13 @@ def test_two_learning_rates_are_kept_apart(manifest: Path, clip: str, tmp_path: 
     assert moved
     assert not [name for name in moved if name.startswith("backbone.")]
     peaks = sorted({group["peak"] for group in trainer.optimizer.param_groups})
-    assert peaks == [0.0, LIVE["lr"], ROLE_RATE * LIVE["lr"]]
+    assert peaks == [0.0, ALLOCATION_RATE * LIVE["lr"], LIVE["lr"], ROLE_RATE * LIVE["lr"]]
     roles = {id(p) for part in trainer.model.modules() if isinstance(part, Roles) for p in part.parameters()}
     quick = [g["params"] for g in trainer.optimizer.param_groups if g["peak"] == peaks[-1]]
     assert {id(p) for group in quick for p in group} == roles, "roles, and nothing else, learn faster"
+    allocating = {id(p) for p in trainer.model.concepts.allocating()}
+    slow = [g["params"] for g in trainer.optimizer.param_groups if g["peak"] == peaks[1]]
+    assert {id(p) for group in slow for p in group} == allocating, "and the allocation alone more slowly"
 
 
 def test_frames_are_decoded_once_where_they_are_kept(

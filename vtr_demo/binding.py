@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from vtr_demo.blocks import clock, difference, fourier, grid_positions, zero_linear
 from vtr_demo.records import LEVELS, TextTokens
 
-SCENE_EVIDENCE = 48
+SCENE_EVIDENCE = 54
 """Numbers that say where a patch is and how it moves."""
 NECK = 16
 """Width through which a role must pass: wide enough for kinds of roles, too narrow for things."""
 _HIDDEN = 64
+SWIFT = 16.0  # a patch that moves by a sixteenth of the picture between two frames is swift
 _REACH = 2.0  # words over which a relation word's influence falls to 1/e
 _ENTITY, _RELATIONSHIP = LEVELS.index("entity"), LEVELS.index("relationship")
 
@@ -52,13 +53,16 @@ class Roles(nn.Module):
         self.write.reset_parameters()
 
 
-def scene_evidence(patches: Tensor, weights: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
+def scene_evidence(
+    patches: Tensor, shift: Tensor, weights: Tensor, mask: Tensor, grid: tuple[int, int]
+) -> Tensor:
     """(B, T, 1+P, E): where each patch is and how it moves; zero for the whole-frame token.
 
-    patches (B, T, P, Dv), of which only the size of their change is used; weights (B, T, 1+P), what
-    the level looks at; mask (B, T). Places: in the picture and around the centre of what the level
-    looks at. Motion: of that centre, along it, of the patch itself, and whether what is looked at draws
-    together or apart. Time: from 0 to 1.
+    patches (B, T, P, Dv), of which only the size of their change is used; shift (B, T, P, 2), how each
+    patch has moved (``matching``); weights (B, T, 1+P), what the level looks at; mask (B, T). Places: in
+    the picture and around the centre of what the level looks at. Motion: of that centre, of the patch
+    itself, of all that moves in the clip, and how far ahead the patch lies in each of these ways; whether
+    what is looked at draws together or apart. Time: from 0 to 1.
     """
     b, t, p, _ = patches.shape
     places = grid_positions(*grid).to(weights).expand(b, t, p, -1)
@@ -69,14 +73,18 @@ def scene_evidence(patches: Tensor, weights: Tensor, mask: Tensor, grid: tuple[i
     around = xy - centre.unsqueeze(2)  # (B, T, P, 2)
     spread = (looked.unsqueeze(-1) * around.square()).sum(2).add(1e-6).sqrt()
     moving = torch.tanh(8 * difference(centre, mask))
-    along = (around * moving.unsqueeze(2)).sum(-1, keepdim=True)
+    pace = shift.norm(dim=-1, keepdim=True)
+    drift = (pace * shift).sum((1, 2)) / pace.sum((1, 2)).clamp_min(1e-6)  # (B, 2), faster patches count more
+    ways = [moving.unsqueeze(2), torch.tanh(SWIFT * shift), torch.tanh(SWIFT * drift)[:, None, None]]
+    ahead = [4 * (around * way).sum(-1, keepdim=True) for way in ways]
     energy = difference(patches, mask).norm(dim=-1, keepdim=True)
     counted = mask.sum(1).clamp_min(1)[:, None, None, None] * p
     energy = torch.log1p(energy / (energy.sum((1, 2), keepdim=True) / counted).clamp_min(1e-6))
     time = clock(mask).to(weights)
     parting = torch.tanh(16 * difference(spread.norm(dim=-1, keepdim=True), mask))
     whole = torch.cat([spread, moving, parting, time, torch.ones_like(time[..., :1])], dim=-1)
-    evidence = [places, fourier((around + 1) / 2), along, energy, whole.unsqueeze(2).expand(b, t, p, -1)]
+    evidence = [places, fourier((around + 1) / 2), *ahead, ways[1], ways[2].expand(b, t, p, -1), energy]
+    evidence.append(whole.unsqueeze(2).expand(b, t, p, -1))
     return F.pad(torch.cat(evidence, dim=-1), (0, 0, 1, 0))
 
 

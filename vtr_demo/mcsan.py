@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtr_demo.binding import SCENE_EVIDENCE, Roles, scene_evidence, sentence_evidence
+from vtr_demo.binding import SCENE_EVIDENCE, SWIFT, Roles, scene_evidence, sentence_evidence
 from vtr_demo.blocks import (
     Block,
     SharedDropout,
@@ -31,6 +31,7 @@ from vtr_demo.blocks import (
     masked_softmax,
     zero_linear,
 )
+from vtr_demo.matching import followed, match
 from vtr_demo.pooling import RELATIONSHIP, LevelPools, rebound, with_relationship
 from vtr_demo.records import LEVELS, TextTokens, VideoTokens
 
@@ -84,6 +85,7 @@ class VideoLevels(nn.Module):
         self.norm = nn.LayerNorm(hidden)
         self.spatial = Block(hidden, heads, dropout)
         self.motion = nn.Conv3d(2 * hidden, hidden, 3, padding=1, groups=hidden)
+        self.follow = nn.Linear(hidden + 3, hidden)
         self.motion_mix = nn.Linear(hidden, hidden)
         self.temporal = Block(hidden, heads, dropout)
         self.relation = None if binding else Block(hidden, heads, dropout)
@@ -102,7 +104,8 @@ class VideoLevels(nn.Module):
         summary = tokens.summary + self.whole(tokens.patches.mean(2)) * mask.unsqueeze(-1)
         base = torch.cat([summary.unsqueeze(2), self.stem(tokens.patches)], dim=2).flatten(1, 2)
         entity = self._entity(tokens)
-        action = self._action(entity, mask, tokens.grid)
+        found, shift = match(tokens.patches, mask, tokens.grid)
+        action = self._action(entity, found, shift, mask, tokens.grid)
         both = entity + action
         relation = self._within_frames(self.relation, both) if self.relation else both
         hidden = tuple(self.dropout(s).flatten(1, 2) for s in (both, entity, action, relation))
@@ -117,7 +120,7 @@ class VideoLevels(nn.Module):
         if self.roles is not None:
             # it is things that have relations: the level looks where the entity level does
             seen = weights[:, ENTITY]
-            evidence = scene_evidence(tokens.patches, seen.view(b, t, 1 + p), mask, tokens.grid)
+            evidence = scene_evidence(tokens.patches, shift, seen.view(b, t, 1 + p), mask, tokens.grid)
             roles, counts = self.roles(evidence.flatten(1, 2))
             counts = counts + seen.clamp_min(1e-6).log() + priors[RELATIONSHIP]
             weights = with_relationship(weights, masked_softmax(counts, token_mask))
@@ -141,13 +144,18 @@ class VideoLevels(nn.Module):
         hidden = torch.cat([self.enter_summary(tokens.summary).unsqueeze(2), patches], dim=2)
         return self._within_frames(self.spatial, self.norm(hidden))
 
-    def _action(self, entity: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Action tokens (B, T, 1+P, H): frame differences, a 3x3x3 convolution, attention in time."""
+    def _action(
+        self, entity: Tensor, found: Tensor, shift: Tensor, mask: Tensor, grid: tuple[int, int]
+    ) -> Tensor:
+        """Action tokens (B, T, 1+P, H): frame differences, a 3x3x3 convolution, how each patch has moved and
+        changed since the place where it was ``found`` (``matching``), attention in time."""
         b, t, n, h = entity.shape
         both = torch.stack([entity, difference(entity, mask)], dim=-1).flatten(3)  # (B, T, 1+P, 2H)
         both = both * mask[:, :, None, None]
         volume = both[:, :, 1:].reshape(b, t, *grid, 2 * h).permute(0, 4, 1, 2, 3)
         moved = self.motion(volume).permute(0, 2, 3, 4, 1).reshape(b, t, n - 1, h)
+        way = [torch.tanh(SWIFT * shift), SWIFT * shift.norm(dim=-1, keepdim=True)]
+        moved = moved + self.follow(torch.cat([followed(entity[:, :, 1:], found, mask), *way], dim=-1))
         change = both[:, :, :1].reshape(b, t, 1, h, 2)[..., 1]
         hidden = self.motion_mix(F.gelu(torch.cat([change, moved], dim=2)))
         hidden = hidden + self.time(clock(mask))[:, :, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vtr_demo.binding import Roles
 from vtr_demo.config import TrainConfig
+from vtr_demo.s2ca import Concepts
 
 FLOOR = 0.02
 """What is left of the learning rate at the end."""
@@ -19,6 +20,8 @@ SKIPPED = 10
 """Steps in a row that fp16 may skip: from its first scale, 65536, that leaves 64."""
 ROLE_RATE = 5.0
 """Roles multiply each other across the modalities, and a product of two small factors learns slowly."""
+ALLOCATION_RATE = 0.1
+"""What decides a token's concept starts from k-means; at the full rate every seed drifts elsewhere."""
 
 
 def schedule(step: int, config: TrainConfig) -> float:
@@ -31,21 +34,23 @@ def schedule(step: int, config: TrainConfig) -> float:
 
 
 def parameter_groups(
-    heads: Iterable[nn.Module], towers: nn.Module | None, config: TrainConfig
+    heads: Sequence[nn.Module], towers: nn.Module | None, config: TrainConfig
 ) -> list[dict[str, Any]]:
-    """Weight decay on matrices alone; roles at ``ROLE_RATE`` times the rate; the towers, where they learn,
-    at ``backbone_lr``.
+    """Weight decay on matrices alone; roles at ``ROLE_RATE`` times the rate, the allocation to concepts at
+    ``ALLOCATION_RATE`` times; the towers, where they learn, at ``backbone_lr``.
 
     ``peak`` is the learning rate that ``schedule`` scales.
     """
-    heads = list(heads)
-    roles = [
-        p for head in heads for part in head.modules() if isinstance(part, Roles) for p in part.parameters()
+    parts = [part for head in heads for part in head.modules()]
+    paced = [
+        ([p for part in parts if isinstance(part, Roles) for p in part.parameters()], ROLE_RATE),
+        ([p for part in parts if isinstance(part, Concepts) for p in part.allocating()], ALLOCATION_RATE),
     ]
-    quick = {id(p) for p in roles}
-    others = [p for head in heads for p in head.parameters() if id(p) not in quick]
+    own = {id(p) for some, _ in paced for p in some}
+    others = [p for head in heads for p in head.parameters() if id(p) not in own]
     groups = _decayed(others, config.lr, config.weight_decay)
-    groups += _decayed(roles, config.lr * ROLE_RATE, config.weight_decay / ROLE_RATE)
+    for some, rate in paced:
+        groups += _decayed(some, config.lr * rate, config.weight_decay / max(rate, 1.0))
     if towers is not None:
         groups += _decayed(list(towers.parameters()), config.backbone_lr, config.weight_decay)
     return groups

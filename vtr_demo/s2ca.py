@@ -100,6 +100,11 @@ class Concepts(nn.Module):
         vectors = F.normalize(aggregated, dim=-1) * occupied.unsqueeze(-1)
         return ConceptOutput(vectors, aggregated, occupied, allocation, soft)
 
+    def allocating(self) -> list[nn.Parameter]:
+        """The weights that decide which concept a token belongs to, not what a concept then says."""
+        layers = (self.query, self.key, self.read, self.write, self.match)
+        return [self.prototypes, *(weight for layer in layers for weight in layer.parameters())]
+
     def parts(self, out: ConceptOutput, tokens: Tensor, modality: Literal["video", "text"]) -> Tensor:
         """(B, K, N, Dc): the summands of ``out.vectors``, one for each token."""
         values = self.out(self.value(tokens - self.centre[("video", "text").index(modality)]))

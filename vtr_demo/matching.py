@@ -1,0 +1,54 @@
+"""Where each patch was in the frame before: how things move, read from likeness alone.
+
+The correlation of all patches of two neighbouring frames (FlowNet, Dosovitskiy et al., ICCV 2015),
+read out by a soft arg-max. Nothing is learnt, so it says how a patch moved and not what it shows. That
+differences at one place cannot tell a thing that rolls from one that slides is why it is here (our
+decision).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SHARPNESS = 0.06
+"""Temperature of the cosines. Of 16 settings none told the heading of 132 drawn clips better (99 %)."""
+_REACH = 0.15
+"""Picture sizes that a thing is expected to move between two frames."""
+
+
+@torch.no_grad()
+def match(patches: Tensor, mask: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """(B, T, P, P) and (B, T, P, 2) from patches (B, T, P, Dv) and frames' mask (B, T).
+
+    First: how likely patch p of a frame was at each place of the frame before; the first frame and
+    padding match themselves. Second: by how much it moved, in picture heights and widths, without what
+    the median patch moved, which is the camera; zero in the first frame and in padding.
+    """
+    with torch.autocast(patches.device.type, enabled=False):  # quantiles need full precision
+        found, shift = _matched(patches.float(), mask, grid)
+    return found.to(patches), shift.to(patches)
+
+
+def _matched(patches: Tensor, mask: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    b, _, p, _ = patches.shape
+    x = patches * mask[:, :, None, None]
+    centre = x.sum((1, 2), keepdim=True) / (mask.sum(1).clamp_min(1) * p)[:, None, None, None]
+    x = F.normalize(x - centre, dim=-1)
+    rows, columns = ((torch.arange(n, device=x.device) + 0.5) / n for n in grid)
+    places = torch.cartesian_prod(rows, columns)
+    near = -torch.cdist(places, places).square() / (2 * _REACH**2)
+    found = (x[:, 1:] @ x[:, :-1].transpose(-1, -2) / _SHARPNESS + near).softmax(-1)
+    itself = torch.eye(p, device=x.device)
+    real = (mask[:, 1:] & mask[:, :-1])[:, :, None, None]
+    found = torch.cat([itself.expand(b, 1, p, p), torch.where(real, found, itself)], dim=1)
+    shift = places - found @ places
+    return found, shift - shift.quantile(0.5, dim=2, keepdim=True)
+
+
+def followed(x: Tensor, found: Tensor, mask: Tensor) -> Tensor:
+    """What tokens (B, T, P, H) have changed by since where ``match`` found them; zero without a before."""
+    change = x[:, 1:] - found[:, 1:] @ x[:, :-1]
+    real = (mask[:, 1:] & mask[:, :-1])[:, :, None, None]
+    return torch.cat([torch.zeros_like(x[:, :1]), change * real], dim=1)
