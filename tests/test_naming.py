@@ -116,6 +116,22 @@ def test_each_attribute_is_seen_in_one_concept_and_in_enough_clips():
     assert seen_attributes(model, clips, vocabulary(0)) == {}
 
 
+def test_a_concept_without_an_attribute_of_its_own_shares_that_of_another(monkeypatch):
+    """Attribute 0 is strongest in concept 0, also strong in concept 1, and nothing is in concept 2."""
+    logits = torch.tensor([[5.0, 0.0, 0.0], [4.0, 0.0, 0.0], [-4.0, 0.0, 0.0]])
+
+    def attributes(model, clip):
+        return torch.arange(3), logits + 0.1 * torch.randn(3, 3, generator=clip)
+
+    monkeypatch.setattr("vtr_demo.naming.concept_attributes", attributes)
+    clips = [torch.Generator().manual_seed(seed) for seed in range(40)]
+    found = seen_attributes(small_model(attributes=(3, 3, 2, 2)), clips, vocabulary(3))
+    first = vocabulary(3).names["entity"][0]
+    assert first in found[0]
+    assert first in found[1]
+    assert first not in found.get(2, ())
+
+
 # --------------------------------------------------------------------------- together
 def test_no_two_concepts_share_a_name():
     names = joined(["", "", "dog", "dog", ""], [(), ("sea",), (), (), ("sea",)])

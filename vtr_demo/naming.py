@@ -178,8 +178,8 @@ def seen_attributes(
 ) -> dict[int, tuple[str, ...]]:
     """By concept: the attributes that the entity level sees in its patches more than in the others'.
 
-    Of the ``COMMON`` attributes each goes to the one concept where it stands out most; a concept needs
-    ``LEAST`` clips.
+    Of the ``COMMON`` attributes each goes to the one concept where it stands out most; a concept that is
+    left with none shares those of others. A concept needs ``LEAST`` clips.
     """
     found = [concept_attributes(model, clip) for clip in clips]
     if not found or not vocabulary.names["entity"]:
@@ -193,10 +193,9 @@ def seen_attributes(
         sure = own.mean(0) * len(own) ** 0.5 if len(own) >= LEAST else torch.zeros(0)
         lifts = zip(vocabulary.names["entity"][:COMMON], own.mean(0).tolist(), sure.tolist(), strict=False)
         scores.append({name: lift for name, lift, z in lifts if z >= SURE})
+    best = [own or every for own, every in zip(exclusive(scores), scores, strict=True)]
     return {
-        k: tuple(sorted(own, key=lambda name: (-own[name], name))[:SEEN])
-        for k, own in enumerate(exclusive(scores))
-        if own
+        k: tuple(sorted(own, key=lambda name: (-own[name], name))[:SEEN]) for k, own in enumerate(best) if own
     }
 
 
