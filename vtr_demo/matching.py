@@ -18,7 +18,6 @@ _REACH = 0.15
 """Picture sizes that a thing is expected to move between two frames."""
 
 
-@torch.no_grad()
 def match(patches: Tensor, mask: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """(B, T, P, P) and (B, T, P, 2) from patches (B, T, P, Dv) and frames' mask (B, T).
 
