@@ -203,8 +203,11 @@ def measured(name: str, case: Case, rounds: int) -> Ratio:
         name,
         case.ours_is,
         case.baseline_is,
-        *(float(value) for value in (np.median(ratios), ratios.min(), ratios.max(), np.median(pairs[:, 0]))),
-        memory,
+        ratio=float(np.median(ratios)),
+        lowest=float(ratios.min()),
+        highest=float(ratios.max()),
+        seconds=float(np.median(pairs[:, 0])),
+        memory=memory,
     )
 
 

@@ -101,7 +101,7 @@ def faithfulness(chosen: Namespace, tell: Tell) -> Answer:
 def bench(arguments: Namespace, tell: Tell) -> Answer:
     """Speed and memory as ratios to named baselines."""
     from vtr_demo import checkpoint
-    from vtr_demo.bench import as_json, chosen, table
+    from vtr_demo.bench import Ratio, as_json, chosen, table
     from vtr_demo.bench import bench as measure
 
     names = chosen(arguments.names)
@@ -109,7 +109,7 @@ def bench(arguments: Namespace, tell: Tell) -> Answer:
     if clip is None:
         raise BadConfig(f"There is no clip in {SAMPLES} to measure with; name one with --clip FILE.")
     tell(0.0, f"opening the model {arguments.model}; measuring with {clip.name}")
-    rows = []
+    rows: list[Ratio] = []
     for row in measure(checkpoint.load(arguments.model), clip, names, rounds=arguments.rounds):
         tell(len(rows) / len(names), f"{row.name} is measured")
         rows.append(row)
