@@ -116,9 +116,7 @@ def reading(bench: Bench) -> Case:
 
 def searching(bench: Bench) -> Case:
     """The index, against a plain product and partial sort; memory against a CLIP vector a clip."""
-    vectors, query = _library(bench), _query(bench)
-    index = VectorIndex(vectors.shape[1])
-    index.add(np.arange(len(vectors)), vectors)
+    index, vectors, query = _library(bench)
 
     def plain() -> np.ndarray:
         scores = vectors @ query[0]
@@ -137,9 +135,8 @@ def searching(bench: Bench) -> Case:
 
 def reasons(bench: Bench) -> Case:
     """Hits with their five terms, against hits with a score alone."""
-    vectors, query = _library(bench), _query(bench)
-    index, width = VectorIndex(vectors.shape[1]), bench.model.model.width
-    index.add(np.arange(len(vectors)), vectors)
+    index, vectors, query = _library(bench)
+    width = bench.model.model.width
 
     def with_terms() -> list[dict[str, float]]:
         _, ids = index.search(query, TOP)
@@ -236,15 +233,15 @@ def _every_frame(path: Path) -> Iterator[np.ndarray]:
             yield frame.to_ndarray(format="rgb24")
 
 
-def _library(bench: Bench) -> np.ndarray:
-    width = bench.model.model.encode_video(bench.tokens()).flat().shape[1]
-    vectors = np.random.default_rng(0).standard_normal((VECTORS, width), dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def _query(bench: Bench) -> np.ndarray:
+def _library(bench: Bench) -> tuple[VectorIndex, np.ndarray, np.ndarray]:
+    """An index of random unit vectors (N, F), the vectors, and one query (1, F)."""
     flat = bench.model.encode_text([bench.sentence()]).flat(bench.model.model.default_weights)
-    return np.ascontiguousarray(flat.cpu().numpy())
+    query = np.ascontiguousarray(flat.cpu().numpy())
+    vectors = np.random.default_rng(0).standard_normal((VECTORS, query.shape[1]), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = VectorIndex(vectors.shape[1])
+    index.add(np.arange(len(vectors)), vectors)
+    return index, vectors, query
 
 
 def _seconds(run: Callable[[], Any]) -> float:

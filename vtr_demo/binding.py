@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtr_demo.blocks import clock, difference, fourier, grid_positions, zero_linear
+from vtr_demo.blocks import clock, difference, fourier, grid_positions, patch_centres, zero_linear
 from vtr_demo.records import LEVELS, TextTokens
 
 SCENE_EVIDENCE = 54
@@ -66,8 +66,7 @@ def scene_evidence(
     """
     b, t, p, _ = patches.shape
     places = grid_positions(*grid).to(weights).expand(b, t, p, -1)
-    rows, columns = ((torch.arange(n).to(weights) + 0.5) / n for n in grid)
-    xy = torch.cartesian_prod(rows, columns)
+    xy = patch_centres(*grid).to(weights)
     looked = weights[:, :, 1:] / weights[:, :, 1:].sum(-1, keepdim=True).clamp_min(1e-6)
     centre = looked @ xy  # (B, T, 2)
     around = xy - centre.unsqueeze(2)  # (B, T, P, 2)

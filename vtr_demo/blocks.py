@@ -43,16 +43,23 @@ def fourier(values: Tensor, bands: int = 4) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
+def patch_centres(rows: int, columns: int) -> Tensor:
+    """(P, 2): the (y, x) of patch centres as shares of the picture, row-major."""
+    y, x = ((torch.arange(count) + 0.5) / count for count in (rows, columns))
+    return torch.cartesian_prod(y, x).reshape(-1, 2)
+
+
 def grid_positions(rows: int, columns: int) -> Tensor:
     """(P, 16) Fourier features of patch centres, row-major."""
-    y = (torch.arange(rows) + 0.5) / rows
-    x = (torch.arange(columns) + 0.5) / columns
-    return fourier(torch.cartesian_prod(y, x).reshape(-1, 2))
+    return fourier(patch_centres(rows, columns))
 
 
-def difference(x: Tensor, mask: Tensor) -> Tensor:
-    """x_t - x_(t-1) (B, T, ...); zero in the first frame and in padding, where mask (B, T) is False."""
-    change = x[:, 1:] - x[:, :-1]
+def difference(x: Tensor, mask: Tensor, before: Tensor | None = None) -> Tensor:
+    """x_t - x_(t-1) (B, T, ...); zero in the first frame and in padding, where mask (B, T) is False.
+
+    ``before`` (B, T-1, ...) stands in for x_(t-1), where what came before lies elsewhere.
+    """
+    change = x[:, 1:] - (x[:, :-1] if before is None else before)
     real = (mask[:, 1:] & mask[:, :-1]).view(*change.shape[:2], *(1,) * (x.ndim - 2))
     return torch.cat([torch.zeros_like(x[:, :1]), change * real], dim=1)
 

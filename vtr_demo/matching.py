@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vtr_demo.blocks import difference, patch_centres
+
 _SHARPNESS = 0.06
 """Temperature of the cosines. Of 16 settings none told the heading of 132 drawn clips better (99 %)."""
 _REACH = 0.15
@@ -35,8 +37,7 @@ def _matched(patches: Tensor, mask: Tensor, grid: tuple[int, int]) -> tuple[Tens
     x = patches * mask[:, :, None, None]
     centre = x.sum((1, 2), keepdim=True) / (mask.sum(1).clamp_min(1) * p)[:, None, None, None]
     x = F.normalize(x - centre, dim=-1)
-    rows, columns = ((torch.arange(n, device=x.device) + 0.5) / n for n in grid)
-    places = torch.cartesian_prod(rows, columns)
+    places = patch_centres(*grid).to(x)
     near = -torch.cdist(places, places).square() / (2 * _REACH**2)
     found = (x[:, 1:] @ x[:, :-1].transpose(-1, -2) / _SHARPNESS + near).softmax(-1)
     itself = torch.eye(p, device=x.device)
@@ -48,6 +49,4 @@ def _matched(patches: Tensor, mask: Tensor, grid: tuple[int, int]) -> tuple[Tens
 
 def followed(x: Tensor, found: Tensor, mask: Tensor) -> Tensor:
     """What tokens (B, T, P, H) have changed by since where ``match`` found them; zero without a before."""
-    change = x[:, 1:] - found[:, 1:] @ x[:, :-1]
-    real = (mask[:, 1:] & mask[:, :-1])[:, :, None, None]
-    return torch.cat([torch.zeros_like(x[:, :1]), change * real], dim=1)
+    return difference(x, mask, before=found[:, 1:] @ x[:, :-1])
