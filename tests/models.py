@@ -48,7 +48,7 @@ def small_model(*, attributes: Sequence[int] = (), living: bool = True, **config
     return model.eval()
 
 
-def video_tokens(*lengths: int, seed: int = 0, junk: float = 0.0) -> VideoTokens:
+def video_tokens(*lengths: int, seed: int = 0, junk: float = 0.0, motion: bool = True) -> VideoTokens:
     """Clips of these numbers of frames, padded to the longest; padding holds ``junk``."""
     generator = torch.Generator().manual_seed(seed)
     b, t, p = len(lengths), max(lengths), GRID[0] * GRID[1]
@@ -57,7 +57,8 @@ def video_tokens(*lengths: int, seed: int = 0, junk: float = 0.0) -> VideoTokens
     mask = torch.arange(t) < torch.tensor(lengths)[:, None]
     patches = torch.where(mask[:, :, None, None], patches, junk)
     summary = torch.where(mask[:, :, None], summary, junk)
-    return VideoTokens(patches, summary, mask, GRID)
+    done = torch.where(mask[:, :, None], torch.randn(b, t, WIDTH, generator=generator), junk)
+    return VideoTokens(patches, summary, mask, GRID, done if motion else None)
 
 
 def text_tokens(*lengths: int, seed: int = 0, junk: float = 0.0) -> TextTokens:
@@ -90,8 +91,13 @@ def row(tokens: Any, index: int) -> Any:
     if isinstance(tokens, VideoTokens):
         t = int(tokens.frame_mask[index].sum())
         part = slice(index, index + 1)
+        motion = None if tokens.motion is None else tokens.motion[part, :t]
         return VideoTokens(
-            tokens.patches[part, :t], tokens.summary[part, :t], tokens.frame_mask[part, :t], tokens.grid
+            tokens.patches[part, :t],
+            tokens.summary[part, :t],
+            tokens.frame_mask[part, :t],
+            tokens.grid,
+            motion,
         )
     w = int(tokens.word_mask[index].sum())
     part = slice(index, index + 1)

@@ -45,7 +45,8 @@ BLOCKS = {
         "ground",
     ),
     "towers": Block(
-        "backbone backbone_base backbone_bundled backbone_open_clip backbone_tiny open_clip_files word_spans",
+        "backbone backbone_base backbone_bundled backbone_open_clip backbone_tiny i3d open_clip_files "
+        "word_spans",
         "ground",
     ),
     "data": Block("data datasets sources attributes", "ground"),

@@ -74,15 +74,40 @@ def test_patches_lie_where_the_picture_has_them(bundled: BundledBackbone) -> Non
     assert (abs(row - 1) <= 1, abs(column - 7) <= 1) == (True, True)
 
 
-def test_summary_is_conse_written_as_a_loop(bundled: BundledBackbone) -> None:
+def test_summary_and_motion_are_conse_written_as_a_loop(bundled: BundledBackbone) -> None:
     pixels = clip(bundled, 2)
     video = bundled.encode_frames(pixels)
+    done = bundled.motion.frames(torch.from_numpy(pixels)).softmax(dim=-1)
     for frame in range(2):
-        chances = bundled.class_probabilities(video.patches[0, frame])
-        mixed = torch.zeros(384)
-        for index in sorted(range(1000), key=lambda c: -float(chances[c]))[:10]:
-            mixed += chances[index] * bundled.class_embeddings[index]
-        assert torch.allclose(video.summary[0, frame], mixed / mixed.norm(), atol=1e-5)
+        seen = _likeliest(bundled.class_probabilities(video.patches[0, frame]), bundled.class_embeddings)
+        assert torch.allclose(video.summary[0, frame], seen / seen.norm(), atol=1e-5)
+        assert video.motion is not None
+        mixed = 2 * _likeliest(done[frame], bundled.motion_classes)
+        assert torch.allclose(video.motion[0, frame], mixed, atol=1e-5)
+
+
+def _likeliest(chances: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+    mixed = torch.zeros(embeddings.shape[1])
+    for index in sorted(range(len(chances)), key=lambda c: -float(chances[c]))[:10]:
+        mixed += chances[index] * embeddings[index]
+    return mixed
+
+
+def test_clips_of_a_padded_batch_do_not_see_each_other(bundled: BundledBackbone) -> None:
+    one, two = clip(bundled, 3), clip(bundled, 2)[:, ::-1]
+    padded = np.zeros((2, 3, *one.shape[1:]), np.uint8)
+    padded[0], padded[1, :2] = one, two
+    both = bundled.encode_frame_batch(padded, np.array([[True] * 3, [True, True, False]]))
+    for row, pixels in enumerate((one, two)):
+        alone = bundled.encode_frames(np.ascontiguousarray(pixels)).motion[0]
+        assert torch.allclose(both.motion[row, : len(pixels)], alone, atol=1e-5)
+    assert not both.motion[1, 2].any()
+
+
+def test_motion_classes_are_sentences_of_the_text_tower(bundled: BundledBackbone) -> None:
+    raw = bundled._embed([f"a video of {name}" for name in bundled.motion_names])
+    expected = normalize(raw - raw.mean(dim=0), dim=-1)
+    assert torch.allclose(bundled.motion_classes, expected, atol=2e-3)
 
 
 def test_stored_class_embeddings_are_those_of_the_text_tower(bundled: BundledBackbone) -> None:
@@ -144,7 +169,8 @@ def test_fine_tuning_reaches_both_bundled_towers_but_no_batch_norm_statistics(
     means = {name: value.clone() for name, value in tower.named_buffers() if "running" in name}
     video = tower.encode_frame_batch(clip(tower, 2)[None], np.array([[True, False]]))
     text = tower.encode_text([sentence("a dog runs")])
-    (video.patches.mean() + video.summary.sum() + text.words.sum() + text.summary.sum()).backward()
+    seen = video.patches.mean() + video.summary.sum() + video.motion.sum()
+    (seen + text.words.sum() + text.summary.sum()).backward()
     untouched = [name for name, parameter in tower.named_parameters() if parameter.grad is None]
     assert untouched == []
     assert all(value.equal(means[name]) for name, value in tower.named_buffers() if name in means)

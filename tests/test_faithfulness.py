@@ -270,19 +270,22 @@ def test_gradient_x_input_is_how_the_score_moves_when_a_token_grows(living):
     def score(
         grow: float, word: int | None = None, frame: int | None = None, cell: int | None = None
     ) -> float:
-        words, patches, whole = (
-            tokens.clone() for tokens in (pair.text.words, pair.video.patches, pair.video.summary)
+        words, patches, whole, done = (
+            tokens.clone()
+            for tokens in (pair.text.words, pair.video.patches, pair.video.summary, pair.video.motion)
         )
         if word is not None:
             words[0, word] *= 1 + grow
         if frame is not None:
             patches[0, frame] *= 1 + grow
             whole[0, frame] *= 1 + grow
+            done[0, frame] *= 1 + grow
         if cell is not None:
             patches[0].flatten(0, 1)[cell] *= 1 + grow
         with torch.no_grad():
             text = living.model.encode_text(replace(pair.text, words=words))
-            video = living.model.encode_video(replace(pair.video, patches=patches, summary=whole))
+            tokens = replace(pair.video, patches=patches, summary=whole, motion=done)
+            video = living.model.encode_video(tokens)
             return float(living.model.scores(text, video)[0, 0])
 
     for unit, key, places in (

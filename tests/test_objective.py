@@ -231,6 +231,7 @@ def _rows(tokens: object, order: list[int]) -> object:
         tokens,  # type: ignore[type-var]
         patches=tokens.patches[order],  # type: ignore[attr-defined]
         summary=tokens.summary[order],  # type: ignore[attr-defined]
+        motion=tokens.motion[order],  # type: ignore[attr-defined]
         frame_mask=tokens.frame_mask[order],  # type: ignore[attr-defined]
     )
 

@@ -35,19 +35,22 @@ def gradient_x_input(model: VTRModel, pair: Pair) -> Attribution:
 
     A frame's is that of its patches and of its whole-frame token, as with ``summands``.
     """
-    inputs = [
-        tokens.detach().clone().requires_grad_()
-        for tokens in (pair.text.words, pair.video.patches, pair.video.summary)
-    ]
+    seen = {name: getattr(pair.video, name) for name in ("patches", "summary", "motion")}
+    inputs = {
+        name: tokens.detach().clone().requires_grad_()
+        for name, tokens in ({"words": pair.text.words} | seen).items()
+        if tokens is not None
+    }
     with torch.enable_grad():
-        text = model.encode_text(replace(pair.text, words=inputs[0]))
-        video = model.encode_video(replace(pair.video, patches=inputs[1], summary=inputs[2]))
-        slopes = torch.autograd.grad(model.scores(text, video)[0, 0], inputs)
-    words, patches, whole = (
-        (tokens.detach() * slope).sum(-1)[0].cpu().double().numpy()
-        for tokens, slope in zip(inputs, slopes, strict=True)
-    )
-    return {"words": words, "frames": patches.sum(axis=1) + whole, "patches": patches.reshape(-1)}
+        text = model.encode_text(replace(pair.text, words=inputs["words"]))
+        video = model.encode_video(replace(pair.video, **{n: x for n, x in inputs.items() if n != "words"}))
+        slopes = torch.autograd.grad(model.scores(text, video)[0, 0], list(inputs.values()))
+    adds = {
+        name: (tokens.detach() * slope).sum(-1)[0].cpu().double().numpy()
+        for (name, tokens), slope in zip(inputs.items(), slopes, strict=True)
+    }
+    frames = adds["patches"].sum(axis=1) + adds["summary"] + adds.get("motion", 0.0)
+    return {"words": adds["words"], "frames": frames, "patches": adds["patches"].reshape(-1)}
 
 
 def on_whole_tokens(alignment: Alignment) -> dict[str, float]:

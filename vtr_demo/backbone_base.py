@@ -56,6 +56,11 @@ class Backbone(nn.Module, ABC):
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised pixels (N, 3, S, S) to patches (N, P, Dv) and summary (N, Ds)."""
 
+    def _motion(self, clips: Sequence[Tensor]) -> Tensor | None:
+        """Frames (T, H, W, 3) uint8 of clips to what is done around each, (N, Ds) over all clips; None for
+        towers that know single frames only."""
+        return None
+
     @abstractmethod
     def _text(self, sentences: Sequence[Sentence]) -> tuple[Tensor, Tensor, Tensor]:
         """Sentences to tokens (B, 1+W, Dt), the summary first, pool (B, 1+W), has (B, W) bool."""
@@ -128,9 +133,10 @@ class Backbone(nn.Module, ABC):
         """One clip, (T, H, W, 3) uint8, to tokens with B = 1."""
         frames = _checked(pixels, axes=4)
         with self._grad():
-            patches, summary = self._encode(frames)
+            patches, summary, motion = self._encode(frames, [len(frames)])
         mask = torch.ones(1, len(frames), dtype=torch.bool, device=self.device)
-        return VideoTokens(patches.unsqueeze(0), summary.unsqueeze(0), mask, self.grid)
+        done = None if motion is None else motion.unsqueeze(0)
+        return VideoTokens(patches.unsqueeze(0), summary.unsqueeze(0), mask, self.grid, done)
 
     def encode_frame_batch(self, pixels: np.ndarray | Tensor, frame_mask: np.ndarray | Tensor) -> VideoTokens:
         """Clips padded over T, (B, T, H, W, 3) uint8 with frame_mask (B, T); with gradients when
@@ -141,18 +147,25 @@ class Backbone(nn.Module, ABC):
             raise ValueError(f"frame_mask must be boolean, {tuple(frames.shape[:2])}, with a real frame")
         real = mask.flatten()
         with self._grad():
-            filled = self._encode(frames.flatten(0, 1)[real.to(frames.device)])
-            patches, summary = (_scattered(values, real).unflatten(0, mask.shape) for values in filled)
-        return VideoTokens(patches, summary, mask, self.grid)
+            filled = self._encode(frames.flatten(0, 1)[real.to(frames.device)], mask.sum(1).tolist())
+            patches, summary, motion = (
+                None if values is None else _scattered(values, real).unflatten(0, mask.shape)
+                for values in filled
+            )
+        assert patches is not None
+        assert summary is not None
+        return VideoTokens(patches, summary, mask, self.grid, motion)
 
-    def _encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, H, W, 3) uint8 to float32 patches (N, P, Dv) and summary (N, Ds), chunk by chunk."""
+    def _encode(self, frames: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(N, H, W, 3) uint8 of clips of so many frames to float32 patches (N, P, Dv), summary and motion
+        (N, Ds)."""
         parts = [
             self._frames(self._prepared(part))
             for part in frames.split(self._chunk(self.frame_chunk, len(frames)))
         ]
         patches, summary = (torch.cat(values).float() for values in zip(*parts, strict=True))
-        return patches, summary
+        motion = self._motion(frames.to(self.device).split(lengths))
+        return patches, summary, None if motion is None else motion.float()
 
     def _prepared(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 to normalised (N, 3, S, S); another size is resized, bicubic."""

@@ -63,7 +63,7 @@ def train_plain_head(pooled: Tensor, sentences: list[Tensor], *, seed: int) -> P
 def pooled_clip(item: Item, backbone: Backbone, frames: int) -> tuple[Tensor, Tensor]:
     """Mean patch (Dv,) and unit mean frame summary (D,) of one clip."""
     tokens = backbone.encode_frames(item.frames(frames, backbone.frame_size).pixels)
-    return tokens.patches.mean((0, 1, 2)), F.normalize(tokens.summary.mean((0, 1)), dim=-1)
+    return tokens.patches.mean((0, 1, 2)), F.normalize(tokens.whole.mean((0, 1)), dim=-1)
 
 
 def compare_baselines(

@@ -48,10 +48,13 @@ def frames_from_bytes(data: bytes, indices: Sequence[int] | None = None) -> Fram
 
 
 def tokens_to_bytes(tokens: VideoTokens) -> bytes:
-    """Safetensors with patches and summary in float16; refuses what float16 cannot hold."""
+    """Safetensors in float16; refuses what float16 cannot hold."""
     from safetensors.torch import save
 
-    halves = {"patches": tokens.patches.half(), "summary": tokens.summary.half()}
+    small = tokens.half()
+    halves = {"patches": small.patches, "summary": small.summary}
+    if small.motion is not None:
+        halves["motion"] = small.motion
     if not all(bool(torch.isfinite(half).all()) for half in halves.values()):
         raise LibraryError("The video's tokens do not fit float16; check the model's weights.")
     rest = {"frame_mask": tokens.frame_mask, "grid": torch.tensor(tokens.grid)}
@@ -64,8 +67,8 @@ def tokens_from_bytes(data: bytes) -> VideoTokens:
 
     stored = load(data)
     rows, columns = stored["grid"].tolist()
-    tokens = VideoTokens(stored["patches"], stored["summary"], stored["frame_mask"], (rows, columns))
-    return tokens.to("cpu")
+    patches, summary, mask = (stored[name] for name in ("patches", "summary", "frame_mask"))
+    return VideoTokens(patches, summary, mask, (rows, columns), stored.get("motion")).to("cpu")
 
 
 def array_to_bytes(values: np.ndarray) -> bytes:

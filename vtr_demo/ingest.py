@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,7 @@ def poster(path: Path, info: VideoInfo, second: float, limits: LimitConfig) -> n
 
 def rounded(tokens: VideoTokens) -> VideoTokens:
     """Tokens as the library stores them, so that a vector never depends on when it was made."""
-    return replace(tokens, patches=tokens.patches.half().float(), summary=tokens.summary.half().float())
+    return tokens.half().to(tokens.patches.device)
 
 
 def whole_frames(duration_s: float, count: int, pretrained: Pretrained) -> tuple[int, ...]:

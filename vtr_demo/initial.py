@@ -34,7 +34,8 @@ def begin(model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTo
     """Make ``model`` ready to learn; ``videos`` are reduced tokens, both are samples of the training data.
 
     Patches are mapped into the joint space by ridge regression of the frames' summaries on their
-    mean patches, unless tower and joint space agree already; every level may look at all tokens;
+    mean patches, unless tower and joint space agree already; every level may look at all tokens, and the
+    action level looks at the motion of whole frames as much as at patches where there is some;
     prototypes start from k-means on patches and on words of things and actions, each around its own
     centre; roles are drawn, since a product of two that are all one has no gradient.
     """
@@ -46,7 +47,9 @@ def begin(model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTo
         ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram))
         stem.copy_(torch.linalg.solve(gram + ridge, pooled.T @ summaries).T)
     patches = videos[0].patches.shape[2]
-    model.video.prior.copy_(torch.tensor([[0.0, -math.log(patches)], *[[SUMMARY_PRIOR, 0.0]] * 3]))
+    halves, hardly = [0.0, -math.log(patches)], [SUMMARY_PRIOR, 0.0]
+    action = hardly if videos[0].motion is None else halves
+    model.video.prior.copy_(torch.tensor([halves, hardly, action, hardly]))
     _fit_prototypes(model, videos, texts, seed)
     for side in (model.video, model.text):
         if side.roles is not None:

@@ -35,8 +35,9 @@ from vtr_demo.matching import followed, match
 from vtr_demo.pooling import RELATIONSHIP, LevelPools, rebound, with_relationship
 from vtr_demo.records import LEVELS, TextTokens, VideoTokens
 
-BASE_MIX = ((1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
-"""How much of (token, change since the previous frame) each level's base tokens hold."""
+BASE_MIX = ((1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
+"""How much of (token, change since the previous frame, motion of the whole frame) each level's base tokens
+hold: motion is heard where all is heard, and where what is done is heard."""
 
 ENTITY = LEVELS.index("entity")
 WHOLE_HIDDEN = 1024
@@ -51,7 +52,8 @@ class LevelOutput:
     vectors (B, L, D) unit, zero where the level is absent or cancels out; weights (B, L, N), sums
     to 1 over the level's tokens; base (B, N, D), the tokens near the tower's space; hidden[l] (B, N, H), the
     level's contextual tokens; frame_mask (B, T) for video, None for text; roles (B, N, D), the factors
-    of the relationship level's base tokens, None where roles are not bound.
+    of the relationship level's base tokens, None where roles are not bound; motion (B, N, D), the whole
+    frames' motion in their place and zeros elsewhere, None for text and where no tower reads motion.
     """
 
     vectors: Tensor
@@ -60,6 +62,7 @@ class LevelOutput:
     hidden: tuple[Tensor, ...]
     frame_mask: Tensor | None = None
     roles: Tensor | None = None
+    motion: Tensor | None = None
 
 
 class VideoLevels(nn.Module):
@@ -114,8 +117,7 @@ class VideoLevels(nn.Module):
         kind[0] = 0
         priors = [prior[kind].repeat(t) for prior in self.prior]
         weights = self.pools.weights(hidden, priors, token_mask)
-        still, motion = weights.new_tensor(BASE_MIX).T.unsqueeze(-1)  # (L, 1) each
-        change = _change(base, mask)
+        change, motion = _change(base, mask), _in_place(tokens)
         roles = None
         if self.roles is not None:
             # it is things that have relations: the level looks where the entity level does
@@ -124,17 +126,22 @@ class VideoLevels(nn.Module):
             roles, counts = self.roles(evidence.flatten(1, 2))
             counts = counts + seen.clamp_min(1e-6).log() + priors[RELATIONSHIP]
             weights = with_relationship(weights, masked_softmax(counts, token_mask))
-        pooled = (still * weights) @ base + (motion * weights) @ change
+        mix = zip(weights.new_tensor(BASE_MIX).T.unsqueeze(-1), (base, change, motion), strict=True)
+        pooled = sum((share * weights) @ x for share, x in mix if x is not None)
         if roles is not None:
             pooled = rebound(pooled, weights, (base + change) * roles)
         vectors = self.pools.vectors(pooled, weights, hidden)
-        return LevelOutput(vectors, weights, base, hidden, mask, roles)
+        return LevelOutput(vectors, weights, base, hidden, mask, roles, motion)
 
     def parts(self, out: LevelOutput) -> Tensor:
         """(B, L, N, D): the summands of ``out.vectors``; a change belongs to the frame where it arrives."""
         assert out.frame_mask is not None
         change = _change(out.base, out.frame_mask)
-        bases = [still * out.base + motion * change for still, motion in BASE_MIX]
+        tokens = (out.base, change, out.motion)
+        bases = [
+            torch.stack([share * x for share, x in zip(mix, tokens, strict=True) if x is not None]).sum(0)
+            for mix in BASE_MIX
+        ]
         return self.pools.parts(out.weights, _in_roles(bases, out.roles), out.hidden)
 
     def _entity(self, tokens: VideoTokens) -> Tensor:
@@ -172,6 +179,14 @@ def _change(base: Tensor, mask: Tensor) -> Tensor:
     """``difference`` of tokens (B, T*N, D). Differences are taken before they are pooled: the other way
     round, a still picture would leave rounding errors, and normalising would make a vector of them."""
     return difference(base.unflatten(1, (mask.shape[1], -1)), mask).flatten(1, 2)
+
+
+def _in_place(tokens: VideoTokens) -> Tensor | None:
+    """The motion of whole frames as (B, T*(1+P), Ds), zero for patches and padding."""
+    if tokens.motion is None:
+        return None
+    whole = (tokens.motion * tokens.frame_mask.unsqueeze(-1)).unsqueeze(2)
+    return F.pad(whole, (0, 0, 0, tokens.patches.shape[2])).flatten(1, 2)
 
 
 class TextLevels(nn.Module):

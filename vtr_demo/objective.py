@@ -200,7 +200,7 @@ def _distillation(sides: Sides, batch: Batch, distiller: Distiller) -> Tensor:
         counted = distributed.share(mask.sum())
         loss = loss + distiller.token_loss(out.concepts, mask, patches, "video") * counted / len(sides.videos)
         vectors = own.levels[row : row + len(tokens), 0]
-        whole = (tokens.summary * tokens.frame_mask.unsqueeze(-1)).sum(1)
+        whole = (tokens.whole * tokens.frame_mask.unsqueeze(-1)).sum(1)
         loss = loss + distiller.global_loss(vectors, whole, "video") * len(tokens) / len(own.levels)
         row += len(tokens)
     words = F.pad(taught.texts.words, (0, 0, 1, 0))

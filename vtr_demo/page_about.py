@@ -9,7 +9,7 @@ from vtr_demo.results import Status
 TERM_LESSONS = {
     "global": "The whole sentence against the whole clip.",
     "entity": "The things named (noun phrases) against patches within single frames.",
-    "action": "The verbs against what changes between neighbouring frames, and how things look then.",
+    "action": "The verbs against what changes between frames, and what a motion tower takes that for.",
     "relationship": "Who does what to whom, and where: triples such as “dog – left of – ball”.",
     "concepts": "Words and patches sorted into the same shared concept, compared concept by concept.",
 }
@@ -56,8 +56,8 @@ many of those sentences, the page says so instead of pretending. It errs both wa
 nothing here pass, and some that fit a clip do not.</p>
 </section><section><h2>What the heat does not say</h2>
 <p>It is <em>token attribution</em>. The split is exact for the tokens that the image and text towers
-hand over, but a tower has already mixed neighbouring patches and words before that. A hot patch means
-“this token added that much”, not “only these pixels were looked at”.</p>
+hand over, but a tower has already mixed neighbouring patches, words and (for motion) frames before that.
+A hot patch means “this token added that much”, not “only these pixels were looked at”.</p>
 </section><section><h2>Your clips</h2>
 <p>Clips are decoded in a separate process with limits on time and memory and stay on this machine. On a
 shared page, everybody who visits can see a clip that you add until you delete it.</p>
@@ -66,7 +66,7 @@ shared page, everybody who visits can see a clip that you add until you delete i
 the MCP extra is installed, tools for agents: search_videos, rank_captions, explain_match,
 library_status.</p>
 <p>The levels follow MCSAN, the concepts follow S2CA; this is an independent implementation, not the
-authors’. The bundled image tower is EfficientNet-Lite2 (Apache-2.0), the text tower all-MiniLM-L6-v2
-(Apache-2.0). The sample clips are drawn with Microsoft’s Fluent emoji (MIT):
+authors’. The bundled image tower is EfficientNet-Lite2, the motion tower I3D, the text tower
+all-MiniLM-L6-v2 (all Apache-2.0). The sample clips are drawn with Microsoft’s Fluent emoji (MIT):
 github.com/microsoft/fluentui-emoji.</p>
 </section></div>"""

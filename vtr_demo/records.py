@@ -11,8 +11,9 @@ at index 0, before the patches or words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,16 +72,18 @@ class FrameBatch:
 
 @dataclass(frozen=True)
 class VideoTokens:
-    """What an image tower hands over, padded over T.
+    """What the towers that see hand over, padded over T.
 
     patches (B, T, P, Dv), row-major over ``grid``; summary (B, T, Ds), one vector a frame in the
-    space of the sentence vector; frame_mask (B, T) bool, True for real frames.
+    space of the sentence vector; frame_mask (B, T) bool, True for real frames; motion (B, T, Ds), what
+    is being done around each frame, in the same space, None where no tower looks at frames in their order.
     """
 
     patches: Tensor
     summary: Tensor
     frame_mask: Tensor
     grid: tuple[int, int]
+    motion: Tensor | None = None
 
     def __post_init__(self) -> None:
         b, t, p, _ = self.patches.shape
@@ -93,28 +96,34 @@ class VideoTokens:
             )
         if self.frame_mask.dtype != torch.bool:
             raise ValueError("frame_mask must be boolean")
+        if self.motion is not None and self.motion.shape != self.summary.shape:
+            raise ValueError(f"motion {tuple(self.motion.shape)} is not {tuple(self.summary.shape)}")
 
     def __len__(self) -> int:
         return len(self.patches)
 
+    @property
+    def whole(self) -> Tensor:
+        """(B, T, Ds): all that is known of each whole frame."""
+        return self.summary if self.motion is None else self.summary + self.motion
+
     def take(self, frames: Sequence[int]) -> VideoTokens:
         """The same clips with only the frames at these indices."""
         chosen = list(frames)
-        return replace(
-            self,
-            patches=self.patches[:, chosen],
-            summary=self.summary[:, chosen],
-            frame_mask=self.frame_mask[:, chosen],
-        )
+        return self._each(lambda value: value[:, chosen])
 
     def to(self, device: torch.device | str) -> VideoTokens:
-        """The same tokens on ``device``, patches and summary in float32."""
-        return replace(
-            self,
-            patches=self.patches.to(device, torch.float32),
-            summary=self.summary.to(device, torch.float32),
-            frame_mask=self.frame_mask.to(device),
-        )
+        """The same tokens on ``device``, in float32."""
+        return self._each(lambda x: x.to(device) if x.dtype == torch.bool else x.to(device, torch.float32))
+
+    def half(self) -> VideoTokens:
+        """The same tokens in float16, which is how they are stored."""
+        return self._each(lambda x: x if x.dtype == torch.bool else x.half())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> VideoTokens:
+        known = {name: getattr(self, name) for name in ("patches", "summary", "frame_mask", "motion")}
+        moved: dict[str, Any] = {name: change(x) for name, x in known.items() if x is not None}
+        return replace(self, **moved)
 
 
 def pad_video_tokens(clips: Sequence[VideoTokens]) -> VideoTokens:
@@ -132,7 +141,11 @@ def pad_video_tokens(clips: Sequence[VideoTokens]) -> VideoTokens:
             parts.append(torch.cat([value, value.new_zeros(shape)], dim=1))
         return torch.cat(parts)
 
-    return VideoTokens(padded("patches"), padded("summary"), padded("frame_mask"), clips[0].grid)
+    known = {clip.motion is not None for clip in clips}
+    if len(known) != 1:
+        raise ValueError("some of the clips have motion tokens and some have none")
+    motion = padded("motion") if known.pop() else None
+    return VideoTokens(padded("patches"), padded("summary"), padded("frame_mask"), clips[0].grid, motion)
 
 
 # --------------------------------------------------------------------------- text

@@ -109,5 +109,5 @@ def _taught(batch: Batch) -> tuple[Tensor, Tensor]:
     """The teacher's own unit vectors: sentences, and clips as the mean of their frames."""
     videos = batch.teaching.videos if batch.teaching else batch.videos
     sentences = sentence_vector(batch.teaching.texts) if batch.teaching else batch.meaning[:, 0]
-    whole = [(t.summary * t.frame_mask.unsqueeze(-1)).sum(1) for t in videos]
+    whole = [(t.whole * t.frame_mask.unsqueeze(-1)).sum(1) for t in videos]
     return sentences, F.normalize(torch.cat(whole), dim=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -47,7 +47,7 @@ class VideoCache:
     def get(self, item: Item) -> VideoTokens:
         """The tokens of one item, a batch of one, in float32 on the CPU."""
         if item.key not in self._known:
-            self._known[item.key] = _halved(self.read(item))
+            self._known[item.key] = self.read(item).half()  # what the stored numbers hold anyway
         return self._known[item.key].to("cpu")
 
     def read(self, item: Item) -> VideoTokens:
@@ -105,11 +105,6 @@ class VideoCache:
             self._folder.mkdir(parents=True, exist_ok=True)
             replace_file(self._folder / item.key, data)
         return tokens_from_bytes(data)
-
-
-def _halved(tokens: VideoTokens) -> VideoTokens:
-    """In float16, which is what the stored numbers hold anyway."""
-    return replace(tokens, patches=tokens.patches.half(), summary=tokens.summary.half())
 
 
 @dataclass(frozen=True)
