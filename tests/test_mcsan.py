@@ -53,9 +53,19 @@ def test_entity_sees_where_things_are_within_a_frame() -> None:
 
 @pytest.mark.parametrize("frames", [1, 4])
 def test_nothing_moves_in_a_still_picture_however_often_it_is_shown(frames: int) -> None:
-    model, tokens = small_model(living=False), video_tokens(1).take([0] * frames)
+    model, tokens = small_model(living=False), video_tokens(1, motion=False).take([0] * frames)
     assert levels_of(model, tokens)[ACTION].eq(0).all()
     assert levels_of(model, tokens)[[GLOBAL, ENTITY, RELATIONSHIP]].norm(dim=-1).allclose(torch.ones(3))
+
+
+def test_what_is_done_is_heard_by_the_whole_and_by_the_action_level_alone() -> None:
+    model, tokens = small_model(), video_tokens(4)
+    other = replace(tokens, motion=tokens.motion.flip(1))
+    nothing = replace(tokens, motion=torch.zeros_like(tokens.motion))
+    for changed in (other, nothing):
+        apart = (levels_of(model, tokens) - levels_of(model, changed)).norm(dim=-1)
+        assert (apart > 1e-2).tolist() == [True, False, True, False]
+    assert levels_of(model, nothing).equal(levels_of(model, replace(tokens, motion=None)))
 
 
 def test_a_photo_is_a_clip_of_one_frame() -> None:
@@ -130,14 +140,16 @@ def test_video_levels_are_the_weighted_sum_written_as_a_loop() -> None:
     with torch.no_grad():
         out = model.video(tokens)
         frames = out.base.unflatten(1, (4, -1))[0]
-        for level, (still, motion) in enumerate(BASE_MIX):
+        for level, (still, moved, done) in enumerate(BASE_MIX):
             pool = model.video.pools[level]
             total = torch.zeros(WIDTH)
             for t in range(4):
                 for p in range(frames.shape[1]):
                     change = frames[t, p] - frames[t - 1, p] if t else torch.zeros(WIDTH)
                     n = t * frames.shape[1] + p
-                    token = still * frames[t, p] + motion * change
+                    token = still * frames[t, p] + moved * change
+                    if p == 0:  # the whole frame
+                        token = token + done * tokens.motion[0, t]
                     if level == RELATIONSHIP:
                         value = pool.value_base(token * out.roles[0, n])
                     else:
@@ -177,7 +189,7 @@ def test_untrained_global_is_the_mean_summary_and_the_sentence_vector() -> None:
     with torch.no_grad():
         seen, read = model.video(video).vectors[0, GLOBAL], model.text(text)[0].vectors[0, GLOBAL]
     every = torch.cat([text.summary.unsqueeze(1), text.words], 1)[0]
-    assert torch.allclose(seen, normalize(video.summary[0].mean(0), dim=0), atol=1e-5)
+    assert torch.allclose(seen, normalize(video.whole[0].mean(0), dim=0), atol=1e-5)
     assert torch.allclose(read, normalize(text.pool[0] @ every, dim=0), atol=1e-5)
 
 

@@ -262,6 +262,10 @@ def test_an_untrained_open_clip_model_ranks_exactly_as_clip_with_mean_pooling(
     assert (ours.argsort(1) == expected.argsort(1)).all()
 
 
+def likeliest(chances: np.ndarray, embeddings: torch.Tensor) -> np.ndarray:
+    return sum(float(chances[c]) * embeddings[c].numpy() for c in np.argsort(-chances)[:10])
+
+
 def test_an_untrained_bundled_model_ranks_as_mean_conse_against_sentence_transformers() -> None:
     from sentence_transformers import SentenceTransformer
 
@@ -275,11 +279,12 @@ def test_an_untrained_bundled_model_ranks_as_mean_conse_against_sentence_transfo
     texts = SentenceTransformer(str(folder), device="cpu").encode(list(SENTENCES), show_progress_bar=False)
     videos = []
     for frames in pixels:
+        seen = backbone.class_probabilities(backbone.encode_frames(frames).patches[0])
+        done = backbone.motion.frames(torch.from_numpy(frames)).softmax(-1)
         total = np.zeros(384)
-        for chances in backbone.class_probabilities(backbone.encode_frames(frames).patches[0]):
-            best = np.argsort(-chances.numpy())[:10]
-            mixed = sum(float(chances[c]) * backbone.class_embeddings[c].numpy() for c in best)
-            total += mixed / np.linalg.norm(mixed)
+        for things, action in zip(seen.numpy(), done.detach().numpy(), strict=True):
+            mixed = likeliest(things, backbone.class_embeddings)
+            total += mixed / np.linalg.norm(mixed) + 2 * likeliest(action, backbone.motion_classes)
         videos.append(total / np.linalg.norm(total))
     assert np.allclose(ours, texts @ np.stack(videos).T, atol=1e-5)
 

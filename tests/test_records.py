@@ -112,6 +112,8 @@ def test_tokens_that_disagree_are_refused() -> None:
         VideoTokens(v.patches, v.summary[:, :1], v.frame_mask, v.grid)
     with pytest.raises(ValueError, match="boolean"):
         VideoTokens(v.patches, v.summary, v.frame_mask.float(), v.grid)
+    with pytest.raises(ValueError, match="motion"):
+        VideoTokens(v.patches, v.summary, v.frame_mask, v.grid, v.motion[:, :1])
 
 
 def test_padding_and_taking_apart_gives_back_each_clip_and_sentence() -> None:
@@ -123,6 +125,7 @@ def test_padding_and_taking_apart_gives_back_each_clip_and_sentence() -> None:
     for i in range(3):
         assert row(joined, i).patches.equal(clips[i].patches)
         assert row(joined, i).summary.equal(clips[i].summary)
+        assert row(joined, i).motion.equal(clips[i].motion)
         assert row(read, i).words.equal(texts[i].words)
         assert row(read, i).level_mask.equal(texts[i].level_mask)
         assert row(read, i).pool.equal(texts[i].pool)
@@ -133,6 +136,8 @@ def test_clips_of_different_grids_do_not_travel_together() -> None:
     turned = VideoTokens(v.patches, v.summary, v.frame_mask, (3, 2))
     with pytest.raises(ValueError, match="grid"):
         pad_video_tokens([v, turned])
+    with pytest.raises(ValueError, match="motion"):
+        pad_video_tokens([v, video_tokens(2, motion=False)])
 
 
 def test_level_mask_marks_the_words_of_each_group() -> None:

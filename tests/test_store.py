@@ -53,6 +53,7 @@ def contents_of(n: int, width: int = 6) -> ClipContents:
         torch.from_numpy(rng.normal(size=(1, FRAMES, 3))).float(),
         torch.ones(1, FRAMES, dtype=torch.bool),
         GRID,
+        torch.from_numpy(rng.normal(size=(1, FRAMES, 3))).float() if n % 2 else None,
     )
     return ClipContents(frames, tokens, rng.normal(size=(3, width)).astype(np.float32))
 
@@ -89,6 +90,9 @@ def test_a_clip_comes_back_as_it_was_stored(tmp_path: Path) -> None:
         assert tokens.grid == GRID
         assert tokens.patches.dtype == torch.float32
         torch.testing.assert_close(tokens.summary, wanted.tokens.summary.half().float(), atol=0, rtol=0)
+        assert (tokens.motion is None) == (wanted.tokens.motion is None)
+        if tokens.motion is not None:
+            torch.testing.assert_close(tokens.motion, wanted.tokens.motion.half().float(), atol=0, rtol=0)
         stored = store.get(record_of(1).id)
         assert stored.added
         assert dataclasses.replace(stored, added="") == record_of(1)

@@ -69,7 +69,7 @@ class Bench:
         return read_frames(self.clip, video.clip_frames, size=self.model.backbone.frame_size, config=video)
 
     def tokens(self) -> VideoTokens:
-        """The image tower's tokens of the clip."""
+        """The towers' tokens of the clip."""
         return self.model.backbone.encode_frames(self.frames().pixels)
 
     def sentence(self) -> Sentence:
@@ -93,13 +93,13 @@ def decoding(bench: Bench) -> Case:
 
 
 def heads(bench: Bench) -> Case:
-    """What levels and concepts cost, against the image tower that they stand on."""
+    """What levels and concepts cost, against the towers that they stand on."""
     pixels, tokens = bench.frames().pixels, bench.tokens()
     return Case(
         lambda: bench.model.model.encode_video(tokens),
         lambda: bench.model.backbone.encode_frames(pixels),
         "levels and concepts of a clip from its tokens",
-        "the image tower on the clip's frames",
+        "the towers on the clip's frames",
     )
 
 

@@ -89,12 +89,13 @@ class _Unit(nn.Module):
 
     def __init__(self, inside: int, outside: int, side: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(inside, outside, side, stride)
+        self.conv = nn.Conv3d(inside, outside, side, stride, padding=0 if stride > 1 else side // 2)
         self.conv.weight.data = self.conv.weight.contiguous(memory_format=torch.channels_last_3d)
 
     def forward(self, x: Tensor) -> Tensor:
-        side, stride = self.conv.kernel_size, self.conv.stride
-        return F.relu_(self.conv(_padded(x, side, stride)))
+        if self.conv.stride[0] > 1:
+            x = _padded(x, self.conv.kernel_size, self.conv.stride)
+        return F.relu_(self.conv(x))
 
 
 class _Mixed(nn.Module):

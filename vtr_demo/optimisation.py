@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from vtr_demo.binding import Roles
 from vtr_demo.config import TrainConfig
+from vtr_demo.model import VTRModel
+from vtr_demo.records import LEVELS
 from vtr_demo.s2ca import Concepts
 
+GLOBAL = LEVELS.index("global")
 FLOOR = 0.02
 """What is left of the learning rate at the end."""
 SKIPPED = 10
@@ -62,6 +65,30 @@ def _decayed(parameters: list[nn.Parameter], peak: float, decay: float) -> list[
         {"params": [p for p in learning if p.ndim > 1], "weight_decay": decay, "peak": peak},
         {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0, "peak": peak},
     ]
+
+
+@contextmanager
+def between(model: VTRModel, share: float) -> Iterator[None]:
+    """For as long as the block runs, what the global level adds to the towers' own space lies at ``share`` of
+    the way from where training started, zero, to where it is.
+
+    "Robust fine-tuning of zero-shot models", Wortsman et al., CVPR 2022 (WiSE-FT), for the one level that can rank
+    before it has learnt anything.
+    """
+    grown = [
+        model.video.whole[-1].weight,
+        *(side.pools.each()[GLOBAL].value_hidden.weight for side in (model.video, model.text)),
+    ]
+    before = [weight.detach().clone() for weight in grown]
+    with torch.no_grad():
+        for weight in grown:
+            weight.mul_(share)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, value in zip(grown, before, strict=True):
+                weight.copy_(value)
 
 
 class Descent:

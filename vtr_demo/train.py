@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from vtr_demo.material import Material
 from vtr_demo.model import VTRModel
 from vtr_demo.naming import evidence, name_concepts
 from vtr_demo.objective import check_finite
-from vtr_demo.optimisation import Average, Descent, parameter_groups, schedule
+from vtr_demo.optimisation import Average, Descent, between, parameter_groups, schedule
 from vtr_demo.preparation import assemble
 from vtr_demo.records import TextTokens
 from vtr_demo.runstate import RunState
@@ -230,9 +231,13 @@ class Trainer:
             training={"config": to_dict(self.config), "steps": self.step},
         )
 
-    def averaged(self) -> AbstractContextManager[None]:
-        """For as long as it is open the weights are the averaged ones, where there are any."""
-        return self.average.applied() if self.average else nullcontext()
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """For as long as it is open the weights are those that are judged and saved: the averaged ones, where
+        there are any, and the global level's at their share of the way from the start."""
+        applied = self.average.applied() if self.average else nullcontext()
+        with applied, between(self.model, self.config.learned_share):
+            yield
 
     def _checkpoint(self) -> str:
         """Validate, save and log; rank 0 works and the others hear the outcome."""
