@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.models import small_model, text_tokens, video_tokens
 from tests.small_clip import save_small_clip
 from tests.small_runs import EVERY_LOSS, eight_pairs, small_config
 from tests.test_distributed import gradients, quiet
@@ -19,7 +20,7 @@ from vtr_demo import step as step_module
 from vtr_demo.config import TrainConfig
 from vtr_demo.errors import TrainingStopped
 from vtr_demo.objective import loss_terms
-from vtr_demo.optimisation import SKIPPED, Descent
+from vtr_demo.optimisation import SKIPPED, Descent, between
 from vtr_demo.step import Step
 from vtr_demo.train import Trainer, prepare
 
@@ -53,6 +54,44 @@ def backward(trainer: Trainer, part: int) -> dict[str, Tensor]:
     step = Step(trainer.config, trainer.model, trainer.distiller, trainer.towers)
     torch.stack(list(step(trainer.sampler, trainer._rng(1, part), 0.0).values())).sum().backward()
     return gradients(trainer)
+
+
+# --------------------------------------------------------------------------- between start and end
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_what_the_global_level_has_grown_is_scaled_and_nothing_else_and_only_for_a_while(
+    share: float,
+) -> None:
+    model = small_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    grown = {"video.whole.3.weight"} | {f"{s}.pools.0.value_hidden.weight" for s in ("video", "text")}
+    held = between(model, share)
+    held.__enter__()
+    for name, value in model.state_dict().items():
+        assert value.equal(before[name] * share if name in grown else before[name]), name
+    failure = KeyboardInterrupt()
+    assert not held.__exit__(KeyboardInterrupt, failure, None)
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+def test_at_share_zero_a_global_level_that_has_learnt_only_that_ranks_as_an_untrained_one() -> None:
+    model, clips, texts = small_model(living=False), video_tokens(3, 5), text_tokens(4, 2)
+    untrained = model.scores(model.encode_text(texts), model.encode_video(clips)).detach()
+    with torch.no_grad():
+        model.video.whole[-1].weight.normal_()
+        model.text.pools.each()[0].value_hidden.weight.normal_()
+    assert not torch.allclose(model.scores(model.encode_text(texts), model.encode_video(clips)), untrained)
+    with between(model, 0.0):
+        assert model.scores(model.encode_text(texts), model.encode_video(clips)).equal(untrained)
+
+
+def test_a_run_saves_and_measures_its_share_of_the_way(manifest: Path, tmp_path: Path) -> None:
+    trainer = prepare(config(tmp_path, manifest, steps=1, learned_share=0.5))
+    trainer.train_step()
+    live = trainer.model.video.whole[-1].weight
+    whole = live.detach().clone()
+    with trainer.averaged():
+        assert live.equal(0.5 * whole)
+    assert live.equal(whole)
 
 
 # --------------------------------------------------------------------------- parts of a step

@@ -205,7 +205,7 @@ class TrainConfig:
     ema: float = 0.0
     """Decay of an exponential moving average of the weights; 0 is off."""
     learned_share: float = 1.0
-    """How far from its start to its end the global level lies in the checkpoint (WiSE-FT); 1 is all the way."""
+    """How far between its start and its end the checkpoint's global level lies (WiSE-FT); 1 is the end."""
     evaluate_every: int = 100
     patience: int = 0
     """Evaluations without a better validation result before training stops; 0 never stops early."""
@@ -240,9 +240,7 @@ class TrainConfig:
         require(not self.mirror or bool(self.train), "mirror has no effect while train names no data.")
         require(0 <= self.warmup < 1, f"warmup must lie in [0, 1), got {self.warmup}.")
         require(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}.")
-        require(
-            0 <= self.learned_share <= 1, f"learned_share must lie in [0, 1], got {self.learned_share}."
-        )
+        require(0 <= self.learned_share <= 1, f"learned_share must lie in [0, 1], got {self.learned_share}.")
         require(self.lr > 0, f"lr must be positive, got {self.lr}.")
         require(self.backbone_lr >= 0, f"backbone_lr must not be negative, got {self.backbone_lr}.")
         require(0 <= self.hold_out < 1, f"hold_out must lie in [0, 1), got {self.hold_out}.")

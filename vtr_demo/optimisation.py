@@ -16,7 +16,11 @@ from vtr_demo.model import VTRModel
 from vtr_demo.records import LEVELS
 from vtr_demo.s2ca import Concepts
 
-GLOBAL = LEVELS.index("global")
+GROWN = (
+    "video.whole.3.weight",
+    *(f"{side}.pools.{LEVELS.index('global')}.value_hidden.weight" for side in ("video", "text")),
+)
+"""What the global level adds to the towers' own space; zero at birth."""
 FLOOR = 0.02
 """What is left of the learning rate at the end."""
 SKIPPED = 10
@@ -72,13 +76,10 @@ def between(model: VTRModel, share: float) -> Iterator[None]:
     """For as long as the block runs, what the global level adds to the towers' own space lies at ``share`` of
     the way from where training started, zero, to where it is.
 
-    "Robust fine-tuning of zero-shot models", Wortsman et al., CVPR 2022 (WiSE-FT), for the one level that can rank
-    before it has learnt anything.
+    "Robust fine-tuning of zero-shot models", Wortsman et al., CVPR 2022 (WiSE-FT), for the one level that can
+    rank before it has learnt anything.
     """
-    grown = [
-        model.video.whole[-1].weight,
-        *(side.pools.each()[GLOBAL].value_hidden.weight for side in (model.video, model.text)),
-    ]
+    grown = [model.get_parameter(name) for name in GROWN]
     before = [weight.detach().clone() for weight in grown]
     with torch.no_grad():
         for weight in grown:
