@@ -263,23 +263,28 @@ def test_summands_and_the_whole_tokens_add_up_to_the_score(living):
     assert all(0 < share < 1 for share in shares.values())
 
 
-def test_gradient_x_input_is_how_the_score_moves_when_a_token_grows(living):
+@pytest.mark.parametrize("moving", [False, True])
+def test_gradient_x_input_is_how_the_score_moves_when_a_token_grows(living, moving):
     pair = pair_of(living)
+    if moving:
+        done = torch.randn(pair.video.summary.shape, generator=torch.Generator().manual_seed(0))
+        pair = replace(pair, video=replace(pair.video, motion=0.3 * done))
     found = gradient_x_input(living.model, pair)
 
     def score(
         grow: float, word: int | None = None, frame: int | None = None, cell: int | None = None
     ) -> float:
-        words, patches, whole, done = (
-            tokens.clone()
-            for tokens in (pair.text.words, pair.video.patches, pair.video.summary, pair.video.motion)
+        words, patches, whole = (
+            tokens.clone() for tokens in (pair.text.words, pair.video.patches, pair.video.summary)
         )
+        done = pair.video.motion.clone() if moving else None
         if word is not None:
             words[0, word] *= 1 + grow
         if frame is not None:
             patches[0, frame] *= 1 + grow
             whole[0, frame] *= 1 + grow
-            done[0, frame] *= 1 + grow
+            if done is not None:
+                done[0, frame] *= 1 + grow
         if cell is not None:
             patches[0].flatten(0, 1)[cell] *= 1 + grow
         with torch.no_grad():

@@ -75,7 +75,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_tiny_towers_learn_eight_pairs_by_heart_with_every_loss_but_minimal_pairs(
     manifest: str, tmp_path: Path
 ) -> None:
-    settings = config(tmp_path, manifest, steps=240, evaluate_every=240, validation=(manifest,), lr=1e-2)
+    settings = config(tmp_path, manifest, steps=300, evaluate_every=300, validation=(manifest,))
     trainer = prepare(settings)
     first = evaluate(trainer.pretrained(), manifest)
     best = trainer.run()
