@@ -12,8 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from vtr_demo import i3d
+from vtr_demo.config import VideoConfig
 from vtr_demo.errors import BackboneUnavailable
 from vtr_demo.i3d import I3D, load_i3d
+from vtr_demo.video import read_frames
+
+CLIPS = Path(__file__).parents[2] / "shared" / "data" / "clips" / "videos"
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,23 @@ def test_classes_are_kinetics_400_in_its_order() -> None:
     assert list(names) == sorted(names)
     assert (names[0], names[-1]) == ("abseiling", "zumba")
     assert torch.allclose(embeddings.norm(dim=1), torch.ones(400), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("clip", "done"),
+    [
+        ("playing_guitar", "playing bass guitar"),
+        ("example__yoga", "yoga"),
+        ("default_juggle", "juggling soccer ball"),
+    ],
+)
+def test_real_clips_are_taken_for_what_is_done_in_them(motion: I3D, clip: str, done: str) -> None:
+    if not CLIPS.is_dir():
+        pytest.skip(f"NOT RUN: there are no real clips at {CLIPS}")
+    path = next(path for path in CLIPS.iterdir() if clip in path.name)
+    pixels = read_frames(path, 8, size=260, config=VideoConfig()).pixels
+    chances = motion.frames(torch.from_numpy(pixels)).softmax(dim=-1).mean(dim=0)
+    assert load_i3d()[2][int(chances.argmax())] == done
 
 
 def test_a_flipped_byte_is_refused_by_name(tmp_path: Path) -> None:
