@@ -55,7 +55,7 @@ with it; a clip further down may therefore be the surer one. Where no clip stand
 many of those sentences, the page says so instead of pretending. It errs both ways: some sentences about
 nothing here pass, and some that fit a clip do not.</p>
 </section><section><h2>What the heat does not say</h2>
-<p>It is <em>token attribution</em>. The split is exact for the tokens that the image and text towers
+<p>It is <em>token attribution</em>. The split is exact for the tokens that the towers
 hand over, but a tower has already mixed neighbouring patches, words and (for motion) frames before that.
 A hot patch means “this token added that much”, not “only these pixels were looked at”.</p>
 </section><section><h2>Your clips</h2>
