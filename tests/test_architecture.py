@@ -50,7 +50,7 @@ BLOCKS = {
         "ground",
     ),
     "data": Block("data datasets sources attributes", "ground"),
-    "model": Block("model mcsan s2ca binding matching pooling", "ground numbers"),
+    "model": Block("model mcsan s2ca binding matching movement pooling", "ground numbers"),
     "checkpoint": Block("checkpoint", "ground towers data model"),
     "library": Block(
         "engine librarian ingest queries explaining moments store shelf catalog clipfolder",

@@ -299,7 +299,7 @@ def test_gradient_x_input_is_how_the_score_moves_when_a_token_grows(living, movi
         ("patches", "cell", (7, 40)),
     ):
         for place in places:
-            slope = (score(0.01, **{key: place}) - score(-0.01, **{key: place})) / 0.02
+            slope = (score(0.002, **{key: place}) - score(-0.002, **{key: place})) / 0.004
             assert found[unit][place] == pytest.approx(slope, abs=2e-4)
     assert not any(p.grad is not None for p in living.model.parameters())
 

@@ -155,7 +155,11 @@ def test_soft_targets_of_a_level_come_from_that_levels_own_meaning() -> None:
 
 @pytest.mark.parametrize("relationship", [True, False])
 def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong(relationship: bool) -> None:
+    """The mean over the levels of each level's mean: two wrong entities count as much as one action."""
     heads, data = model(), batch()
+    falsely = ((2, 1), (2, 3), (5, 1))
+    wrong = torch.tensor([level for _, level in falsely])
+    data = replace(data, contrasts=replace(data.contrasts, levels=wrong))  # type: ignore[type-var]
     heads.config = replace(heads.config, relationship=relationship)
     assert data.contrasts is not None
     weights = heads.training_weights
@@ -163,13 +167,14 @@ def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong(relationshi
         true, false = heads.encode_text(data.texts), heads.encode_text(data.contrasts.tokens)
         seen = [heads.encode_video(tokens) for tokens in data.videos]
         flat, levels = torch.cat([v.flat() for v in seen]), torch.cat([v.levels for v in seen])
-        sums = []
-        for i, (row, level) in enumerate([(2, 1), (2, 2), (5, 3)]):
+        sums: dict[int, list[float]] = {}
+        for i, (row, level) in enumerate(falsely):
             gap = (true.flat(weights)[row] - false.flat(weights)[i]) @ flat[row]
             own = (true.levels[row, level] - false.levels[i, level]) @ levels[row, level]
             taught = relationship or level != 3
-            sums += [float(F.softplus(-20 * gap) + taught * F.softplus(-20 * own))]
-        expected = EVERY.pairs * sum(sums) / 3
+            lost = float(F.softplus(-20 * gap) + taught * F.softplus(-20 * own))
+            sums.setdefault(level, []).append(lost)
+        expected = EVERY.pairs * sum(sum(s) / len(s) for s in sums.values()) / len(sums)
     assert float(loss_terms(heads, data, EVERY)["pairs"].detach()) == pytest.approx(expected, rel=1e-4)
 
 

@@ -1,4 +1,5 @@
-"""Stills of the playground: one picture, a spatial relation, nothing said of what moves falsely."""
+"""Stills of the playground: one picture, a spatial relation, nothing said of what moves falsely; and
+encounters, where a relation takes time."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import pytest
 
 from tests.small_runs import draw_sprites, eight_pairs, small_config
 from vtr_demo.config import TrainConfig
-from vtr_demo.corpus import playground_stills
+from vtr_demo.corpus import playground_encounters, playground_stills
 from vtr_demo.errors import BadConfig
 from vtr_demo.records import LEVELS
 from vtr_demo.train import prepare
@@ -72,3 +73,15 @@ def test_drawn_clips_make_room_along_a_line(sprites: str, tmp_path: Path) -> Non
     assert found == [(2, 2, 4), (5, 1, 2), (8, 0, 0)]
     assert trainer.train_step()["pairs"] > 0
     assert "pairs" not in trainer.train_step(), "the last batch holds files alone"
+
+
+def test_an_encounter_is_a_clip_of_two_things_that_move_to_each_other(sprites: str) -> None:
+    items = playground_encounters(6, seed=3, sprites=sprites)
+    assert [item.kind for item in items] == ["playground"] * 6
+    assert items[0].frames(4, 32).pixels.shape == (4, 32, 32, 3)
+    for item in items:
+        levels = [LEVELS[level] for one in item.contrasts for level, _ in one.false]
+        assert levels.count("relationship") >= len(item.contrasts), "each voice has a false relation"
+    again, other = (playground_encounters(6, seed, sprites=sprites) for seed in (3, 4))
+    assert [item.key for item in items] == [item.key for item in again]
+    assert not {item.key for item in items} & {item.key for item in other}

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtr_demo.blocks import clock, difference, fourier, grid_positions, patch_centres, zero_linear
+from vtr_demo.movement import SWIFT
 from vtr_demo.records import LEVELS, TextTokens
 
 SCENE_EVIDENCE = 54
@@ -24,7 +25,6 @@ SCENE_EVIDENCE = 54
 NECK = 16
 """Width through which a role must pass: wide enough for kinds of roles, too narrow for things."""
 _HIDDEN = 64
-SWIFT = 16.0  # a patch that moves by a sixteenth of the picture between two frames is swift
 _REACH = 2.0  # words over which a relation word's influence falls to 1/e
 _ENTITY, _RELATIONSHIP = LEVELS.index("entity"), LEVELS.index("relationship")
 

@@ -166,6 +166,8 @@ class TrainConfig:
     """Learn from each file a second time, mirrored and with its whole picture squashed into the square."""
     playground_clips: int = 0
     """Clips of the playground, rendered for training; they bring minimal pairs."""
+    playground_encounters: int = 0
+    """Further clips of it: who follows, passes, meets ... whom."""
     playground_stills: int = 0
     """Single pictures of the playground: who is left of, behind, on ... whom."""
     sprites: str = ""
@@ -217,13 +219,18 @@ class TrainConfig:
     workers: int = 4
     """Threads that decode ahead in end-to-end training."""
 
+    @property
+    def drawn(self) -> int:
+        """How many clips and single pictures of the playground there are to learn from."""
+        return self.playground_clips + self.playground_encounters + self.playground_stills
+
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "evaluate_every", "workers", "attribute_min_count"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
         require(self.batch >= 2, "batch must be at least 2: ranking needs a negative.")
         require(
-            bool(self.train) or self.playground_clips + self.playground_stills > 0,
-            "train names no data and playground_clips is 0.",
+            bool(self.train) or self.drawn > 0,
+            "train names no data, and playground_clips, playground_encounters and playground_stills are 0.",
         )
         sizes = self.attribute_sizes
         require(

@@ -160,6 +160,25 @@ def playground_stills(count: int, seed: int, *, split: str = "train", sprites: s
     return _drawn("still", specs, rng, 1, split, sprites)
 
 
+def playground_encounters(count: int, seed: int, *, split: str = "train", sprites: str = "") -> list[Item]:
+    """Clips of two things of which one follows, passes, meets ... the other.
+
+    Of clips drawn at random one in four shows such a thing, and one in twenty a pursuit: too few to
+    learn who is ahead from.
+    """
+    from vtr_demo.playground import sample_spec
+    from vtr_demo.playground_lexicon import MOVING_GROUPS, RELATIONS
+
+    rng = np.random.default_rng([seed, 2])
+    groups = [[name for name, rule in RELATIONS.items() if rule.group == group] for group in MOVING_GROUPS]
+    specs: list[ClipSpec] = []
+    for index in range(count):
+        relations = groups[index % len(groups)]
+        relation = relations[int(rng.integers(len(relations)))]
+        specs.append(sample_spec(rng, split=split, relation=relation))  # type: ignore[arg-type]
+    return _drawn("playground", specs, rng, 3, split, sprites)
+
+
 def drawn_item(spec: ClipSpec, split: str, sprites: str = "", kind: str = "playground") -> Item:
     """The item of one playground spec, nothing said of it yet; the training split is drawn with noise."""
     from vtr_demo.playground import frame_batch

@@ -8,6 +8,8 @@ decision).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,13 +34,42 @@ def match(patches: Tensor, mask: Tensor, grid: tuple[int, int]) -> tuple[Tensor,
     return found.to(patches), shift.to(patches)
 
 
+def unlike(patches: Tensor, mask: Tensor, grid: tuple[int, int], lags: Sequence[int]) -> Tensor:
+    """(B, T, P, len(lags)): one minus the cosine of each patch and what it was so many frames before,
+    wherever that was then; zero where there is no such frame."""
+    with torch.autocast(patches.device.type, enabled=False):
+        x, near = _directions(patches.float(), mask), _nearness(grid).to(patches.device)
+        changed = [_unlike(x, mask, near / lag**2, lag) for lag in lags]
+    return torch.stack(changed, dim=-1).to(patches)
+
+
+def _unlike(x: Tensor, mask: Tensor, near: Tensor, lag: int) -> Tensor:
+    if x.shape[1] <= lag:
+        return torch.zeros_like(x[..., 0])
+    cosines = x[:, lag:] @ x[:, :-lag].transpose(-1, -2)
+    found = (cosines / _SHARPNESS + near).softmax(-1)
+    real = (mask[:, lag:] & mask[:, :-lag]).unsqueeze(-1)
+    return F.pad((1 - (found * cosines).sum(-1)) * real, (0, 0, lag, 0))
+
+
+def _directions(patches: Tensor, mask: Tensor) -> Tensor:
+    """Unit patches (B, T, P, Dv) around the clip's mean patch."""
+    x = patches * mask[:, :, None, None]
+    counted = mask.sum(1).clamp_min(1) * patches.shape[2]
+    return F.normalize(x - x.sum((1, 2), keepdim=True) / counted[:, None, None, None], dim=-1)
+
+
+def _nearness(grid: tuple[int, int]) -> Tensor:
+    """(P, P) log prior of moving from one place to another between two frames."""
+    places = patch_centres(*grid)
+    return -torch.cdist(places, places).square() / (2 * _REACH**2)
+
+
 def _matched(patches: Tensor, mask: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     b, _, p, _ = patches.shape
-    x = patches * mask[:, :, None, None]
-    centre = x.sum((1, 2), keepdim=True) / (mask.sum(1).clamp_min(1) * p)[:, None, None, None]
-    x = F.normalize(x - centre, dim=-1)
+    x = _directions(patches, mask)
     places = patch_centres(*grid).to(x)
-    near = -torch.cdist(places, places).square() / (2 * _REACH**2)
+    near = _nearness(grid).to(x)
     found = (x[:, 1:] @ x[:, :-1].transpose(-1, -2) / _SHARPNESS + near).softmax(-1)
     itself = torch.eye(p, device=x.device)
     real = (mask[:, 1:] & mask[:, :-1])[:, :, None, None]

@@ -20,6 +20,7 @@ from vtr_demo.corpus import (
     held_out,
     load_items,
     mirrored,
+    playground_encounters,
     playground_items,
     playground_stills,
 )
@@ -119,6 +120,8 @@ def _items(config: TrainConfig, missing: list[str]) -> tuple[list[Item], list[It
         items += mirrored(items, config.video)
     if config.playground_clips:
         items += playground_items(config.playground_clips, config.seed, sprites=config.sprites)
+    if config.playground_encounters:
+        items += playground_encounters(config.playground_encounters, config.seed, sprites=config.sprites)
     if config.playground_stills:
         items += playground_stills(config.playground_stills, config.seed, sprites=config.sprites)
     if len(items) < 2 * distributed.world():

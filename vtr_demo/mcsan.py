@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtr_demo.binding import SCENE_EVIDENCE, SWIFT, Roles, scene_evidence, sentence_evidence
+from vtr_demo.binding import SCENE_EVIDENCE, Roles, scene_evidence, sentence_evidence
 from vtr_demo.blocks import (
     Block,
     SharedDropout,
@@ -32,6 +32,7 @@ from vtr_demo.blocks import (
     zero_linear,
 )
 from vtr_demo.matching import followed, match
+from vtr_demo.movement import Movement, way
 from vtr_demo.pooling import RELATIONSHIP, LevelPools, rebound, with_relationship
 from vtr_demo.records import LEVELS, TextTokens, VideoTokens
 
@@ -89,6 +90,8 @@ class VideoLevels(nn.Module):
         self.spatial = Block(hidden, heads, dropout)
         self.motion = nn.Conv3d(2 * hidden, hidden, 3, padding=1, groups=hidden)
         self.follow = nn.Linear(hidden + 3, hidden)
+        self.movement = Movement(hidden)
+        self.enter_motion = zero_linear(width, hidden)
         self.motion_mix = nn.Linear(hidden, hidden)
         self.temporal = Block(hidden, heads, dropout)
         self.relation = None if binding else Block(hidden, heads, dropout)
@@ -108,7 +111,7 @@ class VideoLevels(nn.Module):
         base = torch.cat([summary.unsqueeze(2), self.stem(tokens.patches)], dim=2).flatten(1, 2)
         entity = self._entity(tokens)
         found, shift = match(tokens.patches, mask, tokens.grid)
-        action = self._action(entity, found, shift, mask, tokens.grid)
+        action = self._action(tokens, entity, found, shift)
         both = entity + action
         relation = self._within_frames(self.relation, both) if self.relation else both
         hidden = tuple(self.dropout(s).flatten(1, 2) for s in (both, entity, action, relation))
@@ -151,20 +154,22 @@ class VideoLevels(nn.Module):
         hidden = torch.cat([self.enter_summary(tokens.summary).unsqueeze(2), patches], dim=2)
         return self._within_frames(self.spatial, self.norm(hidden))
 
-    def _action(
-        self, entity: Tensor, found: Tensor, shift: Tensor, mask: Tensor, grid: tuple[int, int]
-    ) -> Tensor:
+    def _action(self, tokens: VideoTokens, entity: Tensor, found: Tensor, shift: Tensor) -> Tensor:
         """Action tokens (B, T, 1+P, H): frame differences, a 3x3x3 convolution, how each patch has moved and
-        changed since the place where it was ``found`` (``matching``), attention in time."""
+        changed since the place where it was ``found`` (``matching``, ``movement``), the motion of whole
+        frames, attention in time."""
         b, t, n, h = entity.shape
+        mask, grid = tokens.frame_mask, tokens.grid
         both = torch.stack([entity, difference(entity, mask)], dim=-1).flatten(3)  # (B, T, 1+P, 2H)
         both = both * mask[:, :, None, None]
         volume = both[:, :, 1:].reshape(b, t, *grid, 2 * h).permute(0, 4, 1, 2, 3)
         moved = self.motion(volume).permute(0, 2, 3, 4, 1).reshape(b, t, n - 1, h)
-        way = [torch.tanh(SWIFT * shift), SWIFT * shift.norm(dim=-1, keepdim=True)]
-        moved = moved + self.follow(torch.cat([followed(entity[:, :, 1:], found, mask), *way], dim=-1))
-        change = both[:, :, :1].reshape(b, t, 1, h, 2)[..., 1]
-        hidden = self.motion_mix(F.gelu(torch.cat([change, moved], dim=2)))
+        moved = moved + self.follow(torch.cat([followed(entity[:, :, 1:], found, mask), way(shift)], dim=-1))
+        moved = moved + self.movement(tokens.patches, shift, mask, grid)
+        whole = both[:, :, :1].reshape(b, t, 1, h, 2)[..., 1]
+        if tokens.motion is not None:
+            whole = whole + self.enter_motion(tokens.motion * mask.unsqueeze(-1)).unsqueeze(2)
+        hidden = self.motion_mix(F.gelu(torch.cat([whole, moved], dim=2)))
         hidden = hidden + self.time(clock(mask))[:, :, None]
         lines = hidden.transpose(1, 2).reshape(b * n, t, h)
         lines = self.temporal(lines, mask.repeat_interleave(n, dim=0))

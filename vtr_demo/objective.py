@@ -101,13 +101,17 @@ def _pairs(
     weights: TermWeights,
     precision: torch.dtype | None,
 ) -> Tensor:
-    """A clip must prefer its true sentence, in the total and in the level that the false one gets wrong."""
-    counted = distributed.share(own.levels.new_tensor(len(contrasts.rows) if contrasts else 0))
+    """A clip must prefer its true sentence, in the total and in the level that the false one gets wrong.
+
+    Levels count alike, however many of the false sentences are theirs: of single pictures nothing can be
+    said falsely of what is done, and relations would drown it."""
+    levels = contrasts.levels if contrasts else torch.empty(0, dtype=torch.long, device=own.levels.device)
+    counts = distributed.total(torch.bincount(levels, minlength=len(LEVELS)).to(own.levels))
     if contrasts is None:
-        return counted * own.levels.sum() * 0.0
+        return own.levels.sum() * 0.0
     with autocast(own.levels.device, precision):
         false = in_float(model.encode_text(contrasts.tokens))
-    rows, levels = contrasts.rows, contrasts.levels
+    rows = contrasts.rows
     videos = own.flat_videos()[rows]
     true_score = (own.texts.flat(weights)[rows] * videos).sum(1)
     false_score = (false.flat(weights) * videos).sum(1)
@@ -119,7 +123,7 @@ def _pairs(
     both = F.softplus(-config.scale * (true_score - false_score)) + taught * F.softplus(
         -config.scale * (true_level - false_level)
     )
-    return both.mean() * counted
+    return (both / counts[levels]).sum() * distributed.world() / counts.count_nonzero()
 
 
 def _divergence(model: VTRModel, every: Vectors, config: LossConfig, used: list[int]) -> Tensor:

@@ -80,16 +80,25 @@ def between(model: VTRModel, share: float) -> Iterator[None]:
     rank before it has learnt anything.
     """
     grown = [model.get_parameter(name) for name in GROWN]
-    before = [weight.detach().clone() for weight in grown]
-    with torch.no_grad():
-        for weight in grown:
-            weight.mul_(share)
+    with _holding(grown, [share * weight.detach() for weight in grown]):
+        yield
+
+
+@contextmanager
+def _holding(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
+    """``parameters`` hold ``values`` for as long as the block runs."""
+    before = [parameter.detach().clone() for parameter in parameters]
+    _fill(parameters, values)
     try:
         yield
     finally:
-        with torch.no_grad():
-            for weight, value in zip(grown, before, strict=True):
-                weight.copy_(value)
+        _fill(parameters, before)
+
+
+@torch.no_grad()
+def _fill(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
 
 
 class Descent:
@@ -144,12 +153,8 @@ class Average:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The modules hold the averaged weights for as long as the block runs."""
-        before = {key: value.detach().clone() for key, value in self._live.items()}
-        self._fill(self._kept)
-        try:
+        with _holding(list(self._live.values()), [self._kept[key] for key in self._live]):
             yield
-        finally:
-            self._fill(before)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averages by name."""
@@ -159,8 +164,3 @@ class Average:
         """The inverse of ``state_dict``."""
         for key, value in self._kept.items():
             value.copy_(state[key])
-
-    @torch.no_grad()
-    def _fill(self, values: Mapping[str, Tensor]) -> None:
-        for key, value in self._live.items():
-            value.copy_(values[key])

@@ -140,6 +140,8 @@ RELATIONS: dict[str, Relation] = {
 SPATIAL_GROUPS = ("side", "height", "depth", "contact", "inside")
 SPATIAL_RELATIONS = tuple(name for name, rule in RELATIONS.items() if rule.group in SPATIAL_GROUPS)
 """Relations that a single picture shows."""
+MOVING_GROUPS = ("pursuit", "path", "mutual")
+"""Groups of relations that take time to see."""
 
 TRAVEL = tuple(name for name, motion in MOTIONS.items() if motion.family == "travel")
 PLACE = tuple(name for name, motion in MOTIONS.items() if motion.family == "place")
