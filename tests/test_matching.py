@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vtr_demo.matching import followed, match
+from vtr_demo.matching import followed, match, unlike
 
 GRID = (5, 7)
 
@@ -86,3 +86,13 @@ def test_no_frame_is_no_movement() -> None:
     found, shift = match(patches, torch.zeros(1, 1, dtype=torch.bool), GRID)
     assert torch.isfinite(found).all()
     assert shift.eq(0).all()
+
+
+def test_rounding_in_a_picture_of_one_colour_is_no_movement() -> None:
+    """Libraries keep tokens in half precision: what it does to patches that are alike is nothing."""
+    flat = texture()[2, 3].expand(1, 4, 35, 32)
+    noisy = flat + 1e-4 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(3))
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    for tokens in (noisy, noisy.half().float()):
+        assert torch.allclose(match(tokens, mask, GRID)[1], match(flat, mask, GRID)[1], atol=1e-3)
+        assert unlike(tokens, mask, GRID, (1, 2)).abs().max() < 1e-3
