@@ -75,7 +75,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_tiny_towers_learn_eight_pairs_by_heart_with_every_loss_but_minimal_pairs(
     manifest: str, tmp_path: Path
 ) -> None:
-    settings = config(tmp_path, manifest, steps=300, evaluate_every=300, validation=(manifest,))
+    settings = config(tmp_path, manifest, steps=300, lr=1e-3, evaluate_every=300, validation=(manifest,))
     trainer = prepare(settings)
     first = evaluate(trainer.pretrained(), manifest)
     best = trainer.run()
