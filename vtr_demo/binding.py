@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtr_demo.blocks import clock, difference, fourier, grid_positions, patch_centres, zero_linear
-from vtr_demo.movement import SWIFT
+from vtr_demo.movement import SWIFT, energy
 from vtr_demo.records import LEVELS, TextTokens
 
 SCENE_EVIDENCE = 54
@@ -76,13 +76,11 @@ def scene_evidence(
     drift = (pace * shift).sum((1, 2)) / pace.sum((1, 2)).clamp_min(1e-6)  # (B, 2), faster patches count more
     ways = [moving.unsqueeze(2), torch.tanh(SWIFT * shift), torch.tanh(SWIFT * drift)[:, None, None]]
     ahead = [4 * (around * way).sum(-1, keepdim=True) for way in ways]
-    energy = difference(patches, mask).norm(dim=-1, keepdim=True)
-    counted = mask.sum(1).clamp_min(1)[:, None, None, None] * p
-    energy = torch.log1p(energy / (energy.sum((1, 2), keepdim=True) / counted).clamp_min(1e-6))
     time = clock(mask).to(weights)
     parting = torch.tanh(16 * difference(spread.norm(dim=-1, keepdim=True), mask))
     whole = torch.cat([spread, moving, parting, time, torch.ones_like(time[..., :1])], dim=-1)
-    evidence = [places, fourier((around + 1) / 2), *ahead, ways[1], ways[2].expand(b, t, p, -1), energy]
+    evidence = [places, fourier((around + 1) / 2), *ahead, ways[1], ways[2].expand(b, t, p, -1)]
+    evidence.append(energy(patches, mask))
     evidence.append(whole.unsqueeze(2).expand(b, t, p, -1))
     return F.pad(torch.cat(evidence, dim=-1), (0, 0, 1, 0))
 

@@ -29,6 +29,13 @@ def way(shift: Tensor) -> Tensor:
     return torch.cat([torch.tanh(SWIFT * shift), SWIFT * shift.norm(dim=-1, keepdim=True)], dim=-1)
 
 
+def energy(patches: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, P, 1): how much each patch changes in its place, against the clip's mean, as a logarithm."""
+    change = difference(patches, mask).norm(dim=-1, keepdim=True)
+    counted = mask.sum(1).clamp_min(1)[:, None, None, None] * patches.shape[2]
+    return torch.log1p(change / (change.sum((1, 2), keepdim=True) / counted).clamp_min(1e-6))
+
+
 class Movement(nn.Module):
     """Patches' ways and changes, read over 3 x 5 x 5 frames and places; nothing at birth."""
 
@@ -50,8 +57,6 @@ class Movement(nn.Module):
 
 
 def _evidence(patches: Tensor, shift: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, T, P, E): way, change in place (against the clip's mean, logarithm), change when followed."""
-    change = difference(patches, mask).norm(dim=-1, keepdim=True)
-    counted = mask.sum(1).clamp_min(1)[:, None, None, None] * patches.shape[2]
-    usual = (change.sum((1, 2), keepdim=True) / counted).clamp_min(1e-6)
-    return torch.cat([way(shift), torch.log1p(change / usual), unlike(patches, mask, grid, LAGS)], dim=-1)
+    """(B, T, P, E): way, change in place, change when followed."""
+    changes = unlike(patches, mask, grid, LAGS)
+    return torch.cat([way(shift), energy(patches, mask), changes], dim=-1)
