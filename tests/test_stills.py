@@ -1,15 +1,16 @@
-"""Stills of the playground: one picture, a spatial relation, nothing said of what moves falsely; and
-encounters, where a relation takes time."""
+"""Stills of the playground: one picture, a spatial relation, nothing said of what moves falsely;
+encounters, where a relation takes time; neighbours, which move where they are."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.small_runs import draw_sprites, eight_pairs, small_config
 from vtr_demo.config import TrainConfig
-from vtr_demo.corpus import playground_encounters, playground_stills
+from vtr_demo.corpus import Item, playground_encounters, playground_neighbours, playground_stills
 from vtr_demo.errors import BadConfig
 from vtr_demo.records import LEVELS
 from vtr_demo.train import prepare
@@ -75,13 +76,25 @@ def test_drawn_clips_make_room_along_a_line(sprites: str, tmp_path: Path) -> Non
     assert "pairs" not in trainer.train_step(), "the last batch holds files alone"
 
 
-def test_an_encounter_is_a_clip_of_two_things_that_move_to_each_other(sprites: str) -> None:
-    items = playground_encounters(6, seed=3, sprites=sprites)
+@pytest.mark.parametrize("draw", [playground_encounters, playground_neighbours])
+def test_clips_of_two_things_come_with_false_relations(draw: Callable[..., list[Item]], sprites: str) -> None:
+    items = draw(6, seed=3, sprites=sprites)
     assert [item.kind for item in items] == ["playground"] * 6
     assert items[0].frames(4, 32).pixels.shape == (4, 32, 32, 3)
     for item in items:
         levels = [LEVELS[level] for one in item.contrasts for level, _ in one.false]
         assert levels.count("relationship") >= len(item.contrasts), "each voice has a false relation"
-    again, other = (playground_encounters(6, seed, sprites=sprites) for seed in (3, 4))
+    again, other = (draw(6, seed, sprites=sprites) for seed in (3, 4))
     assert [item.key for item in items] == [item.key for item in again]
     assert not {item.key for item in items} & {item.key for item in other}
+
+
+def test_neighbours_move_and_one_is_beside_or_behind_the_other(sprites: str) -> None:
+    said = [{s.text.lower() for s in item.sentences} for item in playground_neighbours(8, 1, sprites=sprites)]
+    assert all(any("left of" in s or "right of" in s for s in texts) for texts in said[::2])
+    assert all(any("in front of" in s or "behind" in s for s in texts) for texts in said[1::2])
+    level = LEVELS.index("action")
+    false = [one.false for item in playground_neighbours(8, 1, sprites=sprites) for one in item.contrasts]
+    assert any(level == index for pairs in false for index, _ in pairs), (
+        "of what moves something false is said"
+    )

@@ -168,6 +168,8 @@ class TrainConfig:
     """Clips of the playground, rendered for training; they bring minimal pairs."""
     playground_encounters: int = 0
     """Further clips of it: who follows, passes, meets ... whom."""
+    playground_neighbours: int = 0
+    """Further clips of it: two things busy where they stand, one left of or behind the other."""
     playground_stills: int = 0
     """Single pictures of the playground: who is left of, behind, on ... whom."""
     sprites: str = ""
@@ -222,7 +224,12 @@ class TrainConfig:
     @property
     def drawn(self) -> int:
         """How many clips and single pictures of the playground there are to learn from."""
-        return self.playground_clips + self.playground_encounters + self.playground_stills
+        return self.drawn_clips + self.playground_stills
+
+    @property
+    def drawn_clips(self) -> int:
+        """How many of these are clips."""
+        return self.playground_clips + self.playground_encounters + self.playground_neighbours
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "evaluate_every", "workers", "attribute_min_count"):
@@ -230,7 +237,7 @@ class TrainConfig:
         require(self.batch >= 2, "batch must be at least 2: ranking needs a negative.")
         require(
             bool(self.train) or self.drawn > 0,
-            "train names no data, and playground_clips, playground_encounters and playground_stills are 0.",
+            "train names no data, and playground_clips, _encounters, _neighbours and _stills are all 0.",
         )
         sizes = self.attribute_sizes
         require(

@@ -39,8 +39,8 @@ _IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
     ("sprites", lambda c: not c.drawn, "nothing of the playground is drawn"),
     (
         "playground_share",
-        lambda c: not c.playground_clips + c.playground_encounters,
-        "playground_clips and playground_encounters are 0",
+        lambda c: not c.drawn_clips,
+        "playground_clips, playground_encounters and playground_neighbours are 0",
     ),
     ("drawn_end", lambda c: not c.train, "train names no data"),
     ("drawn_end", lambda c: not c.drawn, "nothing of the playground is drawn"),

@@ -166,11 +166,29 @@ def playground_encounters(count: int, seed: int, *, split: str = "train", sprite
     Of clips drawn at random one in four shows such a thing, and one in twenty a pursuit: too few to
     learn who is ahead from.
     """
-    from vtr_demo.playground import sample_spec
     from vtr_demo.playground_lexicon import MOVING_GROUPS, RELATIONS
 
-    rng = np.random.default_rng([seed, 2])
     groups = [[name for name, rule in RELATIONS.items() if rule.group == group] for group in MOVING_GROUPS]
+    return _related(groups, count, np.random.default_rng([seed, 2]), split, sprites)
+
+
+def playground_neighbours(count: int, seed: int, *, split: str = "train", sprites: str = "") -> list[Item]:
+    """Clips of two things that move where they are, one left of or behind the other.
+
+    Single pictures show things at rest, and of clips drawn at random one in ten stands so: too few to
+    learn that a thing that swings to and fro is not on its way to the other.
+    """
+    from vtr_demo.playground_lexicon import NEIGHBOURS
+
+    return _related(NEIGHBOURS, count, np.random.default_rng([seed, 3]), split, sprites)
+
+
+def _related(
+    groups: Sequence[Sequence[str]], count: int, rng: np.random.Generator, split: str, sprites: str
+) -> list[Item]:
+    """Clips whose relations come from each group in turn."""
+    from vtr_demo.playground import sample_spec
+
     specs: list[ClipSpec] = []
     for index in range(count):
         relations = groups[index % len(groups)]

@@ -22,6 +22,7 @@ from vtr_demo.corpus import (
     mirrored,
     playground_encounters,
     playground_items,
+    playground_neighbours,
     playground_stills,
 )
 from vtr_demo.errors import BadConfig, BadManifest, UnreadableVideo
@@ -118,12 +119,14 @@ def _items(config: TrainConfig, missing: list[str]) -> tuple[list[Item], list[It
         items, validation = held_out(items, config.hold_out, config.seed)
     if config.mirror:
         items += mirrored(items, config.video)
-    if config.playground_clips:
-        items += playground_items(config.playground_clips, config.seed, sprites=config.sprites)
-    if config.playground_encounters:
-        items += playground_encounters(config.playground_encounters, config.seed, sprites=config.sprites)
-    if config.playground_stills:
-        items += playground_stills(config.playground_stills, config.seed, sprites=config.sprites)
+    for count, draw in (
+        (config.playground_clips, playground_items),
+        (config.playground_encounters, playground_encounters),
+        (config.playground_neighbours, playground_neighbours),
+        (config.playground_stills, playground_stills),
+    ):
+        if count:
+            items += draw(count, config.seed, sprites=config.sprites)
     if len(items) < 2 * distributed.world():
         raise BadManifest(
             f"{', '.join(config.train) or 'the playground'}: {len(items)} clips to train on, but each "

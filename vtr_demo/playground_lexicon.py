@@ -142,6 +142,8 @@ SPATIAL_RELATIONS = tuple(name for name, rule in RELATIONS.items() if rule.group
 """Relations that a single picture shows."""
 MOVING_GROUPS = ("pursuit", "path", "mutual")
 """Groups of relations that take time to see."""
+NEIGHBOURS = (("left of", "right of"), ("in front of", "behind"))
+"""Relations, in pairs, of two things on one ground that may both be busy where they stand."""
 
 TRAVEL = tuple(name for name, motion in MOTIONS.items() if motion.family == "travel")
 PLACE = tuple(name for name, motion in MOTIONS.items() if motion.family == "place")
