@@ -67,7 +67,13 @@ def test_each_word_names_one_concept():
 
 def test_content_names_a_concept_and_function_words_are_named_as_such():
     content = {("dog", "NOUN"): 80, ("run", "VERB"): 40, ("be", "VERB"): 90, ("the", "DET"): 60}
-    prepositions = {("in", "ADP"): 200, ("into", "ADP"): 40, ("the", "DET"): 3, ("room", "NOUN"): 9}
+    prepositions = {
+        ("in", "ADP"): 200,
+        ("to", "PART"): 2,
+        ("into", "ADP"): 40,
+        ("is", "AUX"): 190,
+        ("room", "NOUN"): 9,
+    }
     articles = {("a", "DET"): 300, ("an", "DET"): 30, ("that", "PRON"): 10}
     names = word_names([content, prepositions, articles, {}])
     assert names[0] == "dog · run"

@@ -165,10 +165,12 @@ def _function_name(own: Mapping[tuple[str, str], int], scores: Mapping[str, floa
     for (_, pos), count in own.items():
         if pos in FUNCTION:
             classes[FUNCTION[pos]] += count
-    words = _top(scores, _lemmas(own, meaningful=False), 2)
-    if not classes or not words:
+    if not classes:
         return ""
-    return f"{max(sorted(classes), key=classes.__getitem__)} {' · '.join(words)}"
+    largest = max(sorted(classes), key=classes.__getitem__)
+    members = _lemmas({key: n for key, n in own.items() if FUNCTION.get(key[1]) == largest}, meaningful=False)
+    words = _top({word: score for word, score in scores.items() if word in members}, members, 2)
+    return f"{largest} {' · '.join(words)}" if words else ""
 
 
 # --------------------------------------------------------------------------- patches
