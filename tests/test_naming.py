@@ -72,6 +72,7 @@ def test_content_names_a_concept_and_function_words_are_named_as_such():
         ("to", "PART"): 2,
         ("into", "ADP"): 40,
         ("is", "AUX"): 190,
+        ("the", "DET"): 3,
         ("room", "NOUN"): 9,
     }
     articles = {("a", "DET"): 300, ("an", "DET"): 30, ("that", "PRON"): 10}

@@ -155,21 +155,20 @@ def _lemmas(own: Mapping[tuple[str, str], int], *, meaningful: bool) -> Counter[
     return found
 
 
-def _top(scores: Mapping[str, float], counts: Mapping[str, int], most: int) -> list[str]:
+def _top(scores: Mapping[str, float], counts: Counter[str], most: int) -> list[str]:
     kept = [word for word, score in scores.items() if counts[word] >= LEAST and score > 0]
     return sorted(kept, key=lambda word: (-scores[word], word))[:most]
 
 
 def _function_name(own: Mapping[tuple[str, str], int], scores: Mapping[str, float]) -> str:
-    classes: Counter[str] = Counter()
-    for (_, pos), count in own.items():
+    classes: dict[str, Counter[str]] = {}
+    for (lemma, pos), count in own.items():
         if pos in FUNCTION:
-            classes[FUNCTION[pos]] += count
+            classes.setdefault(FUNCTION[pos], Counter())[lemma] += count
     if not classes:
         return ""
-    largest = max(sorted(classes), key=classes.__getitem__)
-    members = _lemmas({key: n for key, n in own.items() if FUNCTION.get(key[1]) == largest}, meaningful=False)
-    words = _top({word: score for word, score in scores.items() if word in members}, members, 2)
+    largest = max(sorted(classes), key=lambda name: sum(classes[name].values()))
+    words = _top(scores, classes[largest], 2)
     return f"{largest} {' · '.join(words)}" if words else ""
 
 
