@@ -295,3 +295,15 @@ def test_the_balance_of_words_counts_those_of_things_and_actions() -> None:
     said = losses.usage_balance(one.forward_text(given.texts).concepts.soft, content)
     expected = torch.stack([*shares, said]).mean()
     assert torch.allclose(loss_terms(one, given, config)["balance"], expected, atol=1e-6)
+
+
+def test_a_distiller_is_born_with_gradients_of_ordinary_size() -> None:
+    """A vector without direction is normalised with a slope of 1e12: one step would drown all else, and
+    fp16 would skip every step."""
+    torch.manual_seed(0)
+    taught = Distiller(5, WIDTH, PATCH, WIDTH, 0.75).train()
+    loss_terms(model().train(), batch(), EVERY, taught)["distill"].backward()
+    slopes = {name: weight.grad.abs().max().item() for name, weight in taught.named_parameters()
+              if weight.grad is not None}  # fmt: skip
+    assert len(slopes) > 4
+    assert max(slopes.values()) < 100, slopes

@@ -219,7 +219,7 @@ class TrainConfig:
     frame_cache: str = ""
     """Folder of decoded frames for end-to-end training; empty: decode them every time."""
     workers: int = 4
-    """Threads that decode ahead in end-to-end training."""
+    """Threads that decode and draw clips ahead of the towers."""
 
     @property
     def drawn(self) -> int:

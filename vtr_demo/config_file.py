@@ -28,7 +28,6 @@ def _names_no_benchmark(config: TrainConfig) -> bool:
 
 _IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
     ("backbone_lr", lambda c: c.freeze_backbone, "freeze_backbone is true"),
-    ("workers", lambda c: c.freeze_backbone, "freeze_backbone is true"),
     (
         "cache",
         lambda c: not c.freeze_backbone and bool(c.cache),

@@ -59,7 +59,8 @@ class _Reconstruction(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.align = nn.Linear(inputs, outputs)
-        self.hidden = nn.Parameter(torch.zeros(outputs))
+        # Not zero: where a vector has no direction the loss has a gradient of 1e10, which fp16 cannot hold.
+        self.hidden = nn.Parameter(0.02 * torch.randn(outputs))
         self.transform = nn.Sequential(nn.LayerNorm(outputs), nn.Linear(outputs, outputs), nn.GELU())
         self.reconstruct = nn.Linear(outputs, outputs, bias=False)
         nn.init.zeros_(self.reconstruct.weight)

@@ -108,7 +108,7 @@ def gather(config: TrainConfig) -> Material:
 def token_cache(config: TrainConfig, backbone: Backbone, reducer: VTRModel | None) -> VideoCache:
     """Where the tokens of ``backbone`` are kept, at the width that ``reducer`` takes."""
     folder = Path(config.cache) if config.cache else None
-    return VideoCache(folder, backbone, reducer, config.video.clip_frames)
+    return VideoCache(folder, backbone, reducer, config.video.clip_frames, config.workers)
 
 
 def _items(config: TrainConfig, missing: list[str]) -> tuple[list[Item], list[Item]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,10 +20,11 @@ from vtr_demo.corpus import Item
 from vtr_demo.errors import UnreadableVideo
 from vtr_demo.files import fingerprint, replace_file
 from vtr_demo.model import VTRModel
-from vtr_demo.records import LEVELS, Sentence, TextTokens, VideoTokens, pad_text_tokens
+from vtr_demo.records import LEVELS, FrameBatch, Sentence, TextTokens, VideoTokens, pad_text_tokens
 
 log = logging.getLogger(__name__)
 _CHUNK = 64
+_AHEAD = 2  # clips that each thread may be ahead of the towers
 
 
 class Videos(Protocol):
@@ -35,10 +38,13 @@ class VideoCache:
     """Tokens of items at the width the heads take, float16; a damaged file is made anew.
 
     ``folder`` None keeps them in memory only. ``model`` reduces them; None keeps the tower's width.
+    ``workers`` threads decode what ``fill`` will want next while the towers are at work.
     """
 
-    def __init__(self, folder: Path | None, backbone: Backbone, model: VTRModel | None, frames: int) -> None:
-        self._backbone, self._model, self._frames = backbone, model, frames
+    def __init__(
+        self, folder: Path | None, backbone: Backbone, model: VTRModel | None, frames: int, workers: int = 1
+    ) -> None:
+        self._backbone, self._model, self._frames, self._workers = backbone, model, frames, workers
         reduction = model.reduction.flatten()[:64].tolist() if model else []
         name = fingerprint(backbone.fingerprint, frames, model.config.reduce if model else 0, reduction)
         self._folder = folder / name if folder else None
@@ -52,7 +58,7 @@ class VideoCache:
 
     def read(self, item: Item) -> VideoTokens:
         """As ``get``, for an item that is asked for once: not kept in memory."""
-        return self._read(item) or self._make(item)
+        return self._finished(item, self._begun(item))
 
     def fill(self, items: Sequence[Item], label: str) -> list[Item]:
         """Compute what is missing, with a progress bar; items whose file cannot be read are left out.
@@ -77,12 +83,29 @@ class VideoCache:
         from tqdm import tqdm
 
         bad: dict[str, str] = {}
-        for item in tqdm(items, desc=f"tokens: {label}", unit="clip", disable=None):
+        new = [item for item in items if item.key not in self._known]
+        for item, begun in tqdm(self._ahead(new), f"tokens: {label}", len(new), unit="clip", disable=None):
             try:
-                self.get(item)
+                self._known[item.key] = self._finished(item, begun.result()).half()
             except UnreadableVideo as error:
                 bad[item.key] = str(error)
         return bad
+
+    def _ahead(self, items: Sequence[Item]) -> Iterator[tuple[Item, Future[VideoTokens | FrameBatch]]]:
+        """The items in their order, each with what is to be had without a tower."""
+        waiting: deque[tuple[Item, Future[VideoTokens | FrameBatch]]] = deque()
+        with ThreadPoolExecutor(max(1, self._workers), thread_name_prefix="frames") as pool:
+            for item in items:
+                waiting.append((item, pool.submit(self._begun, item)))
+                if len(waiting) > _AHEAD * self._workers:
+                    yield waiting.popleft()
+            yield from waiting
+
+    def _begun(self, item: Item) -> VideoTokens | FrameBatch:
+        return self._read(item) or item.frames(self._frames, self._backbone.frame_size)
+
+    def _finished(self, item: Item, begun: VideoTokens | FrameBatch) -> VideoTokens:
+        return begun if isinstance(begun, VideoTokens) else self._make(item, begun)
 
     def _read(self, item: Item) -> VideoTokens | None:
         from safetensors import SafetensorError
@@ -94,8 +117,7 @@ class VideoCache:
         except (OSError, KeyError, ValueError, SafetensorError):
             return None
 
-    def _make(self, item: Item) -> VideoTokens:
-        batch = item.frames(self._frames, self._backbone.frame_size)
+    def _make(self, item: Item, batch: FrameBatch) -> VideoTokens:
         with torch.no_grad():
             tokens = self._backbone.encode_frames(batch.pixels)
             if self._model is not None:

@@ -1,0 +1,85 @@
+"""Tokens of a corpus: decoded ahead by threads, the same whatever their number; a broken file is left out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vtr_demo.backbone import load_backbone
+from vtr_demo.corpus import Item
+from vtr_demo.errors import UnreadableVideo
+from vtr_demo.records import CropBox, FrameBatch, VideoTokens
+from vtr_demo.tokens import VideoCache
+
+COUNT, BROKEN = 20, 7
+
+
+class Clips:
+    """Items of random pixels whose decoding takes a moment, and how many were held at once."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._lock = threading.Lock()
+        self.items = [Item(f"clip-{k}", "video", (), self._reader(k)) for k in range(COUNT)]
+
+    def _reader(self, k: int):
+        def frames(count: int, size: int) -> FrameBatch:
+            with self._lock:
+                self.asked.append(f"clip-{k}")
+            if k == BROKEN:
+                raise UnreadableVideo("seven.mp4", "it is empty", "choose another")
+            time.sleep(0.002 * (k % 3))
+            pixels = np.random.default_rng(k).integers(0, 255, (count, size, size, 3), dtype=np.uint8)
+            return FrameBatch(pixels, np.arange(float(count)), CropBox(0, 0, size, size, size, size), 1.0)
+
+        return frames
+
+
+def cache(folder: Path | None, workers: int) -> VideoCache:
+    return VideoCache(folder, load_backbone("tiny", "cpu"), None, 3, workers)
+
+
+@pytest.mark.parametrize("workers", [1, 5])
+def test_tokens_do_not_depend_on_how_many_threads_decode(
+    workers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = Clips()
+    store = cache(tmp_path, workers)
+    with caplog.at_level(logging.WARNING, "vtr_demo"):
+        kept = store.fill(clips.items, "training")
+    assert [item.key for item in kept] == [f"clip-{k}" for k in range(COUNT) if k != BROKEN]
+    assert [record.message for record in caplog.records if "seven.mp4" in record.message], "it is named"
+    plain = cache(None, 1)
+    for item in kept:
+        assert torch.equal(store.get(item).patches, plain.read(item).half().to("cpu").patches)
+
+
+def test_what_is_stored_is_not_decoded_again(tmp_path: Path) -> None:
+    cache(tmp_path, 3).fill(Clips().items, "training")
+    again = Clips()
+    cache(tmp_path, 3).fill(again.items, "training")
+    assert again.asked == [f"clip-{BROKEN}"]
+
+
+def test_few_clips_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corpus does not fit into memory as pixels: threads stay a few clips ahead of slow towers."""
+    clips = Clips()
+    store = cache(None, 3)
+    ahead = []
+    encode = type(store._backbone).encode_frames
+
+    def slow(self, pixels) -> VideoTokens:
+        time.sleep(0.005)
+        done = len(store._known)
+        ahead.append(len(clips.asked) - done)
+        return encode(self, pixels)
+
+    monkeypatch.setattr(type(store._backbone), "encode_frames", slow)
+    store.fill(clips.items, "training")
+    assert 1 < max(ahead) <= 9, "two a thread, the one in hand, and the broken one that nobody waits for"
