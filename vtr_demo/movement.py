@@ -2,8 +2,8 @@
 
 A thing that rolls, one that waddles and one that slides pass the same places. What tells them apart is
 how alike a patch stays to itself while it is followed: a roll takes it ever farther from what it was, a
-waddle brings it back with every second step. So each patch is looked for in frames before,
-as far back as half a turn takes (``matching``), and how far it has come and how much it has changed are
+waddle brings it back with every second step. So each patch is looked for in frames up to
+seven before (``matching``), and how far it has come and how much it has changed are
 read by a small network over neighbouring places and times, which makes turning, growing and swaying of it.
 It never sees the content, so what it learns of one thing holds for all (our decision, as in ``binding``).
 """

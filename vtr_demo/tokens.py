@@ -53,7 +53,7 @@ class VideoCache:
     def get(self, item: Item) -> VideoTokens:
         """The tokens of one item, a batch of one, in float32 on the CPU."""
         if item.key not in self._known:
-            self._known[item.key] = self.read(item).half()  # what the stored numbers hold anyway
+            self._keep(item, self._begun(item))
         return self._known[item.key].to("cpu")
 
     def read(self, item: Item) -> VideoTokens:
@@ -86,7 +86,7 @@ class VideoCache:
         new = [item for item in items if item.key not in self._known]
         for item, begun in tqdm(self._ahead(new), f"tokens: {label}", len(new), unit="clip", disable=None):
             try:
-                self._known[item.key] = self._finished(item, begun.result()).half()
+                self._keep(item, begun.result())
             except UnreadableVideo as error:
                 bad[item.key] = str(error)
         return bad
@@ -103,6 +103,9 @@ class VideoCache:
 
     def _begun(self, item: Item) -> VideoTokens | FrameBatch:
         return self._read(item) or item.frames(self._frames, self._backbone.frame_size)
+
+    def _keep(self, item: Item, begun: VideoTokens | FrameBatch) -> None:
+        self._known[item.key] = self._finished(item, begun).half()  # what the stored numbers hold anyway
 
     def _finished(self, item: Item, begun: VideoTokens | FrameBatch) -> VideoTokens:
         return begun if isinstance(begun, VideoTokens) else self._make(item, begun)
