@@ -3,11 +3,13 @@
 The abstract names the framework and the CLIP teacher; the form is our decision, after MGD (align,
 mask, generate) and CLIP-KD (squared error of normalised features):
 
-    Align        a_i = W_a sum_k A_ki C_k           concept features put back on their tokens
-    Transform    a'  = MLP(mask(a))
-    Reconstruct  y_i = W_r a'_i ,  loss = mean || norm(y_i) - norm(teacher_i) ||^2
+    Align        a_k = W_a C_k                      concept features in the teacher's width
+    Transform    a'  = MLP(a)
+    Reconstruct  y_i = sum_k A_ki W_r a'_k          put back on their tokens, some of them masked
+                 loss = mean || norm(y_i) - norm(teacher_i) ||^2
 
-for frames (patches), words and the two global vectors.
+for frames (patches), words and the two global vectors. All tokens of a concept share its reconstruction, so
+it is computed once a concept and not once a token.
 """
 
 from __future__ import annotations
@@ -45,8 +47,12 @@ class Distiller(nn.Module):
 
     def token_loss(self, concepts: ConceptOutput, mask: Tensor, teacher: Tensor, side: str) -> Tensor:
         """Tokens (B, N, teacher width) from the concepts; ``mask`` (B, N) marks real tokens."""
-        own = torch.einsum("bkn,bkd->bnd", concepts.allocation.float(), concepts.aggregated.float())
-        return losses.reconstruction(self.tokens[side](own, self.mask_share), teacher, mask)
+        rebuilt, blank = self.tokens[side](concepts.aggregated.float())
+        own = torch.einsum("bkn,bkd->bnd", concepts.allocation.float(), rebuilt)
+        if self.training and self.mask_share:
+            hidden = torch.rand(own.shape[:-1], device=own.device) < self.mask_share
+            own = torch.where(hidden.unsqueeze(-1), blank, own)
+        return losses.reconstruction(own, teacher, mask)
 
     def global_loss(self, vectors: Tensor, teacher: Tensor, side: str) -> Tensor:
         """Global vectors (B, D) against the teacher's (B, word width)."""
@@ -65,9 +71,10 @@ class _Reconstruction(nn.Module):
         self.reconstruct = nn.Linear(outputs, outputs, bias=False)
         nn.init.zeros_(self.reconstruct.weight)
 
-    def forward(self, tokens: Tensor, mask_share: float) -> Tensor:
-        aligned = self.align(tokens)
-        if self.training and mask_share:
-            masked = torch.rand(aligned.shape[:-1], device=aligned.device) < mask_share
-            aligned = torch.where(masked.unsqueeze(-1), self.hidden.to(aligned.dtype), aligned)
+    def forward(self, concepts: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, K, Dc) to what each concept's tokens look like, (B, K, teacher width), and what a masked one
+        does, (teacher width,)."""
+        return self._generated(self.align(concepts)), self._generated(self.hidden)
+
+    def _generated(self, aligned: Tensor) -> Tensor:
         return aligned + self.reconstruct(F.normalize(self.transform(aligned), dim=-1))
