@@ -21,8 +21,9 @@ __all__ = ["Batch", "Contrasts", "Teaching", "check_finite", "encode", "loss_ter
 SAME_MEANING = 0.9
 """Cosine of two captions above which neither is the other's negative in a hard contrast."""
 OTHER_WORDS = 0.25
-"""What a word that is of no thing and no action counts where the use of concepts is balanced. They are half of
-all words: at one, half of the concepts would be for "the" and "of"; at none, a single one holds them all."""
+"""What a word that is of no thing and no action counts where the use of concepts is balanced. They are half
+of all words: at one, half of the concepts would be for "the" and "of"; at none, one concept would hold
+them all."""
 
 
 def loss_terms(
