@@ -6,11 +6,7 @@ Gradio. Importing it does nothing.
 
 from __future__ import annotations
 
-import argparse
 import functools
-import logging
-import os
-import sys
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -29,6 +25,7 @@ HERE = Path(__file__).parent
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
 LIVE = MODEL | {"trigger_mode": "always_last", "show_progress": "hidden"}
 INGEST = MODEL | {"concurrency_id": "ingest"}
+Chooser = tuple[Callable[[str], list[Any]], list[Any]]  # what shows a clip by its id, and where
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -127,8 +124,8 @@ def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML]:
     return examples, results
 
 
-def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any]:
-    """Video to text. Returns the picker, and the event after which the library has changed."""
+def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, Chooser]:
+    """Video to text. Returns the picker, the event after which the library has changed, and the chooser."""
     with gr.Row(elem_id="bench"):
         with gr.Column(elem_id="source"):
             picker = html(elem_id="picker")
@@ -172,7 +169,25 @@ def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any]:
             event.then(None, js=page_look.TO_PANEL, **QUIET)
     again = speaks(lambda old, sentences: show(old, View(clip=old.clip), sentences))
     rank.click(again, [view, own], outputs, **LIVE)
-    return picker, upload.upload(take, [upload, mine], [mine, *outputs], **INGEST)
+    changed = upload.upload(take, [upload, mine], [mine, *outputs], **INGEST)
+    return picker, changed, (lambda clip: show(View(), View(clip=clip), ""), outputs)
+
+
+def concepts_tab(engine: EngineLike, tab: gr.Tab, tabs: gr.Tabs, chooser: Chooser) -> None:
+    """What the concepts hold, drawn when the tab is opened. A frame opens its clip under Describe."""
+    wall, drawn_for = html('<p class="empty">Reading the library …</p>', "gallery"), gr.State(None)
+
+    @speaks
+    def show(before: tuple[str, ...] | None) -> list[Any]:
+        now = tuple(clip.clip_id for clip in engine.clips())
+        return [gr.skip() if now == before else page_view.concepts(engine), now]
+
+    @speaks
+    def go(event: gr.EventData) -> list[Any]:
+        return [gr.Tabs(selected="describe"), *chooser[0](str(event._data.get("clip", "")))]
+
+    tab.select(show, drawn_for, [wall, drawn_for], **MODEL)
+    wall.click(go, None, [tabs, *chooser[1]], **MODEL).then(None, js=page_look.TO_TILE, **QUIET)
 
 
 def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HTML, gr.HTML, list[Any]]:
@@ -185,8 +200,7 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
         with gr.Column(scale=2, elem_id="facts"):
             numbers = html(elem_id="numbers")
             rebuild = gr.Button("Rebuild the index", size="sm", elem_id="rebuild", visible=not shared)
-    said = html(elem_id="said")
-    shelf = html(elem_id="shelf")
+    said, shelf = html(elem_id="said"), html(elem_id="shelf")
 
     @speaks
     def add(paths: list[str], own: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
@@ -231,11 +245,13 @@ def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
     ) as demo:
         html(page_about.masthead())
         mine = gr.State([])
-        with gr.Tabs():
+        with gr.Tabs() as tabs:
             with gr.Tab("Search", id="search"):
                 examples, results = search_tab(engine)
             with gr.Tab("Describe", id="describe"):
-                picker, taken = describe_tab(engine, mine)
+                picker, taken, chooser = describe_tab(engine, mine)
+            with gr.Tab("Concepts", id="concepts") as tab:
+                concepts_tab(engine, tab, tabs, chooser)
             with gr.Tab("Library", id="library"):
                 numbers, shelf, changes = library_tab(engine, mine, shared)
             with gr.Tab("About", id="about"):
@@ -273,26 +289,11 @@ def launch_options(engine: EngineLike) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Open the library and serve the page until interrupted."""
-    on_space = bool(os.environ.get("SPACE_ID"))
-    parser = argparse.ArgumentParser(description="Text-video search that shows its reasons.")
-    parser.add_argument("--library", type=Path, default=HERE / "library", help="folder of the library")
-    parser.add_argument("--model", default="bundled", help="bundled, open_clip:NAME/PRETRAINED or a folder")
-    parser.add_argument("--host", default="0.0.0.0" if on_space else "127.0.0.1")
-    parser.add_argument("--port", type=int, default=None, help="default: the first free port from 7860")
-    chosen = parser.parse_args(argv)
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("vtr_demo").setLevel(logging.INFO)
-    from vtr_demo.engine import Engine
+    from vtr_demo.entrance import enter
 
-    def tell(fraction: float, what: str) -> None:
-        logging.getLogger("vtr_demo.app").info("%3.0f %% %s", 100 * fraction, what)
-
-    try:
-        engine = Engine.open(chosen.library, chosen.model, samples=HERE / "sample_videos", progress=tell)
-    except VtrError as error:
-        sys.exit(str(error))
-    demo = build_ui(engine, shared=on_space)
-    demo.launch(server_name=chosen.host, server_port=chosen.port, **launch_options(engine))
+    door = enter(argv, HERE)
+    demo = build_ui(door.engine, shared=door.shared)
+    demo.launch(server_name=door.host, server_port=door.port, **launch_options(door.engine))
 
 
 if __name__ == "__main__":

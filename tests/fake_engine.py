@@ -19,7 +19,17 @@ from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, UnreadableVideo, UnsupportedText
 from vtr_demo.features import TermWeights
 from vtr_demo.records import LEVELS, Alignment, Sentence, Word
-from vtr_demo.results import CaptionHit, ClipView, Explanation, Hit, IndexReport, SearchResult, Status
+from vtr_demo.results import (
+    CaptionHit,
+    ClipView,
+    ConceptShot,
+    ConceptView,
+    Explanation,
+    Hit,
+    IndexReport,
+    SearchResult,
+    Status,
+)
 
 GRID, SIZE, FRAMES, CONCEPTS = (4, 5), 120, 6, 8
 VERBS = {"rolls", "flies", "bounces", "drifts", "rises", "chases", "spins", "falls", "jumps"}
@@ -260,6 +270,26 @@ class FakeEngine:
             clip_id, moment, sentence, made, np.stack(frames), gates, np.array(effects, np.float32),
             self.concept_names, tags,
         )  # fmt: skip
+
+    def concepts(self) -> tuple[ConceptView, ...]:
+        """Every concept with the clips that are its by the hash of their names."""
+        views = []
+        for k in range(CONCEPTS):
+            made = [(view, self._align(parse(scene.name), view.clip_id, -1, TermWeights()))
+                    for scene, view in self._clips.values()]  # fmt: skip
+            shots = []
+            for view, alignment in made:
+                held = alignment.patch_concept[0, 1:].reshape(GRID) == k
+                frame = np.asarray(draw(self._scene(view.clip_id)[0], 0.2, SIZE, SIZE))
+                if held.any():
+                    shots.append(ConceptShot(view.clip_id, view.name, 0.6, float(held.mean()), frame, held))
+            share = float(np.mean([(a.patch_concept[:, 1:] == k).mean() for _, a in made] or [0.0]))
+            met = (0.4, -0.1) if k % 2 else None
+            views.append(
+                ConceptView(k, self.concept_names[k], share, 1 / CONCEPTS, ((f"word{k}", 3),),
+                            tuple(shots[:3]), met)
+            )  # fmt: skip
+        return tuple(views)
 
     def clips(self) -> tuple[ClipView, ...]:
         """All clips in the order they were added."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from vtr_demo.config import ModelConfig
+from vtr_demo.backbone import load_backbone
+from vtr_demo.checkpoint import Pretrained, save
+from vtr_demo.config import ModelConfig, VideoConfig
 from vtr_demo.features import TermWeights
-from vtr_demo.model import VTRModel
+from vtr_demo.model import VTRModel, model_from
 from vtr_demo.records import LEVELS, Sentence, TextTokens, VideoTokens, Word
 
 torch.set_num_threads(1)
@@ -111,3 +114,13 @@ def row(tokens: Any, index: int) -> Any:
 
 
 __all__ = ["GRID", "LEVELS", "PATCH", "WEIGHTS", "WIDTH"]
+
+
+def checkpoint_of(folder: Path, backbone: str, seed: int) -> str:
+    """A checkpoint with heads that are alive; the SPEC to open it with."""
+    towers = load_backbone(backbone)
+    config = ModelConfig(backbone=backbone, trained=True, hidden=8, heads=2, concepts=5, concept_width=6)
+    torch.manual_seed(0)
+    model = alive(model_from(config, towers), seed)
+    save(folder, Pretrained("x", model, towers, VideoConfig(clip_frames=4, moment_s=2.0, moment_frames=3)))
+    return str(folder)

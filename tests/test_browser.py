@@ -144,6 +144,18 @@ def test_a_clip_is_described_and_its_sentence_explained(page):
     assert page.text_content("#dpanel h2") == "moon-rises"
 
 
+def test_concepts_show_frames_that_open_their_clip(page, served):
+    page.get_by_role("tab", name="Concepts").click()
+    page.wait_for_selector(".concept .spot")
+    assert page.locator(".concept").count() == len(served[0].concepts())
+    spot = page.locator('.spot[title^="kite-over-hills"]').first
+    spot.click()
+    page.wait_for_selector("#ranked .sentence")
+    assert page.text_content("#ranked h3") == "Sentences for kite-over-hills"
+    assert page.get_by_role("tab", name="Describe").get_attribute("aria-selected") == "true"
+    assert page.locator(".tile.open").count() == 1
+
+
 @pytest.mark.parametrize("page", [{"width": 390, "height": 844}], indirect=True)
 def test_a_phone_never_scrolls_sideways(page):
     wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
@@ -152,7 +164,7 @@ def test_a_phone_never_scrolls_sideways(page):
     page.click("#results .card >> nth=0")
     page.wait_for_selector("#panel .shot")
     assert not page.evaluate(wide)
-    for name in ("Describe", "Library", "About"):
+    for name in ("Describe", "Concepts", "Library", "About"):
         page.get_by_role("tab", name=name).click()
         page.wait_for_timeout(100)
         assert not page.evaluate(wide), name

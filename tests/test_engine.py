@@ -12,16 +12,13 @@ import pytest
 import torch
 
 from tests.drawn import draw_clip, moving_square_clip
-from tests.models import alive
+from tests.models import checkpoint_of
 from vtr_demo import engine as engine_module
 from vtr_demo import ingest, nullset, queries, video, video_worker
-from vtr_demo.backbone import load_backbone
-from vtr_demo.checkpoint import Pretrained, save
-from vtr_demo.config import LimitConfig, ModelConfig, VideoConfig
+from vtr_demo.config import LimitConfig
 from vtr_demo.engine import Engine
 from vtr_demo.errors import LibraryError, UnreadableVideo, UnsupportedText
 from vtr_demo.features import TermWeights
-from vtr_demo.model import model_from
 from vtr_demo.records import LEVELS, TERMS
 from vtr_demo.text import parse, without_words
 
@@ -41,16 +38,6 @@ def _few_null_captions() -> Iterator[None]:
         for module in (queries, engine_module):
             patch.setattr(module, "null_captions", lambda: NULLS)
         yield
-
-
-def checkpoint_of(folder: Path, backbone: str, seed: int) -> str:
-    """A checkpoint with heads that are alive; the SPEC to open it with."""
-    towers = load_backbone(backbone)
-    config = ModelConfig(backbone=backbone, trained=True, hidden=8, heads=2, concepts=5, concept_width=6)
-    torch.manual_seed(0)
-    model = alive(model_from(config, towers), seed)
-    save(folder, Pretrained("x", model, towers, VideoConfig(clip_frames=4, moment_s=2.0, moment_frames=3)))
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

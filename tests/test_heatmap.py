@@ -189,6 +189,22 @@ def test_only_highlighted_concepts_are_painted() -> None:
     )
 
 
+def test_a_spotlight_leaves_what_is_held_as_it_was_and_darkens_the_rest() -> None:
+    frame = np.random.default_rng(2).integers(60, 256, (60, 100, 3), dtype=np.uint8)
+    held = np.zeros(GRID, bool)
+    held[1, 2:4] = True
+    lit = np.kron(held, np.ones((20, 20), bool))
+    painted = heatmap.spotlight(frame, held, "#ff0000")
+    border = (painted == (255, 0, 0)).all(axis=2)
+    assert (painted[lit & ~border] == frame[lit & ~border]).all()
+    assert (painted[~lit & ~border].max(axis=1) < frame[~lit & ~border].max(axis=1)).all()
+    assert 2 * (20 + 40) - 4 <= border.sum() <= 2 * (20 + 40), "once around what is held"
+    for nothing in (np.zeros(GRID, bool), ~np.zeros(GRID, bool)):
+        assert not (heatmap.spotlight(frame, nothing, "#ff0000") == (255, 0, 0)).all(axis=2).any()
+    with pytest.raises(BadScores, match="rows, columns"):
+        heatmap.spotlight(frame, held.ravel(), "#ff0000")
+
+
 def test_concept_shares_of_a_frame_add_up_to_the_allocated_part() -> None:
     patches = alignment_of(frames=5).patch_concept[:, 1:]
     share, concepts = chart.concept_shares(patches)

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from tests.fake_engine import FakeEngine, Scene
-from vtr_demo import page, page_about, page_concepts, page_library, page_look, page_view, page_why
+from vtr_demo import (
+    page,
+    page_about,
+    page_concepts,
+    page_gallery,
+    page_library,
+    page_look,
+    page_view,
+    page_why,
+)
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, UnsupportedText
 from vtr_demo.features import TermWeights
@@ -106,6 +115,7 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
         page_library.library(nasty.clips(), [clip_id]), page_library.report(report, {clip_id: NASTY}),
         page_library.library_state(replace(nasty.status(), model=NASTY, problems=(NASTY,))),
         page_about.about(replace(nasty.status(), model=NASTY)),
+        page_gallery.gallery([replace(view, name=NASTY, said=((NASTY, 1),)) for view in nasty.concepts()]),
     ]  # fmt: skip
     for piece in pieces:
         tags = Tags(piece)
@@ -254,3 +264,18 @@ def test_text_has_the_contrast_of_wcag_aa(block, text, ground):
     tokens = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", re.findall(r"{([^}]*--paper[^}]*)}", css)[block]))
     high, low = sorted((luminance(tokens[text]), luminance(tokens[ground])), reverse=True)
     assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_concepts_are_shown_by_what_they_hold_the_fullest_first(engine):
+    views = list(engine.concepts())
+    views[0] = replace(views[0], words=0.5, patches=0.0, shots=(), said=())
+    text = page_gallery.gallery(views)
+    Tags(text)
+    order = [int(number) - 1 for number in re.findall(r'class="swatch"[^>]*></i><span>(\d+)</span>', text)]
+    assert order == sorted(range(len(views)), key=lambda k: -views[k].patches)
+    shares = [share for k in order for share in (views[k].patches, views[k].words)]
+    widths = [float(width) for width in re.findall(r'<i style="width:([\d.]+)%', text)]
+    assert widths == pytest.approx([100 * share / max(shares) for share in shares], abs=0.06)
+    assert text.count('data-do="choose"') == sum(len(view.shots) for view in views)
+    assert text.count("Too few captions") == sum(view.met is None for view in views)
+    assert page_gallery.gallery([])

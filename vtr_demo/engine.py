@@ -15,8 +15,9 @@ from vtr_demo.checkpoint import Pretrained
 from vtr_demo.clipfolder import ClipRecord
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError
-from vtr_demo.explaining import merged_alignment, video_tags
+from vtr_demo.explaining import hit, merged_alignment, video_tags
 from vtr_demo.features import TermWeights, VideoFeatures, term_sums
+from vtr_demo.gallery import concept_views
 from vtr_demo.index import VectorIndex
 from vtr_demo.ingest import analyse, encode_parts, whole_frames
 from vtr_demo.librarian import Librarian
@@ -24,8 +25,16 @@ from vtr_demo.moments import fused
 from vtr_demo.nullset import CONFIDENT_P, NullDistribution, null_captions
 from vtr_demo.queries import Queries
 from vtr_demo.records import LEVELS, Alignment
-from vtr_demo.results import CaptionHit, ClipView, Explanation, Hit, IndexReport, SearchResult, Status
-from vtr_demo.text import parse, without_words
+from vtr_demo.results import (
+    CaptionHit,
+    ClipView,
+    ConceptView,
+    Explanation,
+    Hit,
+    IndexReport,
+    SearchResult,
+    Status,
+)
 
 Progress = Callable[[float, str], None]
 
@@ -39,6 +48,7 @@ class _View:
     vectors: np.ndarray
     records: dict[str, ClipRecord]
     nulls: dict[TermWeights, NullDistribution] = field(default_factory=dict)
+    concepts: list[ConceptView] = field(default_factory=list)
 
 
 class Engine:
@@ -88,11 +98,6 @@ class Engine:
         """The sliders' starting positions."""
         return self._model.default_weights
 
-    @property
-    def concept_names(self) -> tuple[str, ...]:
-        """(K,) names of the concepts."""
-        return self.pretrained.names
-
     # ------------------------------------------------------------------ search
     def search(
         self, text: str, k: int = 8, weights: TermWeights | None = None, struck: Collection[int] = ()
@@ -105,7 +110,7 @@ class Engine:
         if k < 1:
             raise LibraryError(f"The number of results must be at least 1, got {k}.")
         weights = weights or self.default_weights
-        query, view = self._queries.one(_without(text, struck)), self._view
+        query, view = self._queries.one(text, struck), self._view
         hits: dict[str, Hit] = {}
         shares = np.ones(1)
         if view.index is not None:
@@ -119,7 +124,7 @@ class Engine:
                 if clip_id not in hits:
                     terms = term_sums(flat[0], view.vectors[row], self._model.width)
                     record = view.records[clip_id]
-                    hits[clip_id] = _hit(record, moment, float(score), terms, float(1 - share))
+                    hits[clip_id] = hit(record, moment, float(score), terms, float(1 - share))
         found = tuple(hits.values())
         return SearchResult(
             sentence=query.sentence,
@@ -163,7 +168,7 @@ class Engine:
     ) -> Explanation:
         """Every summand of a hit's score, and the pixels that the model saw. Nothing is decoded."""
         weights = weights or self.default_weights
-        query = self._queries.one(_without(text, struck))
+        query = self._queries.one(text, struck)
         record, tokens = self._library.record(clip_id), self._library.shelf.tokens(clip_id)
         if not -1 <= moment < len(record.moments):
             raise LibraryError(f"{record.name} has no moment {moment}; it has {len(record.moments)}.")
@@ -189,9 +194,16 @@ class Engine:
             frames=batch.pixels[shown],
             gates=dict(zip(LEVELS, gates, strict=True)),
             word_effects=self._queries.word_effects(query, fused(features.flat().cpu().numpy())[0], weights),
-            concept_names=self.concept_names,
+            concept_names=self.pretrained.names,
             video_tags=video_tags(self.pretrained, features),
         )
+
+    def concepts(self) -> tuple[ConceptView, ...]:
+        """What each concept holds in this library; computed once for each state of it."""
+        view = self._view
+        if not view.concepts:
+            view.concepts[:] = concept_views(self.pretrained, self._library.shelf, null_captions())
+        return tuple(view.concepts)
 
     # ------------------------------------------------------------------ library
     def clips(self) -> tuple[ClipView, ...]:
@@ -285,14 +297,3 @@ class Engine:
             captions = [*known, *null_captions()]
         vector = video.flat().cpu().numpy()[0]
         return self._queries.ranked(captions, vector, k, weights or self.default_weights)
-
-
-def _hit(record: ClipRecord, moment: int, score: float, terms: dict[str, float], confidence: float) -> Hit:
-    start_s, end_s = 0.0, record.duration_s
-    if moment >= 0:
-        start_s, end_s = record.moments[moment].start_s, record.moments[moment].end_s
-    return Hit(record.id, record.name, record.source, score, start_s, end_s, moment, confidence, terms)
-
-
-def _without(text: str, struck: Collection[int]) -> str:
-    return without_words(parse(text), struck) if struck else text

@@ -1,4 +1,4 @@
-"""Reasons of hits: merged alignments of moments, attribute tags of clips."""
+"""Hits and their reasons: merged alignments of moments, attribute tags of clips."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ import numpy as np
 import torch
 
 from vtr_demo.checkpoint import Pretrained
+from vtr_demo.clipfolder import ClipRecord
 from vtr_demo.features import VideoFeatures
 from vtr_demo.moments import WHOLE_SHARE
 from vtr_demo.records import LEVELS, Alignment
+from vtr_demo.results import Hit
 
 TAGS_SHOWN = 5
+
+
+def hit(record: ClipRecord, moment: int, score: float, terms: dict[str, float], confidence: float) -> Hit:
+    """A found clip, from the start to the end of its ``moment``; -1 is the whole clip."""
+    start_s, end_s = 0.0, record.duration_s
+    if moment >= 0:
+        start_s, end_s = record.moments[moment].start_s, record.moments[moment].end_s
+    return Hit(record.id, record.name, record.source, score, start_s, end_s, moment, confidence, terms)
 
 
 def merged_alignment(

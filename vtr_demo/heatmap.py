@@ -19,6 +19,8 @@ NEGLIGIBLE = 1e-6
 """A summand below this, in units of the score, is rounding: scores are of the order of 0.1."""
 _SATURATION = 0.3
 """Share of a frame's own colour that stays under an overlay, so that hue tells the contribution."""
+_SHADE = 0.3
+"""Brightness of what is not lit."""
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -99,25 +101,45 @@ def concept_overlay(
     """
     if allocation.ndim != 2:
         raise BadScores(f"An allocation must be (rows, columns), got {allocation.shape}.")
-    height, width = _checked_frame(frame).shape[:2]
     shown = allocation.astype(int)
     if highlighted is not None:
         shown = np.where(np.isin(shown, list(highlighted)), shown, -1)
-    # Pixel centres fall into patches as they do in ``overlay``; patches stay sharp.
-    rows = np.arange(height) * shown.shape[0] // height
-    columns = np.arange(width) * shown.shape[1] // width
-    large = shown[np.ix_(rows, columns)]
-    paint = np.zeros((height, width, 4), dtype=np.float32)
+    large = _enlarged(shown, _checked_frame(frame))
+    paint = np.zeros((*large.shape, 4), dtype=np.float32)
     for concept in np.unique(large[large >= 0]):
         paint[large == concept] = [*rgb(concept_colour(int(concept))), 0.5]
-    thickness = max(1, min(height, width) // 160)
-    border = np.zeros((height, width), dtype=bool)
-    for shift in range(1, thickness + 1):
-        border[shift:] |= large[shift:] != large[:-shift]
-        border[:, shift:] |= large[:, shift:] != large[:, :-shift]
     painted = blend(_muted(frame), paint)
+    border = _borders(large)
     painted[border] = painted[border] * 0.25 + 0.75
     return _bytes(painted)
+
+
+def spotlight(frame: np.ndarray, held: np.ndarray, colour: str) -> np.ndarray:
+    """A frame (H, W, 3) uint8 in which only the patches ``held`` (rows, columns) bool are lit; their border
+    is drawn in ``colour``."""
+    if held.ndim != 2:
+        raise BadScores(f"What is lit must be (rows, columns), got {held.shape}.")
+    lit = _enlarged(held, _checked_frame(frame))
+    painted = np.where(lit[..., None], frame.astype(np.float32) / 255, _SHADE * _muted(frame))
+    painted[_borders(lit)] = rgb(colour)
+    return _bytes(painted)
+
+
+def _enlarged(patches: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """(rows, columns) as (H, W): pixel centres fall into patches as in ``overlay``; patches stay sharp."""
+    height, width = frame.shape[:2]
+    rows = np.arange(height) * patches.shape[0] // height
+    columns = np.arange(width) * patches.shape[1] // width
+    return patches[np.ix_(rows, columns)]
+
+
+def _borders(large: np.ndarray) -> np.ndarray:
+    """(H, W) bool: where ``large`` changes."""
+    border = np.zeros(large.shape, dtype=bool)
+    for shift in range(1, max(1, min(large.shape) // 160) + 1):
+        border[shift:] |= large[shift:] != large[:-shift]
+        border[:, shift:] |= large[:, shift:] != large[:, :-shift]
+    return border
 
 
 def poster_strip(frames: np.ndarray, seconds: Sequence[float] | None = None, height: int = 120) -> np.ndarray:

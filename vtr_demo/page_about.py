@@ -48,6 +48,10 @@ action level nothing. The sliders multiply these weights. Striped segments count
 </section><section><h2>Strike out a word</h2>
 <p>Click a word chip: the search runs again without it. If the order hardly moves, the word hardly
 mattered.</p>
+</section><section><h2>Shared concepts</h2>
+<p>The Concepts tab shows what the concepts have come to hold in this library: their words, the frames
+that they fill, and how far both agree in a caption’s own clip and in others. Their names are drawn by rule
+from what they held in training; some hold little that a person would put together.</p>
 </section><section><h2>Confidence</h2>
 <p>“Stronger than 98 % of unrelated texts” compares the score with those of three hundred everyday
 sentences. Some clips score high with anything, so each clip is held to what those sentences score

@@ -20,6 +20,7 @@ CLICK = """element.addEventListener('click', (event) => {
 });"""
 """Runs once for each piece of HTML: a button reports its data-* attributes as the event's data."""
 TO_PANEL = "() => window.vtrShowPanel()"
+TO_TILE = "() => document.querySelector('.tile.open')?.scrollIntoView({ block: 'nearest' })"
 THEME = {
     "body_background_fill": "--paper",
     "background_fill_primary": "--sheet",

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
-from vtr_demo import page, page_about, page_library, page_why
+from vtr_demo import page, page_about, page_gallery, page_library, page_why
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import UnsupportedText
 from vtr_demo.features import TermWeights
-from vtr_demo.results import CaptionHit, ClipView, Explanation, IndexReport, SearchResult, Status
+from vtr_demo.results import CaptionHit, ClipView, ConceptView, Explanation, IndexReport, SearchResult, Status
 
 
 class EngineLike(Protocol):
@@ -33,6 +33,7 @@ class EngineLike(Protocol):
     def explain(
         self, text: str, clip_id: str, moment: int = -1, weights: Any = None, struck: Any = ()
     ) -> Explanation: ...
+    def concepts(self) -> tuple[ConceptView, ...]: ...
     def clips(self) -> tuple[ClipView, ...]: ...
     def clip(self, clip_id: str) -> ClipView: ...
     def add(
@@ -147,6 +148,11 @@ def described(
     own = [line.strip() for line in own_sentences.splitlines() if line.strip()]
     hits = engine.describe(view.clip, captions=own or None, k=max(count, len(own)), weights=weights)
     return page.sentences(hits, engine.clip(view.clip), view.text)
+
+
+def concepts(engine: EngineLike) -> str:
+    """What the concepts hold in the library as it is."""
+    return page_gallery.gallery(engine.concepts())
 
 
 def library_parts(engine: EngineLike, own: Sequence[str] | None) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +50,9 @@ class Queries:
         self._lock = threading.Lock()
         self._nulls: TextFeatures | None = None
 
-    def one(self, text: str) -> Query:
-        """The encoded sentence; raises ``UnsupportedText``."""
+    def one(self, text: str, struck: Collection[int] = ()) -> Query:
+        """The encoded sentence, without the words at ``struck``; raises ``UnsupportedText``."""
+        text = without_words(parse(text), struck) if struck else text
         with self._lock:
             known = self._known.get(text)
         if known is None:

@@ -96,6 +96,38 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class ConceptShot:
+    """A frame of which a concept holds the ``share`` of patches that ``held`` (rows, columns) marks."""
+
+    clip_id: str
+    name: str
+    second: float
+    share: float
+    frame: np.ndarray
+    """(S, S, 3) uint8: the very pixels the model saw."""
+    held: np.ndarray
+
+
+@dataclass(frozen=True)
+class ConceptView:
+    """What a concept holds in a library."""
+
+    number: int
+    """From 0."""
+    name: str
+    patches: float
+    """Its share of all patches."""
+    words: float
+    """Its share of all words."""
+    said: tuple[tuple[str, int], ...]
+    """Words that no other concept holds more often, with how often it holds them."""
+    shots: tuple[ConceptShot, ...]
+    """The clips of which it holds the largest part of a frame, the largest first."""
+    met: tuple[float, float] | None
+    """Mean cosine of captions with their own clip and with others; None where too few hold the concept."""
+
+
+@dataclass(frozen=True)
 class IndexReport:
     """What happened to each file that was offered to the library."""
 

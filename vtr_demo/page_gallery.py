@@ -1,0 +1,70 @@
+"""The Concepts tab as HTML: what each shared concept has come to hold in this library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vtr_demo import heatmap
+from vtr_demo.page import clock, esc, signed, title
+from vtr_demo.page_concepts import swatch
+from vtr_demo.page_why import data_uri
+from vtr_demo.palette import concept_colour
+from vtr_demo.results import ConceptShot, ConceptView
+
+LESSON = (
+    "Words and patches of picture are sorted into the same {count} concepts, one each, and a word can meet a "
+    "patch only in a concept that both fall into. No one named them: they were found in training, and each "
+    "name lists what it was seen to hold. Below is what they hold in this library: words of its captions and "
+    "of everyday sentences, and the frames that they fill most, everything else in the dark."
+)
+
+
+def gallery(views: Sequence[ConceptView]) -> str:
+    """Every concept, the one that holds most of the picture first."""
+    longest = max((share for view in views for share in (view.patches, view.words)), default=0.0)
+    cards = "".join(_card(view, longest) for view in sorted(views, key=lambda view: -view.patches))
+    return f'<p class="lesson">{LESSON.format(count=len(views))}</p><div class="concepts-wall">{cards}</div>'
+
+
+def _card(view: ConceptView, longest: float) -> str:
+    said = "".join(f"<span>{esc(word)} <small>{times}</small></span>" for word, times in view.said)
+    shots = "".join(_shot(shot, view.number) for shot in view.shots)
+    return (
+        f'<article class="concept"><h4>{swatch(view.number)}<span>{view.number + 1}</span> '
+        f"{esc(view.name)}</h4>"
+        f'<dl class="shares">{_share("patches", view, longest)}'
+        f"{_share('words', view, longest)}</dl>"
+        f'<div class="spots">{shots or "<p class=soft>No clip of this library holds it.</p>"}</div>'
+        f'<p class="held">{said or "<span class=soft>It holds no word here.</span>"}</p>'
+        f'<p class="soft">{_meeting(view)}</p></article>'
+    )
+
+
+def _share(what: str, view: ConceptView, longest: float) -> str:
+    """A bar, the largest share of any concept being the full length."""
+    share = view.patches if what == "patches" else view.words
+    percent, width = f"{100 * share:.0f} %", 100 * share / max(longest, 1e-9)
+    return (
+        f'<dt>{what}</dt><dd role="img" aria-label="{percent} of all {what}">'
+        f'<i style="width:{width:.1f}%;background:{concept_colour(view.number)}"></i></dd>'
+        f'<dd class="score">{percent}</dd>'
+    )
+
+
+def _shot(shot: ConceptShot, concept: int) -> str:
+    picture = heatmap.spotlight(shot.frame, shot.held, concept_colour(concept))
+    told = f"{title(shot.name)} at {clock(shot.second)}: {100 * shot.share:.0f} % of the frame"
+    return (
+        f'<button class="spot" data-do="choose" data-clip="{esc(shot.clip_id)}" title="{told}">'
+        f'<img src="{data_uri(picture)}" alt="{told}" loading="lazy"></button>'
+    )
+
+
+def _meeting(view: ConceptView) -> str:
+    if view.met is None:
+        return "Too few captions here hold it to say how far words and pictures agree in it."
+    own, others = view.met
+    return (
+        f"Words and patches agree by {signed(own)} (mean cosine) in a caption’s own clip, by "
+        f"{signed(others)} in others."
+    )
