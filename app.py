@@ -6,17 +6,16 @@ Gradio. Importing it does nothing.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
-from html import escape
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from vtr_demo import page, page_about, page_api, page_library, page_look, page_media, page_view
-from vtr_demo.errors import LibraryError, VtrError
+from vtr_demo import page, page_about, page_api, page_library, page_look, page_measure, page_media, page_view
+from vtr_demo.errors import LibraryError
 from vtr_demo.features import TermWeights
 from vtr_demo.page_view import EngineLike, Panel, View
 from vtr_demo.records import TERMS
@@ -31,16 +30,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 def speaks(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Turn the package's errors into a message on the page; nothing on it changes then."""
-
-    @functools.wraps(handler)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return handler(*args, **kwargs)
-        except VtrError as error:
-            text = escape(str(error), quote=False)
-            raise gr.Error(text, title="That did not work", print_exception=False) from error
-
-    return guarded
+    return page_view.guarded(handler, partial(gr.Error, title="That did not work", print_exception=False))
 
 
 def drawn(panel: Panel, same_clip: bool) -> list[Any]:
@@ -223,13 +213,26 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
         engine.rebuild(progress=told_to(progress))
         return page_library.good_news("The index holds every stored clip that can be read.")
 
-    changes = [
-        files.upload(add, [files, mine], [files, said, mine], show_progress_on=said, **INGEST),
-        shelf.click(remove, mine, said, **INGEST),
-    ]
+    added = files.upload(add, [files, mine], [files, said, mine], show_progress_on=said, **INGEST)
+    changes = [added, shelf.click(remove, mine, said, **INGEST)]
     if not shared:
         changes.append(rebuild.click(renew, None, said, **INGEST))
     return numbers, shelf, changes
+
+
+def measure_tab(engine: EngineLike) -> None:
+    """How well clips and captions find each other here."""
+    html(page_measure.LESSON)
+    with gr.Row(elem_id="gauge"):
+        file = gr.File(label=page_measure.INVITATION, file_types=[".csv", ".jsonl"], height=150)
+        go = gr.Button("Measure", variant="primary", elem_id="measure", scale=0)
+
+    @speaks
+    def measure(path: str | None) -> str:
+        given = page_library.uploaded([path], get_upload_folder())[0] if path else None
+        return page_measure.measured(engine.measure(given))
+
+    go.click(measure, file, html(elem_id="measured"), show_progress="minimal", **MODEL)
 
 
 def told_to(progress: gr.Progress) -> Callable[[float, str], None]:
@@ -254,6 +257,8 @@ def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
                 concepts_tab(engine, tab, tabs, chooser)
             with gr.Tab("Library", id="library"):
                 numbers, shelf, changes = library_tab(engine, mine, shared)
+            with gr.Tab("Measure", id="measure"):
+                measure_tab(engine)
             with gr.Tab("About", id="about"):
                 about = html()
         for function in page_api.functions(engine):
@@ -275,14 +280,9 @@ def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
 
 def launch_options(engine: EngineLike) -> dict[str, Any]:
     """What ``launch`` needs: look, limits, and the one route that serves media by clip id."""
-    font = gr.themes.LocalFont  # bundled with Gradio, complete in these two weights only
-    theme = gr.themes.Base(
-        font=[font("IBM Plex Sans", (400, 700)), gr.themes.Font("sans-serif")],
-        font_mono=[font("IBM Plex Mono", (400, 700)), gr.themes.Font("monospace")],
-    ).set(**page_look.theme_values())
     return {
-        "head": page_look.head(), "theme": theme, "app_kwargs": {"routes": [page_media.route(engine)]},
-        "max_file_size": engine.limits.max_bytes, "footer_links": ["api"], "run_history": False,
+        "head": page_look.head(), "theme": page_look.theme(), "max_file_size": engine.limits.max_bytes,
+        "app_kwargs": {"routes": [page_media.route(engine)]}, "footer_links": ["api"], "run_history": False,
         "ssr_mode": False, "mcp_server": page_api.mcp_ready(),
     }  # fmt: skip
 

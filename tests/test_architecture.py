@@ -34,7 +34,7 @@ BLOCKS = {
     "ground": Block(
         "__init__ errors schema config config_file files guarded_import records features results palette"
     ),
-    "numbers": Block("losses metrics normalise index blocks nullset partitions", "ground"),
+    "numbers": Block("losses metrics normalise protocols index blocks nullset partitions", "ground"),
     "video": Block("video video_source video_reader video_convert video_worker codec", "ground"),
     "text": Block("text grammar lexicon reading", "ground"),
     "playground": Block(
@@ -53,20 +53,20 @@ BLOCKS = {
     "model": Block("model mcsan s2ca binding matching movement pooling", "ground numbers"),
     "checkpoint": Block("checkpoint", "ground towers data model"),
     "library": Block(
-        "engine librarian ingest queries explaining gallery moments store shelf catalog clipfolder",
+        "engine librarian ingest queries explaining gallery measuring moments store shelf catalog clipfolder",
         "ground numbers video text data model checkpoint",
     ),
     "training": Block(
         "train objective evaluate probes baseline naming distill initial batch sampler live teacher frames "
-        "tokens corpus distributed sides optimisation logbook runstate preparation protocols reliability "
+        "tokens corpus distributed sides optimisation logbook runstate preparation reliability "
         "comparison material ablation allocations concept_quality faithfulness attribution perturb step "
         "bench",
         "ground numbers video text playground towers data model checkpoint",
     ),
     "pictures": Block("figure chart bar heatmap sheet", "ground"),
     "page": Block(
-        "page page_about page_api page_concepts page_gallery page_library page_look page_media page_view "
-        "page_why",
+        "page page_about page_api page_concepts page_gallery page_library page_look page_measure page_media "
+        "page_view page_why",
         "ground pictures",
     ),
     "command line": Block(
@@ -77,7 +77,7 @@ BLOCKS = {
 """From the ground up; a new file joins one of these, and the README's tree."""
 
 HOMES = {
-    "gradio": "app",
+    "gradio": "app page_look",
     "starlette": "page_media",
     "faiss": "index",
     "spacy": "text",

@@ -156,6 +156,14 @@ def test_concepts_show_frames_that_open_their_clip(page, served):
     assert page.locator(".tile.open").count() == 1
 
 
+def test_a_library_is_measured(page):
+    page.get_by_role("tab", name="Measure").click()
+    page.click("#measure")
+    page.wait_for_selector("#measured .gauge")
+    assert "queries among 9" in page.text_content("#measured .direction >> nth=0")
+    assert page.locator("#measured .plain tbody tr").count() == 2
+
+
 @pytest.mark.parametrize("page", [{"width": 390, "height": 844}], indirect=True)
 def test_a_phone_never_scrolls_sideways(page):
     wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
@@ -164,7 +172,7 @@ def test_a_phone_never_scrolls_sideways(page):
     page.click("#results .card >> nth=0")
     page.wait_for_selector("#panel .shot")
     assert not page.evaluate(wide)
-    for name in ("Describe", "Concepts", "Library", "About"):
+    for name in ("Describe", "Concepts", "Library", "Measure", "About"):
         page.get_by_role("tab", name=name).click()
         page.wait_for_timeout(100)
         assert not page.evaluate(wide), name

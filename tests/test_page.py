@@ -17,6 +17,7 @@ from vtr_demo import (
     page_gallery,
     page_library,
     page_look,
+    page_measure,
     page_view,
     page_why,
 )
@@ -279,3 +280,18 @@ def test_concepts_are_shown_by_what_they_hold_the_fullest_first(engine):
     assert text.count('data-do="choose"') == sum(len(view.shots) for view in views)
     assert text.count("Too few captions") == sum(view.met is None for view in views)
     assert page_gallery.gallery([])
+
+
+def test_a_measurement_shows_both_directions_each_part_and_costs(engine):
+    found = engine.measure()
+    text = page_measure.measured(found)
+    Tags(text)
+    assert text.count('<i style="width:50.00%"></i><b style="left:40.00%;width:10.00%"></b>') == 2
+    assert "50.0 <small>[40–50]</small>" in text
+    rows = re.findall(r'<tr><th scope="row">.*?</tr>', text)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    assert cells == [["40.0", "30.0", "20.0", "10.0"], ["5.0", "2.5", "–", "–"]]
+    assert "not as a benchmark" in text
+    assert "not as a benchmark" not in page_measure.measured(replace(found, captioned=100))
+    assert "21 ms" in text
+    assert "2.4 MB" in text

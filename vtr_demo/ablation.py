@@ -16,8 +16,9 @@ import numpy as np
 from vtr_demo.config import TrainConfig
 from vtr_demo.corpus import Item, playground_items
 from vtr_demo.errors import BadConfig
-from vtr_demo.evaluate import attribute_columns, attribute_precision, encode_table, report, validation_value
+from vtr_demo.evaluate import attribute_columns, attribute_precision, encode_table, validation_value
 from vtr_demo.material import Material, gather
+from vtr_demo.protocols import report
 from vtr_demo.records import TextTokens
 from vtr_demo.schema import from_dict, to_dict
 from vtr_demo.tokens import text_tokens

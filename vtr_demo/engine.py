@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,16 +15,15 @@ from vtr_demo.checkpoint import Pretrained
 from vtr_demo.clipfolder import ClipRecord
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError
-from vtr_demo.explaining import hit, merged_alignment, video_tags
+from vtr_demo.explaining import explained, hit
 from vtr_demo.features import TermWeights, VideoFeatures, term_sums
 from vtr_demo.gallery import concept_views
 from vtr_demo.index import VectorIndex
 from vtr_demo.ingest import analyse, encode_parts, whole_frames
 from vtr_demo.librarian import Librarian
-from vtr_demo.moments import fused
+from vtr_demo.measuring import LibraryTable, query_ms, read_captions, recalls, right_answers
 from vtr_demo.nullset import CONFIDENT_P, NullDistribution, null_captions
 from vtr_demo.queries import Queries
-from vtr_demo.records import LEVELS, Alignment
 from vtr_demo.results import (
     CaptionHit,
     ClipView,
@@ -32,9 +31,11 @@ from vtr_demo.results import (
     Explanation,
     Hit,
     IndexReport,
+    Measurement,
     SearchResult,
     Status,
 )
+from vtr_demo.text import parse_many
 
 Progress = Callable[[float, str], None]
 
@@ -167,35 +168,9 @@ class Engine:
         struck: Collection[int] = (),
     ) -> Explanation:
         """Every summand of a hit's score, and the pixels that the model saw. Nothing is decoded."""
-        weights = weights or self.default_weights
         query = self._queries.one(text, struck)
-        record, tokens = self._library.record(clip_id), self._library.shelf.tokens(clip_id)
-        if not -1 <= moment < len(record.moments):
-            raise LibraryError(f"{record.name} has no moment {moment}; it has {len(record.moments)}.")
-        batch = self._library.shelf.frames(clip_id)
-        whole = whole_frames(record.duration_s, len(batch), self.pretrained)
-
-        def align(frames: Sequence[int]) -> Alignment:
-            seconds = batch.seconds[list(frames)]
-            return self._model.align(query.sentence, query.tokens, tokens.take(frames), seconds, weights)
-
-        alignment, shown, parts = align(whole), list(whole), [whole]
-        if moment >= 0:
-            inside = record.moments[moment].frames
-            alignment, shown = merged_alignment(alignment, whole, align(inside), inside)
-            parts.append(inside)
-        features = encode_parts(self.pretrained, tokens, parts)[0]
-        gates = query.features.gates(weights)[0].tolist()
-        return Explanation(
-            clip_id=clip_id,
-            moment=moment,
-            sentence=query.sentence,
-            alignment=alignment,
-            frames=batch.pixels[shown],
-            gates=dict(zip(LEVELS, gates, strict=True)),
-            word_effects=self._queries.word_effects(query, fused(features.flat().cpu().numpy())[0], weights),
-            concept_names=self.pretrained.names,
-            video_tags=video_tags(self.pretrained, features),
+        return explained(
+            self._queries, self._library.shelf, clip_id, query, moment, weights or self.default_weights
         )
 
     def concepts(self) -> tuple[ConceptView, ...]:
@@ -204,6 +179,31 @@ class Engine:
         if not view.concepts:
             view.concepts[:] = concept_views(self.pretrained, self._library.shelf, null_captions())
         return tuple(view.concepts)
+
+    def measure(self, captions: Path | None = None, weights: TermWeights | None = None) -> Measurement:
+        """How well clips and captions find each other: the library's own captions, or those of a file."""
+        weights, view, shelf = weights or self.default_weights, self._view, self._library.shelf
+        known: Mapping[str, Sequence[str]] = {
+            clip_id: record.captions for clip_id, record in view.records.items()
+        }
+        if captions is not None:
+            named = [(clip_id, record.name) for clip_id, record in view.records.items()]
+            known = read_captions(captions, named)
+        texts, starts, positives = right_answers(known, view.owners)
+        features = self.pretrained.encode_text(parse_many(texts))
+        forth, back, without = recalls(LibraryTable(features, view.vectors, starts, positives), weights)
+        assert view.index is not None
+        return Measurement(
+            texts=len(texts),
+            clips=len(starts),
+            captioned=back.queries,
+            text_to_video=forth,
+            video_to_text=back,
+            ablations=without,
+            query_ms=query_ms(self._queries, view.index, texts, weights),
+            vector_bytes=view.vectors.nbytes / len(starts),
+            stored_bytes=shelf.stored_bytes() / len(starts),
+        )
 
     # ------------------------------------------------------------------ library
     def clips(self) -> tuple[ClipView, ...]:

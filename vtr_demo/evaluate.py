@@ -19,17 +19,13 @@ from vtr_demo.batch import Batch
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.corpus import Item, file_items
 from vtr_demo.data import Dataset, load_dataset
-from vtr_demo.errors import BadConfig
 from vtr_demo.features import TermWeights
 from vtr_demo.model import VTRModel, entropy_share, join_texts, join_videos
-from vtr_demo.normalise import NEEDS, NORMALISATIONS
-from vtr_demo.protocols import PROTOCOLS, Protocol, Ranks, Table, ranks_by
+from vtr_demo.protocols import Protocol, Table, ablations, report
 from vtr_demo.records import LEVELS, TextTokens, pad_text_tokens, pad_video_tokens
 from vtr_demo.tokens import VideoCache, Videos, text_tokens
 
-__all__ = ["NORMALISATIONS", "PROTOCOLS", "Protocol", "Table", "encode_table", "evaluate", "report"]
 _CHUNK = 32
-_SIDES = ("text_to_video", "video_to_text")
 
 
 @torch.no_grad()
@@ -63,58 +59,6 @@ def encode_table(
     model.train(training[0])
     backbone.train(training[1])
     return Table(join_texts(encoded), join_videos(videos), positives, pairs)
-
-
-def ranks_of(table: Table, weights: TermWeights, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of text to video, one a text, and of video to text by ``protocol``."""
-    found = ranks_by(table.scores(weights), table.positives, protocol, table.pairs)
-    return found.text_to_video, found.video_to_text
-
-
-def report(
-    table: Table,
-    weights: TermWeights,
-    *,
-    protocol: Protocol = "best_caption",
-    normalise: Sequence[str] = (),
-    seed: int = 0,
-    resamples: int = 2000,
-) -> dict[str, Any]:
-    """Both directions' metrics in percent with 95 % bootstrap intervals over the clips.
-
-    ``normalise`` names rows of ``NORMALISATIONS``; what they give stands apart from the main result.
-    """
-    unknown = [name for name in normalise if name not in NORMALISATIONS]
-    if unknown:
-        raise BadConfig(f"Unknown normalisation {unknown[0]!r}; use {', '.join(NORMALISATIONS)}.")
-    scores = table.scores(weights)
-    answer = _summary(ranks_by(scores, table.positives, protocol, table.pairs), seed, resamples)
-    texts, videos = table.positives.shape
-    answer |= {"texts": texts, "videos": videos, "video_to_text_protocol": protocol}
-    if normalise:
-        answer["normalised"] = {
-            name: {"needs": NEEDS}
-            | _summary(
-                ranks_by(scores, table.positives, protocol, table.pairs, NORMALISATIONS[name]),
-                seed,
-                resamples,
-            )
-            for name in normalise
-        }
-    return answer
-
-
-def _summary(found: Ranks, seed: int, resamples: int) -> dict[str, Any]:
-    answer: dict[str, Any] = {}
-    columns = (
-        (found.text_to_video, found.text_groups),
-        (found.video_to_text, found.video_groups),
-    )
-    for name, (rank, groups) in zip(_SIDES, columns, strict=True):
-        clustered = groups if len(np.unique(groups)) < len(groups) else None
-        spread = metrics.interval(rank, seed=seed, resamples=resamples, groups=clustered)
-        answer[name] = metrics.summarize(rank) | {"interval_95": {k: list(v) for k, v in spread.items()}}
-    return answer
 
 
 @torch.no_grad()
@@ -171,29 +115,6 @@ def _hard(soft: Tensor) -> Tensor:
     """(B, K, N) 1 at the likeliest concept of each token; padding, which has none, stays 0."""
     chosen = F.one_hot(soft.argmax(1), soft.shape[1]).transpose(1, 2)
     return (chosen * (soft.sum(1, keepdim=True) > 0)).float()
-
-
-def ablations(table: Table, weights: TermWeights, protocol: Protocol = "best_caption") -> dict[str, Any]:
-    """R@1 of both directions with each term alone and with each term left out (no training involved)."""
-    names = [*LEVELS, "concepts"]
-    fields = ["global_", *names[1:]]
-    rows: dict[str, Any] = {}
-    for name, key in zip(names, fields, strict=True):
-        if not getattr(weights, key):
-            continue
-        alone = TermWeights(**{other: float(other == key) for other in fields})
-        rows[f"only {name}"] = _recall(table, alone, protocol)
-        if sum(bool(getattr(weights, other)) for other in fields) > 1:
-            rows[f"without {name}"] = _recall(table, replace(weights, **{key: 0.0}), protocol)
-    return rows
-
-
-def _recall(table: Table, weights: TermWeights, protocol: Protocol) -> dict[str, float]:
-    t2v, v2t = ranks_of(table, weights, protocol)
-    return {
-        "text_to_video R@1": metrics.summarize(t2v)["R@1"],
-        "video_to_text R@1": metrics.summarize(v2t)["R@1"],
-    }
 
 
 def evaluate(

@@ -9,10 +9,14 @@ import torch
 
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.clipfolder import ClipRecord
-from vtr_demo.features import VideoFeatures
-from vtr_demo.moments import WHOLE_SHARE
+from vtr_demo.errors import LibraryError
+from vtr_demo.features import TermWeights, VideoFeatures
+from vtr_demo.ingest import encode_parts, whole_frames
+from vtr_demo.moments import WHOLE_SHARE, fused
+from vtr_demo.queries import Queries, Query
 from vtr_demo.records import LEVELS, Alignment
-from vtr_demo.results import Hit
+from vtr_demo.results import Explanation, Hit
+from vtr_demo.shelf import Shelf
 
 TAGS_SHOWN = 5
 
@@ -23,6 +27,40 @@ def hit(record: ClipRecord, moment: int, score: float, terms: dict[str, float], 
     if moment >= 0:
         start_s, end_s = record.moments[moment].start_s, record.moments[moment].end_s
     return Hit(record.id, record.name, record.source, score, start_s, end_s, moment, confidence, terms)
+
+
+def explained(
+    queries: Queries, shelf: Shelf, clip_id: str, query: Query, moment: int, weights: TermWeights
+) -> Explanation:
+    """Every summand of a hit's score, and the pixels that the model saw. Nothing is decoded."""
+    pretrained = queries.pretrained
+    record, tokens = shelf.get(clip_id), shelf.tokens(clip_id)
+    if not -1 <= moment < len(record.moments):
+        raise LibraryError(f"{record.name} has no moment {moment}; it has {len(record.moments)}.")
+    batch = shelf.frames(clip_id)
+    whole = whole_frames(record.duration_s, len(batch), pretrained)
+
+    def align(frames: Sequence[int]) -> Alignment:
+        seconds = batch.seconds[list(frames)]
+        return pretrained.model.align(query.sentence, query.tokens, tokens.take(frames), seconds, weights)
+
+    alignment, shown, parts = align(whole), list(whole), [whole]
+    if moment >= 0:
+        inside = record.moments[moment].frames
+        alignment, shown = merged_alignment(alignment, whole, align(inside), inside)
+        parts.append(inside)
+    features = encode_parts(pretrained, tokens, parts)[0]
+    return Explanation(
+        clip_id=clip_id,
+        moment=moment,
+        sentence=query.sentence,
+        alignment=alignment,
+        frames=batch.pixels[shown],
+        gates=dict(zip(LEVELS, query.features.gates(weights)[0].tolist(), strict=True)),
+        word_effects=queries.word_effects(query, fused(features.flat().cpu().numpy())[0], weights),
+        concept_names=pretrained.names,
+        video_tags=video_tags(pretrained, features),
+    )
 
 
 def merged_alignment(

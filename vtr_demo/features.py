@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -33,6 +33,18 @@ class TermWeights:
     def levels(self) -> tuple[float, float, float, float]:
         """The four level weights in the order of ``LEVELS``."""
         return self.global_, self.entity, self.action, self.relationship
+
+    def ablated(self) -> dict[str, TermWeights]:
+        """Each term that weighs something alone (`only entity`) and left out (`without entity`)."""
+        fields = ("global_", *LEVELS[1:], "concepts")
+        found: dict[str, TermWeights] = {}
+        for name, key in zip(TERMS, fields, strict=True):
+            if not getattr(self, key):
+                continue
+            found[f"only {name}"] = TermWeights(**{other: float(other == key) for other in fields})
+            if sum(bool(getattr(self, other)) for other in fields) > 1:
+                found[f"without {name}"] = replace(self, **{key: 0.0})
+        return found
 
 
 @dataclass(frozen=True)

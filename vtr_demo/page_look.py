@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from vtr_demo.palette import TERM_COLOURS
 
@@ -50,6 +51,17 @@ THEME = {
     "loader_color": "--accent",
 }
 """Gradio's theme variables by the token of page.css that each takes; light and dark follow the token."""
+
+
+def theme() -> Any:
+    """Gradio's theme in the page's fonts and colours."""
+    from gradio import themes
+
+    font = themes.LocalFont  # bundled with Gradio, complete in these two weights only
+    return themes.Base(
+        font=[font("IBM Plex Sans", (400, 700)), themes.Font("sans-serif")],
+        font_mono=[font("IBM Plex Mono", (400, 700)), themes.Font("monospace")],
+    ).set(**theme_values())
 
 
 def theme_values() -> dict[str, str]:

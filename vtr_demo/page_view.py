@@ -6,16 +6,26 @@ them; whatever it does not know leaves the view as it is. Clips are chosen by id
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, wraps
+from html import escape
 from typing import Any, Protocol, cast
 
 from vtr_demo import page, page_about, page_gallery, page_library, page_why
 from vtr_demo.config import LimitConfig
-from vtr_demo.errors import UnsupportedText
+from vtr_demo.errors import UnsupportedText, VtrError
 from vtr_demo.features import TermWeights
-from vtr_demo.results import CaptionHit, ClipView, ConceptView, Explanation, IndexReport, SearchResult, Status
+from vtr_demo.results import (
+    CaptionHit,
+    ClipView,
+    ConceptView,
+    Explanation,
+    IndexReport,
+    Measurement,
+    SearchResult,
+    Status,
+)
 
 
 class EngineLike(Protocol):
@@ -34,6 +44,7 @@ class EngineLike(Protocol):
         self, text: str, clip_id: str, moment: int = -1, weights: Any = None, struck: Any = ()
     ) -> Explanation: ...
     def concepts(self) -> tuple[ConceptView, ...]: ...
+    def measure(self, captions: Any = None, weights: Any = None) -> Measurement: ...
     def clips(self) -> tuple[ClipView, ...]: ...
     def clip(self, clip_id: str) -> ClipView: ...
     def add(
@@ -148,6 +159,19 @@ def described(
     own = [line.strip() for line in own_sentences.splitlines() if line.strip()]
     hits = engine.describe(view.clip, captions=own or None, k=max(count, len(own)), weights=weights)
     return page.sentences(hits, engine.clip(view.clip), view.text)
+
+
+def guarded(handler: Callable[..., Any], refusal: Callable[[str], Exception]) -> Callable[..., Any]:
+    """``handler``, whose errors of the package become what ``refusal`` makes of their text, safe for HTML."""
+
+    @wraps(handler)
+    def asked(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except VtrError as error:
+            raise refusal(escape(str(error), quote=False)) from error
+
+    return asked
 
 
 def concepts(engine: EngineLike) -> str:

@@ -12,9 +12,10 @@ Papers on MSVD and VATEX differ in which they use, and video->text moves by ten 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+from typing import Protocol as Structure
 
 import numpy as np
 import torch
@@ -22,10 +23,22 @@ import torch
 from vtr_demo import metrics
 from vtr_demo.errors import BadConfig
 from vtr_demo.features import TermWeights, TextFeatures, VideoFeatures
+from vtr_demo.normalise import NEEDS, NORMALISATIONS
 
 Protocol = Literal["best_caption", "each_caption", "first_caption", "averaged_captions"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 Normalisation = Callable[[np.ndarray], np.ndarray]
+_SIDES = ("text_to_video", "video_to_text")
+
+
+class Scored(Structure):
+    """Texts and videos that can be scored, and which belong together; see ``Table``."""
+
+    @property
+    def positives(self) -> np.ndarray: ...
+    @property
+    def pairs(self) -> np.ndarray | None: ...
+    def scores(self, weights: TermWeights) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -94,3 +107,68 @@ def _one_each(
         return square, np.eye(len(square), dtype=bool)
     _, start = np.unique(pairs[:, 1], return_index=True)
     return square, positives[pairs[start, 0]]
+
+
+def ranks_of(table: Scored, weights: TermWeights, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of text to video, one a text, and of video to text by ``protocol``."""
+    found = ranks_by(table.scores(weights), table.positives, protocol, table.pairs)
+    return found.text_to_video, found.video_to_text
+
+
+def report(
+    table: Scored,
+    weights: TermWeights,
+    *,
+    protocol: Protocol = "best_caption",
+    normalise: Sequence[str] = (),
+    seed: int = 0,
+    resamples: int = 2000,
+) -> dict[str, Any]:
+    """Both directions' metrics in percent with 95 % bootstrap intervals over the clips.
+
+    ``normalise`` names rows of ``NORMALISATIONS``; what they give stands apart from the main result.
+    """
+    unknown = [name for name in normalise if name not in NORMALISATIONS]
+    if unknown:
+        raise BadConfig(f"Unknown normalisation {unknown[0]!r}; use {', '.join(NORMALISATIONS)}.")
+    scores = table.scores(weights)
+    answer = _summary(ranks_by(scores, table.positives, protocol, table.pairs), seed, resamples)
+    texts, videos = table.positives.shape
+    answer |= {"texts": texts, "videos": videos, "video_to_text_protocol": protocol}
+    if normalise:
+        answer["normalised"] = {
+            name: {"needs": NEEDS}
+            | _summary(
+                ranks_by(scores, table.positives, protocol, table.pairs, NORMALISATIONS[name]),
+                seed,
+                resamples,
+            )
+            for name in normalise
+        }
+    return answer
+
+
+def _summary(found: Ranks, seed: int, resamples: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    columns = (
+        (found.text_to_video, found.text_groups),
+        (found.video_to_text, found.video_groups),
+    )
+    for name, (rank, groups) in zip(_SIDES, columns, strict=True):
+        clustered = groups if len(np.unique(groups)) < len(groups) else None
+        spread = metrics.interval(rank, seed=seed, resamples=resamples, groups=clustered)
+        answer[name] = metrics.summarize(rank) | {"interval_95": {k: list(v) for k, v in spread.items()}}
+    return answer
+
+
+def ablations(table: Scored, weights: TermWeights, protocol: Protocol = "best_caption") -> dict[str, Any]:
+    """R@1 of both directions with each term alone and with each term left out (no training involved)."""
+    return {name: _recall(table, other, protocol) for name, other in weights.ablated().items()}
+
+
+def _recall(table: Scored, weights: TermWeights, protocol: Protocol) -> dict[str, float]:
+    t2v, v2t = ranks_of(table, weights, protocol)
+    return {
+        "text_to_video R@1": metrics.summarize(t2v)["R@1"],
+        "video_to_text R@1": metrics.summarize(v2t)["R@1"],
+    }

@@ -45,7 +45,7 @@ class Queries:
     """Encodes texts with one model and remembers the last few hundred."""
 
     def __init__(self, pretrained: Pretrained) -> None:
-        self._pretrained = pretrained
+        self.pretrained = pretrained
         self._known: OrderedDict[str, Query] = OrderedDict()
         self._lock = threading.Lock()
         self._nulls: TextFeatures | None = None
@@ -59,7 +59,7 @@ class Queries:
             sentence = parse(text)
             tokens = self._tokens([sentence])
             with torch.no_grad():
-                known = Query(sentence, tokens, self._pretrained.model.encode_text(tokens))
+                known = Query(sentence, tokens, self.pretrained.model.encode_text(tokens))
             with self._lock:
                 self._known[text] = known
                 while len(self._known) > _KEPT:
@@ -68,12 +68,12 @@ class Queries:
 
     def flat(self, sentences: Sequence[Sentence], weights: TermWeights) -> np.ndarray:
         """(N, F): the text side of the score for many sentences."""
-        return self._pretrained.encode_text(sentences).flat(weights).cpu().numpy()
+        return self.pretrained.encode_text(sentences).flat(weights).cpu().numpy()
 
     def null(self, vectors: np.ndarray, weights: TermWeights) -> NullDistribution:
         """How far unrelated sentences stand out among ``vectors`` (N, F)."""
         if self._nulls is None:
-            self._nulls = self._pretrained.encode_text(parse_many(null_captions()))
+            self._nulls = self.pretrained.encode_text(parse_many(null_captions()))
         return NullDistribution.of(self._nulls, vectors, weights)
 
     def ranked(
@@ -86,7 +86,7 @@ class Queries:
         flats = self.flat(parse_many(texts), weights)
         scores = flats @ vector
         shares = self.null(vector[None], weights).p_values(scores, np.zeros(len(scores), np.int64))
-        width = self._pretrained.model.width
+        width = self.pretrained.model.width
         return tuple(
             CaptionHit(
                 text=texts[i],
@@ -118,8 +118,8 @@ class Queries:
         return effects
 
     def _tokens(self, sentences: Sequence[Sentence]) -> TextTokens:
-        device = next(self._pretrained.model.parameters()).device
-        return self._pretrained.backbone.encode_text(sentences).to(device)
+        device = next(self.pretrained.model.parameters()).device
+        return self.pretrained.backbone.encode_text(sentences).to(device)
 
 
 def _readable(text: str) -> bool:

@@ -128,6 +128,36 @@ class ConceptView:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """One direction of retrieval: R@1, R@5, R@10 in percent, median and mean rank, by name, with their 95 %
+    bootstrap intervals over the clips."""
+
+    queries: int
+    values: dict[str, float]
+    interval_95: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How well the clips of a library and their captions find each other, and what a search costs."""
+
+    texts: int
+    clips: int
+    """That were searched, with or without captions."""
+    captioned: int
+    text_to_video: Recall
+    video_to_text: Recall
+    ablations: dict[str, tuple[float, float]]
+    """R@1 of both directions with a term alone (`only entity`) and left out (`without entity`)."""
+    query_ms: float
+    """Reading, encoding and searching for one sentence, the median of a few."""
+    vector_bytes: float
+    """What a search holds of a clip in memory, on average."""
+    stored_bytes: float
+    """What a clip takes on disk, on average, its pixels and tokens included."""
+
+
+@dataclass(frozen=True)
 class IndexReport:
     """What happened to each file that was offered to the library."""
 

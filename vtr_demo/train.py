@@ -31,7 +31,6 @@ from vtr_demo.evaluate import (
     attribute_precision,
     concept_usage,
     encode_table,
-    report,
     validation_value,
 )
 from vtr_demo.files import replace_file, to_json
@@ -42,6 +41,7 @@ from vtr_demo.naming import evidence, name_concepts
 from vtr_demo.objective import check_finite
 from vtr_demo.optimisation import Average, Descent, between, parameter_groups, schedule
 from vtr_demo.preparation import assemble
+from vtr_demo.protocols import report
 from vtr_demo.records import TextTokens
 from vtr_demo.runstate import RunState
 from vtr_demo.sampler import Sampler
