@@ -176,17 +176,16 @@ def prototype_diversity(prototypes: Tensor) -> Tensor:
     return off_diagonal.square().sum() / max(count * (count - 1), 1)
 
 
-def usage_balance(allocation: Tensor, weights: Tensor) -> Tensor:
+def usage_balance(allocation: Tensor, mask: Tensor) -> Tensor:
     """log K - H(mean allocation): 0 when all concepts are used alike, log K on collapse.
 
-    allocation (B, K, N) probabilities over K; weights (B, N), how much each token counts, or a mask. The
-    mean runs over all real tokens of the batch. The balance term of sparse mixtures of experts, as an
-    entropy (our decision).
+    allocation (B, K, N) probabilities over K; mask (B, N) bool. The mean runs over all real tokens
+    of the batch. The balance term of sparse mixtures of experts, as an entropy (our decision).
     """
-    share = _precise(allocation) * weights.unsqueeze(1)
-    mean = share.sum((0, 2)) / weights.sum().clamp(min=1e-6)
+    share = _precise(allocation) * mask.unsqueeze(1)
+    mean = share.sum((0, 2)) / mask.sum().clamp(min=1)
     entropy = -torch.xlogy(mean, mean.clamp(min=1e-12)).sum()
-    return (math.log(allocation.shape[1]) - entropy) * (weights > 0).any()
+    return (math.log(allocation.shape[1]) - entropy) * mask.any()
 
 
 # --------------------------------------------------------------------------- distillation

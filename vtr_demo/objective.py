@@ -20,10 +20,6 @@ __all__ = ["Batch", "Contrasts", "Teaching", "check_finite", "encode", "loss_ter
 
 SAME_MEANING = 0.9
 """Cosine of two captions above which neither is the other's negative in a hard contrast."""
-OTHER_WORDS = 0.25
-"""What a word that is of no thing and no action counts where the use of concepts is balanced. They are half
-of all words: at one, half of the concepts would be for "the" and "of"; at none, one concept would hold
-them all."""
 
 
 def loss_terms(
@@ -48,7 +44,7 @@ def loss_terms(
         terms["kl"] = config.kl * _divergence(model, sides.every, config, _used(weights))
     if config.attributes and model.attributes is not None:
         terms["attributes"] = config.attributes * _attributes(model, sides.every, config, _used(weights))
-    terms |= _concepts(model, sides, config, _spoken(batch.texts))
+    terms |= _concepts(model, sides, config, _content(batch.texts))
     if distiller is not None and config.distill:
         terms["distill"] = config.distill * _distillation(sides, batch, distiller)
     if config.distill_similarity:
@@ -154,13 +150,13 @@ def _attributes(model: VTRModel, every: Vectors, config: LossConfig, used: list[
     return loss
 
 
-def _spoken(texts: TextTokens) -> Tensor:
-    """(B, 1+W): how much each word counts where the use of concepts is balanced."""
-    weights = torch.where(texts.content_mask(), 1.0, OTHER_WORDS) * texts.word_mask
-    return F.pad(weights, (1, 0))
+def _content(texts: TextTokens) -> Tensor:
+    """(B, 1+W): the words of things and actions. Balancing all words would give whole concepts to "the"
+    and "of"."""
+    return F.pad(texts.content_mask(), (1, 0))
 
 
-def _concepts(model: VTRModel, sides: Sides, config: LossConfig, spoken: Tensor) -> dict[str, Tensor]:
+def _concepts(model: VTRModel, sides: Sides, config: LossConfig, content: Tensor) -> dict[str, Tensor]:
     terms = {}
     every = sides.every
     if config.concepts:
@@ -181,17 +177,17 @@ def _concepts(model: VTRModel, sides: Sides, config: LossConfig, spoken: Tensor)
         spread = torch.stack([losses.prototype_diversity(p) for p in model.concepts.prototypes])
         terms["diversity"] = config.diversity * spread.mean()
     if config.balance:
-        used = [_balance(out, out.concept_mask) for out in sides.videos] + [_balance(sides.texts, spoken)]
+        used = [_balance(out, out.concept_mask) for out in sides.videos] + [_balance(sides.texts, content)]
         terms["balance"] = config.balance * torch.stack(used).mean()
     return terms
 
 
-def _balance(out: Encoded, weights: Tensor) -> Tensor:
-    """The balance of use over the tokens, by their ``weights`` (B, N) or a mask, of all processes."""
+def _balance(out: Encoded, mask: Tensor) -> Tensor:
+    """The balance of use over the tokens in ``mask`` (B, N), of all processes."""
     if distributed.world() == 1:
-        return losses.usage_balance(out.concepts.soft, weights)
-    sums = (out.concepts.soft.float() * weights.unsqueeze(1)).sum((0, 2))
-    mean = distributed.gather(sums.unsqueeze(0)).sum(0) / distributed.total(weights.sum()).clamp_min(1e-6)
+        return losses.usage_balance(out.concepts.soft, mask)
+    sums = (out.concepts.soft.float() * mask.unsqueeze(1)).sum((0, 2))
+    mean = distributed.gather(sums.unsqueeze(0)).sum(0) / distributed.total(mask.sum()).clamp_min(1)
     return losses.usage_balance(mean.view(1, -1, 1), torch.ones(1, 1, dtype=torch.bool, device=mean.device))
 
 
