@@ -126,6 +126,7 @@ def test_captions_are_read_by_the_names_of_the_clips(
         ("a.jsonl", b'{"path": "square.mp4", "captions": "snow"}', "Line 1 of a.jsonl must be an object"),
         ("a.jsonl", b'["square.mp4"]', "must be an object like"),
         ("a.jsonl", b"\n{", "Line 2 of a.jsonl is no JSON"),
+        ("a.jsonl", b"[" * 100_000, "Line 1 of a.jsonl is no JSON"),
         ("a.jsonl", b'{"path": "twin.mp4", "captions": ["snow"]}', "several clips of the library are"),
         ("a.jsonl", b"\xff\xfe\x00", "a.jsonl is not UTF-8 text"),
     ],

@@ -183,12 +183,11 @@ class Engine:
     def measure(self, captions: Path | None = None, weights: TermWeights | None = None) -> Measurement:
         """How well clips and captions find each other: the library's own captions, or those of a file."""
         weights, view, shelf = weights or self.default_weights, self._view, self._library.shelf
-        known: Mapping[str, Sequence[str]] = {
-            clip_id: record.captions for clip_id, record in view.records.items()
-        }
-        if captions is not None:
-            named = [(clip_id, record.name) for clip_id, record in view.records.items()]
-            known = read_captions(captions, named)
+        known: Mapping[str, Sequence[str]]
+        if captions is None:
+            known = {clip_id: record.captions for clip_id, record in view.records.items()}
+        else:
+            known = read_captions(captions, [(key, record.name) for key, record in view.records.items()])
         texts, starts, positives = right_answers(known, view.owners)
         features = self.pretrained.encode_text(parse_many(texts))
         forth, back, without = recalls(LibraryTable(features, view.vectors, starts, positives), weights)

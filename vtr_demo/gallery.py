@@ -126,8 +126,9 @@ def _agreement(
     both hold the concept; None where too few do."""
     if not owners:
         return [None] * count
-    cosines = torch.einsum("nkd,mkd->knm", said, torch.stack(list(seen)))
-    held = (said.norm(dim=-1) > 0).T.unsqueeze(2) & (torch.stack(list(seen)).norm(dim=-1) > 0).T.unsqueeze(1)
+    clips = torch.stack(list(seen))
+    cosines = torch.einsum("nkd,mkd->knm", said, clips)
+    held = (said.norm(dim=-1) > 0).T.unsqueeze(2) & (clips.norm(dim=-1) > 0).T.unsqueeze(1)
     own = torch.tensor(owners).unsqueeze(1) == torch.arange(len(seen))
     found: list[tuple[float, float] | None] = []
     for table, both in zip(cosines, held, strict=True):

@@ -114,10 +114,13 @@ def read_captions(path: Path, clips: Collection[tuple[str, str]]) -> dict[str, l
     except UnicodeDecodeError as error:
         raise BadManifest(f"{path.name} is not UTF-8 text; save it as CSV or JSON lines in UTF-8.") from error
     rows = _csv_rows(text, path.name) if path.suffix.lower() == ".csv" else _json_rows(text, path.name)
+    named: dict[str, list[str]] = {}
+    for clip_id, known in clips:
+        named.setdefault(known, []).append(clip_id)
     found: dict[str, list[str]] = {}
     for number, name, captions in rows:
         plain = name.replace("\\", "/").rsplit("/", 1)[-1]
-        ids = [clip_id for clip_id, known in clips if known == plain]
+        ids = named.get(plain, [])
         if len(ids) != 1:
             told = "is not in the library" if not ids else "several clips of the library are called"
             raise BadManifest(
@@ -140,12 +143,12 @@ def _csv_rows(text: str, name: str) -> list[tuple[int, str, list[str]]]:
 
 def _json_rows(text: str, name: str) -> list[tuple[int, str, list[str]]]:
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadManifest(f"Line {number} of {name} is no JSON; write one object a line.") from error
         if not (isinstance(row, dict) and isinstance(row.get("path"), str) and _strings(row.get("captions"))):
             form = '{"path": "a.mp4", "captions": ["a dog runs"]}'
