@@ -43,6 +43,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _no_workers_left():
+    close_workers()  # one that another file's test left idle would be used again
     yield
     close_workers()
 
@@ -179,7 +180,6 @@ def test_a_crash_gets_a_sentence_and_a_new_worker(clip, tmp_path):
 
 @on_linux
 def test_an_idle_worker_that_died_is_replaced(clip):
-    close_workers()  # one that another test left idle would be used again
     before = set(children())
     probe_guarded(clip, limits=LIMITS)
     (worker,) = set(children()) - before
