@@ -60,7 +60,7 @@ BLOCKS = {
         "train objective evaluate probes baseline naming distill initial batch sampler live teacher frames "
         "tokens corpus distributed sides optimisation logbook runstate preparation reliability "
         "comparison material ablation allocations concept_quality faithfulness attribution perturb step "
-        "bench",
+        "bench continuing",
         "ground numbers video text playground towers data model checkpoint",
     ),
     "pictures": Block("figure chart bar heatmap sheet", "ground"),

@@ -140,6 +140,18 @@ def load(spec: str, device: str = "cpu") -> Pretrained:
     return untrained(spec, device)
 
 
+def described(spec: str) -> tuple[ModelConfig, VideoConfig]:
+    """The settings of the checkpoint that SPEC names (`bundled` or a folder), read without its weights."""
+    folder = BUNDLED if spec == "bundled" else Path(spec)
+    if not (folder / SETTINGS).is_file():
+        raise BadCheckpoint(
+            f"{spec} is no trained checkpoint; give `bundled` or a folder that `python -m vtr_demo train` "
+            "wrote."
+        )
+    config, video, _ = _described(folder, _settings(folder))
+    return config, video
+
+
 def untrained(backbone: str, device: str = "cpu", *, spec: str = "", seed: int = 0) -> Pretrained:
     """Heads that have learned nothing over ``backbone``; the same ones every time."""
     towers = load_backbone(backbone, device)
@@ -152,12 +164,7 @@ def untrained(backbone: str, device: str = "cpu", *, spec: str = "", seed: int =
 def _load_folder(folder: Path, device: str) -> Pretrained:
     settings = _settings(folder)
     weights = _weights(folder, settings["sha256"])
-    try:
-        config = from_dict(ModelConfig, settings["model"])
-        video = from_dict(VideoConfig, settings["video"])
-        vocabulary = Vocabulary.from_dict(settings["attributes"]) if settings["attributes"] else None
-    except (BadConfig, BadCheckpoint) as error:
-        raise BadCheckpoint(f"{folder / SETTINGS} does not fit this version: {error}") from error
+    config, video, vocabulary = _described(folder, settings)
     towers = load_backbone(settings["backbone"]["spec"], device)
     tuned = {k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")}
     if tuned:
@@ -182,6 +189,17 @@ def _load_folder(folder: Path, device: str) -> Pretrained:
         settings["training"],
         settings["sha256"],
     )
+
+
+def _described(folder: Path, settings: dict[str, Any]) -> tuple[ModelConfig, VideoConfig, Vocabulary | None]:
+    try:
+        return (
+            from_dict(ModelConfig, settings["model"]),
+            from_dict(VideoConfig, settings["video"]),
+            Vocabulary.from_dict(settings["attributes"]) if settings["attributes"] else None,
+        )
+    except (BadConfig, BadCheckpoint) as error:
+        raise BadCheckpoint(f"{folder / SETTINGS} does not fit this version: {error}") from error
 
 
 def _settings(folder: Path) -> dict[str, Any]:

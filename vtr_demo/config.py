@@ -162,6 +162,8 @@ class TrainConfig:
     """Folder of the benchmarks' video files."""
     hold_out: float = 0.0
     """Share of the clips of ``train`` that is held out as the validation data, films kept together."""
+    start: str = ""
+    """Checkpoint that training goes on from, `bundled` or a folder; empty: heads that know nothing."""
     mirror: bool = False
     """Learn from each file a second time, mirrored and with its whole picture squashed into the square."""
     playground_clips: int = 0

@@ -13,6 +13,7 @@ from torch import Tensor
 from vtr_demo import distributed
 from vtr_demo.attributes import Vocabulary, build_vocabulary, imbalance_report, label_matrix
 from vtr_demo.backbone import Backbone, load_backbone
+from vtr_demo.checkpoint import Pretrained, load
 from vtr_demo.config import TrainConfig
 from vtr_demo.corpus import (
     MIRRORED,
@@ -40,7 +41,7 @@ _SAMPLED_DRAWN = 64
 @dataclass(frozen=True)
 class Material:
     """labels[l] (items, A_l). reducer: a model whose reduction alone matters. cache and texts are there
-    where the towers are frozen, frames where they learn."""
+    where the towers are frozen, frames where they learn; start where training goes on from a checkpoint."""
 
     device: torch.device
     backbone: Backbone
@@ -53,6 +54,7 @@ class Material:
     cache: VideoCache | None
     texts: dict[str, Text] | None
     frames: FrameStore | None
+    start: Pretrained | None = None
 
 
 def gather(config: TrainConfig) -> Material:
@@ -64,7 +66,8 @@ def gather(config: TrainConfig) -> Material:
     if config.precision == "fp16" and device.type != "cuda":
         raise BadConfig("precision fp16 needs a GPU, and there is none; use bf16 or fp32.")
     torch.manual_seed(config.seed)
-    backbone = load_backbone(config.model.backbone, str(device))
+    start = load(config.start, str(device)) if config.start else None
+    backbone = start.backbone if start else load_backbone(config.model.backbone, str(device))
     missing: list[str] = []
     items, validation = _items(config, missing)
     spoken = [list(item.sentences) for item in items]
@@ -73,10 +76,11 @@ def gather(config: TrainConfig) -> Material:
     vocabulary = build_vocabulary(once, sizes, config.attribute_min_count)
     labels = label_matrix(spoken, vocabulary)
     log.info("%s", imbalance_report(labels, vocabulary))
-    reducer = model_from(config.model, backbone)
+    reducer = start.model if start else model_from(config.model, backbone)
     frames, cache, texts = None, None, None
     if config.freeze_backbone:
-        _reduce(reducer, backbone, items)
+        if not start:
+            _reduce(reducer, backbone, items)
         cache = token_cache(config, backbone, reducer)
         kept = cache.fill(items, "training")
         validation = cache.fill(validation, "validation") if validation else []
@@ -87,7 +91,8 @@ def gather(config: TrainConfig) -> Material:
         frames = FrameStore(folder, config.video.clip_frames, backbone.frame_size, config.workers)
         kept = frames.check(items, "training")
         validation = frames.check(validation, "validation") if validation else []
-        _reduce(reducer, backbone, kept)
+        if not start:
+            _reduce(reducer, backbone, kept)
     known = {item.key for item in kept}
     rows = [i for i, item in enumerate(items) if item.key in known]
     return Material(
@@ -102,6 +107,7 @@ def gather(config: TrainConfig) -> Material:
         cache,
         texts,
         frames,
+        start,
     )
 
 

@@ -20,7 +20,7 @@ GROWN = (
     "video.whole.3.weight",
     *(f"{side}.pools.{LEVELS.index('global')}.value_hidden.weight" for side in ("video", "text")),
 )
-"""What the global level adds to the towers' own space; zero at birth."""
+"""What the global level adds to the towers' own space; zero where training starts from nothing."""
 FLOOR = 0.02
 """What is left of the learning rate at the end."""
 SKIPPED = 10
@@ -71,16 +71,21 @@ def _decayed(parameters: list[nn.Parameter], peak: float, decay: float) -> list[
     ]
 
 
+def grown(model: VTRModel) -> list[Tensor]:
+    """A copy of what the global level adds to the towers' own space."""
+    return [model.get_parameter(name).detach().clone() for name in GROWN]
+
+
 @contextmanager
-def between(model: VTRModel, share: float) -> Iterator[None]:
+def between(model: VTRModel, start: Sequence[Tensor], share: float) -> Iterator[None]:
     """For as long as the block runs, what the global level adds to the towers' own space lies at ``share`` of
-    the way from where training started, zero, to where it is.
+    the way from where training started to where it is; ``start`` was then its ``grown``.
 
     "Robust fine-tuning of zero-shot models", Wortsman et al., CVPR 2022 (WiSE-FT), for the one level that can
     rank before it has learnt anything.
     """
-    grown = [model.get_parameter(name) for name in GROWN]
-    with _holding(grown, [share * weight.detach() for weight in grown]):
+    ends = [model.get_parameter(name) for name in GROWN]
+    with _holding(ends, [torch.lerp(a, b.detach(), share) for a, b in zip(start, ends, strict=True)]):
         yield
 
 

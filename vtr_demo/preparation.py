@@ -9,6 +9,7 @@ import torch
 from vtr_demo.attributes import Vocabulary
 from vtr_demo.backbone import Backbone, load_backbone
 from vtr_demo.config import TrainConfig
+from vtr_demo.continuing import carry
 from vtr_demo.corpus import Item
 from vtr_demo.frames import FrameStore
 from vtr_demo.initial import begin
@@ -114,8 +115,10 @@ class _Parts:
     def _begin(self, cache: VideoCache, items: list[Item], texts: list[TextTokens]) -> None:
         some = items[:: max(1, len(items) // _SAMPLED_CLIPS)]
         texts = texts[:: max(1, len(texts) // _SAMPLED_TEXTS)]
-        # the same prototypes for every seed, so that runs find comparable concepts
-        begin(self.model, [cache.get(item) for item in some], texts, seed=0)
+        if self.material.start:
+            carry(self.model, self.material.start, self.material.vocabulary)
+        else:  # the same prototypes for every seed, so that runs find comparable concepts
+            begin(self.model, [cache.get(item) for item in some], texts, seed=0)
         self.model.to(self.material.device)
 
 

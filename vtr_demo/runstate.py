@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 STATE = "state.pt"
 _LATER = {
     "frame_cache": "", "workers": 4, "hold_out": 0.0, "mirror": False, "drawn_end": 1.0,
-    "attribute_sizes": (512, 512, 256, 256), "attribute_min_count": 5,
+    "attribute_sizes": (512, 512, 256, 256), "attribute_min_count": 5, "start": "",
 }  # fmt: skip
 """Settings that younger versions added: at these values a run is the one it was before."""
 _OF_THE_MACHINE = ("frame_cache", "workers")

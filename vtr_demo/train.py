@@ -23,6 +23,7 @@ from vtr_demo.backbone import Backbone
 from vtr_demo.checkpoint import Pretrained, save
 from vtr_demo.config import TrainConfig
 from vtr_demo.config_file import read_config
+from vtr_demo.continuing import settled
 from vtr_demo.corpus import Item
 from vtr_demo.distill import Distiller
 from vtr_demo.errors import TrainingStopped
@@ -39,7 +40,7 @@ from vtr_demo.material import Material
 from vtr_demo.model import VTRModel
 from vtr_demo.naming import evidence, name_concepts
 from vtr_demo.objective import check_finite
-from vtr_demo.optimisation import Average, Descent, between, parameter_groups, schedule
+from vtr_demo.optimisation import Average, Descent, between, grown, parameter_groups, schedule
 from vtr_demo.preparation import assemble
 from vtr_demo.protocols import report
 from vtr_demo.records import TextTokens
@@ -95,6 +96,7 @@ class Trainer:
         self.average = Average(learning, config.ema) if config.ema else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")  # type: ignore[attr-defined]
         self._descent = Descent(self.optimizer, self.scaler, config.clip_norm)
+        self._start = grown(model)
         self._state = RunState(self)
         self._logbook = Logbook(self.out / LOG, self.out / BOARD)
         self._spoken: dict[str, TextTokens] | None = None
@@ -236,7 +238,7 @@ class Trainer:
         """For as long as it is open the weights are those that are judged and saved: the averaged ones, where
         there are any, and the global level's at their share of the way from the start."""
         applied = self.average.applied() if self.average else nullcontext()
-        with applied, between(self.model, self.config.learned_share):
+        with applied, between(self.model, self._start, self.config.learned_share):
             yield
 
     def _checkpoint(self) -> str:
@@ -273,7 +275,8 @@ class Trainer:
 
 
 def prepare(config: TrainConfig, material: Material | None = None) -> Trainer:
-    """Load towers and data (or take ``material``), and start the model from closed forms."""
+    """Load towers and data (or take ``material``), and start the model from a checkpoint or closed forms."""
+    config = settled(config)
     parts = assemble(config, material)
     return Trainer(
         config,
