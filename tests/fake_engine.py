@@ -207,7 +207,8 @@ class FakeEngine:
         concepts = np.zeros(parts.shape[1:], np.float32)
         for i, value in enumerate(word):
             meets = patch_concept == word_concept[1 + i]
-            concepts[1 + i] = weights.concepts * 0.5 * value / len(word) * heat * meets
+            heard = weights.concepts * (word_concept[1 + i] not in weights.muted)
+            concepts[1 + i] = heard * 0.5 * value / len(word) * heat * meets
         return Alignment(
             float(parts.sum() + concepts.sum()), parts, concepts, word_concept, patch_concept, CONCEPTS,
             ("whole sentence", *(w.text for w in sentence.words)), seconds, GRID,

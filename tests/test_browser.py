@@ -95,6 +95,20 @@ def test_a_query_a_card_a_struck_word_and_a_frame(page):
     page.wait_for_selector("#panel .why", state="detached")
 
 
+def test_a_concept_is_muted_in_the_grid_and_counted_again_above_the_cards(page):
+    ask(page, SENTENCE)
+    page.click("#results .card >> nth=0")
+    page.wait_for_selector("#panel .mute")
+    before = parts(page)
+    concept = page.get_attribute("#panel .mute >> nth=0", "data-concept")
+    page.click(f'#panel .mute[data-concept="{concept}"]')
+    page.wait_for_selector(f'#panel .mute.muted[data-concept="{concept}"]')
+    assert page.text_content("#results .without s") == f"concept {int(concept) + 1}"
+    page.click(f'#results .without [data-concept="{concept}"]')
+    page.wait_for_selector(f'#panel .mute:not(.muted)[data-concept="{concept}"]')
+    assert parts(page) == before
+
+
 def test_an_example_runs_and_a_slider_ranks_again(page):
     page.click(".examples .chip >> nth=1")
     page.wait_for_selector("#results .card .score")

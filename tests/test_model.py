@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -138,6 +138,25 @@ def test_each_term_is_the_score_with_the_other_terms_silenced() -> None:
         alone = TermWeights(*[float(k == i) for k in range(4)], 0.0)
         cosine = model.align(sentence_of(7), text, video, np.arange(3.0), alone).score
         assert whole.terms()[name] == pytest.approx(gates[i] * cosine, abs=1e-5)
+
+
+@pytest.mark.parametrize("allocation", ["hard", "soft"])
+def test_muting_a_concept_takes_away_its_summand_and_nothing_else(allocation: str) -> None:
+    model, text, video = small_model(allocation=allocation), text_tokens(7), video_tokens(3)
+    whole = model.align(sentence_of(7), text, video, np.arange(3.0), WEIGHTS)
+    added = whole.by_concept()
+    heard = np.flatnonzero(np.abs(added) > 1e-4).tolist()
+    assert heard
+    for muted in [(heard[0],), tuple(heard), (heard[-1], 10**6)]:
+        weights = replace(WEIGHTS, muted=muted)
+        rest = model.align(sentence_of(7), text, video, np.arange(3.0), weights)
+        gone = sum(added[k] for k in muted if k < len(added))
+        assert rest.score == pytest.approx(whole.score - gone, abs=1e-5)
+        assert float(rest.all_terms().sum()) == pytest.approx(rest.score, abs=1e-5)
+        np.testing.assert_allclose(rest.level_terms, whole.level_terms)
+        assert not rest.by_concept()[[k for k in muted if k < len(added)]].any()
+    assert WEIGHTS.ablated()["only concepts"].muted == ()
+    assert all(found.muted == (1,) for found in replace(WEIGHTS, muted=(1,)).ablated().values())
 
 
 def test_the_terms_lie_where_their_words_and_concepts_are() -> None:

@@ -179,9 +179,33 @@ def test_struck_words_stay_on_the_page_in_their_places(engine):
     assert view.after({"do": "strike", "word": "2"}).struck == ()
 
 
+def test_a_muted_concept_adds_nothing_and_can_be_counted_again(engine):
+    clip_id = engine.clips()[0].clip_id
+    view, _, before = page_view.searched(engine, View(text=SENTENCE, clip=clip_id), TermWeights())
+    added = engine.explain(SENTENCE, clip_id).alignment.by_concept()
+    concept = int(np.abs(added).argmax())
+    assert added[concept]
+    muted = view.after({"do": "mute", "concept": str(concept)})
+    assert muted == replace(view, muted=(concept,))
+    _, ranked, panel = page_view.searched(engine, muted, TermWeights())
+    expected = engine.explain(SENTENCE, clip_id, weights=replace(TermWeights(), muted=(concept,)))
+    assert page.signed(expected.alignment.score) in panel.summary
+    assert f'data-concept="{concept}" title="Count it again"' in ranked
+    assert (
+        f'<button class="mute muted" data-do="mute" data-concept="{concept}" aria-pressed="true"'
+        in panel.body
+    )
+    assert 'class="mute muted"' not in before.body
+    assert muted.after({"do": "mute", "concept": str(concept)}) == view
+    assert muted.after({"do": "close"}).muted == (concept,)
+    assert muted.after({"do": "example", "text": "another"}).muted == ()
+
+
 @pytest.mark.parametrize(
     "click",
-    [{}, {"do": "nothing"}, {"do": "open"}, {"do": "strike", "word": "-1"},
+    [{}, {"do": "nothing"}, {"do": "open"}, {"do": "strike", "word": "-1"}, {"do": "strike", "word": "²"},
+     {"do": "mute"}, {"do": "mute", "concept": "-1"}, {"do": "mute", "concept": "٣"},
+     {"do": "mute", "concept": "9" * 30}, {"do": "mute", "concept": "1; drop"},
      {"do": "strike", "word": "2; drop"}, {"do": "pick"}, {"do": ["open"], "clip": "x"}],
 )  # fmt: skip
 def test_a_malformed_click_changes_nothing(click):

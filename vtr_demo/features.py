@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,13 +15,17 @@ from vtr_demo.records import LEVELS, TERMS
 
 @dataclass(frozen=True)
 class TermWeights:
-    """The sliders: a factor for each level and for the concepts. Levels are renormalised."""
+    """The sliders: a factor for each level and for the concepts. Levels are renormalised.
+
+    ``muted`` are concepts, by index, that add nothing; the others keep their shares.
+    """
 
     global_: float = 1.0
     entity: float = 1.0
     action: float = 1.0
     relationship: float = 1.0
     concepts: float = 0.5
+    muted: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         values = (*self.levels(), self.concepts)
@@ -41,9 +45,10 @@ class TermWeights:
         for name, key in zip(TERMS, fields, strict=True):
             if not getattr(self, key):
                 continue
-            found[f"only {name}"] = TermWeights(**{other: float(other == key) for other in fields})
+            alone = {other: float(other == key) for other in fields}
+            found[f"only {name}"] = replace(self, **alone)  # type: ignore[arg-type]
             if sum(bool(getattr(self, other)) for other in fields) > 1:
-                found[f"without {name}"] = replace(self, **{key: 0.0})
+                found[f"without {name}"] = replace(self, **{key: 0.0})  # type: ignore[arg-type]
         return found
 
 
@@ -92,10 +97,15 @@ class TextFeatures:
         dead = torch.isinf(logits).all(dim=1, keepdim=True)
         return torch.where(dead, torch.zeros_like(logits), logits.masked_fill(dead, 0.0).softmax(dim=1))
 
+    def shares(self, weights: TermWeights) -> Tensor:
+        """lambda w_k (B, K): what a concept's agreement counts for in the score."""
+        kept = [k not in weights.muted for k in range(self.concept_weights.shape[1])]
+        return weights.concepts * self.concept_weights * self.concept_weights.new_tensor(kept)
+
     def flat(self, weights: TermWeights) -> Tensor:
         """(B, L*D + K*Dc): the text's side of the score, with the sliders applied."""
         levels = self.gates(weights).unsqueeze(-1) * self.levels
-        concepts = weights.concepts * self.concept_weights.unsqueeze(-1) * self.concepts
+        concepts = self.shares(weights).unsqueeze(-1) * self.concepts
         return torch.cat([levels.flatten(1), concepts.flatten(1)], dim=1)
 
 

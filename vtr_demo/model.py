@@ -179,8 +179,9 @@ class VTRModel(nn.Module):
         assert v.concept_parts is not None
         gates = t.gates(weights)[0]
         levels = torch.einsum("l,lwd,ltpd->lwtp", gates, t.level_parts[0], v.level_parts[0])
-        shares = weights.concepts * t.concept_weights[0]
-        concepts = torch.einsum("k,kwd,ktpd->kwtp", shares, t.concept_parts[0], v.concept_parts[0])
+        concepts = torch.einsum(
+            "k,kwd,ktpd->kwtp", t.shares(weights)[0], t.concept_parts[0], v.concept_parts[0]
+        )
         return Alignment(
             score=float(self.scores(t, v, weights)[0, 0]),
             level_terms=levels.cpu().numpy(),

@@ -11,6 +11,7 @@ from html import escape
 from pathlib import PurePath
 from urllib.parse import quote
 
+from vtr_demo.palette import concept_colour
 from vtr_demo.records import TERMS
 from vtr_demo.results import CaptionHit, ClipView, Hit, SearchResult
 
@@ -148,6 +149,11 @@ def hit_card(hit: Hit, clip: ClipView, rank: int, span: tuple[float, float], is_
     )
 
 
+def swatch(concept: int) -> str:
+    """A square in the concept's own colour."""
+    return f'<i class="swatch" style="background:{concept_colour(concept)}"></i>'
+
+
 def results(
     result: SearchResult,
     clips: Mapping[str, ClipView],
@@ -155,12 +161,17 @@ def results(
     words: Sequence[str] = (),
     struck: Collection[int] = (),
 ) -> str:
-    """The ranked cards, with the ``words`` struck out and whether the best match can be trusted."""
+    """The ranked cards, with what was struck out and muted, and whether the best match can be trusted."""
     removed = "".join(
         f'<button class="chip struck" data-do="strike" data-word="{i}" title="Put it back">'
         f"<s>{esc(words[i])}</s></button>"
         for i in sorted(struck)
         if i < len(words)
+    )
+    removed += "".join(
+        f'<button class="chip struck" data-do="mute" data-concept="{k}" title="Count it again">'
+        f"{swatch(k)}<s>concept {k + 1}</s></button>"
+        for k in result.weights.muted
     )
     without = f'<span class="without">without {removed}</span>' if removed else ""
     count = f"{result.searched} clip{'' if result.searched == 1 else 's'} in {result.took_ms:.0f} ms"

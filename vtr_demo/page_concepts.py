@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vtr_demo.features import TermWeights
-from vtr_demo.page import clock, esc, signed
-from vtr_demo.palette import concept_colour, tint
+from vtr_demo.page import clock, esc, signed, swatch
+from vtr_demo.palette import tint
 from vtr_demo.records import Alignment
 from vtr_demo.results import Explanation
 
@@ -29,11 +29,6 @@ def frame_concepts(alignment: Alignment) -> np.ndarray:
     return found
 
 
-def swatch(concept: int) -> str:
-    """A square in the concept's own colour."""
-    return f'<i class="swatch" style="background:{concept_colour(concept)}"></i>'
-
-
 def grid(explanation: Explanation, weights: TermWeights) -> str:
     """Words and frames against concepts: dot, share allocated there; colour, what it adds."""
     made = explanation.alignment
@@ -46,10 +41,7 @@ def grid(explanation: Explanation, weights: TermWeights) -> str:
     in_word = made.word_concept[:, None] == np.arange(count)
     in_frame = (made.patch_concept[:, :, None] == np.arange(count)).mean(axis=1)
     used = [k for k in range(count) if in_word[:, k].any() or in_frame[:, k].any()]
-    head = "".join(
-        f'<th scope="col" title="{esc(explanation.concept_names[k])}">{swatch(k)}<span>{k + 1}</span></th>'
-        for k in used
-    )
+    head = "".join(f'<th scope="col">{_mute(k, explanation, weights)}</th>' for k in used)
     word_rows = "".join(
         _grid_row(esc(word), [(by_word[w, k], float(in_word[w, k])) for k in used], limit)
         for w, word in enumerate(made.words)
@@ -69,7 +61,18 @@ def grid(explanation: Explanation, weights: TermWeights) -> str:
         f"<tbody>{word_rows}</tbody><tbody>{frame_rows}</tbody><tbody>{total}</tbody></table>"
         f"{_concept_key(explanation, used)}</div>"
         f'<p class="soft hint">{off}A dot says that the word, or that share of the frame, is allocated to '
-        f"the concept; the colour is what it adds, from {signed(-limit, 3)} to {signed(limit, 3)}.</p>"
+        f"the concept; the colour is what it adds, from {signed(-limit, 3)} to {signed(limit, 3)}. "
+        "Click a concept to mute it and rank again.</p>"
+    )
+
+
+def _mute(concept: int, explanation: Explanation, weights: TermWeights) -> str:
+    muted = concept in weights.muted
+    told = f"{'Count' if muted else 'Mute'} concept {concept + 1}: {esc(explanation.concept_names[concept])}"
+    return (
+        f'<button class="mute{" muted" if muted else ""}" data-do="mute" data-concept="{concept}" '
+        f'aria-pressed="{str(muted).lower()}" title="{told}">{swatch(concept)}<span>{concept + 1}</span>'
+        "</button>"
     )
 
 

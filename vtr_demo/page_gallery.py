@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vtr_demo import heatmap
-from vtr_demo.page import clock, esc, signed, title
-from vtr_demo.page_concepts import swatch
+from vtr_demo.page import clock, esc, signed, swatch, title
 from vtr_demo.page_why import data_uri
 from vtr_demo.palette import concept_colour
 from vtr_demo.results import ConceptShot, ConceptView

@@ -73,12 +73,14 @@ def remembering(engine: EngineLike, kept: int = 12) -> EngineLike:
 
 @dataclass(frozen=True)
 class View:
-    """A sentence, the words struck out of it, the open clip and what its frames show."""
+    """A sentence, the words and concepts struck out of it, the open clip and what its frames show."""
 
     text: str = ""
     words: tuple[str, ...] = ()
     """The sentence's words before any was struck out; ``struck`` indexes them."""
     struck: tuple[int, ...] = ()
+    muted: tuple[int, ...] = ()
+    """Concepts that are not to count, by index."""
     clip: str = ""
     moment: int = -1
     pick: str = "total"
@@ -87,30 +89,41 @@ class View:
     def after(self, click: Mapping[str, object]) -> View:
         """The view after a click; an unknown or malformed click changes nothing."""
         values = {key: str(value) for key, value in click.items()}
-        clip, text, word = (values.get(key, "") for key in ("clip", "text", "word"))
+        clip, text, word, concept = (values.get(key, "") for key in ("clip", "text", "word", "concept"))
         changed: dict[str, Any] = {}
         match values.get("do"):
             case "open" if clip:
                 moment = values.get("moment", "")
-                changed = {"clip": clip, "moment": int(moment) if moment.isdigit() else -1, "pick": "total"}
+                changed = {"clip": clip, "moment": int(moment) if _counts(moment) else -1, "pick": "total"}
             case "choose" if clip:
                 return View(clip=clip)
             case "example" if text:
                 return View(text=text)
             case "sentence" if text:
                 changed = {"text": text, "words": (), "struck": (), "pick": "total", "confidence": None}
-            case "strike" if word.isdigit():
+            case "strike" if _counts(word):
                 changed = {"struck": tuple(sorted({*self.struck} ^ {int(word)}))}
                 changed["pick"] = "total" if self.pick.startswith("word:") else self.pick
+            case "mute" if _counts(concept):
+                changed = {"muted": tuple(sorted({*self.muted} ^ {int(concept)}))}
             case "pick" if values.get("pick"):
                 changed = {"pick": values["pick"]}
             case "close":
                 return self.closed()
         return replace(self, **changed)
 
+    def weighed(self, weights: TermWeights) -> TermWeights:
+        """The sliders' ``weights`` without the muted concepts."""
+        return replace(weights, muted=self.muted)
+
     def closed(self) -> View:
         """Without an explanation."""
         return replace(self, clip="", moment=-1, pick="total", confidence=None)
+
+
+def _counts(text: str) -> bool:
+    """Whether it is a whole number of a size that something on the page could have."""
+    return text.isascii() and text.isdigit() and len(text) <= 6
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,7 @@ def searched(
     """Rank for the view's sentence and explain its open clip again: (view, results, panel)."""
     if not view.text.strip():
         raise UnsupportedText("Type a sentence first, for example what happens in the clip.")
-    found = engine.search(view.text, k=count, weights=weights, struck=view.struck)
+    found = engine.search(view.text, k=count, weights=view.weighed(weights), struck=view.struck)
     scored = {hit.clip_id: hit.confidence for hit in found.hits}
     view = replace(view, confidence=scored.get(view.clip))
     if not view.struck:
@@ -142,7 +155,7 @@ def explained(engine: EngineLike, view: View, weights: TermWeights) -> tuple[Vie
     """The explanation of the view's sentence and clip, or nothing."""
     if not view.clip or not view.text:
         return view, Panel()
-    clip = engine.clip(view.clip)
+    clip, weights = engine.clip(view.clip), view.weighed(weights)
     why = engine.explain(view.text, view.clip, moment=view.moment, weights=weights, struck=view.struck)
     if not view.struck:
         view = replace(view, words=tuple(word.text for word in why.sentence.words))
@@ -157,7 +170,8 @@ def described(
     if not view.clip:
         raise UnsupportedText("Choose a clip first, or upload one.")
     own = [line.strip() for line in own_sentences.splitlines() if line.strip()]
-    hits = engine.describe(view.clip, captions=own or None, k=max(count, len(own)), weights=weights)
+    weights, count = view.weighed(weights), max(count, len(own))
+    hits = engine.describe(view.clip, captions=own or None, k=count, weights=weights)
     return page.sentences(hits, engine.clip(view.clip), view.text)
 
 

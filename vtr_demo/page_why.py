@@ -15,8 +15,18 @@ import numpy as np
 
 from vtr_demo import heatmap
 from vtr_demo.features import TermWeights
-from vtr_demo.page import TERM_NAMES, bar_range, clock, confidence_words, esc, signed, stacked_bar, title
-from vtr_demo.page_concepts import grid, heat_style, swatch
+from vtr_demo.page import (
+    TERM_NAMES,
+    bar_range,
+    clock,
+    confidence_words,
+    esc,
+    signed,
+    stacked_bar,
+    swatch,
+    title,
+)
+from vtr_demo.page_concepts import grid, heat_style
 from vtr_demo.records import TERMS, Alignment
 from vtr_demo.results import ClipView, Explanation
 
