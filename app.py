@@ -17,6 +17,7 @@ from gradio.utils import get_upload_folder
 from vtr_demo import page, page_about, page_api, page_library, page_look, page_measure, page_media, page_view
 from vtr_demo.errors import LibraryError
 from vtr_demo.features import TermWeights
+from vtr_demo.page_look import html
 from vtr_demo.page_view import EngineLike, Panel, View
 from vtr_demo.records import TERMS
 
@@ -36,13 +37,6 @@ def speaks(handler: Callable[..., Any]) -> Callable[..., Any]:
 def drawn(panel: Panel, same_clip: bool) -> list[Any]:
     """Outputs of one explanation; the player is left alone while its clip stays the same."""
     return [gr.skip() if same_clip and panel.player else panel.player, panel.summary, panel.body]
-
-
-def html(value: str = "", elem_id: str | None = None) -> gr.HTML:
-    """A piece of page whose buttons report their data-* attributes."""
-    return gr.HTML(
-        value, elem_id=elem_id, elem_classes="vtr", js_on_load=page_look.CLICK, apply_default_css=False
-    )
 
 
 def explanation(elem_id: str) -> list[gr.HTML]:
@@ -163,21 +157,27 @@ def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, Choo
     return picker, changed, (lambda clip: show(View(), View(clip=clip), ""), outputs)
 
 
-def concepts_tab(engine: EngineLike, tab: gr.Tab, tabs: gr.Tabs, chooser: Chooser) -> None:
-    """What the concepts hold, drawn when the tab is opened. A frame opens its clip under Describe."""
+def concepts_tab(engine: EngineLike, tab: gr.Tab, tabs: gr.Tabs, chooser: Chooser, shared: bool) -> None:
+    """What the concepts hold, drawn when the tab is opened. A frame opens its clip under Describe.
+
+    ``shared``: their names are not a visitor's to change.
+    """
     wall, drawn_for = html('<p class="empty">Reading the library …</p>', "gallery"), gr.State(None)
 
     @speaks
     def show(before: tuple[str, ...] | None) -> list[Any]:
         now = tuple(clip.clip_id for clip in engine.clips())
-        return [gr.skip() if now == before else page_view.concepts(engine), now]
+        return [gr.skip() if now == before else page_view.concepts(engine, not shared), now]
 
     @speaks
     def go(event: gr.EventData) -> list[Any]:
-        return [gr.Tabs(selected="describe"), *chooser[0](str(event._data.get("clip", "")))]
+        if not shared and page_view.renamed(engine, event._data):
+            return [page_view.concepts(engine, True), *[gr.skip()] * (1 + len(chooser[1]))]
+        there = chooser[0](str(event._data.get("clip", "")))
+        return [gr.skip(), gr.Tabs(selected="describe"), *there]
 
     tab.select(show, drawn_for, [wall, drawn_for], **MODEL)
-    wall.click(go, None, [tabs, *chooser[1]], **MODEL).then(None, js=page_look.TO_TILE, **QUIET)
+    wall.click(go, None, [wall, tabs, *chooser[1]], **MODEL).then(None, js=page_look.TO_TILE, **QUIET)
 
 
 def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HTML, gr.HTML, list[Any]]:
@@ -254,7 +254,7 @@ def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
             with gr.Tab("Describe", id="describe"):
                 picker, taken, chooser = describe_tab(engine, mine)
             with gr.Tab("Concepts", id="concepts") as tab:
-                concepts_tab(engine, tab, tabs, chooser)
+                concepts_tab(engine, tab, tabs, chooser, shared)
             with gr.Tab("Library", id="library"):
                 numbers, shelf, changes = library_tab(engine, mine, shared)
             with gr.Tab("Measure", id="measure"):

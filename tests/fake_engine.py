@@ -274,6 +274,12 @@ class FakeEngine:
             self.concept_names, tags,
         )  # fmt: skip
 
+    def rename(self, concept: int, name: str) -> None:
+        """As the engine does, without its checks."""
+        names = [*self.concept_names]
+        names[concept] = name or f"concept {concept + 1}"
+        self.concept_names = tuple(names)
+
     def concepts(self) -> tuple[ConceptView, ...]:
         """Every concept with the clips that are its by the hash of their names."""
         views = []

@@ -170,6 +170,28 @@ def test_concepts_show_frames_that_open_their_clip(page, served):
     assert page.locator(".tile.open").count() == 1
 
 
+def test_a_concept_is_renamed_where_its_name_stands(page, served):
+    page.get_by_role("tab", name="Concepts").click()
+    name = page.locator('.concept .name[data-concept="2"]')
+    first = name.text_content()
+    name.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("dropped")
+    page.keyboard.press("Escape")
+    sync_api.expect(name).to_have_text(first)
+    for written, shown in (("<b>what moves</b>", "<b>what moves</b>"), ("", first)):
+        name.click()
+        page.keyboard.press("Control+A")
+        page.keyboard.type(written) if written else page.keyboard.press("Delete")
+        page.keyboard.press("Enter")
+        page.wait_for_function(
+            "([name, shown]) => document.querySelector(name)?.textContent === shown",
+            arg=['.concept .name[data-concept="2"]', shown],
+        )
+        assert served[0].concepts()[2].name == shown
+    assert page.get_by_role("tab", name="Concepts").get_attribute("aria-selected") == "true"
+
+
 def test_a_library_is_measured(page):
     page.get_by_role("tab", name="Measure").click()
     page.click("#measure")

@@ -306,6 +306,21 @@ def test_concepts_are_shown_by_what_they_hold_the_fullest_first(engine):
     assert page_gallery.gallery([])
 
 
+def test_names_of_concepts_can_be_written_where_they_are_the_visitors(engine):
+    views = engine.concepts()
+    assert page_gallery.gallery(views, nameable=True).count('data-edit="rename"') == len(views)
+    assert "data-edit" not in page_gallery.gallery(views)
+    remembering = page_view.remembering(engine)
+    clip_id = engine.clips()[0].clip_id
+    first = remembering.explain(SENTENCE, clip_id).concept_names
+    for click in ({"do": "choose", "clip": clip_id}, {"do": "rename"}, {"do": "rename", "concept": "-1"}):
+        assert not page_view.renamed(remembering, click)
+    assert page_view.renamed(remembering, {"do": "rename", "concept": "1", "text": NASTY})
+    assert remembering.explain(SENTENCE, clip_id).concept_names == (first[0], NASTY, *first[2:])
+    Tags(page_view.concepts(remembering, nameable=True))
+    assert page_view.renamed(remembering, {"do": "rename", "concept": "1", "text": ""})
+
+
 def test_a_measurement_shows_both_directions_each_part_and_costs(engine):
     found = engine.measure()
     text = page_measure.measured(found)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,10 @@ from vtr_demo.gallery import concept_views
 from vtr_demo.index import VectorIndex
 from vtr_demo.ingest import analyse, encode_parts, whole_frames
 from vtr_demo.librarian import Librarian
-from vtr_demo.measuring import LibraryTable, query_ms, read_captions, recalls, right_answers
+from vtr_demo.measuring import measured
 from vtr_demo.nullset import CONFIDENT_P, NullDistribution, null_captions
 from vtr_demo.queries import Queries
+from vtr_demo.renaming import concept_names, rename
 from vtr_demo.results import (
     CaptionHit,
     ClipView,
@@ -35,7 +36,6 @@ from vtr_demo.results import (
     SearchResult,
     Status,
 )
-from vtr_demo.text import parse_many
 
 Progress = Callable[[float, str], None]
 
@@ -175,34 +175,21 @@ class Engine:
 
     def concepts(self) -> tuple[ConceptView, ...]:
         """What each concept holds in this library; computed once for each state of it."""
-        view = self._view
+        view, shelf = self._view, self._library.shelf
         if not view.concepts:
-            view.concepts[:] = concept_views(self.pretrained, self._library.shelf, null_captions())
-        return tuple(view.concepts)
+            view.concepts[:] = concept_views(self.pretrained, shelf, null_captions())
+        names = concept_names(shelf, self.pretrained)
+        return tuple(replace(found, name=names[found.number]) for found in view.concepts)
+
+    def rename(self, concept: int, name: str) -> None:
+        """Call a concept, by index, otherwise in this library; an empty name gives back the one it had."""
+        with self._lock:
+            rename(self._library.store(), self.pretrained, concept, name)
 
     def measure(self, captions: Path | None = None, weights: TermWeights | None = None) -> Measurement:
         """How well clips and captions find each other: the library's own captions, or those of a file."""
-        weights, view, shelf = weights or self.default_weights, self._view, self._library.shelf
-        known: Mapping[str, Sequence[str]]
-        if captions is None:
-            known = {clip_id: record.captions for clip_id, record in view.records.items()}
-        else:
-            known = read_captions(captions, [(key, record.name) for key, record in view.records.items()])
-        texts, starts, positives = right_answers(known, view.owners)
-        features = self.pretrained.encode_text(parse_many(texts))
-        forth, back, without = recalls(LibraryTable(features, view.vectors, starts, positives), weights)
-        assert view.index is not None
-        return Measurement(
-            texts=len(texts),
-            clips=len(starts),
-            captioned=back.queries,
-            text_to_video=forth,
-            video_to_text=back,
-            ablations=without,
-            query_ms=query_ms(self._queries, view.index, texts, weights),
-            vector_bytes=view.vectors.nbytes / len(starts),
-            stored_bytes=shelf.stored_bytes() / len(starts),
-        )
+        weights, stored = weights or self.default_weights, self._library.shelf.stored_bytes()
+        return measured(self._queries, self._view, stored, captions, weights)
 
     # ------------------------------------------------------------------ library
     def clips(self) -> tuple[ClipView, ...]:

@@ -15,6 +15,7 @@ from vtr_demo.ingest import encode_parts, whole_frames
 from vtr_demo.moments import WHOLE_SHARE, fused
 from vtr_demo.queries import Queries, Query
 from vtr_demo.records import LEVELS, Alignment
+from vtr_demo.renaming import concept_names
 from vtr_demo.results import Explanation, Hit
 from vtr_demo.shelf import Shelf
 
@@ -58,7 +59,7 @@ def explained(
         frames=batch.pixels[shown],
         gates=dict(zip(LEVELS, query.features.gates(weights)[0].tolist(), strict=True)),
         word_effects=queries.word_effects(query, fused(features.flat().cpu().numpy())[0], weights),
-        concept_names=pretrained.names,
+        concept_names=concept_names(shelf, pretrained),
         video_tags=video_tags(pretrained, features),
     )
 

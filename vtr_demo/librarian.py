@@ -128,7 +128,7 @@ class Librarian:
         progress: Progress | None = None,
     ) -> IndexReport:
         """Index files one by one; each is stored whole or not at all, and failures are reported."""
-        store = self._store()
+        store = self.store()
         names = names or [path.name for path in paths]
         captions = captions or [()] * len(paths)
         added: list[str] = []
@@ -154,11 +154,11 @@ class Librarian:
 
     def delete(self, clip_id: str) -> None:
         """Forget a clip."""
-        self._store().delete(clip_id)
+        self.store().delete(clip_id)
 
     def repair(self, progress: Progress | None = None) -> IndexReport:
         """Index again, from copy or original, each clip whose stored features cannot be read."""
-        store = self._store()
+        store = self.store()
         for record in store.list():
             with suppress(LibraryError):  # what is damaged is kept by the store, and repaired below
                 store.tokens(record.id)
@@ -183,7 +183,8 @@ class Librarian:
         return IndexReport(added, (), tuple(pair for report in reports for pair in report.failed))
 
     # ------------------------------------------------------------------ inside
-    def _store(self) -> Store:
+    def store(self) -> Store:
+        """The library opened for writing; one that is read only refuses."""
         if not isinstance(self._shelf, Store):
             raise LibraryError(
                 f"The library {self.directory} is open for reading only; close the other program."
@@ -229,7 +230,7 @@ class Librarian:
 
     def _rebuild(self, progress: Progress | None) -> None:
         """Bring a stale library to our model: from stored tokens where the tower is the same, else anew."""
-        store = self._store()
+        store = self.store()
         records = store.list()
         same_tower = store.made_by.tower == store.origin.tower
         if not self.ready:
@@ -289,7 +290,7 @@ class Librarian:
             **self._shelf.note(PROTOTYPES),
             self._pretrained.fingerprint: found_prototypes(self._pretrained, clips),
         }
-        self._store().set_note(PROTOTYPES, notes)
+        self.store().set_note(PROTOTYPES, notes)
         self._load_prototypes()
 
 

@@ -12,16 +12,17 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from vtr_demo.clipfolder import ClipRecord
 from vtr_demo.errors import BadManifest, LibraryError
 from vtr_demo.features import TermWeights, TextFeatures
 from vtr_demo.index import VectorIndex
 from vtr_demo.protocols import ablations, report
 from vtr_demo.queries import Queries
-from vtr_demo.results import Recall
+from vtr_demo.results import Measurement, Recall
 from vtr_demo.text import parse_many
 
 MOST_CAPTIONS = 5_000
@@ -69,6 +70,45 @@ def right_answers(
         if text:
             positives[row[text], column] = True
     return texts, np.array(first), positives
+
+
+class Searchable(Protocol):
+    """A library as searches see it: rows of vectors (N, F), the (clip id, moment) of each, records by id."""
+
+    @property
+    def index(self) -> VectorIndex | None: ...
+    @property
+    def owners(self) -> tuple[tuple[str, int], ...]: ...
+    @property
+    def vectors(self) -> np.ndarray: ...
+    @property
+    def records(self) -> Mapping[str, ClipRecord]: ...
+
+
+def measured(
+    queries: Queries, view: Searchable, stored_bytes: int, captions: Path | None, weights: TermWeights
+) -> Measurement:
+    """How well clips and captions find each other: the library's own captions, or those of a file."""
+    known: Mapping[str, Sequence[str]]
+    if captions is None:
+        known = {clip_id: record.captions for clip_id, record in view.records.items()}
+    else:
+        known = read_captions(captions, [(key, record.name) for key, record in view.records.items()])
+    texts, starts, positives = right_answers(known, view.owners)
+    features = queries.pretrained.encode_text(parse_many(texts))
+    forth, back, without = recalls(LibraryTable(features, view.vectors, starts, positives), weights)
+    assert view.index is not None
+    return Measurement(
+        texts=len(texts),
+        clips=len(starts),
+        captioned=back.queries,
+        text_to_video=forth,
+        video_to_text=back,
+        ablations=without,
+        query_ms=query_ms(queries, view.index, texts, weights),
+        vector_bytes=view.vectors.nbytes / len(starts),
+        stored_bytes=stored_bytes / len(starts),
+    )
 
 
 def recalls(

@@ -18,19 +18,34 @@ LESSON = (
 )
 
 
-def gallery(views: Sequence[ConceptView]) -> str:
-    """Every concept, the one that holds most of the picture first."""
+RENAMING = " A name is yours to change: click it, write and press Enter; an empty one brings the first back."
+
+
+def gallery(views: Sequence[ConceptView], nameable: bool = False) -> str:
+    """Every concept, the one that holds most of the picture first; ``nameable``: names can be changed."""
     longest = max((share for view in views for share in (view.patches, view.words)), default=0.0)
-    cards = "".join(_card(view, longest) for view in sorted(views, key=lambda view: -view.patches))
-    return f'<p class="lesson">{LESSON.format(count=len(views))}</p><div class="concepts-wall">{cards}</div>'
+    ordered = sorted(views, key=lambda view: -view.patches)
+    cards = "".join(_card(view, longest, nameable) for view in ordered)
+    lesson = LESSON.format(count=len(views)) + (RENAMING if nameable else "")
+    return f'<p class="lesson">{lesson}</p><div class="concepts-wall">{cards}</div>'
 
 
-def _card(view: ConceptView, longest: float) -> str:
+def _name(view: ConceptView, nameable: bool) -> str:
+    if not nameable:
+        return esc(view.name)
+    return (
+        f'<span class="name" contenteditable="plaintext-only" spellcheck="false" role="textbox" '
+        f'aria-label="Name of concept {view.number + 1}" data-edit="rename" data-concept="{view.number}">'
+        f"{esc(view.name)}</span>"
+    )
+
+
+def _card(view: ConceptView, longest: float, nameable: bool) -> str:
     said = "".join(f"<span>{esc(word)} <small>{times}</small></span>" for word, times in view.said)
     shots = "".join(_shot(shot, view.number) for shot in view.shots)
     return (
         f'<article class="concept"><h4>{swatch(view.number)}<span>{view.number + 1}</span> '
-        f"{esc(view.name)}</h4>"
+        f"{_name(view, nameable)}</h4>"
         f'<dl class="shares">{_share("patches", view, longest)}'
         f"{_share('words', view, longest)}</dl>"
         f'<div class="spots">{shots or "<p class=soft>No clip of this library holds it.</p>"}</div>'

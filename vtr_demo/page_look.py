@@ -18,8 +18,24 @@ ICON = (
 CLICK = """element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-do]');
   if (button && element.contains(button)) trigger('click', {...button.dataset});
+});
+element.addEventListener('focusin', ({target}) => {
+  if (target.dataset.edit) target.dataset.before = target.textContent;
+});
+element.addEventListener('keydown', (event) => {
+  const field = event.target;
+  if (!field.dataset.edit || !['Enter', 'Escape'].includes(event.key)) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (event.key === 'Escape') field.textContent = field.dataset.before;
+  field.blur();
+});
+element.addEventListener('focusout', ({target}) => {
+  const {edit, before, ...data} = target.dataset, text = target.textContent;
+  if (edit && text !== before) trigger('click', {...data, do: edit, text});
 });"""
-"""Runs once for each piece of HTML: a button reports its data-* attributes as the event's data."""
+"""Runs once for each piece of HTML: a button reports its data-* attributes as the event's data, and a text
+that can be written over what it became."""
 TO_PANEL = "() => window.vtrShowPanel()"
 TO_TILE = "() => document.querySelector('.tile.open')?.scrollIntoView({ block: 'nearest' })"
 THEME = {
@@ -51,6 +67,13 @@ THEME = {
     "loader_color": "--accent",
 }
 """Gradio's theme variables by the token of page.css that each takes; light and dark follow the token."""
+
+
+def html(value: str = "", elem_id: str | None = None) -> Any:
+    """A piece of page, a ``gradio.HTML`` whose buttons and texts report what is done with them."""
+    from gradio import HTML
+
+    return HTML(value, elem_id=elem_id, elem_classes="vtr", js_on_load=CLICK, apply_default_css=False)
 
 
 def theme() -> Any:

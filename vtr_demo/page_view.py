@@ -44,6 +44,7 @@ class EngineLike(Protocol):
         self, text: str, clip_id: str, moment: int = -1, weights: Any = None, struck: Any = ()
     ) -> Explanation: ...
     def concepts(self) -> tuple[ConceptView, ...]: ...
+    def rename(self, concept: int, name: str) -> None: ...
     def measure(self, captions: Any = None, weights: Any = None) -> Measurement: ...
     def clips(self) -> tuple[ClipView, ...]: ...
     def clip(self, clip_id: str) -> ClipView: ...
@@ -61,6 +62,10 @@ class Remembering:
     def __init__(self, engine: EngineLike, kept: int) -> None:
         self._engine = engine
         self.explain = lru_cache(kept)(engine.explain)
+
+    def rename(self, concept: int, name: str) -> None:
+        self._engine.rename(concept, name)
+        self.explain.cache_clear()  # it holds names
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -188,9 +193,18 @@ def guarded(handler: Callable[..., Any], refusal: Callable[[str], Exception]) ->
     return asked
 
 
-def concepts(engine: EngineLike) -> str:
-    """What the concepts hold in the library as it is."""
-    return page_gallery.gallery(engine.concepts())
+def concepts(engine: EngineLike, nameable: bool) -> str:
+    """What the concepts hold in the library as it is; ``nameable`` where the visitor may rename them."""
+    return page_gallery.gallery(engine.concepts(), nameable)
+
+
+def renamed(engine: EngineLike, click: Mapping[str, object]) -> bool:
+    """Whether a click was a new name for a concept, which it then has."""
+    concept = str(click.get("concept", ""))
+    if click.get("do") != "rename" or not _counts(concept):
+        return False
+    engine.rename(int(concept), str(click.get("text", "")))
+    return True
 
 
 def library_parts(engine: EngineLike, own: Sequence[str] | None) -> list[str]:
