@@ -172,12 +172,11 @@ def concepts_tab(engine: EngineLike, tab: gr.Tab, tabs: gr.Tabs, chooser: Choose
     @speaks
     def go(event: gr.EventData) -> list[Any]:
         if not shared and page_view.renamed(engine, event._data):
-            return [page_view.concepts(engine, True), *[gr.skip()] * (1 + len(chooser[1]))]
-        there = chooser[0](str(event._data.get("clip", "")))
-        return [gr.skip(), gr.Tabs(selected="describe"), *there]
+            return [gr.skip()] * (1 + len(chooser[1]))
+        return [gr.Tabs(selected="describe"), *chooser[0](str(event._data.get("clip", "")))]
 
     tab.select(show, drawn_for, [wall, drawn_for], **MODEL)
-    wall.click(go, None, [wall, tabs, *chooser[1]], **MODEL).then(None, js=page_look.TO_TILE, **QUIET)
+    wall.click(go, None, [tabs, *chooser[1]], **MODEL).then(None, js=page_look.TO_TILE, **QUIET)
 
 
 def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HTML, gr.HTML, list[Any]]:

@@ -67,7 +67,7 @@ BLOCKS = {
     "pictures": Block("figure chart bar heatmap sheet", "ground"),
     "page": Block(
         "page page_about page_api page_concepts page_gallery page_library page_look page_measure page_media "
-        "page_view page_why",
+        "page_rivals page_view page_why",
         "ground pictures",
     ),
     "command line": Block(

@@ -109,6 +109,19 @@ def test_a_concept_is_muted_in_the_grid_and_counted_again_above_the_cards(page):
     assert parts(page) == before
 
 
+def test_an_open_clip_is_compared_with_another_hit(page):
+    ask(page, SENTENCE)
+    page.click("#results .card >> nth=0")
+    page.click('#panel [data-do="rival"] >> nth=0')
+    page.wait_for_selector("#panel .versus")
+    assert "night-taxi lies above" in page.text_content("#panel .rivals .reason")
+    scores = [page.text_content(f"#results .card .score >> nth={i}") for i in (0, 1)]
+    shown = page.locator("#panel .versus tbody:last-child .score").all_text_contents()
+    assert shown[:2] == scores
+    page.click('#panel [data-do="rival"] >> nth=0')
+    page.wait_for_selector("#panel .versus", state="detached")
+
+
 def test_an_example_runs_and_a_slider_ranks_again(page):
     page.click(".examples .chip >> nth=1")
     page.wait_for_selector("#results .card .score")
@@ -184,10 +197,11 @@ def test_a_concept_is_renamed_where_its_name_stands(page, served):
         page.keyboard.press("Control+A")
         page.keyboard.type(written) if written else page.keyboard.press("Delete")
         page.keyboard.press("Enter")
-        page.wait_for_function(
-            "([name, shown]) => document.querySelector(name)?.textContent === shown",
-            arg=['.concept .name[data-concept="2"]', shown],
-        )
+        for _ in range(100):
+            if served[0].concepts()[2].name == shown:
+                break
+            page.wait_for_timeout(50)
+        sync_api.expect(name).to_have_text(shown)
         assert served[0].concepts()[2].name == shown
     assert page.get_by_role("tab", name="Concepts").get_attribute("aria-selected") == "true"
 

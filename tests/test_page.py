@@ -18,6 +18,7 @@ from vtr_demo import (
     page_library,
     page_look,
     page_measure,
+    page_rivals,
     page_view,
     page_why,
 )
@@ -109,6 +110,7 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
     state, shown, panel = page_view.searched(nasty, View(text=NASTY, clip=clip_id), TermWeights())
     _, _, struck = page_view.searched(nasty, replace(state, struck=(1,)), TermWeights())
     report = IndexReport((clip_id,), (NASTY,), ((NASTY, f"{NASTY}: broken; mend it."),))
+    why, named = nasty.explain(NASTY, clip_id), nasty.clip(clip_id)
     pieces = [
         shown, panel.player, panel.summary, panel.body, struck.summary, page.wall(nasty.clips()),
         page.examples([NASTY]), page.clip_picker(nasty.clips()),
@@ -117,6 +119,7 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
         page_library.library_state(replace(nasty.status(), model=NASTY, problems=(NASTY,))),
         page_about.about(replace(nasty.status(), model=NASTY)),
         page_gallery.gallery([replace(view, name=NASTY, said=((NASTY, 1),)) for view in nasty.concepts()]),
+        page_rivals.section(replace(view, clip_id="other"), why, [page_rivals.Rival(2, named, -1)], why),
     ]  # fmt: skip
     for piece in pieces:
         tags = Tags(piece)
@@ -201,10 +204,65 @@ def test_a_muted_concept_adds_nothing_and_can_be_counted_again(engine):
     assert muted.after({"do": "example", "text": "another"}).muted == ()
 
 
+def numbers(rows: str) -> np.ndarray:
+    """(rows, 3): this clip's summand, the other's, and their difference, as they are written."""
+    cells = re.findall(r'<td class="score">([^<]*)</td>', rows)
+    return np.array([float(cell.replace("−", "-")) for cell in cells]).reshape(-1, 3)
+
+
+def test_why_one_clip_lies_above_another_adds_up_to_the_difference_of_their_scores(engine):
+    view, _, panel = page_view.searched(engine, View(text=SENTENCE), TermWeights())
+    assert panel.body == ""
+    first, second = view.found[:2]
+    view = view.after({"do": "open", "clip": first[0], "moment": str(first[1])})
+    view, _, panel = page_view.searched(engine, view, TermWeights())
+    assert panel.body.count('data-do="rival"') == min(len(engine.clips()), page_view.RIVALS) - 1
+    assert f'data-do="rival" data-clip="{first[0]}"' not in panel.body
+    assert "versus" not in panel.body
+
+    view = view.after({"do": "rival", "clip": second[0]})
+    _, _, panel = page_view.searched(engine, view, TermWeights())
+    one, two = (engine.explain(SENTENCE, key, moment) for key, moment in (first, second))
+    parts, words, total = re.findall(r"<tbody>(.*?)</tbody>", panel.body.split('class="versus"')[1])[:3]
+    expected = [one.alignment.score, two.alignment.score, one.alignment.score - two.alignment.score]
+    assert numbers(total)[0] == pytest.approx(expected, abs=0.006)
+    for rows, count in ((parts, 5), (words, 1 + len(one.sentence.words))):
+        assert numbers(rows).shape == (count, 3)
+        assert numbers(rows).sum(0) == pytest.approx(expected, abs=0.006 * count)
+    assert "lies above" in panel.body
+    Tags(panel.body)
+    assert view.after({"do": "rival", "clip": second[0]}).rival == ""
+    for click in ({"do": "close"}, {"do": "open", "clip": second[0]}, {"do": "example", "text": "b"}):
+        assert view.after(click).rival == ""
+
+
+def test_a_comparison_the_other_way_round_says_the_opposite_and_with_itself_nothing(engine):
+    one, two = (engine.explain(SENTENCE, clip.clip_id) for clip in engine.clips()[:2])
+    forth, back = page_rivals.versus(one, two, "a", "b"), page_rivals.versus(two, one, "b", "a")
+    assert {"lies above" in text for text in (forth, back)} == {True, False}
+    np.testing.assert_allclose(numbers(forth)[:, 2], -numbers(back)[:, 2])
+    np.testing.assert_allclose(numbers(forth)[:, :2], numbers(back)[:, 1::-1])
+    same = page_rivals.versus(one, one, "a", "a")
+    assert "score alike" in same
+    assert "nan" not in same
+
+
+def test_a_clip_that_was_deleted_meanwhile_is_no_rival(engine, tmp_path):
+    own = FakeEngine(tmp_path / "own")
+    view, _, _ = page_view.searched(own, View(text=SENTENCE), TermWeights())
+    (first, moment), (second, _) = view.found[:2]
+    view = replace(view, clip=first, moment=moment, rival=second)
+    own.delete(second)
+    body = page_view.explained(own, view, TermWeights())[1].body
+    assert second not in body
+    assert "versus" not in body
+
+
 @pytest.mark.parametrize(
     "click",
-    [{}, {"do": "nothing"}, {"do": "open"}, {"do": "strike", "word": "-1"}, {"do": "strike", "word": "²"},
-     {"do": "mute"}, {"do": "mute", "concept": "-1"}, {"do": "mute", "concept": "٣"},
+    [{}, {"do": "nothing"}, {"do": "rival"}, {"do": "open"}, {"do": "strike", "word": "-1"},
+     {"do": "strike", "word": "²"}, {"do": "mute"}, {"do": "mute", "concept": "-1"},
+     {"do": "mute", "concept": "٣"},
      {"do": "mute", "concept": "9" * 30}, {"do": "mute", "concept": "1; drop"},
      {"do": "strike", "word": "2; drop"}, {"do": "pick"}, {"do": ["open"], "clip": "x"}],
 )  # fmt: skip
@@ -319,6 +377,7 @@ def test_names_of_concepts_can_be_written_where_they_are_the_visitors(engine):
     assert remembering.explain(SENTENCE, clip_id).concept_names == (first[0], NASTY, *first[2:])
     Tags(page_view.concepts(remembering, nameable=True))
     assert page_view.renamed(remembering, {"do": "rename", "concept": "1", "text": ""})
+    assert remembering.explain(SENTENCE, clip_id).concept_names == first
 
 
 def test_a_measurement_shows_both_directions_each_part_and_costs(engine):

@@ -14,7 +14,7 @@ from vtr_demo import engine as engine_module
 from vtr_demo import queries
 from vtr_demo.engine import Engine
 from vtr_demo.errors import LibraryError
-from vtr_demo.renaming import LONGEST
+from vtr_demo.results import LONGEST_NAME
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -86,13 +86,13 @@ def test_there_is_no_such_concept(engine: Engine, concept: int) -> None:
 
 
 def test_a_long_name_and_a_library_that_is_only_read_are_refused(engine: Engine, spec: str) -> None:
-    engine.rename(0, "x" * LONGEST)
-    with pytest.raises(LibraryError, match=f"A name of {LONGEST + 1} letters is too long"):
-        engine.rename(0, "y" * (LONGEST + 1))
+    engine.rename(0, "x" * LONGEST_NAME)
+    with pytest.raises(LibraryError, match=f"A name of {LONGEST_NAME + 1} letters is too long"):
+        engine.rename(0, "y" * (LONGEST_NAME + 1))
     reader = Engine.open(Path(engine.status().directory), spec, readonly=True)
     with pytest.raises(LibraryError, match="open for reading only"):
         reader.rename(0, "name")
-    assert names(reader)[0][0] == "x" * LONGEST
+    assert names(reader)[0][0] == "x" * LONGEST_NAME
     reader.close()
 
 

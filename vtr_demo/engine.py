@@ -179,7 +179,7 @@ class Engine:
         if not view.concepts:
             view.concepts[:] = concept_views(self.pretrained, shelf, null_captions())
         names = concept_names(shelf, self.pretrained)
-        return tuple(replace(found, name=names[found.number]) for found in view.concepts)
+        return tuple(replace(found, name=name) for found, name in zip(view.concepts, names, strict=True))
 
     def rename(self, concept: int, name: str) -> None:
         """Call a concept, by index, otherwise in this library; an empty name gives back the one it had."""

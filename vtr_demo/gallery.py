@@ -61,6 +61,7 @@ def concept_views(
         ConceptView(
             number=k,
             name=pretrained.names[k],
+            first=pretrained.names[k],
             patches=float(patches[k] / max(patches.sum(), 1)),
             words=float(spoken[k] / max(spoken.sum(), 1)),
             said=listed,

@@ -45,13 +45,18 @@ score. Nothing is computed afterwards to explain it: what you see is what ranked
 <dl>{lessons}</dl>
 <p>The sentence decides how much each level weighs (g in the panel); a sentence without a verb gives the
 action level nothing. The sliders multiply these weights. Striped segments count against the clip.</p>
-</section><section><h2>Strike out a word</h2>
-<p>Click a word chip: the search runs again without it. If the order hardly moves, the word hardly
-mattered.</p>
+</section><section><h2>Strike out a word, mute a concept</h2>
+<p>Click a word chip, or a concept above the grid: the search runs again without it. If the order hardly
+moves, it hardly mattered. A word gone makes another sentence; a muted concept takes away just what it
+added.</p>
+</section><section><h2>Why is one clip above another?</h2>
+<p>Open a clip and choose a second one under “Against another clip”: the difference of the two scores is a
+sum of the same parts and words.</p>
 </section><section><h2>Shared concepts</h2>
 <p>The Concepts tab shows what the concepts have come to hold in this library: their words, the frames
 that they fill, and how far both agree in a caption’s own clip and in others. Their names are drawn by rule
-from what they held in training; some hold little that a person would put together.</p>
+from what they held in training; some hold little that a person would put together. On a page of your own
+you can write better names over them.</p>
 </section><section><h2>Confidence</h2>
 <p>“Stronger than 98 % of unrelated texts” compares the score with those of three hundred everyday
 sentences. Some clips score high with anything, so each clip is held to what those sentences score

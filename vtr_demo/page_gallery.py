@@ -8,7 +8,7 @@ from vtr_demo import heatmap
 from vtr_demo.page import clock, esc, signed, swatch, title
 from vtr_demo.page_why import data_uri
 from vtr_demo.palette import concept_colour
-from vtr_demo.results import ConceptShot, ConceptView
+from vtr_demo.results import LONGEST_NAME, ConceptShot, ConceptView
 
 LESSON = (
     "Words and patches of picture are sorted into the same {count} concepts, one each, and a word can meet a "
@@ -35,7 +35,8 @@ def _name(view: ConceptView, nameable: bool) -> str:
         return esc(view.name)
     return (
         f'<span class="name" contenteditable="plaintext-only" spellcheck="false" role="textbox" '
-        f'aria-label="Name of concept {view.number + 1}" data-edit="rename" data-concept="{view.number}">'
+        f'aria-label="Name of concept {view.number + 1}" data-edit="rename" data-longest="{LONGEST_NAME}" '
+        f'data-first="{esc(view.first)}" data-concept="{view.number}">'
         f"{esc(view.name)}</span>"
     )
 

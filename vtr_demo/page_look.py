@@ -31,8 +31,10 @@ element.addEventListener('keydown', (event) => {
   field.blur();
 });
 element.addEventListener('focusout', ({target}) => {
-  const {edit, before, ...data} = target.dataset, text = target.textContent;
-  if (edit && text !== before) trigger('click', {...data, do: edit, text});
+  const {edit, before, first, longest, ...data} = target.dataset;
+  if (!edit) return;
+  const text = target.textContent = (target.textContent.trim() || first).slice(0, Number(longest));
+  if (text !== before) trigger('click', {...data, do: edit, text});
 });"""
 """Runs once for each piece of HTML: a button reports its data-* attributes as the event's data, and a text
 that can be written over what it became."""

@@ -12,7 +12,7 @@ from functools import lru_cache, wraps
 from html import escape
 from typing import Any, Protocol, cast
 
-from vtr_demo import page, page_about, page_gallery, page_library, page_why
+from vtr_demo import page, page_about, page_gallery, page_library, page_rivals, page_why
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import UnsupportedText, VtrError
 from vtr_demo.features import TermWeights
@@ -26,6 +26,9 @@ from vtr_demo.results import (
     SearchResult,
     Status,
 )
+
+RIVALS = 7
+"""Hits that an open clip can be compared with, itself among them."""
 
 
 class EngineLike(Protocol):
@@ -90,6 +93,10 @@ class View:
     moment: int = -1
     pick: str = "total"
     confidence: float | None = None
+    found: tuple[tuple[str, int], ...] = ()
+    """(clip id, moment) of the first hits, the best first."""
+    rival: str = ""
+    """The hit that the open clip is compared with."""
 
     def after(self, click: Mapping[str, object]) -> View:
         """The view after a click; an unknown or malformed click changes nothing."""
@@ -99,7 +106,8 @@ class View:
         match values.get("do"):
             case "open" if clip:
                 moment = values.get("moment", "")
-                changed = {"clip": clip, "moment": int(moment) if _counts(moment) else -1, "pick": "total"}
+                changed = {"clip": clip, "moment": int(moment) if _counts(moment) else -1}
+                changed |= {"pick": "total", "rival": ""}
             case "choose" if clip:
                 return View(clip=clip)
             case "example" if text:
@@ -111,6 +119,8 @@ class View:
                 changed["pick"] = "total" if self.pick.startswith("word:") else self.pick
             case "mute" if _counts(concept):
                 changed = {"muted": tuple(sorted({*self.muted} ^ {int(concept)}))}
+            case "rival" if clip:
+                changed = {"rival": "" if clip == self.rival else clip}
             case "pick" if values.get("pick"):
                 changed = {"pick": values["pick"]}
             case "close":
@@ -123,7 +133,7 @@ class View:
 
     def closed(self) -> View:
         """Without an explanation."""
-        return replace(self, clip="", moment=-1, pick="total", confidence=None)
+        return replace(self, clip="", moment=-1, pick="total", confidence=None, rival="")
 
 
 def _counts(text: str) -> bool:
@@ -148,7 +158,8 @@ def searched(
         raise UnsupportedText("Type a sentence first, for example what happens in the clip.")
     found = engine.search(view.text, k=count, weights=view.weighed(weights), struck=view.struck)
     scored = {hit.clip_id: hit.confidence for hit in found.hits}
-    view = replace(view, confidence=scored.get(view.clip))
+    first = tuple((hit.clip_id, hit.moment) for hit in found.hits[:RIVALS])
+    view = replace(view, confidence=scored.get(view.clip), found=first)
     if not view.struck:
         view = replace(view, words=tuple(word.text for word in found.sentence.words))
     clips = {clip.clip_id: clip for clip in engine.clips()}
@@ -165,7 +176,25 @@ def explained(engine: EngineLike, view: View, weights: TermWeights) -> tuple[Vie
     if not view.struck:
         view = replace(view, words=tuple(word.text for word in why.sentence.words))
     summary = page_why.summary(why, clip, view.words, view.struck, view.confidence)
-    return view, Panel(page_why.player(clip, view.moment), summary, page_why.body(why, weights, view.pick))
+    body = page_why.body(why, weights, view.pick, _compared(engine, view, weights, why))
+    return view, Panel(page_why.player(clip, view.moment), summary, body)
+
+
+def _compared(engine: EngineLike, view: View, weights: TermWeights, why: Explanation) -> str:
+    """The open clip beside one of the other hits, as far as the library still holds them."""
+    clips = {clip.clip_id: clip for clip in engine.clips()}
+    rivals = [
+        page_rivals.Rival(rank, clips[key], moment)
+        for rank, (key, moment) in enumerate(view.found, start=1)
+        if key in clips and key != view.clip
+    ]
+    other = None
+    for rival in rivals:
+        if rival.clip.clip_id == view.rival:
+            other = engine.explain(
+                view.text, view.rival, moment=rival.moment, weights=weights, struck=view.struck
+            )
+    return page_rivals.section(clips[view.clip], why, rivals, other)
 
 
 def described(
@@ -199,7 +228,7 @@ def concepts(engine: EngineLike, nameable: bool) -> str:
 
 
 def renamed(engine: EngineLike, click: Mapping[str, object]) -> bool:
-    """Whether a click was a new name for a concept, which it then has."""
+    """Whether a click was a new name for a concept, which it then has; it stands on the page already."""
     concept = str(click.get("concept", ""))
     if click.get("do") != "rename" or not _counts(concept):
         return False

@@ -188,11 +188,12 @@ def level_rows(explanation: Explanation, weights: TermWeights) -> str:
     return f'<ul class="levels">{"".join(rows)}</ul>'
 
 
-def body(explanation: Explanation, weights: TermWeights, pick: str) -> str:
-    """Level bars, heat over the frames, and the concept grid with one colour scale."""
+def body(explanation: Explanation, weights: TermWeights, pick: str, rivals: str = "") -> str:
+    """Level bars, heat over the frames, and the concept grid with one colour scale; ``rivals`` after the
+    bars."""
     return (
         '<div class="whybody"><section><h3>What each part adds</h3>'
-        f"{level_rows(explanation, weights)}</section>"
+        f"{level_rows(explanation, weights)}</section>{rivals}"
         f"<section><h3>Where it looks</h3>{chooser(explanation, pick)}{frames(explanation, pick)}"
         f"{scale(explanation)}</section>"
         f"<section><h3>Which concepts words and frames share</h3>{grid(explanation, weights)}</section></div>"

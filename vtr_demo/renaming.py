@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.errors import LibraryError
+from vtr_demo.results import LONGEST_NAME
 from vtr_demo.shelf import Shelf
 from vtr_demo.store import Store
 
 _NOTE = "concept_names"
-LONGEST = 80
-"""Characters of a name."""
 
 
 def concept_names(shelf: Shelf, pretrained: Pretrained) -> tuple[str, ...]:
@@ -26,8 +25,8 @@ def rename(store: Store, pretrained: Pretrained, concept: int, name: str) -> Non
     if not 0 <= concept < count:
         raise LibraryError(f"There is no concept {concept + 1}; this model has {count}.")
     name = " ".join("".join(c if c.isprintable() else " " for c in name).split())
-    if len(name) > LONGEST:
-        raise LibraryError(f"A name of {len(name)} letters is too long; give at most {LONGEST}.")
+    if len(name) > LONGEST_NAME:
+        raise LibraryError(f"A name of {len(name)} letters is too long; give at most {LONGEST_NAME}.")
     given = {**_given(store, pretrained), str(concept): name}
     if name in ("", pretrained.names[concept]):
         del given[str(concept)]

@@ -108,6 +108,10 @@ class ConceptShot:
     held: np.ndarray
 
 
+LONGEST_NAME = 80
+"""Characters of a concept's name."""
+
+
 @dataclass(frozen=True)
 class ConceptView:
     """What a concept holds in a library."""
@@ -115,6 +119,8 @@ class ConceptView:
     number: int
     """From 0."""
     name: str
+    first: str
+    """What training called it, whatever its name is now."""
     patches: float
     """Its share of all patches."""
     words: float
