@@ -132,9 +132,13 @@ def test_cached_tokens_of_the_checkpoint_are_right_for_it(folder: Path, manifest
 def test_towers_that_were_tuned_are_taken_over(folder: Path, manifest: Path, other: Path) -> None:
     tuned: dict[str, Any] = {"freeze_backbone": False, "backbone_lr": 1e-2, "steps": 1, "evaluate_every": 1}
     start = prepare(small_config(folder / "tuned", manifest, **tuned)).run()
-    trainer = prepare(going_on(folder / "tuned on", other, start))
+    trainer = prepare(going_on(folder / "tuned on", other, start, steps=1, evaluate_every=1))
     assert trainer.backbone.fingerprint == load(str(start)).backbone.fingerprint
     assert trainer.backbone.fingerprint != load("tiny").backbone.fingerprint
+    after = load(str(trainer.run()))  # frozen now, they are kept all the same
+    assert after.tuned
+    assert after.backbone.fingerprint == trainer.backbone.fingerprint
+    assert not load("tiny").tuned
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

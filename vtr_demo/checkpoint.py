@@ -57,6 +57,8 @@ class Pretrained:
     training: dict[str, Any] = field(default_factory=dict)
     """What was trained on what, for people; nothing reads it."""
     weights_digest: str = "untrained"
+    tuned: bool = False
+    """Whether its towers learnt too, so that their name alone does not bring them back."""
 
     @property
     def tower_fingerprint(self) -> str:
@@ -188,6 +190,7 @@ def _load_folder(folder: Path, device: str) -> Pretrained:
         tuple(settings["concept_names"]),
         settings["training"],
         settings["sha256"],
+        bool(tuned),
     )
 
 

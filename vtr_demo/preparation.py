@@ -37,6 +37,8 @@ class Assembled:
     validation: list[Item]
     taught: tuple[int, int] | None
     missing: tuple[str, ...]
+    tuned: bool
+    """Whether the towers are others than their name stands for, from a checkpoint that tuned them."""
 
 
 def assemble(config: TrainConfig, material: Material | None = None) -> Assembled:
@@ -62,6 +64,7 @@ def assemble(config: TrainConfig, material: Material | None = None) -> Assembled
         found.validation,
         taught,
         found.missing,
+        found.start is not None and found.start.tuned,
     )
 
 

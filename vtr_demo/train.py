@@ -60,7 +60,8 @@ _RANKS_APART = 999_983  # ranks draw different noise for the heads
 class Trainer:
     """One run. Everything is handed in by ``prepare``; ``run`` trains and saves the best checkpoint.
 
-    ``taught``: the teacher's patch and word widths, where it is not the backbone itself.
+    ``taught``: the teacher's patch and word widths, where it is not the backbone itself. ``tuned``: the
+    backbone was trained before, so checkpoints must hold it though it may be frozen now.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Trainer:
         *,
         taught: tuple[int, int] | None = None,
         missing: tuple[str, ...] = (),
+        tuned: bool = False,
     ) -> None:
         self.config, self.backbone, self.model = config, backbone, model
         self.vocabulary, self.sampler, self.validation = vocabulary, sampler, validation
@@ -89,6 +91,7 @@ class Trainer:
                 model.config.concept_width, model.width, *widths, config.loss.distill_mask
             ).to(device)
         self.towers = None if config.freeze_backbone else backbone
+        self._keeps_towers = tuned or self.towers is not None
         heads = [self.model, *([self.distiller] if self.distiller else [])]
         groups = parameter_groups(heads, self.towers, config)
         self.optimizer = torch.optim.AdamW(groups, lr=config.lr)
@@ -258,7 +261,7 @@ class Trainer:
         if better:
             with self.averaged():
                 self.names = name_concepts(self.model, *evidence(self.sampler), self.vocabulary)
-                save(self.out / BEST, self.pretrained(), with_backbone=self.towers is not None)
+                save(self.out / BEST, self.pretrained(), with_backbone=self._keeps_towers)
         self.sums = {}
         self._state.save()
         row: dict[str, float] = {"step": self.step, "validation": value, **losses}
@@ -287,6 +290,7 @@ def prepare(config: TrainConfig, material: Material | None = None) -> Trainer:
         parts.validation,
         taught=parts.taught,
         missing=parts.missing,
+        tuned=parts.tuned,
     )
 
 
