@@ -20,7 +20,7 @@ from vtr_demo import step as step_module
 from vtr_demo.config import TrainConfig
 from vtr_demo.errors import TrainingStopped
 from vtr_demo.objective import loss_terms
-from vtr_demo.optimisation import SKIPPED, Descent, between
+from vtr_demo.optimisation import SKIPPED, Descent, between, grown
 from vtr_demo.step import Step
 from vtr_demo.train import Trainer, prepare
 
@@ -63,11 +63,16 @@ def test_what_the_global_level_has_grown_is_scaled_and_nothing_else_and_only_for
 ) -> None:
     model = small_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    grown = {"video.whole.3.weight"} | {f"{s}.pools.0.value_hidden.weight" for s in ("video", "text")}
-    held = between(model, share)
+    names = ["video.whole.3.weight", *(f"{s}.pools.0.value_hidden.weight" for s in ("video", "text"))]
+    assert all(before[name].equal(value) for name, value in zip(names, grown(model), strict=True))
+    start = {name: torch.randn_like(before[name]) for name in names}
+    held = between(model, [*start.values()], share)
     held.__enter__()
     for name, value in model.state_dict().items():
-        assert value.equal(before[name] * share if name in grown else before[name]), name
+        if name in start and 0 < share < 1:
+            torch.testing.assert_close(value, (1 - share) * start[name] + share * before[name])
+        else:
+            assert value.equal(start[name] if name in start and share == 0 else before[name]), name
     failure = KeyboardInterrupt()
     assert not held.__exit__(KeyboardInterrupt, failure, None)
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
@@ -75,12 +80,14 @@ def test_what_the_global_level_has_grown_is_scaled_and_nothing_else_and_only_for
 
 def test_at_share_zero_a_global_level_that_has_learnt_only_that_ranks_as_an_untrained_one() -> None:
     model, clips, texts = small_model(living=False), video_tokens(3, 5), text_tokens(4, 2)
+    start = grown(model)
+    assert not any(weight.any() for weight in start)
     untrained = model.scores(model.encode_text(texts), model.encode_video(clips)).detach()
     with torch.no_grad():
         model.video.whole[-1].weight.normal_()
         model.text.pools.each()[0].value_hidden.weight.normal_()
     assert not torch.allclose(model.scores(model.encode_text(texts), model.encode_video(clips)), untrained)
-    with between(model, 0.0):
+    with between(model, start, 0.0):
         assert model.scores(model.encode_text(texts), model.encode_video(clips)).equal(untrained)
 
 

@@ -169,6 +169,7 @@ def test_a_run_from_before_a_setting_was_known_goes_on(manifest: str, tmp_path: 
         "drawn_end",
         "attribute_sizes",
         "attribute_min_count",
+        "start",
     )
     old = {name: value for name, value in values.items() if name not in younger}
     state = torch.load(tmp_path / "state.pt", weights_only=True)
