@@ -13,9 +13,9 @@ from tests.models import PATCH, WIDTH, alive, small_model, text_tokens, video_to
 from vtr_demo import losses
 from vtr_demo.config import LossConfig
 from vtr_demo.distill import Distiller
-from vtr_demo.model import VTRModel
-from vtr_demo.objective import Batch, Contrasts, check_finite, loss_terms
-from vtr_demo.records import LEVELS
+from vtr_demo.model import Encoded, VTRModel
+from vtr_demo.objective import Batch, Contrasts, check_finite, encode, loss_terms
+from vtr_demo.records import LEVELS, VideoTokens
 
 EVERY = LossConfig(distill_similarity=0.2)
 NAMES = {
@@ -229,6 +229,35 @@ def test_the_order_of_the_batch_changes_no_term() -> None:
     before, after = (loss_terms(heads, d, EVERY, distiller()) for d in (data, turned))
     for name, value in before.items():
         assert torch.allclose(value, after[name], atol=1e-4), name
+
+
+def test_groups_of_one_length_go_through_the_heads_together_and_come_back_apart() -> None:
+    whole, made = batch(), model()
+    videos = (
+        video_tokens(1, 1, seed=1), video_tokens(4, 3, seed=2), video_tokens(1, seed=3),
+        video_tokens(4, 2, seed=4),
+    )  # fmt: skip
+    whole = replace(whole, videos=videos, contrasts=None)
+    calls: list[int] = []
+    heard = made.forward_video
+
+    def counting(tokens: VideoTokens) -> Encoded:
+        calls.append(len(tokens))
+        return heard(tokens)
+
+    made.forward_video = counting  # type: ignore[method-assign]
+    found = encode(made, whole, EVERY).videos
+    assert calls == [3, 4]
+    for tokens, out in zip(videos, found, strict=True):
+        alone = heard(tokens)
+        for name in ("vectors", "weights", "base", "frame_mask", "roles"):
+            torch.testing.assert_close(getattr(out.levels, name), getattr(alone.levels, name), msg=name)
+        for level, hidden in enumerate(alone.levels.hidden):
+            torch.testing.assert_close(out.levels.hidden[level], hidden)
+        assert out.concepts.allocation.equal(alone.concepts.allocation)
+        assert out.concept_mask.equal(alone.concept_mask)
+        torch.testing.assert_close(out.concepts.vectors, alone.concepts.vectors)
+        assert out.level_logits is None
 
 
 def _rows(tokens: object, order: list[int]) -> object:

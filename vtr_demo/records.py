@@ -127,7 +127,7 @@ class VideoTokens:
 
 
 def pad_video_tokens(clips: Sequence[VideoTokens]) -> VideoTokens:
-    """Join single-clip tokens into one batch, padding T to the longest clip."""
+    """Join the tokens of clips into one batch, padding T to the longest clip."""
     grids = {clip.grid for clip in clips}
     if len(grids) != 1:
         raise ValueError(f"clips must share one patch grid, got {sorted(grids)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from vtr_demo.batch import Batch
 from vtr_demo.config import LossConfig
 from vtr_demo.features import TextFeatures
 from vtr_demo.model import Encoded, VTRModel
+from vtr_demo.records import VideoTokens, pad_video_tokens
 from vtr_demo.tokens import sentence_vector
 
 
@@ -51,7 +54,7 @@ class Sides:
 def encode(model: VTRModel, batch: Batch, config: LossConfig, precision: torch.dtype | None = None) -> Sides:
     """Run the heads over a batch, by autocast where ``precision`` is a half; vectors come in float32."""
     with autocast(batch.meaning.device, precision):
-        videos = tuple(model.forward_video(tokens) for tokens in batch.videos)
+        videos = _encoded(model, batch.videos)
         texts = model.forward_text(batch.texts)
         features = model.text_features(texts)
     own = Vectors(
@@ -65,6 +68,33 @@ def encode(model: VTRModel, batch: Batch, config: LossConfig, precision: torch.d
         _taught(batch) if config.distill_similarity else (),
     )
     return Sides(texts, videos, own, _everyone(own))
+
+
+def _encoded(model: VTRModel, videos: Sequence[VideoTokens]) -> tuple[Encoded, ...]:
+    """Each group of clips after the heads. Groups of one length go through them together: a GPU does that in
+    the time of one, since it is Python that starts its thousands of small steps."""
+    alike: dict[object, list[int]] = {}
+    for i, tokens in enumerate(videos):
+        alike.setdefault((tokens.patches.shape[1:], tokens.grid, tokens.motion is None), []).append(i)
+    found: dict[int, Encoded] = {}
+    for group in alike.values():
+        out = model.forward_video(pad_video_tokens([videos[i] for i in group]))
+        start = 0
+        for i in group:
+            found[i] = _rows(out, slice(start, start + len(videos[i])))
+            start += len(videos[i])
+    return tuple(found[i] for i in range(len(videos)))
+
+
+def _rows(value: Any, rows: slice) -> Any:
+    """These clips of what the heads made of a batch: every tensor in it has a row a clip."""
+    if isinstance(value, Tensor):
+        return value[rows]
+    if isinstance(value, tuple):
+        return tuple(_rows(part, rows) for part in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{part.name: _rows(getattr(value, part.name), rows) for part in fields(value)})
+    return value
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
