@@ -182,7 +182,7 @@ class Engine:
         return tuple(replace(found, name=name) for found, name in zip(view.concepts, names, strict=True))
 
     def rename(self, concept: int, name: str) -> None:
-        """Call a concept, by index, otherwise in this library; an empty name gives back the one it had."""
+        """Give a concept, by index, a name in this library; an empty one brings back that of training."""
         with self._lock:
             rename(self._library.store(), self.pretrained, concept, name)
 
