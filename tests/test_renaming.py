@@ -14,6 +14,7 @@ from vtr_demo import engine as engine_module
 from vtr_demo import queries
 from vtr_demo.engine import Engine
 from vtr_demo.errors import LibraryError
+from vtr_demo.page_api import match_json
 from vtr_demo.results import LONGEST_NAME
 
 
@@ -65,6 +66,20 @@ def test_an_empty_name_brings_the_first_back(engine: Engine) -> None:
     assert names(engine)[0] == (*engine.pretrained.names[:3], "sky", *engine.pretrained.names[4:])
     engine.rename(3, engine.pretrained.names[3])
     assert names(engine) == (engine.pretrained.names, engine.pretrained.names)
+
+
+def test_equal_names_are_told_apart(engine: Engine) -> None:
+    """What an explanation says of concepts by name must not lose one of them."""
+    for concept in (1, 3, 4):
+        engine.rename(concept, "moving")
+    engine.rename(2, "moving (4)")
+    first = engine.pretrained.names[0]
+    expected = (first, "moving", "moving (4)", "moving (4) (4)", "moving (5)")
+    assert names(engine) == (expected, expected)
+    (clip,) = engine.clips()
+    why = engine.explain("a square moves", clip.clip_id)
+    told = match_json(why, clip.name)["concepts"]
+    assert sum(told.values()) == pytest.approx(why.alignment.terms()["concepts"], abs=1e-6)
 
 
 def test_names_belong_to_one_model(engine: Engine, tmp_path: Path) -> None:

@@ -14,9 +14,18 @@ _NOTE = "concept_names"
 
 
 def concept_names(shelf: Shelf, pretrained: Pretrained) -> tuple[str, ...]:
-    """(K,) what the concepts are called in this library: as a person called them, else as training did."""
+    """(K,) what the concepts are called in this library: as a person called them, else as training did.
+
+    A name that one before has already gets a number, so that names tell concepts apart.
+    """
     given = _given(shelf, pretrained)
-    return tuple(given.get(str(k), found) for k, found in enumerate(pretrained.names))
+    names: list[str] = []
+    for k, found in enumerate(pretrained.names):
+        name = given.get(str(k), found)
+        while name in names:
+            name = f"{name} ({k + 1})"
+        names.append(name)
+    return tuple(names)
 
 
 def rename(store: Store, pretrained: Pretrained, concept: int, name: str) -> None:
