@@ -17,9 +17,8 @@ from gradio.utils import get_upload_folder
 from vtr_demo import page, page_about, page_api, page_library, page_look, page_measure, page_media, page_view
 from vtr_demo.errors import LibraryError
 from vtr_demo.features import TermWeights
-from vtr_demo.page_look import html
+from vtr_demo.page_look import explanation, html, mixer
 from vtr_demo.page_view import EngineLike, Panel, View
-from vtr_demo.records import TERMS
 
 HERE = Path(__file__).parent
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
@@ -39,26 +38,9 @@ def drawn(panel: Panel, same_clip: bool) -> list[Any]:
     return [gr.skip() if same_clip and panel.player else panel.player, panel.summary, panel.body]
 
 
-def explanation(elem_id: str) -> list[gr.HTML]:
-    """Player, summary and body of an explanation; hidden by the style while they are empty."""
-    with gr.Column(elem_id=elem_id, elem_classes="explained"):
-        with gr.Row(elem_classes="explained-top"):
-            pieces = [html(), html()]
-        return [*pieces, html()]
-
-
-def mixer(values: Sequence[float]) -> list[gr.Slider]:
-    """Five sliders, one a term."""
-    return [
-        gr.Slider(
-            0, 2, value, step=0.05, label=page.TERM_NAMES[name], buttons=[], elem_classes=["mix", f"m-{name}"]
-        )
-        for name, value in zip(TERMS, values, strict=True)
-    ]
-
-
-def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML]:
-    """Text to video. Returns the examples and the results, which hold the library's wall at first."""
+def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML, gr.State, Callable[[Any], Any]]:
+    """Text to video. Returns the examples, the results, which hold the library's wall at first, what the
+    visitor looks at, and what ranks again after an event that has changed it."""
     defaults = [*engine.default_weights.levels(), engine.default_weights.concepts]
     with gr.Row(elem_id="ask"):
         query = gr.Textbox(
@@ -84,8 +66,8 @@ def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML]:
         return [text, new, ranked, *drawn(panel, (old.clip, old.moment) == (new.clip, new.moment))]
 
     @speaks
-    def ask(text: str, *weights: float) -> list[Any]:
-        return show(View(text=text), View(text=text), weights)
+    def ask(old: View, text: str, *weights: float) -> list[Any]:
+        return show(View(text=text), old.asking(text), weights)
 
     @speaks
     def click(old: View, event: gr.EventData, *weights: float) -> list[Any]:
@@ -99,13 +81,15 @@ def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML]:
     def reweigh(old: View, *weights: float) -> list[Any]:
         return show(old, old, weights) if old.text else [gr.skip()] * len(outputs)
 
-    gr.on([query.submit, go.click], ask, [query, *sliders], outputs, show_progress="minimal", **MODEL)
+    asked = [view, query, *sliders]
+    gr.on([query.submit, go.click], ask, asked, outputs, show_progress="minimal", **MODEL)
     results.click(click, inputs, outputs, **LIVE).then(None, js=page_look.TO_PANEL, **QUIET)
     for piece in (examples, *pieces):
         piece.click(click, inputs, outputs, **LIVE)
     gr.on([slider.input for slider in sliders], reweigh, inputs, outputs, **LIVE)
-    reset.click(lambda: defaults, None, sliders, **QUIET).then(reweigh, inputs, outputs, **LIVE)
-    return examples, results
+    cleared = reset.click(lambda old: [old.unmuted(), *defaults], view, inputs, **QUIET)
+    cleared.then(reweigh, inputs, outputs, **LIVE)
+    return examples, results, view, lambda event: event.then(reweigh, inputs, outputs, **LIVE)
 
 
 def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, Chooser]:
@@ -157,26 +141,35 @@ def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, Choo
     return picker, changed, (lambda clip: show(View(), View(clip=clip), ""), outputs)
 
 
-def concepts_tab(engine: EngineLike, tab: gr.Tab, tabs: gr.Tabs, chooser: Chooser, shared: bool) -> None:
-    """What the concepts hold, drawn when the tab is opened. A frame opens its clip under Describe.
+def concepts_tab(
+    engine: EngineLike, tab: gr.Tab, tabs: gr.Tabs, chooser: Chooser, view: gr.State, shared: bool
+) -> Any:
+    """What the concepts hold, drawn when the tab is opened. A frame opens its clip under Describe; what is
+    muted is muted in the ``view`` of the search. Returns the event after which that may have changed.
 
     ``shared``: their names are not a visitor's to change.
     """
     wall, drawn_for = html('<p class="empty">Reading the library …</p>', "gallery"), gr.State(None)
 
     @speaks
-    def show(before: tuple[str, ...] | None) -> list[Any]:
-        now = tuple(clip.clip_id for clip in engine.clips())
-        return [gr.skip() if now == before else page_view.concepts(engine, not shared), now]
+    def show(before: object, looked: View) -> list[Any]:
+        now = (tuple(clip.clip_id for clip in engine.clips()), looked.muted)
+        return [gr.skip() if now == before else page_view.concepts(engine, looked, not shared), now]
 
     @speaks
-    def go(event: gr.EventData) -> list[Any]:
+    def go(looked: View, event: gr.EventData) -> list[Any]:
+        stay = [gr.skip()] * (1 + len(chooser[1]))
         if not shared and page_view.renamed(engine, event._data):
-            return [gr.skip()] * (1 + len(chooser[1]))
-        return [gr.Tabs(selected="describe"), *chooser[0](str(event._data.get("clip", "")))]
+            return [gr.skip(), *stay]
+        if event._data.get("do") == "mute":
+            return [looked.after(event._data), *stay]
+        there = chooser[0](str(event._data.get("clip", "")))
+        return [gr.skip(), gr.Tabs(selected="describe"), *there]
 
-    tab.select(show, drawn_for, [wall, drawn_for], **MODEL)
-    wall.click(go, None, [tabs, *chooser[1]], **MODEL).then(None, js=page_look.TO_TILE, **QUIET)
+    tab.select(show, [drawn_for, view], [wall, drawn_for], **MODEL)
+    gone = wall.click(go, view, [view, tabs, *chooser[1]], **MODEL)
+    gone.then(None, js=page_look.TO_TILE, **QUIET)
+    return gone.then(show, [drawn_for, view], [wall, drawn_for], **MODEL)
 
 
 def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HTML, gr.HTML, list[Any]]:
@@ -249,11 +242,11 @@ def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
         mine = gr.State([])
         with gr.Tabs() as tabs:
             with gr.Tab("Search", id="search"):
-                examples, results = search_tab(engine)
+                examples, results, view, rank_again = search_tab(engine)
             with gr.Tab("Describe", id="describe"):
                 picker, taken, chooser = describe_tab(engine, mine)
             with gr.Tab("Concepts", id="concepts") as tab:
-                concepts_tab(engine, tab, tabs, chooser, shared)
+                rank_again(concepts_tab(engine, tab, tabs, chooser, view, shared))
             with gr.Tab("Library", id="library"):
                 numbers, shelf, changes = library_tab(engine, mine, shared)
             with gr.Tab("Measure", id="measure"):

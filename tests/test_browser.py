@@ -183,6 +183,21 @@ def test_concepts_show_frames_that_open_their_clip(page, served):
     assert page.locator(".tile.open").count() == 1
 
 
+def test_a_concept_that_is_muted_on_its_card_is_muted_in_searches_until_the_weights_are_reset(page):
+    ask(page, SENTENCE)
+    page.get_by_role("tab", name="Concepts").click()
+    page.click('.concept [data-do="mute"][data-concept="2"]')
+    page.wait_for_selector('.concept.muted [data-do="mute"][data-concept="2"][aria-pressed="true"]')
+    page.get_by_role("tab", name="Search").click()
+    page.wait_for_selector('#results .without [data-concept="2"]')
+    ask(page, "the moon rises above a dark sea")
+    page.wait_for_selector('#results .without [data-concept="2"]')
+    page.click("#reset")
+    page.wait_for_selector("#results .without", state="detached")
+    page.get_by_role("tab", name="Concepts").click()
+    page.wait_for_selector(".concept.muted", state="detached")
+
+
 def test_a_concept_is_renamed_where_its_name_stands(page, served):
     page.get_by_role("tab", name="Concepts").click()
     name = page.locator('.concept .name[data-concept="2"]')

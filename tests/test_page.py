@@ -201,7 +201,9 @@ def test_a_muted_concept_adds_nothing_and_can_be_counted_again(engine):
     assert 'class="mute muted"' not in before.body
     assert muted.after({"do": "mute", "concept": str(concept)}) == view
     assert muted.after({"do": "close"}).muted == (concept,)
-    assert muted.after({"do": "example", "text": "another"}).muted == ()
+    for click in ({"do": "example", "text": "another"}, {"do": "choose", "clip": clip_id}):
+        assert muted.after(click).muted == (concept,)  # as a slider stays where it is
+    assert muted.unmuted() == view
 
 
 def numbers(rows: str) -> np.ndarray:
@@ -364,6 +366,15 @@ def test_concepts_are_shown_by_what_they_hold_the_fullest_first(engine):
     assert page_gallery.gallery([])
 
 
+def test_a_concept_that_is_muted_says_so_on_its_card(engine):
+    text = page_view.concepts(engine, View(muted=(1,)), nameable=False)
+    Tags(text)
+    assert text.count('aria-pressed="true"') == text.count('<article class="concept muted">') == 1
+    (card,) = re.findall(r'<article class="concept muted">.*?</article>', text)
+    assert 'data-do="mute" data-concept="1"' in card
+    assert text.count('data-do="mute"') == len(engine.concepts())
+
+
 def test_names_of_concepts_can_be_written_where_they_are_the_visitors(engine):
     views = engine.concepts()
     assert page_gallery.gallery(views, nameable=True).count('data-edit="rename"') == len(views)
@@ -375,7 +386,7 @@ def test_names_of_concepts_can_be_written_where_they_are_the_visitors(engine):
         assert not page_view.renamed(remembering, click)
     assert page_view.renamed(remembering, {"do": "rename", "concept": "1", "text": NASTY})
     assert remembering.explain(SENTENCE, clip_id).concept_names == (first[0], NASTY, *first[2:])
-    Tags(page_view.concepts(remembering, nameable=True))
+    Tags(page_view.concepts(remembering, View(), nameable=True))
     assert page_view.renamed(remembering, {"do": "rename", "concept": "1", "text": ""})
     assert remembering.explain(SENTENCE, clip_id).concept_names == first
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vtr_demo import heatmap
 from vtr_demo.page import clock, esc, signed, swatch, title
@@ -18,14 +18,15 @@ LESSON = (
 )
 
 
+TOLD = ("Leave it out of every search", "Count it in searches again")
 RENAMING = " A name is yours to change: click it, write and press Enter; an empty one brings the first back."
 
 
-def gallery(views: Sequence[ConceptView], nameable: bool = False) -> str:
+def gallery(views: Sequence[ConceptView], muted: Collection[int] = (), nameable: bool = False) -> str:
     """Every concept, the one that holds most of the picture first; ``nameable``: names can be changed."""
     longest = max((share for view in views for share in (view.patches, view.words)), default=0.0)
     ordered = sorted(views, key=lambda view: -view.patches)
-    cards = "".join(_card(view, longest, nameable) for view in ordered)
+    cards = "".join(_card(view, longest, view.number in muted, nameable) for view in ordered)
     lesson = LESSON.format(count=len(views)) + (RENAMING if nameable else "")
     return f'<p class="lesson">{lesson}</p><div class="concepts-wall">{cards}</div>'
 
@@ -41,12 +42,14 @@ def _name(view: ConceptView, nameable: bool) -> str:
     )
 
 
-def _card(view: ConceptView, longest: float, nameable: bool) -> str:
+def _card(view: ConceptView, longest: float, muted: bool, nameable: bool) -> str:
     said = "".join(f"<span>{esc(word)} <small>{times}</small></span>" for word, times in view.said)
     shots = "".join(_shot(shot, view.number) for shot in view.shots)
     return (
-        f'<article class="concept"><h4>{swatch(view.number)}<span>{view.number + 1}</span> '
-        f"{_name(view, nameable)}</h4>"
+        f'<article class="concept{" muted" if muted else ""}"><div class="line">'
+        f"<h4>{swatch(view.number)}<span>{view.number + 1}</span> {_name(view, nameable)}</h4>"
+        f'<button class="quiet" data-do="mute" data-concept="{view.number}" title="{TOLD[muted]}" '
+        f'aria-pressed="{str(muted).lower()}">{"Muted" if muted else "Mute"}</button></div>'
         f'<dl class="shares">{_share("patches", view, longest)}'
         f"{_share('words', view, longest)}</dl>"
         f'<div class="spots">{shots or "<p class=soft>No clip of this library holds it.</p>"}</div>'

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vtr_demo.page import TERM_NAMES
 from vtr_demo.palette import TERM_COLOURS
+from vtr_demo.records import TERMS
 
 HERE = Path(__file__).parent
 ICON = (
@@ -76,6 +79,26 @@ def html(value: str = "", elem_id: str | None = None) -> Any:
     from gradio import HTML
 
     return HTML(value, elem_id=elem_id, elem_classes="vtr", js_on_load=CLICK, apply_default_css=False)
+
+
+def explanation(elem_id: str) -> list[Any]:
+    """Player, summary and body of an explanation; hidden by the style while they are empty."""
+    from gradio import Column, Row
+
+    with Column(elem_id=elem_id, elem_classes="explained"):
+        with Row(elem_classes="explained-top"):
+            pieces = [html(), html()]
+        return [*pieces, html()]
+
+
+def mixer(values: Sequence[float]) -> list[Any]:
+    """Five sliders, one a term."""
+    from gradio import Slider
+
+    return [
+        Slider(0, 2, value, step=0.05, label=TERM_NAMES[name], buttons=[], elem_classes=["mix", f"m-{name}"])
+        for name, value in zip(TERMS, values, strict=True)
+    ]
 
 
 def theme() -> Any:

@@ -109,9 +109,9 @@ class View:
                 changed = {"clip": clip, "moment": int(moment) if _counts(moment) else -1}
                 changed |= {"pick": "total", "rival": ""}
             case "choose" if clip:
-                return View(clip=clip)
+                return View(clip=clip, muted=self.muted)
             case "example" if text:
-                return View(text=text)
+                return self.asking(text)
             case "sentence" if text:
                 changed = {"text": text, "words": (), "struck": (), "pick": "total", "confidence": None}
             case "strike" if _counts(word):
@@ -126,6 +126,14 @@ class View:
             case "close":
                 return self.closed()
         return replace(self, **changed)
+
+    def asking(self, text: str) -> View:
+        """Another sentence; what is muted stays so."""
+        return View(text=text, muted=self.muted)
+
+    def unmuted(self) -> View:
+        """With all concepts."""
+        return replace(self, muted=())
 
     def weighed(self, weights: TermWeights) -> TermWeights:
         """The sliders' ``weights`` without the muted concepts."""
@@ -222,9 +230,10 @@ def guarded(handler: Callable[..., Any], refusal: Callable[[str], Exception]) ->
     return asked
 
 
-def concepts(engine: EngineLike, nameable: bool) -> str:
-    """What the concepts hold in the library as it is; ``nameable`` where the visitor may rename them."""
-    return page_gallery.gallery(engine.concepts(), nameable)
+def concepts(engine: EngineLike, view: View, nameable: bool) -> str:
+    """What the concepts hold in the library as it is, and which the ``view`` mutes; ``nameable`` where the
+    visitor may rename them."""
+    return page_gallery.gallery(engine.concepts(), view.muted, nameable)
 
 
 def renamed(engine: EngineLike, click: Mapping[str, object]) -> bool:
