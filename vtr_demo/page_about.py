@@ -46,7 +46,7 @@ score. Nothing is computed afterwards to explain it: what you see is what ranked
 <p>The sentence decides how much each level weighs (g in the panel); a sentence without a verb gives the
 action level nothing. The sliders multiply these weights. Striped segments count against the clip.</p>
 </section><section><h2>Strike out a word, mute a concept</h2>
-<p>Click a word chip, or a concept above the grid: the search runs again without it. If the order hardly
+<p>Click a word chip, or a concept above its grid: the search runs again without it. If the order hardly
 moves, it hardly mattered. A word gone makes another sentence; a muted concept takes away just what it
 added.</p>
 </section><section><h2>Why is one clip above another?</h2>

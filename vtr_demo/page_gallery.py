@@ -14,7 +14,8 @@ LESSON = (
     "Words and patches of picture are sorted into the same {count} concepts, one each, and a word can meet a "
     "patch only in a concept that both fall into. No one named them: they were found in training, and each "
     "name lists what it was seen to hold. Below is what they hold in this library: words of its captions and "
-    "of everyday sentences, and the frames that they fill most, everything else in the dark."
+    "of everyday sentences, and the frames that they fill most, everything else in the dark. Mute one to "
+    "search without it."
 )
 
 
