@@ -99,8 +99,10 @@ class TextFeatures:
 
     def shares(self, weights: TermWeights) -> Tensor:
         """lambda w_k (B, K): what a concept's agreement counts for in the score."""
-        kept = [k not in weights.muted for k in range(self.concept_weights.shape[1])]
-        return weights.concepts * self.concept_weights * self.concept_weights.new_tensor(kept)
+        shares = weights.concepts * self.concept_weights
+        if not weights.muted:  # as in training, which need not wait for a mask at each step
+            return shares
+        return shares * shares.new_tensor([k not in weights.muted for k in range(shares.shape[1])])
 
     def flat(self, weights: TermWeights) -> Tensor:
         """(B, L*D + K*Dc): the text's side of the score, with the sliders applied."""

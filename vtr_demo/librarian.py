@@ -182,7 +182,6 @@ class Librarian:
         added = tuple(key for report in reports for key in report.added)
         return IndexReport(added, (), tuple(pair for report in reports for pair in report.failed))
 
-    # ------------------------------------------------------------------ inside
     def store(self) -> Store:
         """The library opened for writing; one that is read only refuses."""
         if not isinstance(self._shelf, Store):
@@ -191,6 +190,7 @@ class Librarian:
             )
         return self._shelf
 
+    # ------------------------------------------------------------------ inside
     def _add_one(
         self, store: Store, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool
     ) -> ClipRecord | None:

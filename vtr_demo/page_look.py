@@ -1,4 +1,5 @@
-"""What the page loads besides its HTML: style, script, and Gradio's theme variables in the page's colours."""
+"""What the page loads besides its HTML, style, script and Gradio's theme variables in the page's colours, and
+the pieces of it that Gradio makes."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vtr_demo.page import TERM_NAMES, esc, signed, title
-from vtr_demo.page_why import word_parts
+from vtr_demo.page_why import quoted, word_parts
 from vtr_demo.records import TERMS
 from vtr_demo.results import ClipView, Explanation
 
@@ -47,7 +47,7 @@ def versus(why: Explanation, other: Explanation, name: str, other_name: str) -> 
     mine, theirs = one.terms(), two.terms()
     parts = [(f'<i class="dot {key}"></i>{TERM_NAMES[key]}', mine[key], theirs[key]) for key in TERMS]
     words = [
-        ("<em>the whole sentence</em>" if i == 0 else f"“{esc(word)}”", float(a), float(b))
+        (quoted(word, i), float(a), float(b))
         for i, (word, a, b) in enumerate(zip(one.words, word_parts(one), word_parts(two), strict=True))
     ]
     gap = one.score - two.score

@@ -7,6 +7,7 @@ them; whatever it does not know leaves the view as it is. Clips are chosen by id
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, wraps
 from html import escape
@@ -14,7 +15,7 @@ from typing import Any, Protocol, cast
 
 from vtr_demo import page, page_about, page_gallery, page_library, page_rivals, page_why
 from vtr_demo.config import LimitConfig
-from vtr_demo.errors import UnsupportedText, VtrError
+from vtr_demo.errors import LibraryError, UnsupportedText, VtrError
 from vtr_demo.features import TermWeights
 from vtr_demo.results import (
     CaptionHit,
@@ -184,25 +185,22 @@ def explained(engine: EngineLike, view: View, weights: TermWeights) -> tuple[Vie
     if not view.struck:
         view = replace(view, words=tuple(word.text for word in why.sentence.words))
     summary = page_why.summary(why, clip, view.words, view.struck, view.confidence)
-    body = page_why.body(why, weights, view.pick, _compared(engine, view, weights, why))
+    body = page_why.body(why, weights, view.pick, _compared(engine, view, weights, clip, why))
     return view, Panel(page_why.player(clip, view.moment), summary, body)
 
 
-def _compared(engine: EngineLike, view: View, weights: TermWeights, why: Explanation) -> str:
+def _compared(engine: EngineLike, view: View, weights: TermWeights, clip: ClipView, why: Explanation) -> str:
     """The open clip beside one of the other hits, as far as the library still holds them."""
-    clips = {clip.clip_id: clip for clip in engine.clips()}
-    rivals = [
-        page_rivals.Rival(rank, clips[key], moment)
-        for rank, (key, moment) in enumerate(view.found, start=1)
-        if key in clips and key != view.clip
-    ]
-    other = None
+    rivals, other = [], None
+    for rank, (key, moment) in enumerate(view.found, start=1):
+        if key == view.clip:
+            continue
+        with suppress(LibraryError):  # deleted since it was found
+            rivals.append(page_rivals.Rival(rank, engine.clip(key), moment))
     for rival in rivals:
-        if rival.clip.clip_id == view.rival:
-            other = engine.explain(
-                view.text, view.rival, moment=rival.moment, weights=weights, struck=view.struck
-            )
-    return page_rivals.section(clips[view.clip], why, rivals, other)
+        if (key := rival.clip.clip_id) == view.rival:
+            other = engine.explain(view.text, key, moment=rival.moment, weights=weights, struck=view.struck)
+    return page_rivals.section(clip, why, rivals, other)
 
 
 def described(

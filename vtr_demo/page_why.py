@@ -72,10 +72,10 @@ def reason(explanation: Explanation) -> str:
     level = made.all_terms()[TERMS.index(name)]
     by_word, by_frame = level.sum(axis=(1, 2)), level.sum(axis=(0, 2))
     order = [int(i) for i in np.argsort(-by_word) if by_word[i] > 0.25 * by_word.max()][:3]
-    quoted = " and ".join(_quoted(made.words[i], i) for i in order)
+    strongest = " and ".join(quoted(made.words[i], i) for i in order)
     where = f", strongest at {clock(made.seconds[int(by_frame.argmax())])}" if len(by_frame) > 1 else ""
     part = f"<b class='ink {name}'>{TERM_NAMES[name].lower()}</b>"
-    said = [f"Mostly {part} ({100 * best / gains:.0f} % of what speaks for it): {quoted}{where}."]
+    said = [f"Mostly {part} ({100 * best / gains:.0f} % of what speaks for it): {strongest}{where}."]
     others = sorted(((v, n) for n, v in terms.items() if n != name and v > FAINT * gains), reverse=True)
     if others:
         listed = ", ".join(f"{TERM_NAMES[n].lower()} {signed(v)}" for v, n in others)
@@ -83,11 +83,12 @@ def reason(explanation: Explanation) -> str:
     words = word_parts(made)
     worst = int(words.argmin())
     if words[worst] < -FAINT * gains:
-        said.append(f"{_quoted(made.words[worst], worst)} counts against it ({signed(words[worst])}).")
+        said.append(f"{quoted(made.words[worst], worst)} counts against it ({signed(words[worst])}).")
     return " ".join(said)
 
 
-def _quoted(word: str, index: int) -> str:
+def quoted(word: str, index: int) -> str:
+    """A word of ``Alignment.words`` as it is spoken of; the first of them is the whole sentence."""
     return "the sentence as a whole" if index == 0 else f"“{esc(word)}”"
 
 
