@@ -104,6 +104,24 @@ def test_clips_of_a_padded_batch_do_not_see_each_other(bundled: BundledBackbone)
     assert not both.motion[1, 2].any()
 
 
+def test_a_motion_tower_in_half_precision_sees_nearly_the_same_and_the_picture_tower_the_very_same() -> None:
+    tower = BundledBackbone()
+    pixels = clip(tower, 4)
+    whole = tower.encode_frames(pixels)
+    tower.motion_half = True
+    half = tower.encode_frames(pixels)
+    assert torch.equal(half.patches, whole.patches)
+    assert torch.equal(half.summary, whole.summary)
+    assert half.motion is not None
+    assert whole.motion is not None
+    assert half.motion.dtype == torch.float32
+    assert not torch.equal(half.motion, whole.motion)
+    assert torch.cosine_similarity(half.motion, whole.motion, dim=-1).min() > 0.95
+    tower.unfreeze()  # a tower that learns follows the precision of the run
+    with torch.no_grad():
+        assert torch.allclose(tower.encode_frames(pixels).motion, whole.motion, atol=1e-5)
+
+
 def test_motion_classes_are_sentences_of_the_text_tower(bundled: BundledBackbone) -> None:
     raw = bundled._embed([f"a video of {name}" for name in bundled.motion_names])
     expected = normalize(raw - raw.mean(dim=0), dim=-1)

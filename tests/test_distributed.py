@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,16 @@ from torch import Tensor
 
 from tests.small_clip import save_small_clip
 from tests.small_runs import EVERY_LOSS, draw_sprites, eight_pairs, small_config
-from vtr_demo import distributed
+from vtr_demo import distributed, tokens
+from vtr_demo.backbone import load_backbone
 from vtr_demo.config import ModelConfig, TrainConfig
 from vtr_demo.errors import TrainingStopped
+from vtr_demo.records import Sentence, TextTokens
+from vtr_demo.text import parse_many
 from vtr_demo.train import Trainer, prepare
 
 WORLD = 2
+TEXTS = ("a dog runs", "snow", "two cats sleep on a red sofa", "a man sings a song", "rain falls")
 
 
 def quiet(logits: Tensor, tau: float = 1.0, hard: bool = False, dim: int = -1) -> Tensor:
@@ -70,6 +75,22 @@ def one_step(config: TrainConfig) -> dict[str, Any]:
     return {"gradients": gradients(trainer), "terms": terms, "chosen": torch.tensor(chosen)}
 
 
+def some_texts() -> tuple[dict[str, TextTokens], int]:
+    """The tokens of five sentences, two at a time, and how many of them this process encoded."""
+    tower, encoded = load_backbone("tiny", "cpu"), []
+    plain = tower.encode_text
+
+    def counted(sentences: Sequence[Sentence]) -> TextTokens:
+        encoded.extend(sentences)
+        return plain(sentences)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tower, "encode_text", counted)
+        patch.setattr(tokens, "_CHUNK", 2)
+        found = tokens.text_tokens(parse_many(TEXTS), tower, divided=True)
+    return found, len(encoded)
+
+
 def work(rank: int, folder: str) -> None:
     """What each process does; the answers go into files."""
     torch.set_num_threads(1)
@@ -79,6 +100,7 @@ def work(rank: int, folder: str) -> None:
         "gloo", init_method=f"file://{home / 'meeting'}", rank=rank, world_size=WORLD
     )
     answers: dict[str, Any] = {name: one_step(config) for name, config in configs(home, WORLD).items()}
+    answers["texts"] = some_texts()
     trainer = prepare(configs(home, WORLD)["live"])
     trainer.run()
     answers["weights"] = trainer.model.state_dict()
@@ -135,6 +157,21 @@ def test_the_mean_of_the_ranks_terms_is_the_term_of_the_joint_batch(
     for name, value in expected.items():
         mean = np.mean([rank[kind]["terms"][name] for rank in answers["ranks"]])
         assert mean == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+def test_each_rank_encodes_its_part_of_the_sentences_and_all_get_the_tokens_of_one(
+    answers: dict[str, Any],
+) -> None:
+    alone, count = some_texts()
+    assert count == len(alone) == len(TEXTS)
+    assert sorted(rank["texts"][1] for rank in answers["ranks"]) == [2, 3]
+    for rank in answers["ranks"]:
+        found = rank["texts"][0]
+        assert [*found] == [*alone]
+        for text, value in alone.items():
+            assert torch.allclose(found[text].words, value.words, atol=1e-6)
+            assert torch.equal(found[text].level_mask, value.level_mask)
+            assert torch.allclose(found[text].pool, value.pool)
 
 
 @pytest.mark.parametrize("kind", ["frozen", "live"])

@@ -45,6 +45,15 @@ def cache(folder: Path | None, workers: int) -> VideoCache:
     return VideoCache(folder, load_backbone("tiny", "cpu"), None, 3, workers)
 
 
+def test_tokens_of_another_precision_are_kept_apart(tmp_path: Path) -> None:
+    clips = Clips().items[:1]
+    for half in (False, True):
+        tower = load_backbone("tiny", "cpu")
+        tower.motion_half = half
+        VideoCache(tmp_path, tower, None, 3).fill(clips, "training")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize("workers", [1, 5])
 def test_tokens_do_not_depend_on_how_many_threads_decode(
     workers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -475,6 +475,7 @@ def test_configs_are_found_by_name() -> None:
         ({"annotations": "official"}, "annotations has no effect while .* no benchmark"),
         ({"validation": ["b.jsonl"], "videos": "clips"}, "videos has no effect while .* no benchmark"),
         ({"loss": {"ranking": "hinge"}}, "soft_temperature"),
+        ({"motion_precision": "bf16", "model": {"backbone": "tiny"}}, "motion_precision"),
     ],
 )
 def test_contradictions_are_refused_by_name(tmp_path: Path, changes: dict[str, Any], named: str) -> None:

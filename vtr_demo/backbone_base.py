@@ -44,6 +44,8 @@ class Backbone(nn.Module, ABC):
         """Frames that go through the image tower at once when no gradient is asked for."""
         self.text_chunk = 64
         """Sentences that go through the text tower at once when no gradient is asked for."""
+        self.motion_half = False
+        """Whether the motion tower, where there is one, computes in bfloat16 while it is frozen."""
         self.trainable = False
         self._fingerprint: str | None = None
         self.pixel_mean: Tensor

@@ -18,6 +18,7 @@ import copy
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
@@ -88,7 +89,9 @@ class BundledBackbone(Backbone):
         return patches, nn.functional.normalize(seen, dim=-1)
 
     def _motion(self, clips: Sequence[Tensor]) -> Tensor:
-        logits = torch.cat([self.motion.frames(clip) for clip in clips])
+        half = self.motion_half and not self.trainable
+        with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
+            logits = torch.cat([self.motion.frames(clip) for clip in clips]).float()
         return MOTION_SHARE * _conse(logits.softmax(dim=-1), self.motion_classes)
 
     def _image(self) -> Any:

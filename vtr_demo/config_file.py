@@ -35,6 +35,11 @@ _IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
     ),
     ("annotations", _names_no_benchmark, "train and validation name no benchmark"),
     ("videos", _names_no_benchmark, "train and validation name no benchmark"),
+    (
+        "motion_precision",
+        lambda c: c.motion_precision == "bf16" and not c.start and c.model.backbone != "bundled",
+        "only the bundled towers have a motion tower",
+    ),
     ("sprites", lambda c: not c.drawn, "nothing of the playground is drawn"),
     (
         "playground_share",

@@ -79,6 +79,7 @@ def gather(config: TrainConfig) -> Material:
     reducer = start.model if start else model_from(config.model, backbone)
     frames, cache, texts = None, None, None
     if config.freeze_backbone:
+        backbone.motion_half = config.motion_precision == "bf16"
         if not start:
             _reduce(reducer, backbone, items)
         cache = token_cache(config, backbone, reducer)

@@ -86,17 +86,17 @@ class _Parts:
             taught = (tower.patch_width, tower.word_width)
             seen = token_cache(config, tower, None)
             seen.fill(items, "teacher")
-            teacher = TeacherTokens(seen, text_tokens(_sentences(items), tower), backbone.grid)
+            teacher = TeacherTokens(seen, text_tokens(_sentences(items), tower, divided=True), backbone.grid)
         return Sampler(items, cache, texts, self.material.labels, config, teacher), taught
 
     def live(self, frames: FrameStore) -> tuple[Sampler, tuple[int, int] | None]:
         """The towers learn; what sentences mean to each other is asked of them once, before that."""
         config, backbone = self.config, self.material.backbone
         tokens: dict[str, TextTokens] = {}
-        spoken = meanings(_sentences(self.material.items), backbone)
+        spoken = meanings(_sentences(self.material.items), backbone, divided=True)
         some = list(spoken.values())
         some = some[:: max(1, len(some) // _SAMPLED_TEXTS)]
-        tokens = text_tokens([value.sentence for value in some], backbone)
+        tokens = text_tokens([value.sentence for value in some], backbone, divided=True)
         self._begin(
             VideoCache(None, backbone, self.model, config.video.clip_frames),
             self.material.items,

@@ -46,7 +46,9 @@ class VideoCache:
     ) -> None:
         self._backbone, self._model, self._frames, self._workers = backbone, model, frames, workers
         reduction = model.reduction.flatten()[:64].tolist() if model else []
-        name = fingerprint(backbone.fingerprint, frames, model.config.reduce if model else 0, reduction)
+        precision = "bf16" if backbone.motion_half else "fp32"
+        width = model.config.reduce if model else 0
+        name = fingerprint(backbone.fingerprint, precision, frames, width, reduction)
         self._folder = folder / name if folder else None
         self._known: dict[str, VideoTokens] = {}
 
@@ -159,30 +161,40 @@ def encode_texts(
 ) -> dict[str, Text]:
     """By text: the tokens and meanings of the distinct sentences.
 
-    ``false`` sentences are never the target of a ranking: they get tokens and blank meanings.
+    ``false`` sentences are never the target of a ranking: they get tokens and blank meanings. Several
+    processes divide the work, so all of them must ask for the same sentences.
     """
     tokens: dict[str, TextTokens] = {}
-    spoken = meanings(sentences, backbone, tokens)
+    spoken = meanings(sentences, backbone, tokens, divided=True)
     texts = {text: Text(value.sentence, tokens[text], value.meaning) for text, value in spoken.items()}
     others = {sentence.text: sentence for sentence in false if sentence.text not in texts}
     blank = torch.zeros(1 + len(LEVELS), backbone.joint_width)
-    found = text_tokens(others.values(), backbone)
+    found = text_tokens(others.values(), backbone, divided=True)
     return texts | {text: Text(others[text], value, blank) for text, value in found.items()}
 
 
-def text_tokens(sentences: Iterable[Sentence], backbone: Backbone) -> dict[str, TextTokens]:
-    """By text: the tokens of the distinct sentences, each a batch of one; no gradients."""
+def text_tokens(
+    sentences: Iterable[Sentence], backbone: Backbone, *, divided: bool = False
+) -> dict[str, TextTokens]:
+    """By text: the tokens of the distinct sentences, each a batch of one; no gradients.
+
+    ``divided``: every process asks for the same sentences at once, and each encodes its part.
+    """
     distinct = {sentence.text: sentence for sentence in sentences}
-    found = dict(_encoded(distinct, backbone))
+    found = dict(_encoded(distinct, backbone, divided))
     return {text: found[text] for text in distinct}
 
 
 def meanings(
-    sentences: Sequence[Sentence], backbone: Backbone, keep: dict[str, TextTokens] | None = None
+    sentences: Sequence[Sentence],
+    backbone: Backbone,
+    keep: dict[str, TextTokens] | None = None,
+    *,
+    divided: bool = False,
 ) -> dict[str, Spoken]:
     """By text: the meanings of the distinct sentences by the towers as they are now.
 
-    The tokens are put into ``keep`` where it is given.
+    The tokens are put into ``keep`` where it is given. ``divided`` as in ``text_tokens``.
     """
     from vtr_demo.text import parse_many
 
@@ -193,7 +205,7 @@ def meanings(
     spoken = sorted({phrase for group in phrases.values() for phrase in group if phrase})
     readable = dict(zip(spoken, parse_many(spoken), strict=True))
     vectors: dict[str, Tensor] = {}
-    for text, value in _encoded({**distinct, **readable}, backbone):
+    for text, value in _encoded({**distinct, **readable}, backbone, divided):
         vectors[text] = sentence_vector(value)[0]
         if keep is not None and text in distinct:
             keep[text] = value
@@ -206,17 +218,28 @@ def meanings(
     }
 
 
-def _encoded(sentences: Mapping[str, Sentence], backbone: Backbone) -> Iterable[tuple[str, TextTokens]]:
+def _encoded(
+    sentences: Mapping[str, Sentence], backbone: Backbone, divided: bool
+) -> Iterable[tuple[str, TextTokens]]:
     """Each text with its tokens on the CPU, short sentences first: little is padded."""
     from tqdm import tqdm
 
     ordered = sorted(sentences.items(), key=lambda pair: len(pair[1].words))
-    for start in tqdm(range(0, len(ordered), _CHUNK), desc="sentences", disable=None):
-        chunk = ordered[start : start + _CHUNK]
-        with torch.no_grad():
-            batch = backbone.encode_text([sentence for _, sentence in chunk])
-        for row, (text, sentence) in enumerate(chunk):
-            yield text, _single(batch, row, len(sentence.words))
+    chunks = [ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK)]
+    world, rank = (distributed.world(), distributed.rank()) if divided else (1, 0)
+    with tqdm(total=len(ordered), desc="sentences", disable=True if rank else None) as bar:
+        for start in range(0, len(chunks), world):
+            some = chunks[start : start + world]
+            own = _chunk_tokens(some[rank], backbone) if rank < len(some) else None
+            for chunk, batch in zip(some, distributed.together(own) if divided else [own], strict=False):
+                bar.update(len(chunk))
+                for row, (text, sentence) in enumerate(chunk):
+                    yield text, _single(batch, row, len(sentence.words))
+
+
+@torch.no_grad()
+def _chunk_tokens(chunk: Sequence[tuple[str, Sentence]], backbone: Backbone) -> TextTokens:
+    return backbone.encode_text([sentence for _, sentence in chunk]).to("cpu")
 
 
 def level_phrase(sentence: Sentence, level: str) -> str:

@@ -131,9 +131,10 @@ def train(chosen: Namespace, tell: Tell) -> Answer:
     from vtr_demo.train import train as run
 
     config = read_config(chosen.config, [pair for pairs in chosen.set for pair in pairs])
-    tell(0.0, f"training into {config.out}")
-    folder = run(config)
     first = os.environ.get("RANK", "0") == "0"  # of several processes under torchrun, one speaks
+    if first:
+        tell(0.0, f"training into {config.out}")
+    folder = run(config)
     return Answer({"checkpoint": str(folder)}, str(folder) if first else "")
 
 
