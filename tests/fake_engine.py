@@ -7,7 +7,7 @@ without weights, a decoder process or an index.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -274,6 +274,11 @@ class FakeEngine:
             self.concept_names, tags,
         )  # fmt: skip
 
+    def weigh(self, values: Mapping[str, float], muted: Collection[str] = ()) -> TermWeights:
+        """As the engine does, without its checks of the names."""
+        indices = tuple(sorted(self.concept_names.index(name) for name in muted))
+        return replace(self.default_weights.changed(values), muted=indices)
+
     def rename(self, concept: int, name: str) -> None:
         """As the engine does, without its checks."""
         names = [*self.concept_names]
@@ -359,5 +364,5 @@ class FakeEngine:
         stored = sum(view.stored_bytes for _, view in self._clips.values())
         return Status(
             "fake", True, len(self._clips), 2 * len(self._clips), stored, "cpu", str(self.folder),
-            self.default_weights, (),
+            self.default_weights, self.concept_names, (),
         )  # fmt: skip

@@ -15,6 +15,7 @@ from gradio_client.exceptions import AppError
 
 import app
 from tests.fake_engine import FakeEngine
+from vtr_demo.records import TERMS
 
 SENTENCE = "a red ball rolls across the beach"
 
@@ -75,6 +76,29 @@ def test_an_explanation_adds_up_by_words_frames_and_terms(client, served):
     assert [word["word"] for word in why["words"][1:]] == SENTENCE.split()
 
 
+def test_weights_and_muted_concepts_can_be_chosen(client, served):
+    clip = served[0].clips()[0]
+    pair = {"text": SENTENCE, "clip_id": clip.clip_id}
+    heard = client.predict(**pair, weights={"concepts": 1}, api_name="/explain_match")
+    loud = max(heard["concepts"], key=lambda name: abs(heard["concepts"][name]))
+    less = client.predict(**pair, weights={"concepts": 1}, muted=[loud], api_name="/explain_match")
+    assert less["score"] == pytest.approx(heard["score"] - heard["concepts"][loud], abs=1e-5)
+    assert less["concepts"][loud] == 0
+    nothing = dict.fromkeys(TERMS, 0)
+    hits = client.predict(text=SENTENCE, k=3, weights=nothing | {"action": 1}, api_name="/search_videos")
+    assert all(hit["terms"]["action"] == pytest.approx(hit["score"], abs=1e-6) for hit in hits)
+    ranked = client.predict(
+        clip_id=clip.clip_id, captions=[SENTENCE], weights=nothing | {"global": 1}, api_name="/rank_captions"
+    )
+    assert ranked[0]["terms"]["global"] == pytest.approx(ranked[0]["score"], abs=1e-6)
+
+
+def test_the_status_names_what_can_be_weighed_and_muted(client, served):
+    status = client.predict(api_name="/library_status")
+    assert status["weights"].keys() == set(TERMS)
+    assert status["concepts"] == list(served[0].concept_names)
+
+
 def test_the_status_lists_clips_without_their_paths(client, served):
     status = client.predict(api_name="/library_status")
     assert {clip["id"] for clip in status["clips"]} == {clip.clip_id for clip in served[0].clips()}
@@ -86,6 +110,9 @@ def test_the_status_lists_clips_without_their_paths(client, served):
     [
         ("/search_videos", {"text": "   "}, "The sentence is empty"),
         ("/explain_match", {"text": SENTENCE, "clip_id": "../../etc/passwd"}, "No clip"),
+        ("/search_videos", {"text": SENTENCE, "weights": {"colour": 1}}, "no term .*colour"),
+        ("/search_videos", {"text": SENTENCE, "weights": {"action": "much"}}, "must be a number"),
+        ("/search_videos", {"text": SENTENCE, "weights": {"action": -1}}, "not negative"),
         ("/rank_captions", {"clip_id": "nobody", "captions": ["a"]}, "choose one from its list"),
     ],
 )

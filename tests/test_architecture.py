@@ -71,7 +71,7 @@ BLOCKS = {
         "ground pictures",
     ),
     "command line": Block(
-        "__main__ cli commands workshop answer dossier entrance",
+        "__main__ cli arguments commands workshop answer dossier entrance",
         "ground data playground checkpoint library training pictures page",
     ),
 }

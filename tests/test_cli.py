@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from tests.drawn import draw_clip, moving_square_clip
-from vtr_demo import checkpoint, cli, commands, workshop
+from tests.models import checkpoint_of
+from vtr_demo import arguments, checkpoint, cli, commands, workshop
 from vtr_demo.config import VideoConfig
 from vtr_demo.playground_spec import SPLITS
 from vtr_demo.records import LEVELS, TERMS
@@ -144,6 +145,65 @@ def test_people_read_the_same_hits_in_the_same_order(call, library):
     assert places == sorted(places)
     assert "opening the model" in err
     assert "opening the model" not in out
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> str:
+    """A checkpoint whose every term says something."""
+    return checkpoint_of(tmp_path_factory.mktemp("model") / "alive", "tiny", 0)
+
+
+def test_weights_and_muted_concepts_change_the_score_as_they_say(call, clips, trained, tmp_path):
+    library = tmp_path / "lib"
+    assert call("index", clips, "--library", library, model=trained)[0] == 0
+
+    def top(*options: object) -> dict[str, dict[str, float]]:
+        said = call("search", SENTENCE, "--library", library, "--json", *options, model=trained)[1]
+        return {hit["name"]: hit["terms"] for hit in json.loads(said)}
+
+    alone = top("--weights", "global=0", "entity=2", "action=0", "relationship=0", "concepts=0")
+    assert all(terms["entity"] and terms["entity"] == sum(terms.values()) for terms in alone.values())
+    both = ("--weights", "concepts=0.5", "global=1")
+    heard = top(*both)
+    assert all(terms["concepts"] for terms in heard.values())
+    silent = top(*both, "--mute", *(f"concept {k + 1}" for k in range(5)))
+    for name, terms in silent.items():
+        assert terms == heard[name] | {"concepts": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--weights", "colour=1"], "no term 'colour' to weigh; there are global, entity"),
+        (["--weights", "action=-1"], "must be finite and not negative"),
+        (["--weights", "action=nan"], "must be finite"),
+        (["--mute", "concept 99"], "no concept 'concept 99' to mute; there are: concept 1; concept 2"),
+    ],
+)
+def test_weights_that_mean_nothing_are_refused_in_a_sentence(call, clips, library, tmp_path, options, said):
+    (tmp_path / "s.txt").write_text("a red square")
+    square = clips / "a square.mp4"
+    for command in (
+        ("search", SENTENCE, "--library", library),
+        ("describe", square, "--captions", tmp_path / "s.txt"),
+        ("explain", SENTENCE, square, "--out", tmp_path / "out"),
+    ):
+        status, out, err = call(*command, *options)
+        assert (status, out) == (2, "")
+        assert said in refusal(err)
+
+
+def test_an_explanation_is_that_of_the_weights_given(call, clips, trained, tmp_path):
+    square, out = clips / "a square.mp4", tmp_path / "out"
+    options = ("--json", "--weights", "global=0", "entity=1", "action=0", "relationship=0", "concepts=0")
+    said = call("explain", SENTENCE, square, "--out", out, *options, model=trained)[1]
+    answer = json.loads(said)
+    assert answer["score"] == pytest.approx(answer["terms"]["entity"], abs=1e-6)
+    assert abs(answer["score"]) > 0.01
+    assert answer["gates"]["entity"] == 1
+    (tmp_path / "s.txt").write_text(SENTENCE)
+    told = call("describe", square, "--captions", tmp_path / "s.txt", *options, model=trained)[1]
+    assert json.loads(told)[0]["terms"]["entity"] == pytest.approx(answer["score"], abs=1e-5)
 
 
 def test_a_search_leaves_the_library_to_its_writer(call, library):
@@ -438,8 +498,8 @@ def test_a_missing_sprite_folder_gets_the_command_that_fills_it(call, tmp_path):
 def test_the_choices_are_those_that_exist():
     from vtr_demo.protocols import PROTOCOLS
 
-    assert cli.PLAYGROUND_SPLITS == SPLITS
-    assert cli.PROTOCOLS == PROTOCOLS
+    assert arguments.PLAYGROUND_SPLITS == SPLITS
+    assert arguments.PROTOCOLS == PROTOCOLS
 
 
 # --------------------------------------------------------------------------- serve
@@ -460,18 +520,19 @@ def test_serve_without_the_page_is_one_sentence(monkeypatch, tmp_path, capsys):
 # --------------------------------------------------------------------------- the program itself
 def test_the_words_of_the_command_line_are_kept():
     promised = {"index", "search", "describe", "explain", "evaluate", "train", "playground", "serve"}
-    assert promised <= cli.COMMANDS.keys()
+    assert promised <= cli.COMMANDS.keys() == arguments.ARGUMENTS.keys()
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "given",
     [[], ["nonsense"], ["search", "x"], ["search", "x", "--library", "y", "-k", "0"],
      ["search", "x", "--library", "y", "-k", "many"], ["index", "--library", "y"],
-     ["playground", "--out", "x", "--size", "big"]],
+     ["playground", "--out", "x", "--size", "big"], ["search", "x", "--library", "y", "--weights", "action"],
+     ["search", "x", "--library", "y", "--weights", "action=much"]],
 )  # fmt: skip
-def test_wrong_arguments_end_with_the_usage(arguments, capsys):
+def test_wrong_arguments_end_with_the_usage(given, capsys):
     with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
+        cli.main(given)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
 
@@ -480,9 +541,7 @@ def test_an_interrupt_is_quiet(monkeypatch, capsys):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(
-        cli.COMMANDS, "search", cli.Command(interrupted, cli.COMMANDS["search"].arguments, "")
-    )
+    monkeypatch.setitem(cli.COMMANDS, "search", cli.Command(interrupted, ""))
     assert cli.main(["search", "x", "--library", "y"]) == 130
     assert capsys.readouterr() == ("", "")
 

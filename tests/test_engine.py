@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from vtr_demo import engine as engine_module
 from vtr_demo import ingest, nullset, queries, video, video_worker
 from vtr_demo.config import LimitConfig
 from vtr_demo.engine import Engine
-from vtr_demo.errors import LibraryError, UnreadableVideo, UnsupportedText
+from vtr_demo.errors import BadConfig, LibraryError, UnreadableVideo, UnsupportedText
 from vtr_demo.features import TermWeights
 from vtr_demo.records import LEVELS, TERMS
 from vtr_demo.text import parse, without_words
@@ -143,6 +145,21 @@ def test_a_muted_term_adds_nothing(original: Engine) -> None:
     weights = TermWeights(1, 0, 1, 0, 0)
     for hit in original.search(TEXTS[0], weights=weights).hits:
         assert [name for name in TERMS if hit.terms[name] == 0] == ["entity", "relationship", "concepts"]
+
+
+def test_weights_are_chosen_by_the_names_of_terms_and_concepts(original: Engine) -> None:
+    names, usual = original.status().concept_names, original.default_weights
+    chosen = original.weigh({"action": 3, "concepts": 0.5}, [names[3], names[0], names[3]])
+    assert chosen == replace(usual, action=3.0, concepts=0.5, muted=(0, 3))
+    assert original.weigh({}) == usual
+    assert usual.by_term() == dict(zip(TERMS, (*usual.levels(), usual.concepts), strict=True))
+    for values, muted, said in (
+        ({"global_": 1}, (), "no term 'global_'"),
+        ({"action": True}, (), "must be a number"),
+        ({}, ["nobody"], f"no concept 'nobody' to mute; there are: {re.escape(names[0])}"),
+    ):
+        with pytest.raises(BadConfig, match=said):
+            original.weigh(values, muted)
 
 
 def test_struck_words_are_searched_as_if_never_written(original: Engine) -> None:

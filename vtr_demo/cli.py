@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -10,16 +9,14 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from vtr_demo import commands, workshop
 from vtr_demo.answer import Answer, Tell, to_json
+from vtr_demo.arguments import ARGUMENTS
 from vtr_demo.errors import VtrError
 
 PROGRAM = "vtr_demo"
 REFUSED, INTERRUPTED = 2, 130
-PROTOCOLS = ("best_caption", "each_caption", "first_caption", "averaged_captions")
-PLAYGROUND_SPLITS = ("train", "probe", "unseen_sprites")
 
 
 @dataclass(frozen=True)
@@ -27,217 +24,33 @@ class Command:
     """One word of the command line."""
 
     run: Callable[[Namespace, Tell], Answer]
-    arguments: Callable[[ArgumentParser], None]
     about: str
 
 
-# --------------------------------------------------------------------------- arguments
-def _index(parser: ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="video files, or folders of them")
-    parser.add_argument("--library", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--rebuild", action="store_true", help="bring a library of another model to this one")
-    parser.add_argument("--copy", action="store_true", help="keep a copy of each file in the library")
-    _model(parser)
-    _as_json(parser)
-
-
-def _search(parser: ArgumentParser) -> None:
-    parser.add_argument("text", metavar="TEXT")
-    parser.add_argument("--library", type=Path, required=True, metavar="DIR")
-    parser.add_argument(
-        "-k", type=_count, default=8, metavar="N", help="clips to list (default: %(default)s)"
-    )
-    _model(parser)
-    _as_json(parser)
-
-
-def _describe(parser: ArgumentParser) -> None:
-    parser.add_argument("video", type=Path, metavar="VIDEO")
-    parser.add_argument(
-        "--captions", type=Path, required=True, metavar="FILE", help="one sentence a line, or a JSON list"
-    )
-    parser.add_argument(
-        "-k", type=_count, default=10, metavar="N", help="sentences to list (default: %(default)s)"
-    )
-    _model(parser)
-    _as_json(parser)
-
-
-def _explain(parser: ArgumentParser) -> None:
-    parser.add_argument("text", metavar="TEXT")
-    parser.add_argument("video", type=Path, metavar="VIDEO", help="a file; with --library the id of a clip")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--library", type=Path, metavar="DIR")
-    _model(parser)
-    _as_json(parser)
-
-
-def _evaluate(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", required=True, metavar="MANIFEST|DATASET", help="a .jsonl file or a benchmark's name"
-    )
-    _json_file(parser)
-    parser.add_argument("--split", default="test", help="default: %(default)s")
-    parser.add_argument("--annotations", type=Path, metavar="DIR", help="a benchmark's official files")
-    parser.add_argument("--videos", type=Path, metavar="DIR", help="a benchmark's videos")
-    parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
-    parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="default: %(default)s")
-    parser.add_argument(
-        "--normalise", nargs="+", default=(), metavar="NAME", help="also with dsl, qb_norm or sinkhorn"
-    )
-    parser.add_argument("--ablations", action="store_true", help="also each term alone and left out")
-    parser.add_argument("--against", metavar="SPEC", help="give the differences to this model instead")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep tokens there for the next run")
-    parser.add_argument("--device", default="cpu", help="default: %(default)s")
-    _model(parser)
-
-
-def _probe(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--pairs", type=_count, default=200, metavar="N", help="a level; default: %(default)s"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
-    parser.add_argument("--split", choices=PLAYGROUND_SPLITS[1:], default="probe")
-    parser.add_argument("--sprites", type=Path, metavar="DIR", help="folder of the emoji pictures")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the clips' tokens there")
-    _json_file(parser)
-    _model(parser)
-
-
-def _concepts(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--against", nargs="+", default=(), metavar="SPEC", help="further checkpoints, for stability"
-    )
-    parser.add_argument(
-        "--clips", type=_count, default=60, metavar="N", help="clips to draw for purity; default: %(default)s"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
-    parser.add_argument("--sprites", type=Path, metavar="DIR", help="folder of the emoji pictures")
-    parser.add_argument(
-        "--samples", type=Path, metavar="DIR", help="folder of a manifest.jsonl; default: sample_videos"
-    )
-    _json_file(parser)
-    _model(parser)
-
-
-def _reliability(parser: ArgumentParser) -> None:
-    parser.add_argument("--data", required=True, metavar="MANIFEST", help="a library as a .jsonl file")
-    parser.add_argument("--split", default="test", help="default: %(default)s")
-    parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
-    parser.add_argument(
-        "--nothing", type=Path, metavar="FILE", help="also sentences about nothing in it, one a line"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep tokens there for the next run")
-    _json_file(parser)
-    _model(parser)
-
-
-def _faithfulness(parser: ArgumentParser) -> None:
-    parser.add_argument("--data", required=True, metavar="MANIFEST", help="clips with captions, as .jsonl")
-    parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
-    parser.add_argument("--limit", type=_count, metavar="N", help="pairs to draw; default: all")
-    parser.add_argument(
-        "--steps", type=_count, default=6, metavar="N", help="points of a curve after the first; default: 6"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
-    _json_file(parser)
-    _model(parser)
-
-
-def _bench(parser: ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a case; default: all")
-    parser.add_argument("--clip", type=Path, metavar="FILE", help="default: the first of sample_videos")
-    parser.add_argument("--rounds", type=_count, default=7, metavar="N", help="default: %(default)s")
-    _json_file(parser)
-    _model(parser)
-
-
-def _train(parser: ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--set", nargs="+", action="append", default=[], metavar="key=value")
-
-
-def _ablate(parser: ArgumentParser) -> None:
-    _train(parser)
-    parser.add_argument("--seeds", type=_count, default=3, metavar="N", help="default: %(default)s")
-    parser.add_argument("--only", nargs="+", default=None, metavar="NAME", help="these variants")
-    parser.add_argument("--unseen", type=int, default=200, metavar="N", help="playground clips to test on")
-    _json_file(parser)
-
-
-def _playground(parser: ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--count", type=_count, metavar="N")
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
-    parser.add_argument("--split", choices=PLAYGROUND_SPLITS, default="train")
-    parser.add_argument(
-        "--samples", type=Path, metavar="FILE", help="film the specs of this manifest instead"
-    )
-    parser.add_argument("--sprites", type=Path, metavar="DIR", help="folder of the emoji pictures")
-    parser.add_argument("--size", type=_size, default=(640, 360), metavar="WxH", help="default: 640x360")
-
-
-def _serve(parser: ArgumentParser) -> None:
-    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="…", help="arguments of app.py")
-
-
-def _model(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", default="bundled", metavar="SPEC", help="bundled, open_clip:NAME/PRETRAINED or a folder"
-    )
-
-
-def _json_file(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--json", type=Path, nargs="?", const=Path("-"), metavar="FILE", help="write the result there as well"
-    )
-
-
-def _as_json(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
-    return int(text)
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, cross, height = text.partition("x")
-    if not cross:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 640x360")
-    return _count(width), _count(height)
-
-
 COMMANDS: dict[str, Command] = {
-    "index": Command(commands.index, _index, "add video files to a library"),
-    "search": Command(commands.search, _search, "find clips of a library by sentence"),
-    "describe": Command(commands.describe, _describe, "rank sentences for a clip"),
-    "explain": Command(commands.explain, _explain, "show why a sentence and a clip match"),
-    "evaluate": Command(workshop.evaluate, _evaluate, "measure both directions of retrieval"),
-    "probe": Command(workshop.probe, _probe, "tell minimal pairs of clips apart, level by level"),
-    "concepts": Command(workshop.concepts, _concepts, "how used, pure and stable the concepts are"),
-    "reliability": Command(workshop.reliability, _reliability, "can `no confident match` be believed"),
-    "faithfulness": Command(
-        workshop.faithfulness, _faithfulness, "do the summands point at what a score rests on"
-    ),
-    "bench": Command(workshop.bench, _bench, "speed and memory as ratios to named baselines"),
-    "train": Command(workshop.train, _train, "train a checkpoint"),
-    "ablate": Command(workshop.ablate, _ablate, "train with one part changed, from several seeds"),
-    "playground": Command(workshop.playground, _playground, "draw clips with known truth"),
-    "serve": Command(workshop.serve, _serve, "open the page; takes the arguments of app.py"),
+    "index": Command(commands.index, "add video files to a library"),
+    "search": Command(commands.search, "find clips of a library by sentence"),
+    "describe": Command(commands.describe, "rank sentences for a clip"),
+    "explain": Command(commands.explain, "show why a sentence and a clip match"),
+    "evaluate": Command(workshop.evaluate, "measure both directions of retrieval"),
+    "probe": Command(workshop.probe, "tell minimal pairs of clips apart, level by level"),
+    "concepts": Command(workshop.concepts, "how used, pure and stable the concepts are"),
+    "reliability": Command(workshop.reliability, "can `no confident match` be believed"),
+    "faithfulness": Command(workshop.faithfulness, "do the summands point at what a score rests on"),
+    "bench": Command(workshop.bench, "speed and memory as ratios to named baselines"),
+    "train": Command(workshop.train, "train a checkpoint"),
+    "ablate": Command(workshop.ablate, "train with one part changed, from several seeds"),
+    "playground": Command(workshop.playground, "draw clips with known truth"),
+    "serve": Command(workshop.serve, "open the page; takes the arguments of app.py"),
 }
 
 
-# --------------------------------------------------------------------------- running
 def build_parser() -> ArgumentParser:
     """The parser of all commands."""
     parser = ArgumentParser(prog=f"python -m {PROGRAM}", description="Text-video retrieval with its reasons.")
     words = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        command.arguments(words.add_parser(name, help=command.about, description=command.about))
+        ARGUMENTS[name](words.add_parser(name, help=command.about, description=command.about))
     return parser
 
 

@@ -20,6 +20,7 @@ from vtr_demo.sources import VIDEO_EXTENSIONS
 
 if TYPE_CHECKING:
     from vtr_demo.engine import Engine
+    from vtr_demo.features import TermWeights
     from vtr_demo.results import Hit
 
 
@@ -51,7 +52,7 @@ def index(chosen: Namespace, tell: Tell) -> Answer:
 def search(chosen: Namespace, tell: Tell) -> Answer:
     """Clips for a sentence."""
     with _opened(chosen, chosen.library, tell, readonly=True) as engine:
-        found = engine.search(chosen.text, chosen.k)
+        found = engine.search(chosen.text, chosen.k, _weights(engine, chosen))
     value = [_hit(hit) for hit in found.hits]
     lines = (
         [] if found.confident else ["No confident match: unrelated sentences often fit a clip here as well."]
@@ -69,7 +70,7 @@ def describe(chosen: Namespace, tell: Tell) -> Answer:
     """Sentences for a clip."""
     captions = read_captions(chosen.captions)
     with _for_one_file(chosen, tell) as engine:
-        hits = engine.describe_file(chosen.video, captions, chosen.k)
+        hits = engine.describe_file(chosen.video, captions, chosen.k, _weights(engine, chosen))
     value = [
         {"text": hit.text, "score": hit.score, "confidence": float(hit.confidence), "terms": hit.terms}
         for hit in hits
@@ -84,13 +85,13 @@ def explain(chosen: Namespace, tell: Tell) -> Answer:
 
     if chosen.library:
         with _opened(chosen, chosen.library, tell, readonly=True) as engine:
-            answer = dossier.write(chosen.out, *_explained(engine, chosen.text, str(chosen.video)))
+            answer = dossier.write(chosen.out, *_explained(engine, chosen, str(chosen.video)))
     else:
         with _for_one_file(chosen, tell) as engine:
             report = engine.add([chosen.video], keep_copy=False)
             if report.failed:
                 raise VtrError(report.failed[0][1])
-            answer = dossier.write(chosen.out, *_explained(engine, chosen.text, report.added[0]))
+            answer = dossier.write(chosen.out, *_explained(engine, chosen, report.added[0]))
     lines = [
         f"{answer['score']:+.3f}  {answer['text']}  ~  {answer['name']}",
         _terms(answer["terms"]),
@@ -100,14 +101,18 @@ def explain(chosen: Namespace, tell: Tell) -> Answer:
     return Answer(answer, "\n".join(lines))
 
 
-def _explained(engine: Engine, text: str, clip_id: str) -> tuple[Any, Hit]:
+def _explained(engine: Engine, chosen: Namespace, clip_id: str) -> tuple[Any, Hit]:
     """The explanation of a clip's best moment, and what a search says of it."""
-    name = engine.clip(clip_id).name
-    hits = engine.search(text, len(engine.clips())).hits
+    name, weights = engine.clip(clip_id).name, _weights(engine, chosen)
+    hits = engine.search(chosen.text, len(engine.clips()), weights).hits
     hit = next((hit for hit in hits if hit.clip_id == clip_id), None)
     if hit is None:
         raise BadConfig(f"{name} is not searchable; rebuild the library.")
-    return engine.explain(text, clip_id, hit.moment), hit
+    return engine.explain(chosen.text, clip_id, hit.moment, weights), hit
+
+
+def _weights(engine: Engine, chosen: Namespace) -> TermWeights:
+    return engine.weigh(dict(chosen.weights), chosen.mute)
 
 
 # --------------------------------------------------------------------------- reading and wording

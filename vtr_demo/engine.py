@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from vtr_demo import checkpoint
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.clipfolder import ClipRecord
 from vtr_demo.config import LimitConfig
-from vtr_demo.errors import LibraryError
+from vtr_demo.errors import BadConfig, LibraryError
 from vtr_demo.explaining import explained, hit
 from vtr_demo.features import TermWeights, VideoFeatures, term_sums
 from vtr_demo.gallery import concept_views
@@ -98,6 +98,15 @@ class Engine:
     def default_weights(self) -> TermWeights:
         """The sliders' starting positions."""
         return self._model.default_weights
+
+    def weigh(self, values: Mapping[str, float], muted: Collection[str] = ()) -> TermWeights:
+        """The starting positions with other factors for the terms named, and without the named concepts."""
+        names = concept_names(self._library.shelf, self.pretrained)
+        for name in muted:
+            if name not in names:
+                raise BadConfig(f"There is no concept {name!r} to mute; there are: {'; '.join(names)}.")
+        indices = tuple(sorted({names.index(name) for name in muted}))
+        return replace(self.default_weights.changed(values), muted=indices)
 
     # ------------------------------------------------------------------ search
     def search(
@@ -255,6 +264,7 @@ class Engine:
             device=str(next(self._model.parameters()).device),
             directory=str(self._library.directory),
             default_weights=self.default_weights,
+            concept_names=concept_names(shelf, self.pretrained),
             problems=shelf.problems(),
         )
 

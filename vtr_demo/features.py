@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -38,18 +39,34 @@ class TermWeights:
         """The four level weights in the order of ``LEVELS``."""
         return self.global_, self.entity, self.action, self.relationship
 
+    def by_term(self) -> dict[str, float]:
+        """The factors by the names in ``TERMS``."""
+        return {name: getattr(self, key) for name, key in _FIELDS.items()}
+
+    def changed(self, values: Mapping[str, float]) -> TermWeights:
+        """With other factors for the terms named, as in ``TERMS``."""
+        for name, value in values.items():
+            if name not in TERMS:
+                raise BadConfig(f"There is no term {name!r} to weigh; there are {', '.join(TERMS)}.")
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise BadConfig(f"The weight of {name} must be a number, got {value!r}.")
+        return replace(self, **{_FIELDS[name]: float(value) for name, value in values.items()})  # type: ignore[arg-type]
+
     def ablated(self) -> dict[str, TermWeights]:
         """Each term that weighs something alone (`only entity`) and left out (`without entity`)."""
-        fields = ("global_", *LEVELS[1:], "concepts")
         found: dict[str, TermWeights] = {}
-        for name, key in zip(TERMS, fields, strict=True):
+        for name, key in _FIELDS.items():
             if not getattr(self, key):
                 continue
-            alone = {other: float(other == key) for other in fields}
+            alone = {other: float(other == key) for other in _FIELDS.values()}
             found[f"only {name}"] = replace(self, **alone)  # type: ignore[arg-type]
-            if sum(bool(getattr(self, other)) for other in fields) > 1:
+            if sum(bool(getattr(self, other)) for other in _FIELDS.values()) > 1:
                 found[f"without {name}"] = replace(self, **{key: 0.0})  # type: ignore[arg-type]
         return found
+
+
+_FIELDS = dict(zip(TERMS, ("global_", *LEVELS[1:], "concepts"), strict=True))
+"""The field of each term."""
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,20 @@ MOST_HITS = 50
 def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
     """search_videos, rank_captions, explain_match and library_status over one engine."""
 
-    def search_videos(text: str, k: int = 8) -> list[dict[str, Any]]:
+    def search_videos(
+        text: str, k: int = 8, weights: dict[str, float] | None = None, muted: list[str] | None = None
+    ) -> list[dict[str, Any]]:
         """Find the clips of the library that fit a sentence, best first, with the parts of each score.
 
         Args:
             text: A sentence about what happens in the clip.
             k: How many clips to return, 1 to 50.
+            weights: Factors for some of global, entity, action, relationship and concepts, from 0; the
+                others keep those of library_status.
+            muted: Names of concepts that shall add nothing, as given by library_status.
         """
-        found = engine.search(text, k=max(1, min(int(k), MOST_HITS)))
+        chosen = engine.weigh(weights or {}, muted or ())
+        found = engine.search(text, k=max(1, min(int(k), MOST_HITS)), weights=chosen)
         return [
             {
                 "id": hit.clip_id,
@@ -41,30 +47,44 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
             for hit in found.hits
         ]
 
-    def rank_captions(clip_id: str, captions: list[str]) -> list[dict[str, Any]]:
+    def rank_captions(
+        clip_id: str,
+        captions: list[str],
+        weights: dict[str, float] | None = None,
+        muted: list[str] | None = None,
+    ) -> list[dict[str, Any]]:
         """Rank sentences for one clip of the library, best first.
 
         Args:
             clip_id: The id of a clip, as given by search_videos or library_status.
             captions: Sentences to rank; an empty list ranks the library's own captions.
+            weights: Factors for the parts of the score, as in search_videos.
+            muted: Names of concepts that shall add nothing.
         """
-        hits = engine.describe(clip_id, captions=captions or None, k=max(10, len(captions)))
+        chosen, count = engine.weigh(weights or {}, muted or ()), max(10, len(captions))
+        hits = engine.describe(clip_id, captions=captions or None, k=count, weights=chosen)
         return [
             {"text": hit.text, "score": hit.score, "confidence": hit.confidence, "terms": hit.terms}
             for hit in hits
         ]
 
-    def explain_match(text: str, clip_id: str) -> dict[str, Any]:
+    def explain_match(
+        text: str, clip_id: str, weights: dict[str, float] | None = None, muted: list[str] | None = None
+    ) -> dict[str, Any]:
         """Take the score of a sentence and a clip apart into levels, words, frames and concepts.
 
         Args:
             text: The sentence.
             clip_id: The id of a clip, as given by search_videos or library_status.
+            weights: Factors for the parts of the score, as in search_videos.
+            muted: Names of concepts that shall add nothing.
         """
-        return match_json(engine.explain(text, clip_id), engine.clip(clip_id).name)
+        why = engine.explain(text, clip_id, weights=engine.weigh(weights or {}, muted or ()))
+        return match_json(why, engine.clip(clip_id).name)
 
     def library_status() -> dict[str, Any]:
-        """The model, the size of the library, and its clips with their ids and captions."""
+        """The model with its concepts and weights, the size of the library, and its clips with their ids
+        and captions."""
         status = engine.status()
         clips = [
             {
@@ -79,6 +99,8 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
             "model": status.model,
             "trained": status.trained,
             "device": status.device,
+            "weights": status.default_weights.by_term(),
+            "concepts": list(status.concept_names),
             "moments": status.moments,
             "stored_bytes": status.stored_bytes,
             "problems": list(status.problems),

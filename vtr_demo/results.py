@@ -187,5 +187,6 @@ class Status:
     device: str
     directory: str
     default_weights: TermWeights
+    concept_names: tuple[str, ...]
     problems: tuple[str, ...]
     """One sentence for each stored clip that could not be read."""
