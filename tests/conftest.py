@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models import NULLS, checkpoint_of
+
 
 @pytest.fixture(autouse=True)
 def _random_state_restored() -> Iterator[None]:
@@ -21,3 +23,20 @@ def _random_state_restored() -> Iterator[None]:
     random.setstate(before[0])
     np.random.set_state(before[1])
     torch.set_rng_state(before[2])
+
+
+@pytest.fixture(scope="module")
+def few_null_captions() -> Iterator[None]:
+    """Engines compare with ``NULLS``."""
+    from vtr_demo import engine, queries
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (queries, engine):
+            patch.setattr(module, "null_captions", lambda: NULLS)
+        yield
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint of five concepts whose every term says something, over the tiny towers."""
+    return checkpoint_of(tmp_path_factory.mktemp("model") / "a", "tiny", 0)

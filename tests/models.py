@@ -113,7 +113,17 @@ def row(tokens: Any, index: int) -> Any:
     )
 
 
-__all__ = ["GRID", "LEVELS", "PATCH", "WEIGHTS", "WIDTH"]
+__all__ = ["GRID", "LEVELS", "NULLS", "PATCH", "WEIGHTS", "WIDTH"]
+
+
+NULLS = (
+    "a cat sleeps in the square",
+    "people walk in a street",
+    "a boat on the sea",
+    "rain falls on the roof",
+    "the moon",
+)
+"""What stands for the shipped sentences about other things, which take seconds to read."""
 
 
 def checkpoint_of(folder: Path, backbone: str, seed: int) -> str:

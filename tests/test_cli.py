@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from tests.drawn import draw_clip, moving_square_clip
-from tests.models import checkpoint_of
 from vtr_demo import arguments, checkpoint, cli, commands, workshop
 from vtr_demo.config import VideoConfig
 from vtr_demo.playground_spec import SPLITS
@@ -147,18 +146,12 @@ def test_people_read_the_same_hits_in_the_same_order(call, library):
     assert "opening the model" not in out
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> str:
-    """A checkpoint whose every term says something."""
-    return checkpoint_of(tmp_path_factory.mktemp("model") / "alive", "tiny", 0)
-
-
-def test_weights_and_muted_concepts_change_the_score_as_they_say(call, clips, trained, tmp_path):
+def test_weights_and_muted_concepts_change_the_score_as_they_say(call, clips, spec, tmp_path):
     library = tmp_path / "lib"
-    assert call("index", clips, "--library", library, model=trained)[0] == 0
+    assert call("index", clips, "--library", library, model=spec)[0] == 0
 
     def top(*options: object) -> dict[str, dict[str, float]]:
-        said = call("search", SENTENCE, "--library", library, "--json", *options, model=trained)[1]
+        said = call("search", SENTENCE, "--library", library, "--json", *options, model=spec)[1]
         return {hit["name"]: hit["terms"] for hit in json.loads(said)}
 
     alone = top("--weights", "global=0", "entity=2", "action=0", "relationship=0", "concepts=0")
@@ -193,16 +186,16 @@ def test_weights_that_mean_nothing_are_refused_in_a_sentence(call, clips, librar
         assert said in refusal(err)
 
 
-def test_an_explanation_is_that_of_the_weights_given(call, clips, trained, tmp_path):
+def test_an_explanation_is_that_of_the_weights_given(call, clips, spec, tmp_path):
     square, out = clips / "a square.mp4", tmp_path / "out"
     options = ("--json", "--weights", "global=0", "entity=1", "action=0", "relationship=0", "concepts=0")
-    said = call("explain", SENTENCE, square, "--out", out, *options, model=trained)[1]
+    said = call("explain", SENTENCE, square, "--out", out, *options, model=spec)[1]
     answer = json.loads(said)
     assert answer["score"] == pytest.approx(answer["terms"]["entity"], abs=1e-6)
     assert abs(answer["score"]) > 0.01
     assert answer["gates"]["entity"] == 1
     (tmp_path / "s.txt").write_text(SENTENCE)
-    told = call("describe", square, "--captions", tmp_path / "s.txt", *options, model=trained)[1]
+    told = call("describe", square, "--captions", tmp_path / "s.txt", *options, model=spec)[1]
     assert json.loads(told)[0]["terms"]["entity"] == pytest.approx(answer["score"], abs=1e-5)
 
 

@@ -14,9 +14,8 @@ import pytest
 import torch
 
 from tests.drawn import draw_clip, moving_square_clip
-from tests.models import checkpoint_of
-from vtr_demo import engine as engine_module
-from vtr_demo import ingest, nullset, queries, video, video_worker
+from tests.models import NULLS, checkpoint_of
+from vtr_demo import ingest, nullset, video, video_worker
 from vtr_demo.config import LimitConfig
 from vtr_demo.engine import Engine
 from vtr_demo.errors import BadConfig, LibraryError, UnreadableVideo, UnsupportedText
@@ -30,21 +29,8 @@ TEXTS = (
     "Two dogs chase a ball behind the house!",
 )
 MIXED = TermWeights(0.8, 1.2, 0.6, 1.0, 0.7)
-NULLS = ("a cat sleeps", "people walk in a street", "a boat on the sea", "rain falls on the roof", "the moon")
+pytestmark = pytest.mark.usefixtures("few_null_captions")
 RED, GREEN, BLUE = (210, 30, 30), (30, 190, 60), (30, 60, 200)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _few_null_captions() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (queries, engine_module):
-            patch.setattr(module, "null_captions", lambda: NULLS)
-        yield
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return checkpoint_of(tmp_path_factory.mktemp("model") / "a", "tiny", 0)
 
 
 @pytest.fixture(scope="module")

@@ -11,29 +11,15 @@ import numpy as np
 import pytest
 
 from tests.drawn import draw_clip, moving_square_clip
-from tests.models import checkpoint_of
-from vtr_demo import engine as engine_module
-from vtr_demo import gallery, queries
+from tests.models import NULLS
+from vtr_demo import gallery
 from vtr_demo.engine import Engine
 from vtr_demo.results import Explanation
 from vtr_demo.text import parse
 
 CAPTIONS = [("a red square moves", "the square"), (), ("red, then green, then blue",)]
-GENERAL = ("a cat sleeps in the square", "rain falls", "the moon")
 CONCEPTS = 5
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _few_null_captions() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (queries, engine_module):
-            patch.setattr(module, "null_captions", lambda: GENERAL)
-        yield
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return checkpoint_of(tmp_path_factory.mktemp("model") / "a", "tiny", 0)
+pytestmark = pytest.mark.usefixtures("few_null_captions")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +52,7 @@ def test_shares_of_patches_are_those_of_the_explanations(engine: Engine) -> None
 def test_words_are_counted_where_explanations_put_them(engine: Engine) -> None:
     clip = engine.clips()[0].clip_id
     held = [Counter[str]() for _ in range(CONCEPTS)]
-    for text in (*(text for texts in CAPTIONS for text in texts), *GENERAL):
+    for text in (*(text for texts in CAPTIONS for text in texts), *NULLS):
         owners = engine.explain(text, clip).alignment.word_concept[1:]
         for word, owner in zip(parse(text).words, owners, strict=True):
             held[owner][word.text.lower()] += 1
@@ -98,7 +84,7 @@ def test_a_shot_is_the_fullest_frame_of_its_clip_and_the_fullest_clips_come_firs
 def test_only_the_fullest_clips_are_shown(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     full = engine.concepts()
     monkeypatch.setattr(gallery, "SHOWN", 1)
-    short = gallery.concept_views(engine.pretrained, engine._library.shelf, GENERAL)
+    short = gallery.concept_views(engine.pretrained, engine._library.shelf, NULLS)
     for all_shots, one in zip((view.shots for view in full), (view.shots for view in short), strict=True):
         assert [shot.clip_id for shot in one] == [shot.clip_id for shot in all_shots[:1]]
 

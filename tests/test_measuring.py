@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.drawn import draw_clip, moving_square_clip
-from tests.models import checkpoint_of
 from vtr_demo import measuring
 from vtr_demo.engine import Engine
 from vtr_demo.errors import BadManifest, LibraryError
@@ -18,16 +17,16 @@ from vtr_demo.measuring import read_captions, right_answers
 
 CAPTIONS = [("a red square moves", "the square"), (), ("red, then green, then blue", "the square"), ("snow",)]
 MIXED = TermWeights(0.8, 1.2, 0.6, 0.0, 0.7)
+pytestmark = pytest.mark.usefixtures("few_null_captions")
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(spec: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("clips")
     moving_square_clip(folder / "square.mp4", frames=20)
     draw_clip(folder / "numbers.mp4", frames=45, fps=5)
     draw_clip(folder / "cuts.mp4", frames=40, fps=5, colours=[(210, 30, 30)] * 20 + [(30, 60, 200)] * 20)
     draw_clip(folder / "still.mp4", frames=20, fps=5, colours=[(30, 190, 60)])
-    spec = checkpoint_of(tmp_path_factory.mktemp("model") / "a", "tiny", 0)
     opened = Engine.open(tmp_path_factory.mktemp("library"), spec)
     files = [folder / f"{name}.mp4" for name in ("square", "numbers", "cuts", "still")]
     assert len(opened.add(files, captions=CAPTIONS, keep_copy=False).added) == 4

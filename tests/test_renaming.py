@@ -10,25 +10,12 @@ import pytest
 
 from tests.drawn import moving_square_clip
 from tests.models import checkpoint_of
-from vtr_demo import engine as engine_module
-from vtr_demo import queries
 from vtr_demo.engine import Engine
 from vtr_demo.errors import LibraryError
 from vtr_demo.page_api import match_json
 from vtr_demo.results import LONGEST_NAME
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _few_null_captions() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (queries, engine_module):
-            patch.setattr(module, "null_captions", lambda: ("rain falls", "the moon"))
-        yield
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return checkpoint_of(tmp_path_factory.mktemp("model") / "a", "tiny", 0)
+pytestmark = pytest.mark.usefixtures("few_null_captions")
 
 
 @pytest.fixture
