@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vtr_demo import distributed
 from vtr_demo.config import TrainConfig, VideoConfig
 from vtr_demo.data import Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.datasets import SPLITS
@@ -233,6 +234,14 @@ def _drawn(
 
 
 def _parsed(texts: list[str]) -> tuple[dict[str, Sentence], list[str]]:
+    """By text, and what cannot be read. Several processes divide the texts, which are the same for all."""
+    parts = distributed.together(_parsed_here(texts[distributed.rank() :: distributed.world()]))
+    found = {text: sentence for parsed, _ in parts for text, sentence in parsed.items()}
+    refused = {text for _, some in parts for text in some}
+    return {text: found[text] for text in texts if text in found}, [t for t in texts if t in refused]
+
+
+def _parsed_here(texts: list[str]) -> tuple[dict[str, Sentence], list[str]]:
     try:
         return dict(zip(texts, parse_many(texts), strict=True)), []
     except UnsupportedText:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,8 @@ from vtr_demo.playground_things import CONTAINERS, RESERVED, THINGS, WIDE
 
 PairLevel = Literal["entity", "action", "relationship"]
 PAIR_LEVELS: tuple[PairLevel, ...] = ("entity", "action", "relationship")
+Made = Callable[[], ClipSpec]
+"""A spec that is made when it is chosen: of several hundred that are possible one is wanted."""
 _TRIES = 4000
 
 
@@ -34,7 +37,9 @@ def minimal_pair(
     for _ in range(_TRIES):
         relation = str(rng.choice(list(RELATIONS))) if level == "relationship" else None
         spec = sample_spec(rng, split=split, relation=relation)
-        others = [other for other in _variants(spec, level, rng) if in_split(other, split)]
+        others = [
+            other for other in (make() for make in _variants(spec, level, rng)) if in_split(other, split)
+        ]
         if not others:
             continue
         other = others[int(rng.integers(len(others)))]
@@ -67,29 +72,26 @@ def negatives(spec: ClipSpec, rng: np.random.Generator) -> list[tuple[str, str]]
 
 def _false(spec: ClipSpec, rng: np.random.Generator, voice: Voice) -> Iterator[tuple[str, str]]:
     for level in ("entity", "action") if voice.explicit else ("entity",):
-        options = list(_variants(spec, level, rng))
+        options = _variants(spec, level, rng)
         if options:
-            yield level, sentence(options[int(rng.integers(len(options)))], voice)
+            yield level, sentence(options[int(rng.integers(len(options)))](), voice)
     for kind in (_other_relations, _exchanged):
         options = list(kind(spec))
         if options:
-            other = options[int(rng.integers(len(options)))]
+            other = options[int(rng.integers(len(options)))]()
             yield "relationship", sentence(other, _same_words(voice, spec, other))
     scenes = [name for name in SCENES if name != spec.scene]
     yield "global", sentence(replace(spec, scene=scenes[int(rng.integers(len(scenes)))]), voice)
 
 
-def _variants(spec: ClipSpec, level: str, rng: np.random.Generator) -> Iterator[ClipSpec]:
+def _variants(spec: ClipSpec, level: str, rng: np.random.Generator) -> list[Made]:
     """Specs that differ from ``spec`` in ``level`` only."""
     if level == "relationship":
-        yield from _other_relations(spec)
-        yield from _exchanged(spec)
-        return
+        return [*_other_relations(spec), *_exchanged(spec)]
     index = int(rng.integers(len(spec.actors)))
     if level == "entity":
-        yield from _other_things(spec, 0 if spec.relation == "in" and index == 1 else index)
-    else:
-        yield from _other_motions(spec, index)
+        return [*_other_things(spec, 0 if spec.relation == "in" and index == 1 else index)]
+    return [*_other_motions(spec, index)]
 
 
 def _same_words(voice: Voice, spec: ClipSpec, other: ClipSpec) -> Voice:
@@ -106,7 +108,7 @@ def _with_actor(spec: ClipSpec, index: int, **changes: object) -> ClipSpec:
     return replace(spec, actors=tuple(actors))
 
 
-def _other_things(spec: ClipSpec, index: int) -> Iterator[ClipSpec]:
+def _other_things(spec: ClipSpec, index: int) -> Iterator[Made]:
     actor = spec.actors[index]
     barred = {a.sprite for a in spec.actors} | (set() if in_split(spec, "train") else set(WIDE))
     for name, thing in THINGS.items():
@@ -115,13 +117,13 @@ def _other_things(spec: ClipSpec, index: int) -> Iterator[ClipSpec]:
         if spec.relation == "in" and name in CONTAINERS:
             continue
         size = round(actor.size * thing.size / THINGS[actor.sprite].size, 3)
-        yield _with_actor(spec, index, sprite=name, size=size)
+        yield partial(_with_actor, spec, index, sprite=name, size=size)
 
 
 _KIN = {"vertical": ("vertical",), "depth": ("depth",), "loop": ("travel",), "travel": ("travel", "loop")}
 
 
-def _other_motions(spec: ClipSpec, index: int) -> Iterator[ClipSpec]:
+def _other_motions(spec: ClipSpec, index: int) -> Iterator[Made]:
     """Motions that fit the same place and size."""
     motion = spec.actors[index].motion
     family = MOTIONS[motion].family
@@ -134,25 +136,25 @@ def _other_motions(spec: ClipSpec, index: int) -> Iterator[ClipSpec]:
         options = tuple(name for name, other in MOTIONS.items() if other.family in kin)
     for name in options:
         if name != motion:
-            yield _with_actor(spec, index, motion=name)
+            yield partial(_with_actor, spec, index, motion=name)
 
 
-def _other_relations(spec: ClipSpec) -> Iterator[ClipSpec]:
+def _other_relations(spec: ClipSpec) -> Iterator[Made]:
     if spec.relation is None:
         return
     motions = [actor.motion for actor in spec.actors]
     for name in RELATIONS[spec.relation].swaps:
         if all(motion in allowed for motion, allowed in zip(motions, motions_for(name), strict=False)):
-            yield _laid_out(spec, list(range(len(motions))), name)
+            yield partial(_laid_out, spec, list(range(len(motions))), name)
 
 
-def _exchanged(spec: ClipSpec) -> Iterator[ClipSpec]:
+def _exchanged(spec: ClipSpec) -> Iterator[Made]:
     """The two things in each other's role, each keeping its own motion."""
     if spec.relation is None or not RELATIONS[spec.relation].roles:
         return
     first, second = motions_for(spec.relation)
     if spec.actors[1].motion in first and spec.actors[0].motion in second:
-        yield _laid_out(spec, [1, 0, *range(2, len(spec.actors))], spec.relation)
+        yield partial(_laid_out, spec, [1, 0, *range(2, len(spec.actors))], spec.relation)
 
 
 def _laid_out(spec: ClipSpec, order: list[int], relation: str) -> ClipSpec:
