@@ -273,6 +273,17 @@ def test_a_malformed_click_changes_nothing(click):
     assert view.after(click) == view
 
 
+def test_a_visitor_who_has_opened_nothing_is_told_that_reasons_can_be_opened(engine):
+    result, clips = engine.search(SENTENCE), {clip.clip_id: clip for clip in engine.clips()}
+    first = result.hits[0].clip_id
+    assert "Open one to see why" in page.results(result, clips)
+    assert "Open one to see why" not in page.results(result, clips, open_clip=first)
+    assert "Open one to see why" not in page.results(replace(result, hits=()), clips)
+    told = engine.describe(first)
+    assert "Open one to see why" in page.sentences(told, clips[first])
+    assert "Open one to see why" not in page.sentences(told, clips[first], told[0].text)
+
+
 def test_an_uncertain_result_says_so(engine):
     result = replace(engine.search(SENTENCE), confident=False)
     clips = {clip.clip_id: clip for clip in engine.clips()}

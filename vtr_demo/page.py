@@ -175,7 +175,8 @@ def results(
     )
     without = f'<span class="without">without {removed}</span>' if removed else ""
     count = f"{result.searched} clip{'' if result.searched == 1 else 's'} in {result.took_ms:.0f} ms"
-    head = f'<div class="line found"><span class="soft">{count}</span>{without}</div>'
+    advice = "" if open_clip or not result.hits else ". Open one to see why."
+    head = f'<div class="line found"><span class="soft">{count}{advice}</span>{without}</div>'
     if result.note:
         head += f'<p class="note">{esc(result.note)}</p>'
     if not result.hits:
@@ -239,4 +240,5 @@ def sentences(hits: Sequence[CaptionHit], clip: ClipView, open_text: str = "") -
         "</button></li>"
         for hit in hits
     )
-    return f'<h3>Sentences for {title(clip.name)}</h3><ol class="sentences">{rows}</ol>'
+    advice = "" if open_text else '<p class="soft hint">Open one to see why it fits.</p>'
+    return f'<h3>Sentences for {title(clip.name)}</h3>{advice}<ol class="sentences">{rows}</ol>'
