@@ -15,7 +15,8 @@ from vtr_demo.backbone import load_backbone
 from vtr_demo.corpus import Item
 from vtr_demo.errors import UnreadableVideo
 from vtr_demo.records import CropBox, FrameBatch, VideoTokens
-from vtr_demo.tokens import VideoCache
+from vtr_demo.text import parse_many
+from vtr_demo.tokens import VideoCache, encode_texts, text_batch
 
 COUNT, BROKEN = 20, 7
 
@@ -43,6 +44,22 @@ class Clips:
 
 def cache(folder: Path | None, workers: int) -> VideoCache:
     return VideoCache(folder, load_backbone("tiny", "cpu"), None, 3, workers)
+
+
+def test_sentences_of_a_corpus_take_half_the_memory_and_come_back_as_float32() -> None:
+    tower = load_backbone("tiny", "cpu")
+    true, false = parse_many(["a dog runs", "two cats sleep on a red sofa"]), parse_many(["a dog sleeps"])
+    known = encode_texts(true, tower, [*false, true[0]])
+    assert [*known] == ["a dog runs", "two cats sleep on a red sofa", "a dog sleeps"]
+    assert all(text.tokens.words.dtype == torch.float16 for text in known.values())
+    assert known["a dog runs"].meaning.any()
+    assert not known["a dog sleeps"].meaning.any()
+    batch, plain = text_batch([*known.values()]), tower.encode_text([*true, *false])
+    assert batch.words.dtype == torch.float32
+    for name in ("words", "summary", "pool"):
+        torch.testing.assert_close(getattr(batch, name), getattr(plain, name), rtol=1e-3, atol=1e-3)
+    assert torch.equal(batch.word_mask, plain.word_mask)
+    assert torch.equal(batch.level_mask, plain.level_mask)
 
 
 def test_tokens_of_another_precision_are_kept_apart(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_live_tokens_start_as_the_cached_ones(manifest: Path, clip: str, tmp_pat
     for left, right in zip(one.videos, two.videos, strict=True):
         assert torch.allclose(left.patches, right.patches, atol=2e-2, rtol=1e-3)  # the cache holds float16
         assert torch.allclose(left.summary, right.summary, atol=1e-3)
-    assert torch.allclose(one.texts.words, two.texts.words, atol=1e-5)
+    assert torch.allclose(one.texts.words, two.texts.words, atol=2e-2, rtol=1e-3)  # float16 as well
     assert torch.allclose(one.meaning, two.meaning, atol=1e-5)
     assert two.videos[0].patches.requires_grad
     assert two.texts.words.requires_grad

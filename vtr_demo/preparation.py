@@ -117,7 +117,8 @@ class _Parts:
 
     def _begin(self, cache: VideoCache, items: list[Item], texts: list[TextTokens]) -> None:
         some = items[:: max(1, len(items) // _SAMPLED_CLIPS)]
-        texts = texts[:: max(1, len(texts) // _SAMPLED_TEXTS)]
+        some_texts = texts[:: max(1, len(texts) // _SAMPLED_TEXTS)]
+        texts = [text.half().to("cpu") for text in some_texts]  # alike for towers that learn and that do not
         if self.material.start:
             carry(self.model, self.material.start, self.material.vocabulary)
         else:  # the same prototypes for every seed, so that runs find comparable concepts

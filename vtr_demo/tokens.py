@@ -149,7 +149,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Text:
-    """A sentence with its tokens (a batch of one), for frozen towers; meaning as in ``Spoken``."""
+    """A sentence with its tokens (a batch of one, float16), for frozen towers; meaning as in ``Spoken``."""
 
     sentence: Sentence
     tokens: TextTokens
@@ -169,8 +169,8 @@ def encode_texts(
     texts = {text: Text(value.sentence, tokens[text], value.meaning) for text, value in spoken.items()}
     others = {sentence.text: sentence for sentence in false if sentence.text not in texts}
     blank = torch.zeros(1 + len(LEVELS), backbone.joint_width)
-    found = text_tokens(others.values(), backbone, divided=True)
-    return texts | {text: Text(others[text], value, blank) for text, value in found.items()}
+    found = {text: value.half() for text, value in _encoded(others, backbone, divided=True)}
+    return texts | {text: Text(others[text], found[text], blank) for text in others}
 
 
 def text_tokens(
@@ -194,7 +194,7 @@ def meanings(
 ) -> dict[str, Spoken]:
     """By text: the meanings of the distinct sentences by the towers as they are now.
 
-    The tokens are put into ``keep`` where it is given. ``divided`` as in ``text_tokens``.
+    The tokens are put into ``keep`` where it is given, in float16. ``divided`` as in ``text_tokens``.
     """
     from vtr_demo.text import parse_many
 
@@ -208,7 +208,7 @@ def meanings(
     for text, value in _encoded({**distinct, **readable}, backbone, divided):
         vectors[text] = sentence_vector(value)[0]
         if keep is not None and text in distinct:
-            keep[text] = value
+            keep[text] = value.half()
     nothing = torch.zeros(backbone.joint_width)
     return {
         text: Spoken(
@@ -259,8 +259,8 @@ def sentence_vector(tokens: TextTokens) -> Tensor:
 
 
 def text_batch(texts: Sequence[Text]) -> TextTokens:
-    """One padded batch."""
-    return pad_text_tokens([text.tokens for text in texts])
+    """One padded batch, in float32."""
+    return pad_text_tokens([text.tokens for text in texts]).to("cpu")
 
 
 def _single(batch: TextTokens, row: int, words: int) -> TextTokens:
