@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from vtr_demo.backbone import load_backbone
+from vtr_demo.codec import tokens_to_bytes
 from vtr_demo.corpus import Item
 from vtr_demo.errors import UnreadableVideo
 from vtr_demo.records import CropBox, FrameBatch, VideoTokens
@@ -91,6 +93,25 @@ def test_what_is_stored_is_not_decoded_again(tmp_path: Path) -> None:
     again = Clips()
     cache(tmp_path, 3).fill(again.items, "training")
     assert again.asked == [f"clip-{BROKEN}"]
+
+
+def test_tokens_on_disk_are_not_held_in_memory_too_and_come_back_when_their_file_is_lost(
+    tmp_path: Path,
+) -> None:
+    clips = Clips()
+    store = cache(tmp_path, 3)
+    item = store.fill(clips.items, "training")[0]
+    before = store.get(item)
+    (file,) = tmp_path.glob(f"*/{item.key}")
+    cut = tokens_to_bytes(replace(before, patches=0 * before.patches))
+    file.write_bytes(cut)
+    assert not store.get(item).patches.any(), "what lies on disk is what is read"
+    for damage in (lambda: file.write_bytes(cut[:50]), file.unlink):
+        damage()
+        asked = len(clips.asked)
+        assert torch.equal(store.get(item).patches, before.patches)
+        assert clips.asked[asked:] == [item.key]
+        assert torch.equal(cache(tmp_path, 1).get(item).patches, before.patches)
 
 
 def test_few_clips_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,8 +37,10 @@ class Videos(Protocol):
 class VideoCache:
     """Tokens of items at the width the heads take, float16; a damaged file is made anew.
 
-    ``folder`` None keeps them in memory only. ``model`` reduces them; None keeps the tower's width.
-    ``workers`` threads decode what ``fill`` will want next while the towers are at work.
+    They lie in ``folder`` and are read whenever they are asked for: the system keeps in memory what is
+    read often, once for all processes. None keeps them in this process's memory. ``model`` reduces them;
+    None keeps the tower's width. ``workers`` threads decode what ``fill`` will want next while the towers
+    are at work.
     """
 
     def __init__(
@@ -54,26 +56,25 @@ class VideoCache:
 
     def get(self, item: Item) -> VideoTokens:
         """The tokens of one item, a batch of one, in float32 on the CPU."""
+        if self._folder is not None:
+            return self.read(item)
         if item.key not in self._known:
-            self._keep(item, self._begun(item))
+            self._known[item.key] = self.read(item).half()  # what the stored numbers hold anyway
         return self._known[item.key].to("cpu")
 
     def read(self, item: Item) -> VideoTokens:
-        """As ``get``, for an item that is asked for once: not kept in memory."""
+        """As ``get``, for an item that is asked for once: never kept in memory."""
         return self._finished(item, self._begun(item))
 
     def fill(self, items: Sequence[Item], label: str) -> list[Item]:
         """Compute what is missing, with a progress bar; items whose file cannot be read are left out.
 
-        With several processes and a folder each makes its part, then all read.
+        With several processes and a folder each makes its part.
         """
+        own = items if self._folder is None else items[distributed.rank() :: distributed.world()]
         bad: dict[str, str] = {}
-        if self._folder is not None and distributed.world() > 1:
-            own = items[distributed.rank() :: distributed.world()]
-            for said in distributed.together(self._failures(own, label)):
-                bad |= said
-            items = [item for item in items if item.key not in bad]
-        bad |= self._failures(items, label)
+        for said in distributed.together(self._failures(own, label)):
+            bad |= said
         for sentence in bad.values():
             log.warning("%s", sentence)
         good = [item for item in items if item.key not in bad]
@@ -88,9 +89,12 @@ class VideoCache:
         new = [item for item in items if item.key not in self._known]
         for item, begun in tqdm(self._ahead(new), f"tokens: {label}", len(new), unit="clip", disable=None):
             try:
-                self._keep(item, begun.result())
+                tokens = self._finished(item, begun.result())
             except UnreadableVideo as error:
                 bad[item.key] = str(error)
+                continue
+            if self._folder is None:
+                self._known[item.key] = tokens.half()
         return bad
 
     def _ahead(self, items: Sequence[Item]) -> Iterator[tuple[Item, Future[VideoTokens | FrameBatch]]]:
@@ -105,9 +109,6 @@ class VideoCache:
 
     def _begun(self, item: Item) -> VideoTokens | FrameBatch:
         return self._read(item) or item.frames(self._frames, self._backbone.frame_size)
-
-    def _keep(self, item: Item, begun: VideoTokens | FrameBatch) -> None:
-        self._known[item.key] = self._finished(item, begun).half()  # what the stored numbers hold anyway
 
     def _finished(self, item: Item, begun: VideoTokens | FrameBatch) -> VideoTokens:
         return begun if isinstance(begun, VideoTokens) else self._make(item, begun)
