@@ -170,6 +170,8 @@ def test_a_run_from_before_a_setting_was_known_goes_on(manifest: str, tmp_path: 
         "attribute_sizes",
         "attribute_min_count",
         "start",
+        "save_every",
+        "motion_precision",
     )
     old = {name: value for name, value in values.items() if name not in younger}
     state = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -200,6 +202,31 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     if straight.distiller and resumed.distiller:
         states = straight.distiller.state_dict(), resumed.distiller.state_dict()
         assert all(states[1][name].equal(value) for name, value in states[0].items())
+
+
+def test_a_run_that_was_killed_between_evaluations_goes_on_from_its_last_saved_step(
+    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"steps": 7, "evaluate_every": 7}
+    straight = prepare(config(tmp_path / "straight", manifest, **changes))
+    straight.run()
+    saving = config(tmp_path / "killed", manifest, save_every=2, **changes)
+    killed = prepare(saving)
+    step = killed.train_step
+
+    def dies() -> dict[str, float]:
+        if killed.step == 5:
+            raise KeyboardInterrupt
+        return step()
+
+    monkeypatch.setattr(killed, "train_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    again = prepare(replace(saving, save_every=3))  # how often it is saved makes no other run
+    again._state.resume()
+    assert again.step == 4
+    again.run()
+    assert all(weights(again)[name].equal(value) for name, value in weights(straight).items())
 
 
 def test_a_finished_run_does_not_go_on(manifest: str, tmp_path: Path) -> None:

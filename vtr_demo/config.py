@@ -215,6 +215,8 @@ class TrainConfig:
     learned_share: float = 1.0
     """How far between its start and its end the checkpoint's global level lies (WiSE-FT); 1 is the end."""
     evaluate_every: int = 100
+    save_every: int = 0
+    """Steps after which a run's state is saved between evaluations as well, to go on from; 0 never."""
     patience: int = 0
     """Evaluations without a better validation result before training stops; 0 never stops early."""
     device: str = "auto"
@@ -238,6 +240,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "evaluate_every", "workers", "attribute_min_count"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
+        require(self.save_every >= 0, f"save_every must not be negative, got {self.save_every}.")
         require(self.batch >= 2, "batch must be at least 2: ranking needs a negative.")
         require(
             bool(self.train) or self.drawn > 0,

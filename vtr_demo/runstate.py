@@ -25,10 +25,11 @@ log = logging.getLogger(__name__)
 STATE = "state.pt"
 _LATER = {
     "frame_cache": "", "workers": 4, "hold_out": 0.0, "mirror": False, "drawn_end": 1.0,
-    "attribute_sizes": (512, 512, 256, 256), "attribute_min_count": 5, "start": "",
+    "attribute_sizes": (512, 512, 256, 256), "attribute_min_count": 5, "start": "", "save_every": 0,
+    "motion_precision": "fp32",
 }  # fmt: skip
 """Settings that younger versions added: at these values a run is the one it was before."""
-_OF_THE_MACHINE = ("frame_cache", "workers")
+_OF_THE_MACHINE = ("frame_cache", "workers", "save_every")
 
 
 class Run(Protocol):
@@ -55,6 +56,11 @@ class RunState:
     def __init__(self, trainer: Run) -> None:
         self._trainer = trainer
         self._id = self._run_id()  # before any step: fine-tuned towers change their fingerprint
+
+    def due(self) -> bool:
+        """Whether the state is to be saved after this step though nothing is evaluated."""
+        every = self._trainer.config.save_every
+        return bool(every) and self._trainer.step % every == 0
 
     def save(self) -> None:
         """Write the state in one step; rank 0 alone calls this."""

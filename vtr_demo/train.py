@@ -182,8 +182,8 @@ class Trainer:
             bar.update()
             if self.step % self.config.evaluate_every == 0 or self.step == self.config.steps:
                 bar.set_postfix_str(self._checkpoint())
-            elif self.step == last and distributed.rank() == 0:  # no evaluation that a whole run lacks
-                self._state.save()
+            elif (self.step == last or self._state.due()) and distributed.rank() == 0:
+                self._state.save()  # without an evaluation, which a whole run would lack
         bar.close()
         return self.out / BEST
 
