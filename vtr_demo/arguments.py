@@ -23,9 +23,7 @@ def _index(parser: ArgumentParser) -> None:
 def _search(parser: ArgumentParser) -> None:
     parser.add_argument("text", metavar="TEXT")
     parser.add_argument("--library", type=Path, required=True, metavar="DIR")
-    parser.add_argument(
-        "-k", type=_count, default=8, metavar="N", help="clips to list (default: %(default)s)"
-    )
+    _most(parser, 8, "clips")
     _weighing(parser)
     _model(parser)
     _as_json(parser)
@@ -36,9 +34,7 @@ def _describe(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--captions", type=Path, required=True, metavar="FILE", help="one sentence a line, or a JSON list"
     )
-    parser.add_argument(
-        "-k", type=_count, default=10, metavar="N", help="sentences to list (default: %(default)s)"
-    )
+    _most(parser, 10, "sentences")
     _weighing(parser)
     _model(parser)
     _as_json(parser)
@@ -168,6 +164,11 @@ def _model(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="bundled", metavar="SPEC", help="bundled, open_clip:NAME/PRETRAINED or a folder"
     )
+
+
+def _most(parser: ArgumentParser, count: int, what: str) -> None:
+    about = f"{what} to list (default: %(default)s)"
+    parser.add_argument("-k", type=_count, default=count, metavar="N", help=about)
 
 
 def _weighing(parser: ArgumentParser) -> None:

@@ -235,24 +235,23 @@ def _drawn(
 
 def _parsed(texts: list[str]) -> tuple[dict[str, Sentence], list[str]]:
     """By text, and what cannot be read. Several processes divide the texts, which are the same for all."""
-    parts = distributed.together(_parsed_here(texts[distributed.rank() :: distributed.world()]))
-    found = {text: sentence for parsed, _ in parts for text, sentence in parsed.items()}
-    refused = {text for _, some in parts for text in some}
-    return {text: found[text] for text in texts if text in found}, [t for t in texts if t in refused]
+    found = dict(zip(texts, distributed.divided(texts, _read), strict=True))
+    parsed = {text: sentence for text, sentence in found.items() if sentence is not None}
+    return parsed, [text for text in texts if text not in parsed]
 
 
-def _parsed_here(texts: list[str]) -> tuple[dict[str, Sentence], list[str]]:
+def _read(texts: Sequence[str]) -> Sequence[Sentence | None]:
     try:
-        return dict(zip(texts, parse_many(texts), strict=True)), []
+        return parse_many(texts)
     except UnsupportedText:
-        parsed: dict[str, Sentence] = {}
-        refused = []
-        for text in texts:
-            try:
-                parsed[text] = parse(text)
-            except UnsupportedText:
-                refused.append(text)
-        return parsed, refused
+        return [_read_one(text) for text in texts]
+
+
+def _read_one(text: str) -> Sentence | None:
+    try:
+        return parse(text)
+    except UnsupportedText:
+        return None
 
 
 def _file_key(clip: Clip, video: VideoConfig) -> str:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +22,8 @@ from torch import Tensor
 
 from vtr_demo.errors import BadConfig
 
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 PATIENCE = timedelta(hours=12)
 """How long a rank waits for the others: rank 0 may decode a whole data set first."""
 
@@ -114,6 +116,12 @@ def together(value: Any) -> list[Any]:
     said: list[Any] = [None] * world()
     dist.all_gather_object(said, value)
     return said
+
+
+def divided(values: Sequence[_A], work: Callable[[Sequence[_A]], Sequence[_B]]) -> list[_B]:
+    """What ``work`` answers to each of ``values``, in order. All ranks have them, and each does its part."""
+    parts = together(work(values[rank() :: world()]))
+    return [parts[i % len(parts)][i // len(parts)] for i in range(len(values))]
 
 
 def wait() -> None:

@@ -92,7 +92,6 @@ class _Parts:
     def live(self, frames: FrameStore) -> tuple[Sampler, tuple[int, int] | None]:
         """The towers learn; what sentences mean to each other is asked of them once, before that."""
         config, backbone = self.config, self.material.backbone
-        tokens: dict[str, TextTokens] = {}
         spoken = meanings(_sentences(self.material.items), backbone, divided=True)
         some = list(spoken.values())
         some = some[:: max(1, len(some) // _SAMPLED_TEXTS)]

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -204,7 +205,8 @@ def meanings(
         text: [level_phrase(sentence, level) for level in LEVELS] for text, sentence in distinct.items()
     }
     spoken = sorted({phrase for group in phrases.values() for phrase in group if phrase})
-    readable = dict(zip(spoken, parse_many(spoken), strict=True))
+    read = distributed.divided(spoken, parse_many) if divided else parse_many(spoken)
+    readable = dict(zip(spoken, read, strict=True))
     vectors: dict[str, Tensor] = {}
     for text, value in _encoded({**distinct, **readable}, backbone, divided):
         vectors[text] = sentence_vector(value)[0]
@@ -227,20 +229,21 @@ def _encoded(
 
     ordered = sorted(sentences.items(), key=lambda pair: len(pair[1].words))
     chunks = [ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK)]
-    world, rank = (distributed.world(), distributed.rank()) if divided else (1, 0)
-    with tqdm(total=len(ordered), desc="sentences", disable=True if rank else None) as bar:
+    encode = partial(_chunk_tokens, backbone)
+    world = distributed.world() if divided else 1
+    with tqdm(total=len(ordered), desc="sentences", disable=True if distributed.rank() else None) as bar:
         for start in range(0, len(chunks), world):
             some = chunks[start : start + world]
-            own = _chunk_tokens(some[rank], backbone) if rank < len(some) else None
-            for chunk, batch in zip(some, distributed.together(own) if divided else [own], strict=False):
+            batches = distributed.divided(some, encode) if divided else encode(some)
+            for chunk, batch in zip(some, batches, strict=True):
                 bar.update(len(chunk))
                 for row, (text, sentence) in enumerate(chunk):
                     yield text, _single(batch, row, len(sentence.words))
 
 
 @torch.no_grad()
-def _chunk_tokens(chunk: Sequence[tuple[str, Sentence]], backbone: Backbone) -> TextTokens:
-    return backbone.encode_text([sentence for _, sentence in chunk]).to("cpu")
+def _chunk_tokens(backbone: Backbone, chunks: Sequence[Sequence[tuple[str, Sentence]]]) -> list[TextTokens]:
+    return [backbone.encode_text([sentence for _, sentence in chunk]).to("cpu") for chunk in chunks]
 
 
 def level_phrase(sentence: Sentence, level: str) -> str:
