@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vtr_demo.playground_goods import GOODS
+from vtr_demo.playground_people import PEOPLE
 from vtr_demo.playground_wide import WIDE as _WIDE
 
 _THINGS = """
@@ -170,14 +172,14 @@ class Thing:
 
 def _read(lines: str) -> dict[str, Thing]:
     table = {}
-    for line in lines.strip().splitlines():
+    for line in filter(None, lines.splitlines()):
         name, code, kind, facing, size, nouns = (part.strip() for part in line.split("|"))
         way = {"-": -1, "+": 1, "0": 0}[facing]
         table[name] = Thing(code, kind, way, float(size), tuple(noun.strip() for noun in nouns.split(",")))
     return table
 
 
-WIDE = _read(_WIDE)
+WIDE = _read(_WIDE + PEOPLE + GOODS)
 """Things that only training draws: what is learnt from many carries over to things never shown."""
 
 THINGS = _read(_THINGS) | WIDE
