@@ -38,10 +38,10 @@ BLOCKS = {
     "video": Block("video video_source video_reader video_convert video_worker codec", "ground"),
     "text": Block("text grammar lexicon reading", "ground"),
     "playground": Block(
-        "playground playground_art playground_easel playground_film playground_grammar playground_layout "
-        "playground_lexicon playground_motion playground_nature playground_pairs playground_pose "
-        "playground_scenes playground_spec playground_sprites playground_things playground_town "
-        "playground_truth playground_wide",
+        "playground playground_art playground_easel playground_film playground_goods playground_grammar "
+        "playground_layout playground_lexicon playground_motion playground_nature playground_pairs "
+        "playground_people playground_pose playground_scenes playground_spec playground_sprites "
+        "playground_things playground_town playground_truth playground_wide",
         "ground",
     ),
     "towers": Block(
@@ -61,7 +61,7 @@ BLOCKS = {
         "train objective evaluate probes baseline naming distill initial batch sampler live teacher frames "
         "tokens corpus distributed sides optimisation logbook runstate preparation reliability "
         "comparison material ablation allocations concept_quality faithfulness attribution perturb step "
-        "bench continuing",
+        "bench continuing processes",
         "ground numbers video text playground towers data model checkpoint",
     ),
     "pictures": Block("figure chart bar heatmap sheet", "ground"),
@@ -81,6 +81,7 @@ HOMES = {
     "gradio": "app page_look",
     "starlette": "page_media",
     "faiss": "index",
+    "joblib": "processes",
     "spacy": "text",
     "emoji": "text",
     "av": "video_source video_convert playground_film bench",

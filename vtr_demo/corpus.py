@@ -9,6 +9,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from vtr_demo.config import TrainConfig, VideoConfig
 from vtr_demo.data import Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.datasets import SPLITS
 from vtr_demo.errors import BadManifest, UnreadableVideo, UnsupportedText
+from vtr_demo.processes import spread
 from vtr_demo.records import LEVELS, FrameBatch, Sentence
 from vtr_demo.text import parse, parse_many
 
@@ -235,7 +237,7 @@ def _drawn(
 
 def _parsed(texts: list[str]) -> tuple[dict[str, Sentence], list[str]]:
     """By text, and what cannot be read. Several processes divide the texts, which are the same for all."""
-    found = dict(zip(texts, distributed.divided(texts, _read), strict=True))
+    found = dict(zip(texts, distributed.divided(texts, partial(spread, work=_read)), strict=True))
     parsed = {text: sentence for text, sentence in found.items() if sentence is not None}
     return parsed, [text for text in texts if text not in parsed]
 

@@ -1,4 +1,4 @@
-"""Buildings, food, tools and further goods, for training alone, laid out as in ``playground_things``. Data only."""
+"""Buildings, food, tools and further goods for training alone, as in ``playground_things``. Data only."""
 
 GOODS = """
 house | 1f3e0 | object | 0 | 1.1 | house, little house

@@ -1,4 +1,4 @@
-"""People and what they wear, for training alone, laid out as in ``playground_things``. Data only."""
+"""People and what they wear for training alone, as in ``playground_things``. Data only."""
 
 PEOPLE = """
 boy | 1f466 | person | 0 | .9 | boy, little boy

@@ -21,6 +21,7 @@ from vtr_demo.corpus import Item
 from vtr_demo.errors import UnreadableVideo
 from vtr_demo.files import fingerprint, replace_file
 from vtr_demo.model import VTRModel
+from vtr_demo.processes import spread
 from vtr_demo.records import LEVELS, FrameBatch, Sentence, TextTokens, VideoTokens, pad_text_tokens
 
 log = logging.getLogger(__name__)
@@ -205,7 +206,7 @@ def meanings(
         text: [level_phrase(sentence, level) for level in LEVELS] for text, sentence in distinct.items()
     }
     spoken = sorted({phrase for group in phrases.values() for phrase in group if phrase})
-    read = distributed.divided(spoken, parse_many) if divided else parse_many(spoken)
+    read = distributed.divided(spoken, partial(spread, work=parse_many)) if divided else parse_many(spoken)
     readable = dict(zip(spoken, read, strict=True))
     vectors: dict[str, Tensor] = {}
     for text, value in _encoded({**distinct, **readable}, backbone, divided):
