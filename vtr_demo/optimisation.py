@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from vtr_demo.binding import Roles
 from vtr_demo.config import TrainConfig
@@ -152,9 +153,8 @@ class Average:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after ``step`` (from 1)."""
-        decay = min(self._decay, (1 + step) / (10 + step))
-        for key, value in self._live.items():
-            self._kept[key].lerp_(value.detach(), 1 - decay)
+        average = get_ema_multi_avg_fn(min(self._decay, (1 + step) / (10 + step)))
+        average(tuple(self._kept.values()), tuple(self._live.values()), step)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

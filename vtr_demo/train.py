@@ -94,7 +94,7 @@ class Trainer:
         self._keeps_towers = tuned or self.towers is not None
         heads = [self.model, *([self.distiller] if self.distiller else [])]
         groups = parameter_groups(heads, self.towers, config)
-        self.optimizer = torch.optim.AdamW(groups, lr=config.lr)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=device.type == "cuda" or None)
         learning: dict[str, nn.Module] = {"model": model} | ({"backbone": backbone} if self.towers else {})
         self.average = Average(learning, config.ema) if config.ema else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")  # type: ignore[attr-defined]
