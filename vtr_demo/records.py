@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 LEVELS = ("global", "entity", "action", "relationship")
 TERMS = (*LEVELS, "concepts")
@@ -131,21 +132,17 @@ def pad_video_tokens(clips: Sequence[VideoTokens]) -> VideoTokens:
     grids = {clip.grid for clip in clips}
     if len(grids) != 1:
         raise ValueError(f"clips must share one patch grid, got {sorted(grids)}")
-    longest = max(clip.frame_mask.shape[1] for clip in clips)
-
-    def padded(name: str) -> Tensor:
-        parts = []
-        for clip in clips:
-            value = getattr(clip, name)
-            shape = (len(value), longest - value.shape[1], *value.shape[2:])
-            parts.append(torch.cat([value, value.new_zeros(shape)], dim=1))
-        return torch.cat(parts)
-
     known = {clip.motion is not None for clip in clips}
     if len(known) != 1:
         raise ValueError("some of the clips have motion tokens and some have none")
-    motion = padded("motion") if known.pop() else None
-    return VideoTokens(padded("patches"), padded("summary"), padded("frame_mask"), clips[0].grid, motion)
+    names = ("patches", "summary", "frame_mask", *(["motion"] if known.pop() else []))
+    joined = {name: _joined([getattr(clip, name) for clip in clips]) for name in names}
+    return VideoTokens(grid=clips[0].grid, **joined)
+
+
+def _joined(values: Sequence[Tensor]) -> Tensor:
+    """Tensors (B, N, ...) along the first axis; the second is padded with zeros to the longest."""
+    return pad_sequence([row for value in values for row in value], batch_first=True)
 
 
 # --------------------------------------------------------------------------- text
@@ -231,23 +228,12 @@ class TextTokens:
 
 def pad_text_tokens(texts: Sequence[TextTokens]) -> TextTokens:
     """Join single-sentence tokens into one batch, padding W to the longest sentence."""
-    longest = max(text.word_mask.shape[1] for text in texts)
-
-    def padded(name: str, axis: int) -> Tensor:
-        parts = []
-        for text in texts:
-            value = getattr(text, name)
-            shape = list(value.shape)
-            shape[axis] = longest - text.word_mask.shape[1]
-            parts.append(torch.cat([value, value.new_zeros(shape)], dim=axis))
-        return torch.cat(parts)
-
     return TextTokens(
-        padded("words", 1),
+        _joined([text.words for text in texts]),
         torch.cat([text.summary for text in texts]),
-        padded("word_mask", 1),
-        padded("level_mask", 2),
-        padded("pool", 1),
+        _joined([text.word_mask for text in texts]),
+        _joined([text.level_mask.transpose(1, 2) for text in texts]).transpose(1, 2),
+        _joined([text.pool for text in texts]),
     )
 
 
