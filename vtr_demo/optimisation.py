@@ -150,7 +150,6 @@ class Average:
         }
         self._kept = {key: value.detach().clone() for key, value in self._live.items()}
 
-    @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after ``step`` (from 1)."""
         average = get_ema_multi_avg_fn(min(self._decay, (1 + step) / (10 + step)))
