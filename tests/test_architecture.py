@@ -53,8 +53,8 @@ BLOCKS = {
     "model": Block("model mcsan s2ca binding matching movement pooling", "ground numbers"),
     "checkpoint": Block("checkpoint", "ground towers data model"),
     "library": Block(
-        "engine librarian ingest queries explaining gallery measuring moments renaming store shelf catalog "
-        "clipfolder",
+        "engine librarian ingest queries explaining gallery measuring moments moment_quality renaming store "
+        "shelf catalog clipfolder",
         "ground numbers video text data model checkpoint",
     ),
     "training": Block(

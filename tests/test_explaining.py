@@ -7,6 +7,7 @@ import pytest
 
 from tests.models import GRID, WEIGHTS, sentence_of, small_model, text_tokens, video_tokens
 from vtr_demo.explaining import merged_alignment
+from vtr_demo.moments import WHOLE_SHARE
 from vtr_demo.records import Alignment
 
 WHOLE, MOMENT = (0, 2, 4, 6), (2, 3, 4)
@@ -21,27 +22,31 @@ def both(allocation: str = "hard") -> tuple[Alignment, Alignment]:
     return first, second
 
 
+def mean(whole: float, moment: float) -> float:
+    return WHOLE_SHARE * whole + (1 - WHOLE_SHARE) * moment
+
+
 @pytest.mark.parametrize("allocation", ["hard", "soft"])
-def test_the_merged_terms_rebuild_the_mean_of_both_scores(allocation: str) -> None:
+def test_the_merged_terms_rebuild_the_weighted_mean_of_both_scores(allocation: str) -> None:
     whole, moment = both(allocation)
     merged, frames = merged_alignment(whole, WHOLE, moment, MOMENT)
     assert frames == [0, 2, 3, 4, 6]
     assert merged.seconds.tolist() == [0.0, 1.0, 1.5, 2.0, 3.0]
-    assert merged.score == pytest.approx((whole.score + moment.score) / 2, abs=1e-6)
+    assert merged.score == pytest.approx(mean(whole.score, moment.score), abs=1e-6)
     assert float(merged.all_terms().sum()) == pytest.approx(merged.score, abs=1e-5)
     assert merged.by_concept().sum() == pytest.approx(merged.terms()["concepts"], abs=1e-5)
     for name, value in merged.terms().items():
-        assert value == pytest.approx((whole.terms()[name] + moment.terms()[name]) / 2, abs=1e-5)
+        assert value == pytest.approx(mean(whole.terms()[name], moment.terms()[name]), abs=1e-5)
 
 
-def test_a_frame_of_both_gets_both_shares_and_a_frame_of_one_half_of_its_own() -> None:
+def test_a_frame_of_both_gets_both_shares_and_a_frame_of_one_its_own_alone() -> None:
     whole, moment = both()
     merged, frames = merged_alignment(whole, WHOLE, moment, MOMENT)
     for t, frame in enumerate(frames):
         expected = np.zeros_like(merged.all_terms()[:, :, t])
-        for alignment, own in ((whole, WHOLE), (moment, MOMENT)):
+        for alignment, own, share in ((whole, WHOLE, WHOLE_SHARE), (moment, MOMENT, 1 - WHOLE_SHARE)):
             if frame in own:
-                expected += alignment.all_terms()[:, :, own.index(frame)] / 2
+                expected += share * alignment.all_terms()[:, :, own.index(frame)]
         assert np.allclose(merged.all_terms()[:, :, t], expected, atol=1e-7)
 
 

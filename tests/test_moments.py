@@ -1,4 +1,4 @@
-"""Moments tile a clip, cuts are borders, and what is searched is the mean of whole and moment."""
+"""Moments tile a clip, cuts are borders, and what is searched is a weighted mean of whole and moment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from vtr_demo.checkpoint import untrained
 from vtr_demo.config import VideoConfig
 from vtr_demo.ingest import encode_parts, flat_vectors, parts_of, rounded, whole_frames
-from vtr_demo.moments import Moment, find_moments, fused, plan_frames
+from vtr_demo.moments import WHOLE_SHARE, Moment, find_moments, fused, plan_frames
 
 CONFIG = VideoConfig(moment_s=2.0, moment_frames=3)
 
@@ -105,11 +105,13 @@ def test_the_whole_is_spread_evenly_and_the_same_with_and_without_a_timeline() -
 
 
 # ---------------------------------------------------------------------- what is searched
-def test_a_fused_vector_scores_as_the_mean_of_whole_and_moment() -> None:
+def test_a_fused_vector_scores_as_the_weighted_mean_of_whole_and_moment() -> None:
     rng = np.random.default_rng(0)
     vectors, query = rng.normal(size=(4, 7)), rng.normal(size=7)
     whole, *moments = (vectors @ query).tolist()
-    assert fused(vectors) @ query == pytest.approx([(whole + moment) / 2 for moment in moments])
+    assert fused(vectors) @ query == pytest.approx(
+        [WHOLE_SHARE * whole + (1 - WHOLE_SHARE) * moment for moment in moments]
+    )
     assert (fused(vectors[:1]) == vectors[:1]).all()
 
 

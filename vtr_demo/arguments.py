@@ -111,6 +111,18 @@ def _reliability(parser: ArgumentParser) -> None:
     _model(parser)
 
 
+def _moments(parser: ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, metavar="MANIFEST", help="clips with captions, as .jsonl")
+    parser.add_argument("--split", default="test", help="default: %(default)s")
+    parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
+    parser.add_argument(
+        "--clips", type=_count, default=7, metavar="N", help="clips that make a film; default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the clips' order")
+    _json_file(parser)
+    _model(parser)
+
+
 def _faithfulness(parser: ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="MANIFEST", help="clips with captions, as .jsonl")
     parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
@@ -218,6 +230,7 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "probe": _probe,
     "concepts": _concepts,
     "reliability": _reliability,
+    "moments": _moments,
     "faithfulness": _faithfulness,
     "bench": _bench,
     "train": _train,

@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "probe": Command(workshop.probe, "tell minimal pairs of clips apart, level by level"),
     "concepts": Command(workshop.concepts, "how used, pure and stable the concepts are"),
     "reliability": Command(workshop.reliability, "can `no confident match` be believed"),
+    "moments": Command(workshop.moments, "is the right moment of a long clip found"),
     "faithfulness": Command(workshop.faithfulness, "do the summands point at what a score rests on"),
     "bench": Command(workshop.bench, "speed and memory as ratios to named baselines"),
     "train": Command(workshop.train, "train a checkpoint"),

@@ -13,7 +13,7 @@ from vtr_demo.checkpoint import Pretrained
 from vtr_demo.clipfolder import Moment
 from vtr_demo.config import LimitConfig, VideoConfig
 from vtr_demo.features import VideoFeatures
-from vtr_demo.moments import find_moments, plan_frames
+from vtr_demo.moments import Plan, find_moments, plan_frames
 from vtr_demo.records import FrameBatch, VideoTokens, pad_video_tokens
 from vtr_demo.s2ca import kmeans
 from vtr_demo.video import VideoInfo, probe_guarded, read_frames_guarded, shot_cuts
@@ -44,10 +44,17 @@ def analyse(
     plan = plan_frames(info.duration_s, pretrained.video)
     size = pretrained.backbone.frame_size
     frames = read_frames_guarded(path, plan.seconds, size=size, config=pretrained.video, limits=limits)
+    tokens, moments = understood(frames, plan, info.duration_s, pretrained)
+    return Analysed(info, frames, tokens, plan.whole, moments)
+
+
+def understood(
+    frames: FrameBatch, plan: Plan, duration_s: float, pretrained: Pretrained
+) -> tuple[VideoTokens, tuple[Moment, ...]]:
+    """The tokens of the frames of ``plan`` and the moments that they fall into."""
     tokens = rounded(pretrained.backbone.encode_frames(frames.pixels))
     cuts = shot_cuts(frames) if len(plan.seconds) > len(plan.whole) else []
-    moments = find_moments(frames.seconds, cuts, info.duration_s, pretrained.video)
-    return Analysed(info, frames, tokens, plan.whole, tuple(moments))
+    return tokens, tuple(find_moments(frames.seconds, cuts, duration_s, pretrained.video))
 
 
 def poster(path: Path, info: VideoInfo, second: float, limits: LimitConfig) -> np.ndarray:

@@ -87,6 +87,17 @@ def reliability(chosen: Namespace, tell: Tell) -> Answer:
     return _measured(answer, chosen.json)
 
 
+def moments(chosen: Namespace, tell: Tell) -> Answer:
+    """Films joined from a manifest's clips: are they found, and the right moment in them."""
+    from vtr_demo import checkpoint
+    from vtr_demo.moment_quality import moment_quality
+
+    tell(0.0, f"opening the model {chosen.model}")
+    options = {name: getattr(chosen, name) for name in ("split", "kind", "clips", "seed")}
+    answer = moment_quality(checkpoint.load(chosen.model), chosen.data, progress=tell, **options)
+    return _measured(answer, chosen.json)
+
+
 def faithfulness(chosen: Namespace, tell: Tell) -> Answer:
     """Deletion and insertion curves of the attribution, and the random-weights check."""
     from vtr_demo import checkpoint

@@ -1,0 +1,162 @@
+"""Do moments find what a long clip shows in passing? Films joined from captioned clips, whose truth is known.
+
+Clips in random order become films of so many each. Every caption then asks which film holds its clip, by the
+vectors that a library searches and by the whole films' alone, and which moment of that film it fits best.
+A moment is right when its middle lies inside the caption's clip; by chance it is as often right as moments
+lie there. A film is read as a file would be, at the seconds of its plan, and its cuts have to be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from vtr_demo.checkpoint import Pretrained
+from vtr_demo.clipfolder import Moment
+from vtr_demo.data import Clip, load_dataset
+from vtr_demo.errors import BadConfig, UnsupportedText
+from vtr_demo.ingest import flat_vectors, parts_of, understood
+from vtr_demo.metrics import interval, summarize, text_to_video
+from vtr_demo.moments import fused, plan_frames
+from vtr_demo.records import FrameBatch, Sentence
+from vtr_demo.text import parse
+from vtr_demo.video import probe, read_frames
+
+LONGEST_S = 10.0
+"""What is taken of a clip at most, from its beginning."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """Clips one after the other. ``borders``: the seconds at which they begin, and the end of the last."""
+
+    clips: tuple[Clip, ...]
+    borders: tuple[float, ...]
+
+    def spans(self, text: str) -> list[tuple[float, float]]:
+        """Where the clips of a caption lie, in seconds."""
+        spans = zip(self.clips, self.borders, self.borders[1:], strict=False)
+        return [(start, end) for clip, start, end in spans if text in clip.captions]
+
+
+def moment_quality(
+    pretrained: Pretrained,
+    data: str,
+    *,
+    split: str = "test",
+    kind: str = "",
+    clips: int = 7,
+    seed: int = 0,
+    progress: Callable[[float, str], None] | None = None,
+) -> dict[str, Any]:
+    """Recall of films and accuracy of moments (percent), with 95 % bootstrap intervals over the captions.
+
+    ``data`` is a manifest, ``kind`` keeps rows of that kind, ``clips`` is how many make a film; what is left
+    over makes none. Raises ``BadConfig`` where the data do not make two films.
+    """
+    films = join(_clips(data, split, kind), clips, np.random.default_rng(seed))
+    if len(films) < 2:
+        raise BadConfig(
+            f"{data} holds too few clips for two films of {clips}; lower --clips or name other data."
+        )
+    sentences = _readable(text for film in films for clip in film.clips for text in clip.captions)
+    texts = list(sentences)
+    weights = pretrained.model.default_weights
+    asked = pretrained.encode_text(list(sentences.values())).flat(weights).cpu().numpy()
+    positives = np.array([[bool(film.spans(text)) for film in films] for text in texts])
+    by_whole, by_moment = np.empty((2, len(texts), len(films)), np.float32)
+    right, chance, counts = [], [], []
+    for i, film in enumerate(films):
+        if progress:
+            progress(i / len(films), f"film {i + 1} of {len(films)}")
+        vectors, moments = _read(pretrained, film)
+        by_whole[:, i] = asked @ vectors[0]
+        scores = asked @ fused(vectors).T
+        by_moment[:, i] = scores.max(axis=1)
+        counts.append(len(moments))
+        for row in np.flatnonzero(positives[:, i]):
+            inside = hits(moments, film, texts[row])
+            right.append(inside[int(scores[row].argmax())])
+            chance.append(inside.mean())
+    answer = {"whole": by_whole, "moments": by_moment}
+    ranks = {name: text_to_video(scores, positives) for name, scores in answer.items()}
+    found = np.where(right, 1.0, 2.0)  # as ranks: the bootstrap's R@1 is the share that is right
+    return {
+        **{name: summarize(rank) | {"interval_95": interval(rank)} for name, rank in ranks.items()},
+        "right_moment": 100 * float(np.mean(right)),
+        "right_moment_interval_95": interval(found)["R@1"],
+        "right_moment_by_chance": 100 * float(np.mean(chance)),
+        "films": len(films),
+        "texts": len(texts),
+        "moments_a_film": float(np.mean(counts)),
+        "seconds_a_film": float(np.mean([film.borders[-1] for film in films])),
+        "clips_a_film": clips,
+        "seed": seed,
+        "kind": kind or "all",
+        "data": data,
+        "model": pretrained.spec,
+    }
+
+
+def join(clips: Sequence[Clip], count: int, rng: np.random.Generator) -> list[Film]:
+    """Films of ``count`` clips each, in random order; each clip is in one film at most."""
+    order = [clips[i] for i in rng.permutation(len(clips))]
+    films = []
+    for start in range(0, len(order) - count + 1, count):
+        chosen = tuple(order[start : start + count])
+        films.append(Film(chosen, (0.0, *accumulate(map(_seconds, chosen)))))
+    return films
+
+
+def hits(moments: Sequence[Moment], film: Film, text: str) -> np.ndarray:
+    """(M,) bool: whether the middle of each moment lies in a clip that ``text`` belongs to. A film without
+    moments is one that lasts as long as it does."""
+    spans = film.spans(text)
+    ends = [(m.start_s, m.end_s) for m in moments] or [(0.0, film.borders[-1])]
+    return np.array([any(low <= (a + b) / 2 < high for low, high in spans) for a, b in ends])
+
+
+def _clips(data: str, split: str, kind: str) -> list[Clip]:
+    found = load_dataset(data, split=split).clips
+    return [clip for clip in found if clip.kind != "image" and kind in ("", clip.kind)]
+
+
+def _readable(texts: Iterable[str]) -> dict[str, Sentence]:
+    """The captions with their parse, less those that hold no English sentence."""
+    found = {}
+    for text in texts:
+        with suppress(UnsupportedText):
+            found[text] = parse(text)
+    return found
+
+
+def _seconds(clip: Clip) -> float:
+    start = clip.start_s or 0.0
+    end = min(clip.end_s or LONGEST_S + start, probe(clip.path).duration_s, LONGEST_S + start)
+    return max(0.0, end - start)
+
+
+def _read(pretrained: Pretrained, film: Film) -> tuple[np.ndarray, tuple[Moment, ...]]:
+    """The film's vectors (1+M, F), the whole first, and its moments."""
+    duration = film.borders[-1]
+    plan = plan_frames(duration, pretrained.video)
+    tokens, moments = understood(_frames(film, plan.seconds, pretrained), plan, duration, pretrained)
+    return flat_vectors(pretrained, tokens, parts_of(plan.whole, moments)), moments
+
+
+def _frames(film: Film, seconds: Sequence[float], pretrained: Pretrained) -> FrameBatch:
+    """The frames that the joined film would show at ``seconds``."""
+    parts = []
+    places = np.searchsorted(film.borders, seconds, side="right") - 1
+    for i, clip in enumerate(film.clips):
+        local = [s - film.borders[i] + (clip.start_s or 0.0) for s in np.array(seconds)[places == i]]
+        if local:
+            size = pretrained.backbone.frame_size
+            parts.append(read_frames(clip.path, local, size=size, config=pretrained.video))
+    pixels = np.concatenate([part.pixels for part in parts])
+    return FrameBatch(pixels, np.array(seconds), parts[0].crop, film.borders[-1])
