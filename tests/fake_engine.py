@@ -6,6 +6,7 @@ without weights, a decoder process or an index.
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -162,6 +163,15 @@ class FakeEngine:
         if clip_id not in self._clips:
             raise LibraryError(f"No clip {clip_id!r} in this library; choose one from its list.")
         return self._clips[clip_id]
+
+    def still(self, clip_id: str, moment: int) -> bytes:
+        """The scene in the middle of a moment."""
+        scene, view = self._scene(clip_id)
+        if moment >= len(view.moments):
+            raise LibraryError(f"{view.name} has no moment {moment}.")
+        picture, file = draw(scene, sum(view.moments[moment]) / 2 / view.duration_s, 260, 260), io.BytesIO()
+        picture.save(file, "JPEG")
+        return file.getvalue()
 
     def _gates(self, sentence: Sentence, weights: TermWeights) -> np.ndarray:
         present = sentence.level_mask().any(axis=1)

@@ -139,11 +139,17 @@ def test_media_are_served_by_id_with_ranges(served):
         assert answer.read() == clip.media.read_bytes()[:10]
     with get(f"{url}clips/{clip.clip_id}/poster") as answer:
         assert answer.read() == clip.poster.read_bytes()
+    for moment in range(len(clip.moments)):
+        with get(f"{url}clips/{clip.clip_id}/moment-{moment}") as answer:
+            assert answer.headers["content-type"] == "image/jpeg"
+            assert answer.read() == engine.still(clip.clip_id, moment)
 
 
 @pytest.mark.parametrize(
     "path",
     ["clips/nobody/media", "clips/..%2F..%2Fetc%2Fpasswd/media", "clips/{id}/other",
+     "clips/{id}/moment-2", "clips/{id}/moment--1", "clips/{id}/moment-", "clips/{id}/moment-0x1",
+     "clips/{id}/moment-9999999", "clips/nobody/moment-0",
      "gradio_api/file={media}", "gradio_api/file=/etc/passwd"],
 )  # fmt: skip
 def test_nothing_else_is_served(served, path):

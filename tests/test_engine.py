@@ -90,7 +90,7 @@ def test_a_hits_terms_add_up_to_its_score_best_first_each_clip_once(
         assert sum(hit.terms.values()) == pytest.approx(hit.score, abs=1e-5)
 
 
-def test_a_score_is_the_mean_of_whole_and_best_moment_found_by_brute_force(original: Engine) -> None:
+def test_a_score_is_that_of_whole_and_best_moment_found_by_brute_force(original: Engine) -> None:
     result = original.search(TEXTS[0], weights=MIXED)
     for hit in result.hits:
         options = []

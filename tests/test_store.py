@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vtr_demo import codec
 from vtr_demo.clipfolder import ClipContents, ClipRecord, Moment, Origin
 from vtr_demo.errors import LibraryError
 from vtr_demo.records import CropBox, FrameBatch, VideoTokens
@@ -105,6 +107,25 @@ def test_the_frames_of_a_moment_equal_a_slice_of_all_frames(tmp_path: Path) -> N
     some, every = store.frames(clip_id, moment.frames), store.frames(clip_id)
     np.testing.assert_array_equal(some.pixels, every.pixels[3:5])
     np.testing.assert_array_equal(some.seconds, every.seconds[3:5])
+
+
+def test_a_moments_still_is_its_middle_frame(tmp_path: Path) -> None:
+    clip_id = library(tmp_path)[0]
+    store = Shelf.open(tmp_path, OURS)
+    for moment, frame in ((0, 1), (1, 4)):
+        with Image.open(io.BytesIO(store.still(clip_id, moment))) as still:
+            wanted = store.frames(clip_id, [frame]).pixels[0]
+            assert (still.format, still.size) == ("JPEG", (wanted.shape[1], wanted.shape[0]))
+            assert codec.jpeg(wanted) == store.still(clip_id, moment)
+
+
+@pytest.mark.parametrize("moment", [-1, 2, 999999])
+def test_a_moment_that_is_not_there_is_refused_and_the_clip_stays_sound(tmp_path: Path, moment: int) -> None:
+    clip_id = library(tmp_path)[0]
+    store = Shelf.open(tmp_path, OURS)
+    with pytest.raises(LibraryError, match="has no moment"):
+        store.still(clip_id, moment)
+    assert store.problems() == ()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 3), (3, 5, 200)])

@@ -209,6 +209,10 @@ class Engine:
         """One clip; an unknown id raises ``LibraryError``."""
         return self._library.view(clip_id)
 
+    def still(self, clip_id: str, moment: int) -> bytes:
+        """A JPEG of the middle of a moment; an unknown one raises ``LibraryError``."""
+        return self._library.shelf.still(clip_id, moment)
+
     def add(
         self,
         paths: Sequence[Path],

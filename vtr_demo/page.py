@@ -60,9 +60,10 @@ def title(name: str) -> str:
     return esc(stem.replace("_", " "))
 
 
-def poster(clip_id: str, name: str) -> str:
-    """The clip's still picture, by id."""
-    address = f"clips/{quote(clip_id, safe='')}/poster"
+def poster(clip_id: str, name: str, moment: int = -1) -> str:
+    """A still picture of the clip, or of one of its moments, by id."""
+    kind = "poster" if moment < 0 else f"moment-{moment}"
+    address = f"clips/{quote(clip_id, safe='')}/{kind}"
     return f'<img class="poster" src="{address}" alt="Still from {title(name)}" loading="lazy">'
 
 
@@ -141,7 +142,7 @@ def hit_card(hit: Hit, clip: ClipView, rank: int, span: tuple[float, float], is_
     return (
         f'<button class="card{" open" if is_open else ""}" data-do="open" data-clip="{esc(hit.clip_id)}" '
         f'data-moment="{hit.moment}" aria-pressed="{str(is_open).lower()}">'
-        f'<span class="frame">{poster(hit.clip_id, clip.name)}<b class="rank">{rank}</b>'
+        f'<span class="frame">{poster(hit.clip_id, clip.name, hit.moment)}<b class="rank">{rank}</b>'
         f'<span class="when">{when}</span>{line}</span>'
         f'<span class="facts"><span class="line"><strong title="{esc(clip.name)}">{title(clip.name)}</strong>'
         f'<span class="score">{signed(hit.score)}</span></span>{stacked_bar(hit.terms, *span)}'

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from vtr_demo import codec
 from vtr_demo.catalog import CLIPS, MANIFEST, Catalog, read_catalog, recover_catalog, unknown_clip
 from vtr_demo.clipfolder import POSTER, STRIP, ClipFolder, ClipRecord, Origin
 from vtr_demo.errors import LibraryError
@@ -116,6 +117,15 @@ class Shelf:
     def poster(self, clip_id: str) -> Path:
         """A JPEG of one frame."""
         return self._clip(clip_id).path / POSTER
+
+    def still(self, clip_id: str, moment: int) -> bytes:
+        """A JPEG of a moment's middle frame, as the model sees it; an unknown one raises ``LibraryError``."""
+        record = self._clip(clip_id).record
+        if not 0 <= moment < len(record.moments):
+            raise LibraryError(f"{record.name} has no moment {moment}; it has {len(record.moments)}, from 0.")
+        frames = record.moments[moment].frames
+        with self._noting(clip_id) as clip:
+            return codec.jpeg(clip.frames([frames[len(frames) // 2]]).pixels[0])
 
     def strip(self, clip_id: str) -> Path:
         """A JPEG of up to eight frames side by side, 120 pixels high."""
