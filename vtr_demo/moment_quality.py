@@ -8,7 +8,7 @@ lie there. A film is read as a file would be, at the seconds of its plan, and it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
@@ -65,35 +65,18 @@ def moment_quality(
             f"{data} holds too few clips for two films of {clips}; lower --clips or name other data."
         )
     sentences = _readable(text for film in films for clip in film.clips for text in clip.captions)
-    texts = list(sentences)
-    weights = pretrained.model.default_weights
-    asked = pretrained.encode_text(list(sentences.values())).flat(weights).cpu().numpy()
-    positives = np.array([[bool(film.spans(text)) for film in films] for text in texts])
-    by_whole, by_moment = np.empty((2, len(texts), len(films)), np.float32)
-    right, chance, counts = [], [], []
-    for i, film in enumerate(films):
-        if progress:
-            progress(i / len(films), f"film {i + 1} of {len(films)}")
-        vectors, moments = _read(pretrained, film)
-        by_whole[:, i] = asked @ vectors[0]
-        scores = asked @ fused(vectors).T
-        by_moment[:, i] = scores.max(axis=1)
-        counts.append(len(moments))
-        for row in np.flatnonzero(positives[:, i]):
-            inside = hits(moments, film, texts[row])
-            right.append(inside[int(scores[row].argmax())])
-            chance.append(inside.mean())
-    answer = {"whole": by_whole, "moments": by_moment}
-    ranks = {name: text_to_video(scores, positives) for name, scores in answer.items()}
-    found = np.where(right, 1.0, 2.0)  # as ranks: the bootstrap's R@1 is the share that is right
+    positives = np.array([[bool(film.spans(text)) for film in films] for text in sentences])
+    asked = _ask(pretrained, films, sentences, positives, progress)
+    found = np.where(asked.right, 1.0, 2.0)  # as ranks: the bootstrap's R@1 is the share that is right
+    ranks = {name: text_to_video(getattr(asked, name), positives) for name in ("whole", "moments")}
     return {
         **{name: summarize(rank) | {"interval_95": interval(rank)} for name, rank in ranks.items()},
-        "right_moment": 100 * float(np.mean(right)),
+        "right_moment": 100 * float(asked.right.mean()),
         "right_moment_interval_95": interval(found)["R@1"],
-        "right_moment_by_chance": 100 * float(np.mean(chance)),
+        "right_moment_by_chance": 100 * float(asked.chance.mean()),
         "films": len(films),
-        "texts": len(texts),
-        "moments_a_film": float(np.mean(counts)),
+        "texts": len(sentences),
+        "moments_a_film": float(asked.counts.mean()),
         "seconds_a_film": float(np.mean([film.borders[-1] for film in films])),
         "clips_a_film": clips,
         "seed": seed,
@@ -101,6 +84,45 @@ def moment_quality(
         "data": data,
         "model": pretrained.spec,
     }
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Scores (texts, films) of the whole films and of what a library searches; for each text and each film
+    that shows its clip whether the best moment is right, and the share of moments that would be; and how many
+    moments each film has."""
+
+    whole: np.ndarray
+    moments: np.ndarray
+    right: np.ndarray
+    chance: np.ndarray
+    counts: np.ndarray
+
+
+def _ask(
+    pretrained: Pretrained,
+    films: Sequence[Film],
+    sentences: Mapping[str, Sentence],
+    positives: np.ndarray,
+    progress: Callable[[float, str], None] | None,
+) -> _Asked:
+    weights = pretrained.model.default_weights
+    asked = pretrained.encode_text(list(sentences.values())).flat(weights).cpu().numpy()
+    texts = list(sentences)
+    whole, best = np.empty((2, len(texts), len(films)), np.float32)
+    right, chance, counts = [], [], []
+    for i, film in enumerate(films):
+        if progress:
+            progress(i / len(films), f"film {i + 1} of {len(films)}")
+        vectors, moments = _read(pretrained, film)
+        scores = asked @ fused(vectors).T
+        whole[:, i], best[:, i] = asked @ vectors[0], scores.max(axis=1)
+        counts.append(len(moments))
+        for row in np.flatnonzero(positives[:, i]):
+            inside = hits(moments, film, texts[row])
+            right.append(inside[int(scores[row].argmax())])
+            chance.append(inside.mean())
+    return _Asked(whole, best, np.array(right), np.array(chance), np.array(counts))
 
 
 def join(clips: Sequence[Clip], count: int, rng: np.random.Generator) -> list[Film]:
