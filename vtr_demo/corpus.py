@@ -19,10 +19,10 @@ from vtr_demo import distributed
 from vtr_demo.config import TrainConfig, VideoConfig
 from vtr_demo.data import Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.datasets import SPLITS
-from vtr_demo.errors import BadManifest, UnreadableVideo, UnsupportedText
+from vtr_demo.errors import BadManifest, UnreadableVideo
 from vtr_demo.processes import spread
 from vtr_demo.records import LEVELS, FrameBatch, Sentence
-from vtr_demo.text import parse, parse_many
+from vtr_demo.text import parse_readable
 
 if TYPE_CHECKING:
     from vtr_demo.playground import ClipSpec
@@ -237,23 +237,9 @@ def _drawn(
 
 def _parsed(texts: list[str]) -> tuple[dict[str, Sentence], list[str]]:
     """By text, and what cannot be read. Several processes divide the texts, which are the same for all."""
-    found = dict(zip(texts, distributed.divided(texts, partial(spread, work=_read)), strict=True))
+    found = dict(zip(texts, distributed.divided(texts, partial(spread, work=parse_readable)), strict=True))
     parsed = {text: sentence for text, sentence in found.items() if sentence is not None}
     return parsed, [text for text in texts if text not in parsed]
-
-
-def _read(texts: Sequence[str]) -> Sequence[Sentence | None]:
-    try:
-        return parse_many(texts)
-    except UnsupportedText:
-        return [_read_one(text) for text in texts]
-
-
-def _read_one(text: str) -> Sentence | None:
-    try:
-        return parse(text)
-    except UnsupportedText:
-        return None
 
 
 def _file_key(clip: Clip, video: VideoConfig) -> str:

@@ -8,8 +8,7 @@ lie there. A film is read as a file would be, at the seconds of its plan, and it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -19,12 +18,12 @@ import numpy as np
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.clipfolder import Moment
 from vtr_demo.data import Clip, load_dataset
-from vtr_demo.errors import BadConfig, UnsupportedText
+from vtr_demo.errors import BadConfig
 from vtr_demo.ingest import flat_vectors, parts_of, understood
 from vtr_demo.metrics import interval, summarize, text_to_video
 from vtr_demo.moments import fused, plan_frames
 from vtr_demo.records import FrameBatch, Sentence
-from vtr_demo.text import parse
+from vtr_demo.text import parse_readable
 from vtr_demo.video import probe, read_frames
 
 LONGEST_S = 10.0
@@ -64,7 +63,9 @@ def moment_quality(
         raise BadConfig(
             f"{data} holds too few clips for two films of {clips}; lower --clips or name other data."
         )
-    sentences = _readable(text for film in films for clip in film.clips for text in clip.captions)
+    texts = list(dict.fromkeys(text for film in films for clip in film.clips for text in clip.captions))
+    read = zip(texts, parse_readable(texts), strict=True)
+    sentences = {text: sentence for text, sentence in read if sentence is not None}
     positives = np.array([[bool(film.spans(text)) for film in films] for text in sentences])
     asked = _ask(pretrained, films, sentences, positives, progress)
     found = np.where(asked.right, 1.0, 2.0)  # as ranks: the bootstrap's R@1 is the share that is right
@@ -146,15 +147,6 @@ def hits(moments: Sequence[Moment], film: Film, text: str) -> np.ndarray:
 def _clips(data: str, split: str, kind: str) -> list[Clip]:
     found = load_dataset(data, split=split).clips
     return [clip for clip in found if clip.kind != "image" and kind in ("", clip.kind)]
-
-
-def _readable(texts: Iterable[str]) -> dict[str, Sentence]:
-    """The captions with their parse, less those that hold no English sentence."""
-    found = {}
-    for text in texts:
-        with suppress(UnsupportedText):
-            found[text] = parse(text)
-    return found
 
 
 def _seconds(clip: Clip) -> float:

@@ -98,6 +98,21 @@ def parse_many(texts: Sequence[str]) -> list[Sentence]:
     return _analyse([clean(text) for text in texts])
 
 
+def parse_readable(texts: Sequence[str]) -> list[Sentence | None]:
+    """As ``parse_many``, with None for a text that holds no English sentence."""
+    try:
+        return list(parse_many(texts))
+    except UnsupportedText:
+        return [_parse_or_none(text) for text in texts]
+
+
+def _parse_or_none(text: str) -> Sentence | None:
+    try:
+        return parse(text)
+    except UnsupportedText:
+        return None
+
+
 def without_words(sentence: Sentence, struck: Collection[int]) -> str:
     """The text of ``sentence`` without the words at the indices ``struck``, with tidy spacing."""
     unknown = set(struck) - set(range(len(sentence.words)))
