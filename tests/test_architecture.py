@@ -34,7 +34,9 @@ BLOCKS = {
     "ground": Block(
         "__init__ errors schema config config_file files guarded_import records features results palette"
     ),
-    "numbers": Block("losses metrics normalise protocols index blocks nullset partitions", "ground"),
+    "numbers": Block(
+        "losses metrics normalise protocols index blocks nullset partitions calibration", "ground"
+    ),
     "video": Block("video video_source video_reader video_convert video_worker codec", "ground"),
     "text": Block("text grammar lexicon reading", "ground"),
     "playground": Block(

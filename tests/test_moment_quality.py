@@ -16,6 +16,7 @@ from vtr_demo.clipfolder import Moment
 from vtr_demo.data import Clip, load_dataset
 from vtr_demo.moment_quality import Film, hits, join
 from vtr_demo.moments import plan_frames
+from vtr_demo.nullset import null_captions
 from vtr_demo.video import read_frames
 
 
@@ -99,7 +100,8 @@ def test_every_caption_is_counted_once_a_film_that_shows_its_clip(
     width = 3 * len(texts)
 
     def asked(text: str) -> np.ndarray:
-        return np.eye(width, dtype=np.float32)[texts.index(text)]
+        """Of the shipped sentences nothing."""
+        return np.array([float(text == one) for one in texts] + (width - len(texts)) * [0.0], np.float32)
 
     def read(_: Pretrained, film: Film) -> tuple[np.ndarray, tuple[Moment, ...]]:
         spans = list(zip(film.borders, film.borders[1:], strict=False))
@@ -130,6 +132,8 @@ def test_every_caption_is_counted_once_a_film_that_shows_its_clip(
     assert found["right_moment"] == pytest.approx(100 * (7 + first_is_wrong) / 8)  # a tie takes the first
     low, high = found["right_moment_interval_95"]
     assert low <= found["right_moment"] <= high
+    confidence = {name: found["confidence"][name]["auroc"] for name in ("whole", "moments")}
+    assert confidence == {"whole": 50, "moments": pytest.approx(100 * (7 + 0.5) / 8)}  # the wrong one ties
 
 
 # --------------------------------------------------------------------------- the command
@@ -144,6 +148,23 @@ def test_the_command_measures_a_manifest(
     assert (answer["films"], answer["texts"], answer["clips_a_film"]) == (2, 8, 4)
     assert answer["seconds_a_film"] == pytest.approx(6.0)
     assert 0 <= answer["right_moment"] <= 100
+
+
+def test_queries_about_nothing_may_be_given(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nothing.txt").write_text("a whale sings\nan empty room\na whale sings\n")
+    line = ["moments", "--data", str(manifest), "--clips", "2", "--model", "tiny"]
+    found = {}
+    for name, extra in (("shipped", []), ("given", ["--nothing", str(tmp_path / "nothing.txt")])):
+        assert cli.main([*line, *extra]) == 0
+        found[name] = json.loads(capsys.readouterr().out)
+        assert found[name]["asked_about_nothing"] == name
+    counts = {
+        name: answer["confidence"]["moments"]["queries_about_nothing"] for name, answer in found.items()
+    }
+    assert counts == {"shipped": len(null_captions()), "given": 2}
+    assert found["given"]["moments"] == found["shipped"]["moments"]
 
 
 @pytest.mark.parametrize("extra", [["--clips", "5"], ["--kind", "generated"]])

@@ -118,6 +118,9 @@ def _moments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--clips", type=_count, default=7, metavar="N", help="clips that make a film; default: %(default)s"
     )
+    parser.add_argument(
+        "--nothing", type=Path, metavar="FILE", help="sentences about nothing in them, one a line"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the clips' order")
     _json_file(parser)
     _model(parser)

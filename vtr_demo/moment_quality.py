@@ -4,6 +4,7 @@ Clips in random order become films of so many each. Every caption then asks whic
 vectors that a library searches and by the whole films' alone, and which moment of that film it fits best.
 A moment is right when its middle lies inside the caption's clip; by chance it is as often right as moments
 lie there. A film is read as a file would be, at the seconds of its plan, and its cuts have to be found.
+Confidence is measured on the same films (``calibration``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from vtr_demo.calibration import ask_given, ask_halves, summary
 from vtr_demo.checkpoint import Pretrained
 from vtr_demo.clipfolder import Moment
 from vtr_demo.data import Clip, load_dataset
@@ -22,8 +24,9 @@ from vtr_demo.errors import BadConfig
 from vtr_demo.ingest import flat_vectors, parts_of, understood
 from vtr_demo.metrics import interval, summarize, text_to_video
 from vtr_demo.moments import fused, plan_frames
+from vtr_demo.nullset import null_captions
 from vtr_demo.records import FrameBatch, Sentence
-from vtr_demo.text import parse_readable
+from vtr_demo.text import parse_many, parse_readable
 from vtr_demo.video import probe, read_frames
 
 LONGEST_S = 10.0
@@ -50,34 +53,40 @@ def moment_quality(
     split: str = "test",
     kind: str = "",
     clips: int = 7,
+    nothing: Sequence[str] = (),
     seed: int = 0,
     progress: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
-    """Recall of films and accuracy of moments (percent), with 95 % bootstrap intervals over the captions.
+    """Recall of films, accuracy of moments and reliability of the confidence (percent), with 95 % bootstrap
+    intervals over the captions.
 
     ``data`` is a manifest, ``kind`` keeps rows of that kind, ``clips`` is how many make a film; what is left
-    over makes none. Raises ``BadConfig`` where the data do not make two films.
+    over makes none. ``nothing`` are queries about nothing in the films; without any the shipped sentences
+    ask, half of them at a time. Raises ``BadConfig`` where the data do not make two films.
     """
     films = join(_clips(data, split, kind), clips, np.random.default_rng(seed))
     if len(films) < 2:
         raise BadConfig(
             f"{data} holds too few clips for two films of {clips}; lower --clips or name other data."
         )
-    texts = list(dict.fromkeys(text for film in films for clip in film.clips for text in clip.captions))
-    read = zip(texts, parse_readable(texts), strict=True)
-    sentences = {text: sentence for text, sentence in read if sentence is not None}
-    positives = np.array([[bool(film.spans(text)) for film in films] for text in sentences])
-    asked = _ask(pretrained, films, sentences, positives, progress)
-    found = np.where(asked.right, 1.0, 2.0)  # as ranks: the bootstrap's R@1 is the share that is right
-    ranks = {name: text_to_video(getattr(asked, name), positives) for name in ("whole", "moments")}
+    sentences = _captions(films)
+    asked = _flat(pretrained, sentences)
+    seen = []
+    for i, film in enumerate(films):
+        if progress:
+            progress(i / len(films), f"film {i + 1} of {len(films)}")
+        seen.append(_read(pretrained, film))
+    searched = {
+        "whole": np.stack([vectors[0] for vectors, _ in seen]),
+        "moments": np.concatenate([fused(vectors) for vectors, _ in seen]),
+    }
     return {
-        **{name: summarize(rank) | {"interval_95": interval(rank)} for name, rank in ranks.items()},
-        "right_moment": 100 * float(asked.right.mean()),
-        "right_moment_interval_95": interval(found)["R@1"],
-        "right_moment_by_chance": 100 * float(asked.chance.mean()),
+        **_recall(films, sentences, asked, searched, [moments for _, moments in seen]),
+        "confidence": _confidence(pretrained, _groups(films, sentences), asked, searched, nothing, seed),
+        "asked_about_nothing": "given" if nothing else "shipped",
         "films": len(films),
         "texts": len(sentences),
-        "moments_a_film": float(asked.counts.mean()),
+        "moments_a_film": float(np.mean([len(moments) for _, moments in seen])),
         "seconds_a_film": float(np.mean([film.borders[-1] for film in films])),
         "clips_a_film": clips,
         "seed": seed,
@@ -87,43 +96,75 @@ def moment_quality(
     }
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Scores (texts, films) of the whole films and of what a library searches; for each text and each film
-    that shows its clip whether the best moment is right, and the share of moments that would be; and how many
-    moments each film has."""
-
-    whole: np.ndarray
-    moments: np.ndarray
-    right: np.ndarray
-    chance: np.ndarray
-    counts: np.ndarray
+def _captions(films: Sequence[Film]) -> list[Sentence]:
+    """What is said of the films' clips, each once."""
+    texts = list(dict.fromkeys(text for film in films for clip in film.clips for text in clip.captions))
+    return [sentence for sentence in parse_readable(texts) if sentence is not None]
 
 
-def _ask(
-    pretrained: Pretrained,
+def _groups(films: Sequence[Film], sentences: Sequence[Sentence]) -> np.ndarray:
+    """The first clip that each sentence is said of, by number."""
+    clips = [clip for film in films for clip in film.clips]
+    return np.array([next(i for i, clip in enumerate(clips) if s.text in clip.captions) for s in sentences])
+
+
+def _recall(
     films: Sequence[Film],
-    sentences: Mapping[str, Sentence],
-    positives: np.ndarray,
-    progress: Callable[[float, str], None] | None,
-) -> _Asked:
-    weights = pretrained.model.default_weights
-    asked = pretrained.encode_text(list(sentences.values())).flat(weights).cpu().numpy()
-    texts = list(sentences)
-    whole, best = np.empty((2, len(texts), len(films)), np.float32)
-    right, chance, counts = [], [], []
-    for i, film in enumerate(films):
-        if progress:
-            progress(i / len(films), f"film {i + 1} of {len(films)}")
-        vectors, moments = _read(pretrained, film)
-        scores = asked @ fused(vectors).T
-        whole[:, i], best[:, i] = asked @ vectors[0], scores.max(axis=1)
-        counts.append(len(moments))
-        for row in np.flatnonzero(positives[:, i]):
-            inside = hits(moments, film, texts[row])
-            right.append(inside[int(scores[row].argmax())])
+    sentences: Sequence[Sentence],
+    asked: np.ndarray,
+    searched: Mapping[str, np.ndarray],
+    moments: Sequence[tuple[Moment, ...]],
+) -> dict[str, Any]:
+    """Is the film found, by whole films and by all that a library searches, and the right moment in it?"""
+    positives = np.array([[bool(film.spans(s.text)) for film in films] for s in sentences])
+    scores = asked @ searched["moments"].T
+    ends = np.cumsum([max(1, len(own)) for own in moments])
+    columns = np.split(scores, ends[:-1], axis=1)
+    tables = {
+        "whole": asked @ searched["whole"].T,
+        "moments": np.stack([own.max(axis=1) for own in columns], axis=1),
+    }
+    ranks = {name: text_to_video(table, positives) for name, table in tables.items()}
+    right, chance = [], []
+    for film, own, column, shown in zip(films, moments, columns, positives.T, strict=True):
+        for row in np.flatnonzero(shown).tolist():
+            inside = hits(own, film, sentences[row].text)
+            right.append(inside[int(column[row].argmax())])
             chance.append(inside.mean())
-    return _Asked(whole, best, np.array(right), np.array(chance), np.array(counts))
+    found = np.where(right, 1.0, 2.0)  # as ranks: the bootstrap's R@1 is the share that is right
+    return {
+        **{name: summarize(rank) | {"interval_95": interval(rank)} for name, rank in ranks.items()},
+        "right_moment": 100 * float(np.mean(right)),
+        "right_moment_interval_95": interval(found)["R@1"],
+        "right_moment_by_chance": 100 * float(np.mean(chance)),
+    }
+
+
+def _confidence(
+    pretrained: Pretrained,
+    groups: np.ndarray,
+    asked: np.ndarray,
+    searched: Mapping[str, np.ndarray],
+    nothing: Sequence[str],
+    seed: int,
+) -> dict[str, Any]:
+    """How reliable the p-values are, by the whole films alone and by all that a library searches."""
+    shipped = _flat(pretrained, parse_many(null_captions()))
+    others = _flat(pretrained, parse_many(tuple(dict.fromkeys(nothing)))) if nothing else None
+    found = {}
+    for name, vectors in searched.items():
+        scores, null = asked @ vectors.T, shipped @ vectors.T
+        if others is None:
+            answers = ask_halves(scores, groups, null)
+        else:
+            answers = ask_given(scores, groups, null, others @ vectors.T)
+        found[name] = summary(answers, seed=seed)
+    return found
+
+
+def _flat(pretrained: Pretrained, sentences: Sequence[Sentence]) -> np.ndarray:
+    """(N, F): the text side of the score."""
+    return pretrained.encode_text(list(sentences)).flat(pretrained.model.default_weights).cpu().numpy()
 
 
 def join(clips: Sequence[Clip], count: int, rng: np.random.Generator) -> list[Film]:

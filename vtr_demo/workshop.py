@@ -90,11 +90,14 @@ def reliability(chosen: Namespace, tell: Tell) -> Answer:
 def moments(chosen: Namespace, tell: Tell) -> Answer:
     """Films joined from a manifest's clips: are they found, and the right moment in them."""
     from vtr_demo import checkpoint
+    from vtr_demo.commands import read_captions
     from vtr_demo.moment_quality import moment_quality
 
+    nothing = read_captions(chosen.nothing) if chosen.nothing else []
     tell(0.0, f"opening the model {chosen.model}")
     options = {name: getattr(chosen, name) for name in ("split", "kind", "clips", "seed")}
-    answer = moment_quality(checkpoint.load(chosen.model), chosen.data, progress=tell, **options)
+    model = checkpoint.load(chosen.model)
+    answer = moment_quality(model, chosen.data, nothing=nothing, progress=tell, **options)
     return _measured(answer, chosen.json)
 
 
