@@ -14,6 +14,7 @@ from vtr_demo import cli, moment_quality
 from vtr_demo.checkpoint import Pretrained, untrained
 from vtr_demo.clipfolder import Moment
 from vtr_demo.data import Clip, load_dataset
+from vtr_demo.errors import UnsupportedText
 from vtr_demo.moment_quality import Film, hits, join
 from vtr_demo.moments import plan_frames
 from vtr_demo.nullset import null_captions
@@ -165,6 +166,14 @@ def test_queries_about_nothing_may_be_given(
     }
     assert counts == {"shipped": len(null_captions()), "given": 2}
     assert found["given"]["moments"] == found["shipped"]["moments"]
+
+
+def test_a_query_that_is_no_sentence_is_refused_before_any_film_is_read(
+    manifest: Path, pretrained: Pretrained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moment_quality, "_read", lambda *_: pytest.fail("a film was read"))
+    with pytest.raises(UnsupportedText, match="no words"):
+        moment_quality.moment_quality(pretrained, str(manifest), clips=2, nothing=["a whale sings", "???"])
 
 
 @pytest.mark.parametrize("extra", [["--clips", "5"], ["--kind", "generated"]])

@@ -69,7 +69,7 @@ def moment_quality(
         raise BadConfig(
             f"{data} holds too few clips for two films of {clips}; lower --clips or name other data."
         )
-    sentences = _captions(films)
+    sentences, others = _captions(films), parse_many(tuple(dict.fromkeys(nothing)))
     asked = _flat(pretrained, sentences)
     seen = []
     for i, film in enumerate(films):
@@ -82,8 +82,8 @@ def moment_quality(
     }
     return {
         **_recall(films, sentences, asked, searched, [moments for _, moments in seen]),
-        "confidence": _confidence(pretrained, _groups(films, sentences), asked, searched, nothing, seed),
-        "asked_about_nothing": "given" if nothing else "shipped",
+        "confidence": _confidence(pretrained, _groups(films, sentences), asked, searched, others, seed),
+        "asked_about_nothing": "given" if others else "shipped",
         "films": len(films),
         "texts": len(sentences),
         "moments_a_film": float(np.mean([len(moments) for _, moments in seen])),
@@ -145,19 +145,19 @@ def _confidence(
     groups: np.ndarray,
     asked: np.ndarray,
     searched: Mapping[str, np.ndarray],
-    nothing: Sequence[str],
+    others: Sequence[Sentence],
     seed: int,
 ) -> dict[str, Any]:
     """How reliable the p-values are, by the whole films alone and by all that a library searches."""
     shipped = _flat(pretrained, parse_many(null_captions()))
-    others = _flat(pretrained, parse_many(tuple(dict.fromkeys(nothing)))) if nothing else None
+    beside = _flat(pretrained, others) if others else None
     found = {}
     for name, vectors in searched.items():
         scores, null = asked @ vectors.T, shipped @ vectors.T
-        if others is None:
+        if beside is None:
             answers = ask_halves(scores, groups, null)
         else:
-            answers = ask_given(scores, groups, null, others @ vectors.T)
+            answers = ask_given(scores, groups, null, beside @ vectors.T)
         found[name] = summary(answers, seed=seed)
     return found
 
