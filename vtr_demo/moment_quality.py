@@ -9,8 +9,9 @@ Confidence is measured on the same films (``calibration``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -25,6 +26,7 @@ from vtr_demo.ingest import flat_vectors, parts_of, understood
 from vtr_demo.metrics import interval, summarize, text_to_video
 from vtr_demo.moments import fused, plan_frames
 from vtr_demo.nullset import null_captions
+from vtr_demo.queries import Queries
 from vtr_demo.records import FrameBatch, Sentence
 from vtr_demo.text import parse_many, parse_readable
 from vtr_demo.video import probe, read_frames
@@ -70,19 +72,25 @@ def moment_quality(
             f"{data} holds too few clips for two films of {clips}; lower --clips or name other data."
         )
     sentences, others = _captions(films), parse_many(tuple(dict.fromkeys(nothing)))
-    asked = _flat(pretrained, sentences)
+    flat = partial(Queries(pretrained).flat, weights=pretrained.model.default_weights)
+    asked, shipped = flat(sentences), flat(parse_many(null_captions()))
+    groups, beside = _groups(films, sentences), flat(others) if others else None
     seen = []
     for i, film in enumerate(films):
         if progress:
             progress(i / len(films), f"film {i + 1} of {len(films)}")
         seen.append(_read(pretrained, film))
-    searched = {
-        "whole": np.stack([vectors[0] for vectors, _ in seen]),
-        "moments": np.concatenate([fused(vectors) for vectors, _ in seen]),
-    }
+    wholes, rows = np.stack([vectors[0] for vectors, _ in seen]), [fused(vectors) for vectors, _ in seen]
+    searched = {"whole": wholes, "moments": np.concatenate(rows)}
+    columns = [asked @ own.T for own in rows]
     return {
-        **_recall(films, sentences, asked, searched, [moments for _, moments in seen]),
-        "confidence": _confidence(pretrained, _groups(films, sentences), asked, searched, others, seed),
+        **_recall(films, sentences, asked @ wholes.T, columns, [moments for _, moments in seen]),
+        "confidence": {
+            name: _confidence(
+                asked @ own.T, groups, shipped @ own.T, None if beside is None else beside @ own.T, seed
+            )
+            for name, own in searched.items()
+        },
         "asked_about_nothing": "given" if others else "shipped",
         "films": len(films),
         "texts": len(sentences),
@@ -111,19 +119,14 @@ def _groups(films: Sequence[Film], sentences: Sequence[Sentence]) -> np.ndarray:
 def _recall(
     films: Sequence[Film],
     sentences: Sequence[Sentence],
-    asked: np.ndarray,
-    searched: Mapping[str, np.ndarray],
+    whole: np.ndarray,
+    columns: Sequence[np.ndarray],
     moments: Sequence[tuple[Moment, ...]],
 ) -> dict[str, Any]:
-    """Is the film found, by whole films and by all that a library searches, and the right moment in it?"""
+    """Is the film found, by the scores ``whole`` (texts, films) and by each film's ``columns`` (texts, M), of
+    what a library searches, and the right moment in it?"""
     positives = np.array([[bool(film.spans(s.text)) for film in films] for s in sentences])
-    scores = asked @ searched["moments"].T
-    ends = np.cumsum([max(1, len(own)) for own in moments])
-    columns = np.split(scores, ends[:-1], axis=1)
-    tables = {
-        "whole": asked @ searched["whole"].T,
-        "moments": np.stack([own.max(axis=1) for own in columns], axis=1),
-    }
+    tables = {"whole": whole, "moments": np.stack([own.max(axis=1) for own in columns], axis=1)}
     ranks = {name: text_to_video(table, positives) for name, table in tables.items()}
     right, chance = [], []
     for film, own, column, shown in zip(films, moments, columns, positives.T, strict=True):
@@ -141,30 +144,12 @@ def _recall(
 
 
 def _confidence(
-    pretrained: Pretrained,
-    groups: np.ndarray,
-    asked: np.ndarray,
-    searched: Mapping[str, np.ndarray],
-    others: Sequence[Sentence],
-    seed: int,
+    scores: np.ndarray, groups: np.ndarray, null: np.ndarray, others: np.ndarray | None, seed: int
 ) -> dict[str, Any]:
-    """How reliable the p-values are, by the whole films alone and by all that a library searches."""
-    shipped = _flat(pretrained, parse_many(null_captions()))
-    beside = _flat(pretrained, others) if others else None
-    found = {}
-    for name, vectors in searched.items():
-        scores, null = asked @ vectors.T, shipped @ vectors.T
-        if beside is None:
-            answers = ask_halves(scores, groups, null)
-        else:
-            answers = ask_given(scores, groups, null, beside @ vectors.T)
-        found[name] = summary(answers, seed=seed)
-    return found
-
-
-def _flat(pretrained: Pretrained, sentences: Sequence[Sentence]) -> np.ndarray:
-    """(N, F): the text side of the score."""
-    return pretrained.encode_text(list(sentences)).flat(pretrained.model.default_weights).cpu().numpy()
+    """How reliable the p-values are, as in ``calibration``; without ``others`` the null asks by halves."""
+    if others is None:
+        return summary(ask_halves(scores, groups, null), seed=seed)
+    return summary(ask_given(scores, groups, null, others), seed=seed)
 
 
 def join(clips: Sequence[Clip], count: int, rng: np.random.Generator) -> list[Film]:
