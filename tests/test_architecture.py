@@ -61,7 +61,7 @@ BLOCKS = {
     ),
     "training": Block(
         "train objective evaluate probes baseline naming distill initial batch sampler live teacher frames "
-        "tokens corpus distributed sides optimisation logbook runstate preparation reliability "
+        "tokens corpus drawn_corpus distributed sides optimisation logbook runstate preparation reliability "
         "comparison material ablation allocations concept_quality faithfulness attribution perturb step "
         "bench continuing processes",
         "ground numbers video text playground towers data model checkpoint",

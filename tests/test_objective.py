@@ -13,7 +13,7 @@ from tests.models import PATCH, WIDTH, alive, small_model, text_tokens, video_to
 from vtr_demo import losses
 from vtr_demo.config import LossConfig
 from vtr_demo.distill import Distiller
-from vtr_demo.model import Encoded, VTRModel
+from vtr_demo.model import Encoded, VTRModel, join_texts, join_videos
 from vtr_demo.objective import Batch, Contrasts, check_finite, encode, loss_terms
 from vtr_demo.records import LEVELS, VideoTokens
 
@@ -336,3 +336,49 @@ def test_a_distiller_is_born_with_gradients_of_ordinary_size() -> None:
               if weight.grad is not None}  # fmt: skip
     assert len(slopes) > 4
     assert max(slopes.values()) < 100, slopes
+
+
+def rivalled() -> Batch:
+    """``batch`` with the clips of which two false sentences are true: a longer and a single one."""
+    data = batch()
+    assert data.contrasts is not None
+    rivals = (video_tokens(3, seed=5), video_tokens(1, seed=6))
+    return replace(data, contrasts=replace(data.contrasts, rivals=rivals, shown=torch.tensor([2, 0])))
+
+
+def test_rivals_are_held_against_the_clips_both_ways() -> None:
+    """Naively: of a clip, its sentence, a false one and the clip of that, each prefers its own partner."""
+    heads, data = model(), rivalled()
+    assert data.contrasts is not None
+    weights, scale = heads.training_weights, EVERY.scale
+    with torch.no_grad():
+        texts = join_texts([heads.encode_text(data.texts), heads.encode_text(data.contrasts.tokens)])
+        clips = join_videos([heads.encode_video(v) for v in (*data.videos, *data.contrasts.rivals)])
+    whole = heads.scores(texts, clips, weights)
+    parts = torch.einsum("xld,yld->lxy", texts.levels, clips.levels)
+    sums: dict[int, list[float]] = {}
+
+    def compare(level: int, right: tuple[int, int], wrong: tuple[int, int]) -> None:
+        gaps = torch.stack([whole[right] - whole[wrong], parts[level][right] - parts[level][wrong]])
+        sums.setdefault(level, []).append(float(F.softplus(-scale * gaps).sum()))
+
+    rows, levels = data.contrasts.rows.tolist(), data.contrasts.levels.tolist()
+    for place, (row, level) in enumerate(zip(rows, levels, strict=True)):
+        compare(level, (row, row), (6 + place, row))
+    for rival, place in enumerate([2, 0]):
+        row, level, false, other = rows[place], levels[place], 6 + place, 6 + rival
+        compare(level, (row, row), (row, other))
+        compare(level, (false, other), (false, row))
+        compare(level, (false, other), (row, other))
+    expected = EVERY.pairs * sum(sum(s) / len(s) for s in sums.values()) / len(sums)
+    assert float(loss_terms(heads, data, EVERY)["pairs"].detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_rivals_change_no_other_term() -> None:
+    heads = model()
+    alone, held = (
+        loss_terms(heads, batch(), EVERY, distiller()),
+        loss_terms(heads, rivalled(), EVERY, distiller()),
+    )
+    changed = {name for name in alone if not torch.allclose(alone[name], held[name], atol=1e-5)}
+    assert changed == {"pairs"}

@@ -435,8 +435,9 @@ def test_hard_negatives_name_their_level_and_are_no_true_sentence() -> None:
     for spec in some_specs(80, seed=6):
         positive, wrong = contrast(spec, rng)
         assert all(names_actor(positive, actor.sprite) for actor in spec.actors)
-        for level, text in wrong:
+        for level, text, other in wrong:
             seen.add(level)
+            assert other != spec
             assert text != positive
             named = all(names_actor(text, actor.sprite) for actor in spec.actors)
             assert named or level == "entity", (level, text)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from vtr_demo.config import TrainConfig
-from vtr_demo.corpus import Item, playground_items
+from vtr_demo.corpus import Item
+from vtr_demo.drawn_corpus import playground_items
 from vtr_demo.errors import BadConfig
 from vtr_demo.evaluate import attribute_columns, attribute_precision, encode_table, validation_value
 from vtr_demo.material import Material, gather

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from vtr_demo.checkpoint import Pretrained
-from vtr_demo.corpus import Item, drawn_item
+from vtr_demo.corpus import Item
+from vtr_demo.drawn_corpus import drawn_item
 from vtr_demo.playground_spec import ClipSpec, Split
 from vtr_demo.records import TextTokens, VideoTokens
 from vtr_demo.text import parse_many

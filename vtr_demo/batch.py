@@ -13,11 +13,27 @@ from vtr_demo.records import TextTokens, VideoTokens
 @dataclass(frozen=True)
 class Contrasts:
     """Minimal pairs of a batch: ``tokens`` of N false sentences, the row of the batch that each
-    belongs to, and the level (index) that it gets wrong."""
+    belongs to, and the level (index) that it gets wrong.
+
+    ``rivals`` are M clips of which false sentences are true, ``shown`` (M,) says of which, in the order of
+    their concatenation.
+    """
 
     tokens: TextTokens
     rows: Tensor
     levels: Tensor
+    rivals: tuple[VideoTokens, ...] = ()
+    shown: Tensor | None = None
+
+    def to(self, device: torch.device) -> Contrasts:
+        """The same on ``device``."""
+        return Contrasts(
+            self.tokens.to(device),
+            self.rows.to(device),
+            self.levels.to(device),
+            tuple(video.to(device) for video in self.rivals),
+            None if self.shown is None else self.shown.to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -50,17 +66,12 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on ``device``; tokens in float32."""
-        contrasts = self.contrasts
-        if contrasts is not None:
-            contrasts = Contrasts(
-                contrasts.tokens.to(device), contrasts.rows.to(device), contrasts.levels.to(device)
-            )
         return replace(
             self,
             videos=tuple(video.to(device) for video in self.videos),
             texts=self.texts.to(device),
             meaning=self.meaning.to(device),
             labels=tuple(labels.to(device) for labels in self.labels),
-            contrasts=contrasts,
+            contrasts=self.contrasts.to(device) if self.contrasts else None,
             teaching=self.teaching.to(device) if self.teaching else None,
         )

@@ -174,6 +174,8 @@ class TrainConfig:
     """Further clips of it: two things busy where they stand, one left of or behind the other."""
     playground_stills: int = 0
     """Single pictures of the playground: who is left of, behind, on ... whom."""
+    playground_rivals: bool = False
+    """Hold each of these against a further one of which something false about it is true."""
     sprites: str = ""
     """Folder of the playground's sprites."""
     attribute_sizes: tuple[int, ...] = (512, 512, 256, 256)

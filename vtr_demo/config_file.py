@@ -41,6 +41,8 @@ _IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
         "only the bundled towers have a motion tower",
     ),
     ("sprites", lambda c: not c.drawn, "nothing of the playground is drawn"),
+    ("playground_rivals", lambda c: not c.drawn, "nothing of the playground is drawn"),
+    ("playground_rivals", lambda c: not c.loss.pairs, "loss.pairs is 0"),
     (
         "playground_share",
         lambda c: not c.drawn_clips,

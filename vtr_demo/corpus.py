@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,11 +20,8 @@ from vtr_demo.data import Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.datasets import SPLITS
 from vtr_demo.errors import BadManifest, UnreadableVideo
 from vtr_demo.processes import spread
-from vtr_demo.records import LEVELS, FrameBatch, Sentence
+from vtr_demo.records import FrameBatch, Sentence
 from vtr_demo.text import parse_readable
-
-if TYPE_CHECKING:
-    from vtr_demo.playground import ClipSpec
 
 log = logging.getLogger(__name__)
 _LISTED = 20
@@ -35,10 +31,14 @@ _PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 @dataclass(frozen=True)
 class Contrast:
-    """A true sentence of a clip and false ones, each with the index of the level that it gets wrong."""
+    """A true sentence of a clip and false ones, each with the index of the level that it gets wrong.
+
+    ``rivals`` are clips of which false ones are true, by their place in ``false``.
+    """
 
     true: Sentence
     false: tuple[tuple[int, Sentence], ...]
+    rivals: Mapping[int, Item] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Item:
 def file_items(dataset: Dataset, video: VideoConfig) -> list[Item]:
     """The items of a dataset, without captions that the parser refuses; those are counted in the log."""
     texts = sorted({caption for clip in dataset.clips for caption in clip.captions})
-    parsed, refused = _parsed(texts)
+    parsed, refused = parsed_texts(texts)
     if refused:
         log.warning("%s: %d captions left out, the first: %s", dataset.name, len(refused), refused[0])
     items = []
@@ -134,108 +134,7 @@ def mirrored(items: Sequence[Item], video: VideoConfig) -> list[Item]:
     return answer
 
 
-def playground_items(count: int, seed: int, *, split: str = "train", sprites: str = "") -> list[Item]:
-    """Clips of the playground with minimal pairs of sentences; the same ones for the same seed."""
-    from vtr_demo.playground import sample_spec
-
-    rng = np.random.default_rng(seed)
-    specs = (sample_spec(rng, split=split) for _ in range(count))  # type: ignore[arg-type]
-    return _drawn("playground", specs, rng, 3, split, sprites)
-
-
-def playground_stills(count: int, seed: int, *, split: str = "train", sprites: str = "") -> list[Item]:
-    """Single pictures of two resting things of which one is left of, behind, on ... the other.
-
-    A picture costs an eighth of a clip, and who stands where takes thousands to learn: a model that
-    sees few learns by heart which two things go with which relation.
-    """
-    from vtr_demo.playground import in_split, sample_spec
-    from vtr_demo.playground_lexicon import SPATIAL_RELATIONS
-
-    rng = np.random.default_rng([seed, 1])
-    specs: list[ClipSpec] = []
-    while len(specs) < count:
-        relation = SPATIAL_RELATIONS[len(specs) % len(SPATIAL_RELATIONS)]
-        spec = sample_spec(rng, split=split, relation=relation)  # type: ignore[arg-type]
-        still = replace(spec, actors=tuple(replace(actor, motion="stay") for actor in spec.actors))
-        if in_split(still, split):  # type: ignore[arg-type]
-            specs.append(still)
-    return _drawn("still", specs, rng, 1, split, sprites)
-
-
-def playground_encounters(count: int, seed: int, *, split: str = "train", sprites: str = "") -> list[Item]:
-    """Clips of two things of which one follows, passes, meets ... the other.
-
-    Of clips drawn at random one in four shows such a thing, and one in twenty a pursuit: too few to
-    learn who is ahead from.
-    """
-    from vtr_demo.playground_lexicon import MOVING_GROUPS, RELATIONS
-
-    groups = [[name for name, rule in RELATIONS.items() if rule.group == group] for group in MOVING_GROUPS]
-    return _related(groups, count, np.random.default_rng([seed, 2]), split, sprites)
-
-
-def playground_neighbours(count: int, seed: int, *, split: str = "train", sprites: str = "") -> list[Item]:
-    """Clips of two things that move where they are, one left of or behind the other.
-
-    Single pictures show things at rest, and of clips drawn at random one in ten stands so: too few to
-    learn that a thing that swings to and fro is not on its way to the other.
-    """
-    from vtr_demo.playground_lexicon import NEIGHBOURS
-
-    return _related(NEIGHBOURS, count, np.random.default_rng([seed, 3]), split, sprites)
-
-
-def _related(
-    groups: Sequence[Sequence[str]], count: int, rng: np.random.Generator, split: str, sprites: str
-) -> list[Item]:
-    """Clips whose relations come from each group in turn."""
-    from vtr_demo.playground import sample_spec
-
-    specs: list[ClipSpec] = []
-    for index in range(count):
-        relations = groups[index % len(groups)]
-        relation = relations[int(rng.integers(len(relations)))]
-        specs.append(sample_spec(rng, split=split, relation=relation))  # type: ignore[arg-type]
-    return _drawn("playground", specs, rng, 3, split, sprites)
-
-
-def drawn_item(spec: ClipSpec, split: str, sprites: str = "", kind: str = "playground") -> Item:
-    """The item of one playground spec, nothing said of it yet; the training split is drawn with noise."""
-    from vtr_demo.playground import frame_batch
-
-    def frames(count: int, size: int) -> FrameBatch:
-        count = 1 if kind == "still" else count
-        return frame_batch(spec, count, size=size, augment=split == "train", sprites=sprites or None)
-
-    key = f"{kind}-{split}-{hashlib.sha256(repr(spec).encode()).hexdigest()[:24]}"
-    return Item(key, kind, (), frames)
-
-
-def _drawn(
-    kind: str, specs: Iterable[ClipSpec], rng: np.random.Generator, voices: int, split: str, sprites: str
-) -> list[Item]:
-    """The items of playground specs, each told in so many voices."""
-    from vtr_demo.playground import contrast
-
-    drawn = [
-        (spec, [contrast(spec, rng, explicit=kind == "playground") for _ in range(voices)]) for spec in specs
-    ]
-    spoken = {text for _, pairs in drawn for true, false in pairs for text in (true, *(t for _, t in false))}
-    parsed, _ = _parsed(sorted(spoken))
-    items = []
-    for spec, pairs in drawn:
-        contrasts = tuple(
-            Contrast(parsed[true], tuple((LEVELS.index(level), parsed[text]) for level, text in false))
-            for true, false in pairs
-        )
-
-        true = tuple(one.true for one in contrasts)
-        items.append(replace(drawn_item(spec, split, sprites, kind), sentences=true, contrasts=contrasts))
-    return items
-
-
-def _parsed(texts: list[str]) -> tuple[dict[str, Sentence], list[str]]:
+def parsed_texts(texts: list[str]) -> tuple[dict[str, Sentence], list[str]]:
     """By text, and what cannot be read. Several processes divide the texts, which are the same for all."""
     found = dict(zip(texts, distributed.divided(texts, partial(spread, work=parse_readable)), strict=True))
     parsed = {text: sentence for text, sentence in found.items() if sentence is not None}

@@ -74,11 +74,16 @@ class LiveSampler(Sampler):
 
     def expect(self, rng: np.random.Generator, done: float = 0.0) -> None:
         """Decode the clips of a coming batch while this one is computed."""
-        self._frames.expect([self.items[i] for i in self.draw(rng, done).chosen])
+        draw = self.draw(rng, done)
+        rivals = [rival for group in draw.rivals()[1] for rival in group]
+        self._frames.expect([*(self.items[i] for i in draw.chosen), *rivals])
 
     def _live_contrasts(self, draw: Draw) -> Contrasts | None:
         if not draw.contrasts:
             return None
-        rows, levels, texts = zip(*draw.contrasts, strict=True)
+        rows, levels, texts, _ = zip(*draw.contrasts, strict=True)
         tokens = self._backbone.encode_text([self._spoken[text].sentence for text in texts])
-        return Contrasts(tokens, torch.tensor(rows), torch.tensor(levels))
+        shown, groups = draw.rivals()
+        clips = [padded([self._frames.get(item) for item in group]) for group in groups]
+        rivals = tuple(self._backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips)
+        return Contrasts(tokens, torch.tensor(rows), torch.tensor(levels), rivals, shown)

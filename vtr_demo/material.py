@@ -21,10 +21,13 @@ from vtr_demo.corpus import (
     held_out,
     load_items,
     mirrored,
+)
+from vtr_demo.drawn_corpus import (
     playground_encounters,
     playground_items,
     playground_neighbours,
     playground_stills,
+    rivals_of,
 )
 from vtr_demo.errors import BadConfig, BadManifest, UnreadableVideo
 from vtr_demo.frames import FrameStore
@@ -83,14 +86,14 @@ def gather(config: TrainConfig) -> Material:
         if not start:
             _reduce(reducer, backbone, items)
         cache = token_cache(config, backbone, reducer)
-        kept = cache.fill(items, "training")
+        kept = cache.fill([*items, *rivals_of(items)], "training")
         validation = cache.fill(validation, "validation") if validation else []
         true = [s for item in kept for s in item.sentences]
         texts = encode_texts(true, backbone, [s for i in kept for c in i.contrasts for _, s in c.false])
     else:
         folder = Path(config.frame_cache) if config.frame_cache else None
         frames = FrameStore(folder, config.video.clip_frames, backbone.frame_size, config.workers)
-        kept = frames.check(items, "training")
+        kept = frames.check([*items, *rivals_of(items)], "training")
         validation = frames.check(validation, "validation") if validation else []
         if not start:
             _reduce(reducer, backbone, kept)
@@ -133,7 +136,7 @@ def _items(config: TrainConfig, missing: list[str]) -> tuple[list[Item], list[It
         (config.playground_stills, playground_stills),
     ):
         if count:
-            items += draw(count, config.seed, sprites=config.sprites)
+            items += draw(count, config.seed, sprites=config.sprites, rivals=config.playground_rivals)
     if len(items) < 2 * distributed.world():
         raise BadManifest(
             f"{', '.join(config.train) or 'the playground'}: {len(items)} clips to train on, but each "

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,7 +42,7 @@ def loss_terms(
     weights = model.training_weights
     terms = _ranking(sides.every, config, weights)
     if config.pairs and any(distributed.together(batch.contrasts is not None)):
-        terms["pairs"] = config.pairs * _pairs(model, sides.own, batch.contrasts, config, weights, precision)
+        terms["pairs"] = config.pairs * _pairs(model, sides, batch.contrasts, config, weights, precision)
     if config.kl:
         terms["kl"] = config.kl * _divergence(model, sides.every, config, _used(weights))
     if config.attributes and model.attributes is not None:
@@ -93,9 +96,24 @@ def _present(text: TextFeatures) -> Tensor:
     return torch.isfinite(text.level_logits)
 
 
+@dataclass(frozen=True)
+class _Heard:
+    """What is compared of N texts or clips: the whole (N, F), as scores weigh it, and one level (N, D)."""
+
+    whole: Tensor
+    level: Tensor
+
+    def at(self, rows: Tensor) -> _Heard:
+        return _Heard(self.whole[rows], self.level[rows])
+
+    def score(self, other: _Heard) -> Tensor:
+        """(2, N): the score and the level's cosine of each with its partner."""
+        return torch.stack([(self.whole * other.whole).sum(1), (self.level * other.level).sum(1)])
+
+
 def _pairs(
     model: VTRModel,
-    own: Vectors,
+    sides: Sides,
     contrasts: Contrasts | None,
     config: LossConfig,
     weights: TermWeights,
@@ -103,27 +121,40 @@ def _pairs(
 ) -> Tensor:
     """A clip must prefer its true sentence, in the total and in the level that the false one gets wrong.
 
-    Levels count alike, however many of the false sentences are theirs: of single pictures nothing can be
-    said falsely of what is done, and relations would drown it."""
-    levels = contrasts.levels if contrasts else torch.empty(0, dtype=torch.long, device=own.levels.device)
-    counts = distributed.total(torch.bincount(levels, minlength=len(LEVELS)).to(own.levels))
+    Where the clip is there of which the false sentence is true, that one must prefer it, and each sentence
+    its own clip. Levels count alike, however many of the false sentences are theirs: of single pictures
+    nothing can be said falsely of what is done, and relations would drown it."""
+    own = sides.own
     if contrasts is None:
+        distributed.total(own.levels.new_zeros(len(LEVELS)))
         return own.levels.sum() * 0.0
     with autocast(own.levels.device, precision):
-        false = in_float(model.encode_text(contrasts.tokens))
-    rows = contrasts.rows
-    videos = own.flat_videos()[rows]
-    true_score = (own.texts.flat(weights)[rows] * videos).sum(1)
-    false_score = (false.flat(weights) * videos).sum(1)
-    each = torch.arange(len(rows), device=rows.device)
-    video = own.levels[rows, levels]
-    true_level = (own.texts.levels[rows, levels] * video).sum(1)
-    false_level = (false.levels[each, levels] * video).sum(1)
-    taught = torch.isin(levels, torch.tensor(_used(weights), device=levels.device))
-    both = F.softplus(-config.scale * (true_score - false_score)) + taught * F.softplus(
-        -config.scale * (true_level - false_level)
-    )
-    return (both / counts[levels]).sum() * distributed.world() / counts.count_nonzero()
+        told = in_float(model.encode_text(contrasts.tokens))
+    rows, levels = contrasts.rows, contrasts.levels
+    true = _Heard(own.texts.flat(weights)[rows], own.texts.levels[rows, levels])
+    false = _Heard(told.flat(weights), told.levels[torch.arange(len(rows), device=rows.device), levels])
+    clip = _Heard(own.flat_videos()[rows], own.levels[rows, levels])
+    gaps, wrong = [true.score(clip) - false.score(clip)], [levels]
+    if contrasts.shown is not None:
+        some = contrasts.shown
+        rival = _rivals(sides.rivals, levels[some])
+        true, false, clip = true.at(some), false.at(some), clip.at(some)
+        meant = false.score(rival)
+        gaps += [true.score(clip) - true.score(rival), meant - false.score(clip), meant - true.score(rival)]
+        wrong += [levels[some]] * 3
+    gap, level = torch.cat(gaps, dim=1), torch.cat(wrong)
+    counts = distributed.total(torch.bincount(level, minlength=len(LEVELS)).to(gap))
+    taught = torch.isin(level, torch.tensor(_used(weights), device=level.device))
+    lost = F.softplus(-config.scale * gap)
+    return ((lost[0] + taught * lost[1]) / counts[level]).sum() * distributed.world() / counts.count_nonzero()
+
+
+def _rivals(videos: Sequence[Encoded], levels: Tensor) -> _Heard:
+    """Rival clips as they are compared, each in its level (M,)."""
+    seen = torch.cat([out.levels.vectors for out in videos]).float()
+    concepts = torch.cat([out.concepts.vectors for out in videos]).float()
+    each = torch.arange(len(seen), device=seen.device)
+    return _Heard(torch.cat([seen.flatten(1), concepts.flatten(1)], dim=1), seen[each, levels])
 
 
 def _divergence(model: VTRModel, every: Vectors, config: LossConfig, used: list[int]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,14 @@ PAIR_LEVELS: tuple[PairLevel, ...] = ("entity", "action", "relationship")
 Made = Callable[[], ClipSpec]
 """A spec that is made when it is chosen: of several hundred that are possible one is wanted."""
 _TRIES = 4000
+
+
+class Falsehood(NamedTuple):
+    """What is false of a clip in one level alone, said in a sentence, and a clip of which it is true."""
+
+    level: str
+    text: str
+    spec: ClipSpec
 
 
 def minimal_pair(
@@ -52,8 +60,8 @@ def minimal_pair(
 
 def contrast(
     spec: ClipSpec, rng: np.random.Generator, *, explicit: bool = True
-) -> tuple[str, list[tuple[str, str]]]:
-    """A true sentence and, in the same voice, (level, false sentence) for each level that can be false.
+) -> tuple[str, list[Falsehood]]:
+    """A true sentence and, in the same voice, what is false of each level that can be false.
 
     The levels are entity, action, relationship (another relation, and exchanged roles) and, for a
     wrong scene, global. ``explicit`` names also what rests; without it rest goes unsaid and no
@@ -61,27 +69,28 @@ def contrast(
     """
     voice = draw_voice(rng, explicit=explicit)
     positive = sentence(spec, voice)
-    found = [(level, text) for level, text in _false(spec, rng, voice) if text != positive]
-    return positive, found
+    return positive, [false for false in _false(spec, rng, voice) if false.text != positive]
 
 
 def negatives(spec: ClipSpec, rng: np.random.Generator) -> list[tuple[str, str]]:
     """(level, sentence) pairs that are false in exactly that level; see ``contrast``."""
-    return contrast(spec, rng)[1]
+    return [(false.level, false.text) for false in contrast(spec, rng)[1]]
 
 
-def _false(spec: ClipSpec, rng: np.random.Generator, voice: Voice) -> Iterator[tuple[str, str]]:
+def _false(spec: ClipSpec, rng: np.random.Generator, voice: Voice) -> Iterator[Falsehood]:
     for level in ("entity", "action") if voice.explicit else ("entity",):
         options = _variants(spec, level, rng)
         if options:
-            yield level, sentence(options[int(rng.integers(len(options)))](), voice)
+            other = options[int(rng.integers(len(options)))]()
+            yield Falsehood(level, sentence(other, voice), other)
     for kind in (_other_relations, _exchanged):
         options = list(kind(spec))
         if options:
             other = options[int(rng.integers(len(options)))]()
-            yield "relationship", sentence(other, _same_words(voice, spec, other))
+            yield Falsehood("relationship", sentence(other, _same_words(voice, spec, other)), other)
     scenes = [name for name in SCENES if name != spec.scene]
-    yield "global", sentence(replace(spec, scene=scenes[int(rng.integers(len(scenes)))]), voice)
+    elsewhere = replace(spec, scene=scenes[int(rng.integers(len(scenes)))])
+    yield Falsehood("global", sentence(elsewhere, voice), elsewhere)
 
 
 def _variants(spec: ClipSpec, level: str, rng: np.random.Generator) -> list[Made]:

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from vtr_demo.checkpoint import Pretrained
-from vtr_demo.corpus import drawn_item
+from vtr_demo.drawn_corpus import drawn_item
 from vtr_demo.features import TermWeights, TextFeatures, VideoFeatures
 from vtr_demo.model import join_videos
+from vtr_demo.playground import Split, minimal_pair
 from vtr_demo.records import LEVELS, TERMS, Sentence
 from vtr_demo.text import parse_many
 from vtr_demo.tokens import VideoCache
@@ -30,7 +31,7 @@ def probe(
     level: str,
     pairs: int,
     *,
-    split: str = "probe",
+    split: Split = "probe",
     seed: int = 0,
     sprites: Path | None = None,
     cache: Path | None = None,
@@ -41,8 +42,6 @@ def probe(
     ``split`` is `probe` (unseen combinations) or `unseen_sprites`. With a 95 % interval over pairs.
     ``cache`` keeps the clips' tokens for the next checkpoint with the same towers.
     """
-    from vtr_demo.playground import minimal_pair
-
     store = VideoCache(cache, pretrained.backbone, pretrained.model, pretrained.video.clip_frames)
     rng = np.random.default_rng([seed, PROBED.index(level)])
     videos: list[VideoFeatures] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,24 +20,43 @@ from vtr_demo.tokens import Text, Videos, text_batch
 
 KINDS = ("photo", "video", "playground", "still")
 _CONTRASTS_A_CLIP = 4
+_RIVALLED = 0.5  # how often a clip that has a rival is told so that the rival is heard
+
+
+class Wrong(NamedTuple):
+    """A false sentence of the clip in one row; ``rival`` is a clip of which it is true."""
+
+    row: int
+    level: int
+    text: str
+    rival: Item | None
 
 
 @dataclass(frozen=True)
 class Draw:
     """What a batch is made of, before any tower has run.
 
-    groups: indices of items, one array a kind; texts: a sentence for each item, in that order;
-    contrasts: (row of the batch, level, false sentence).
+    groups: indices of items, one array a kind; texts: a sentence for each item, in that order.
     """
 
     groups: tuple[np.ndarray, ...]
     texts: tuple[str, ...]
-    contrasts: tuple[tuple[int, int, str], ...]
+    contrasts: tuple[Wrong, ...]
 
     @property
     def chosen(self) -> np.ndarray:
         """Indices of all items (B,)."""
         return np.concatenate(self.groups)
+
+    def rivals(self) -> tuple[Tensor | None, list[list[Item]]]:
+        """Where false sentences are that are true of another clip, and these clips, one group a kind."""
+        kinds: dict[str, list[tuple[int, Item]]] = {}
+        for place, wrong in enumerate(self.contrasts):
+            if wrong.rival is not None:
+                kinds.setdefault(wrong.rival.kind, []).append((place, wrong.rival))
+        groups = list(kinds.values())
+        shown = torch.tensor([place for group in groups for place, _ in group]) if groups else None
+        return shown, [[rival for _, rival in group] for group in groups]
 
 
 class Sampler:
@@ -111,7 +131,7 @@ class Sampler:
                 for group, (_, count) in zip(groups, counts, strict=True)
             ),
             tuple(spoken[row][0] for row in own),
-            tuple((place[row], level, text) for row, level, text in false if row in place),
+            tuple(wrong._replace(row=place[wrong.row]) for wrong in false if wrong.row in place),
         )
 
     def expect(self, rng: np.random.Generator, done: float = 0.0) -> None:
@@ -139,12 +159,14 @@ class Sampler:
 
     def _sentence(self, item: Item, rng: np.random.Generator) -> tuple[str, Contrast | None]:
         if item.contrasts:
-            contrast = item.contrasts[int(rng.integers(len(item.contrasts)))]
+            rivalled = [contrast for contrast in item.contrasts if contrast.rivals]
+            options = rivalled if rivalled and rng.random() < _RIVALLED else item.contrasts
+            contrast = options[int(rng.integers(len(options)))]
             return contrast.true.text, contrast
         return item.sentences[int(rng.integers(len(item.sentences)))].text, None
 
     @staticmethod
-    def _false(drawn: list[Contrast | None], rng: np.random.Generator) -> list[tuple[int, int, str]]:
+    def _false(drawn: list[Contrast | None], rng: np.random.Generator) -> list[Wrong]:
         found = []
         for row, contrast in enumerate(drawn):
             if contrast is None or not contrast.false:
@@ -152,15 +174,17 @@ class Sampler:
             count = min(_CONTRASTS_A_CLIP, len(contrast.false))
             for k in rng.choice(len(contrast.false), count, replace=False):
                 level, sentence = contrast.false[k]
-                found.append((row, level, sentence.text))
+                found.append(Wrong(row, level, sentence.text, contrast.rivals.get(int(k))))
         return found
 
     def _contrasts(self, draw: Draw) -> Contrasts | None:
         if not draw.contrasts:
             return None
-        rows, levels, texts = zip(*draw.contrasts, strict=True)
+        rows, levels, texts, _ = zip(*draw.contrasts, strict=True)
         tokens = text_batch([self.texts[text] for text in texts])
-        return Contrasts(tokens, torch.tensor(rows), torch.tensor(levels))
+        shown, groups = draw.rivals()
+        rivals = tuple(pad_video_tokens([self.cache.get(item) for item in group]) for group in groups)
+        return Contrasts(tokens, torch.tensor(rows), torch.tensor(levels), rivals, shown)
 
     def _teaching(self, draw: Draw) -> Teaching | None:
         if self.teacher is None:

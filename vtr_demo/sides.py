@@ -49,12 +49,16 @@ class Sides:
     videos: tuple[Encoded, ...]
     own: Vectors
     every: Vectors
+    rivals: tuple[Encoded, ...] = ()
+    """The clips that contrasts hold against this process's."""
 
 
 def encode(model: VTRModel, batch: Batch, config: LossConfig, precision: torch.dtype | None = None) -> Sides:
     """Run the heads over a batch, by autocast where ``precision`` is a half; vectors come in float32."""
     with autocast(batch.meaning.device, precision):
-        videos = _encoded(model, batch.videos)
+        rivals = batch.contrasts.rivals if batch.contrasts else ()
+        seen = _encoded(model, (*batch.videos, *rivals))
+        videos, shown = seen[: len(batch.videos)], seen[len(batch.videos) :]
         texts = model.forward_text(batch.texts)
         features = model.text_features(texts)
     own = Vectors(
@@ -67,7 +71,7 @@ def encode(model: VTRModel, batch: Batch, config: LossConfig, precision: torch.d
         batch.labels,
         _taught(batch) if config.distill_similarity else (),
     )
-    return Sides(texts, videos, own, _everyone(own))
+    return Sides(texts, videos, own, _everyone(own), shown)
 
 
 def _encoded(model: VTRModel, videos: Sequence[VideoTokens]) -> tuple[Encoded, ...]:
