@@ -46,8 +46,8 @@ def configs(folder: Path, ranks: int) -> dict[str, TrainConfig]:
         "loss": replace(EVERY_LOSS, distill_mask=0.0, soft_temperature=0.1),
     }
     frozen = small_config(
-        folder, manifest, playground_clips=4, sprites=str(folder / "sprites"), playground_share=0.25,
-        accumulate=2, cache=str(folder / f"cache{ranks}"), **shared,
+        folder, manifest, playground_clips=4, playground_rivals=True, sprites=str(folder / "sprites"),
+        playground_share=0.25, accumulate=2, cache=str(folder / f"cache{ranks}"), **shared,
     )  # fmt: skip
     clip = f"open_clip:local-dir:{folder / 'clip'}"
     live = small_config(
