@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vtr_demo import page_why
+from vtr_demo.features import TermWeights
 from vtr_demo.page_view import EngineLike
 from vtr_demo.results import Explanation
 
@@ -18,6 +19,9 @@ MOST_HITS = 50
 
 def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
     """search_videos, rank_captions, explain_match and library_status over one engine."""
+
+    def chosen(weights: dict[str, float] | None, muted: list[str] | None) -> TermWeights:
+        return engine.weigh(weights or {}, muted or ())
 
     def search_videos(
         text: str, k: int = 8, weights: dict[str, float] | None = None, muted: list[str] | None = None
@@ -31,8 +35,7 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
                 others keep those of library_status.
             muted: Names of concepts that shall add nothing, as given by library_status.
         """
-        chosen = engine.weigh(weights or {}, muted or ())
-        found = engine.search(text, k=max(1, min(int(k), MOST_HITS)), weights=chosen)
+        found = engine.search(text, k=max(1, min(int(k), MOST_HITS)), weights=chosen(weights, muted))
         return [
             {
                 "id": hit.clip_id,
@@ -61,8 +64,9 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
             weights: Factors for the parts of the score, as in search_videos.
             muted: Names of concepts that shall add nothing.
         """
-        chosen, count = engine.weigh(weights or {}, muted or ()), max(10, len(captions))
-        hits = engine.describe(clip_id, captions=captions or None, k=count, weights=chosen)
+        hits = engine.describe(
+            clip_id, captions=captions or None, k=max(10, len(captions)), weights=chosen(weights, muted)
+        )
         return [
             {"text": hit.text, "score": hit.score, "confidence": hit.confidence, "terms": hit.terms}
             for hit in hits
@@ -79,7 +83,7 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
             weights: Factors for the parts of the score, as in search_videos.
             muted: Names of concepts that shall add nothing.
         """
-        why = engine.explain(text, clip_id, weights=engine.weigh(weights or {}, muted or ()))
+        why = engine.explain(text, clip_id, weights=chosen(weights, muted))
         return match_json(why, engine.clip(clip_id).name)
 
     def library_status() -> dict[str, Any]:
