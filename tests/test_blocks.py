@@ -67,6 +67,6 @@ def test_fourier_features_tell_places_apart_and_grids_run_row_by_row() -> None:
     features = fourier(values)
     assert features.shape == (9, 8)
     assert torch.cdist(features, features)[~torch.eye(9, dtype=torch.bool)].min() > 0.1
-    first, second = grid_positions(2, 3)[:2]
+    first, second = grid_positions((2, 3), torch.device("cpu"))[:2]
     assert first[:4].equal(second[:4])  # the same row: equal sines of y
     assert not first[4:8].equal(second[4:8])

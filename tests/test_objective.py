@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.models import PATCH, WIDTH, alive, small_model, text_tokens, video_tokens
 from vtr_demo import losses
@@ -382,3 +384,29 @@ def test_rivals_change_no_other_term() -> None:
     )
     changed = {name for name in alone if not torch.allclose(alone[name], held[name], atol=1e-5)}
     assert changed == {"pairs"}
+
+
+class Copied(TorchDispatchMode):
+    """Counts what a GPU would wait for: numbers that Python hands over, and what Python is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func)
+        if any(part in name for part in ("lift_fresh", "_local_scalar_dense", "nonzero", "bincount")):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_losses_of_a_step_wait_for_no_number() -> None:
+    """Constants are made at the first step; each one made anew would let a GPU run dry."""
+    heads, data, teacher = model().train(), rivalled(), distiller()
+    loss_terms(heads, data, EVERY, teacher)
+    with Copied() as copied:
+        loss_terms(heads, data, EVERY, teacher)
+    assert [name for name in copied.found if "count_nonzero" not in name] == []
+    with Copied() as copied:
+        torch.tensor([1.0]).item()
+    assert len(copied.found) == 2

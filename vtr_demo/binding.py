@@ -65,8 +65,8 @@ def scene_evidence(
     what is looked at draws together or apart. Time: from 0 to 1.
     """
     b, t, p, _ = patches.shape
-    places = grid_positions(*grid).to(weights).expand(b, t, p, -1)
-    xy = patch_centres(*grid).to(weights)
+    places = grid_positions(grid, weights.device).to(weights).expand(b, t, p, -1)
+    xy = patch_centres(grid, weights.device).to(weights)
     looked = weights[:, :, 1:] / weights[:, :, 1:].sum(-1, keepdim=True).clamp_min(1e-6)
     centre = looked @ xy  # (B, T, 2)
     around = xy - centre.unsqueeze(2)  # (B, T, P, 2)

@@ -7,6 +7,7 @@ birth (its last projection starts at zero), so that an untrained head leaves its
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -43,15 +44,20 @@ def fourier(values: Tensor, bands: int = 4) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def patch_centres(rows: int, columns: int) -> Tensor:
-    """(P, 2): the (y, x) of patch centres as shares of the picture, row-major."""
-    y, x = ((torch.arange(count) + 0.5) / count for count in (rows, columns))
+@lru_cache
+def patch_centres(grid: tuple[int, int], device: torch.device) -> Tensor:
+    """(P, 2): the (y, x) of patch centres as shares of the picture, row-major. Do not write to it.
+
+    Kept for each device: a step that makes its constants anew waits each time until the GPU has caught up.
+    """
+    y, x = ((torch.arange(count, device=device) + 0.5) / count for count in grid)
     return torch.cartesian_prod(y, x).reshape(-1, 2)
 
 
-def grid_positions(rows: int, columns: int) -> Tensor:
-    """(P, 16) Fourier features of patch centres, row-major."""
-    return fourier(patch_centres(rows, columns))
+@lru_cache
+def grid_positions(grid: tuple[int, int], device: torch.device) -> Tensor:
+    """(P, 16) Fourier features of patch centres, row-major; kept as these are."""
+    return fourier(patch_centres(grid, device))
 
 
 def difference(x: Tensor, mask: Tensor, before: Tensor | None = None) -> Tensor:

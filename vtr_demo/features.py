@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -39,6 +40,10 @@ class TermWeights:
         """The four level weights in the order of ``LEVELS``."""
         return self.global_, self.entity, self.action, self.relationship
 
+    def log_levels(self, like: Tensor) -> Tensor:
+        """(L,): the logarithms of the level weights, with the device and type of ``like``."""
+        return _logarithms(self.levels(), like.device, like.dtype)
+
     def by_term(self) -> dict[str, float]:
         """The factors by the names in ``TERMS``."""
         return {name: getattr(self, key) for name, key in _FIELDS.items()}
@@ -63,6 +68,11 @@ class TermWeights:
             if sum(bool(getattr(self, other)) for other in _FIELDS.values()) > 1:
                 found[f"without {name}"] = replace(self, **{key: 0.0})  # type: ignore[arg-type]
         return found
+
+
+@lru_cache
+def _logarithms(factors: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(factors, device=device, dtype=dtype).log()
 
 
 _FIELDS = dict(zip(TERMS, ("global_", *LEVELS[1:], "concepts"), strict=True))
@@ -109,8 +119,7 @@ class TextFeatures:
 
     def gates(self, weights: TermWeights) -> Tensor:
         """g_l (B, L): sums to 1 over the levels present that have a weight, else all zero."""
-        factors = torch.tensor(weights.levels(), device=self.levels.device, dtype=self.levels.dtype)
-        logits = self.level_logits + factors.log()
+        logits = self.level_logits + weights.log_levels(self.levels)
         dead = torch.isinf(logits).all(dim=1, keepdim=True)
         return torch.where(dead, torch.zeros_like(logits), logits.masked_fill(dead, 0.0).softmax(dim=1))
 

@@ -9,6 +9,7 @@ decision).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,7 @@ def unlike(patches: Tensor, mask: Tensor, grid: tuple[int, int], lags: Sequence[
     """(B, T, P, len(lags)): half the squared distance, of directions one minus the cosine, of each patch and
     what it was so many frames before, wherever that was then; zero where there is no such frame."""
     with torch.autocast(patches.device.type, enabled=False):
-        x, near = _directions(patches.float(), mask), _nearness(grid).to(patches.device)
+        x, near = _directions(patches.float(), mask), _nearness(grid, patches.device)
         changed = [_unlike(x, mask, near / lag**2, lag) for lag in lags]
     return torch.stack(changed, dim=-1).to(patches)
 
@@ -67,17 +68,17 @@ def _directions(patches: Tensor, mask: Tensor) -> Tensor:
     return x * (x.square().sum(-1, keepdim=True) + _FAINT**2 * size + 1e-12).rsqrt()
 
 
-def _nearness(grid: tuple[int, int]) -> Tensor:
+@lru_cache
+def _nearness(grid: tuple[int, int], device: torch.device) -> Tensor:
     """(P, P) log prior of moving from one place to another between two frames."""
-    places = patch_centres(*grid)
+    places = patch_centres(grid, device)
     return -torch.cdist(places, places).square() / (2 * _REACH**2)
 
 
 def _matched(patches: Tensor, mask: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     b, _, p, _ = patches.shape
     x = _directions(patches, mask)
-    places = patch_centres(*grid).to(x)
-    near = _nearness(grid).to(x)
+    places, near = patch_centres(grid, x.device), _nearness(grid, x.device)
     found = (x[:, 1:] @ x[:, :-1].transpose(-1, -2) / _SHARPNESS + near).softmax(-1)
     itself = torch.eye(p, device=x.device)
     real = (mask[:, 1:] & mask[:, :-1])[:, :, None, None]

@@ -69,6 +69,8 @@ class LevelOutput:
 class VideoLevels(nn.Module):
     """Decomposes a clip: entity in space, action in time, relationship from both, global from all."""
 
+    mix: Tensor
+
     def __init__(
         self, patch_width: int, width: int, hidden: int, heads: int, dropout: float, *, binding: bool
     ) -> None:
@@ -101,6 +103,7 @@ class VideoLevels(nn.Module):
         # log prior of [summary, patch] tokens: the global level starts on the summaries alone,
         # the others on the patches alone (DESIGN rule 3)
         self.prior = nn.Parameter(torch.tensor([[0.0, FLOOR], [FLOOR, 0.0], [FLOOR, 0.0], [FLOOR, 0.0]]))
+        self.register_buffer("mix", torch.tensor(BASE_MIX), persistent=False)
 
     def forward(self, tokens: VideoTokens) -> LevelOutput:
         """Levels of a padded batch; a clip's result does not depend on its neighbours."""
@@ -116,9 +119,7 @@ class VideoLevels(nn.Module):
         relation = self._within_frames(self.relation, both) if self.relation else both
         hidden = tuple(self.dropout(s).flatten(1, 2) for s in (both, entity, action, relation))
         token_mask = mask[:, :, None].expand(b, t, 1 + p).reshape(b, -1)
-        kind = torch.ones(1 + p, dtype=torch.long, device=mask.device)
-        kind[0] = 0
-        priors = [prior[kind].repeat(t) for prior in self.prior]
+        priors = [torch.cat([prior[:1], prior[1:].expand(p)]).repeat(t) for prior in self.prior]
         weights = self.pools.weights(hidden, priors, token_mask)
         change, motion = _change(base, mask), _in_place(tokens)
         roles = None
@@ -129,7 +130,7 @@ class VideoLevels(nn.Module):
             roles, counts = self.roles(evidence.flatten(1, 2))
             counts = counts + seen.clamp_min(1e-6).log() + priors[RELATIONSHIP]
             weights = with_relationship(weights, masked_softmax(counts, token_mask))
-        mix = zip(weights.new_tensor(BASE_MIX).T.unsqueeze(-1), (base, change, motion), strict=True)
+        mix = zip(self.mix.to(weights).T.unsqueeze(-1), (base, change, motion), strict=True)
         pooled = sum((share * weights) @ x for share, x in mix if x is not None)
         if roles is not None:
             pooled = rebound(pooled, weights, (base + change) * roles)
@@ -149,7 +150,7 @@ class VideoLevels(nn.Module):
 
     def _entity(self, tokens: VideoTokens) -> Tensor:
         """Entity tokens (B, T, 1+P, H): each frame alone, so that they hear nothing of motion."""
-        place = self.place(grid_positions(*tokens.grid).to(tokens.patches))
+        place = self.place(grid_positions(tokens.grid, tokens.patches.device).to(tokens.patches))
         patches = self.enter_patch(tokens.patches) + place
         hidden = torch.cat([self.enter_summary(tokens.summary).unsqueeze(2), patches], dim=2)
         return self._within_frames(self.spatial, self.norm(hidden))

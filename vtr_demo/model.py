@@ -108,9 +108,8 @@ class VTRModel(nn.Module):
         tokens = self.reduced(tokens)
         levels = self.video(tokens)
         x = levels.base + self.concept_video(levels.hidden[0])
-        mask = tokens.frame_mask[:, :, None].repeat(1, 1, 1 + tokens.patches.shape[2])
-        mask[:, :, 0] = False  # the summary token belongs to no concept
-        mask = mask.flatten(1)
+        seen = tokens.frame_mask[:, :, None].expand(tokens.patches.shape[:3])
+        mask = F.pad(seen, (1, 0)).flatten(1)  # the summary token belongs to no concept
         return Encoded(levels, self.concepts(x, mask, "video"), None, x, mask)
 
     def forward_text(self, tokens: TextTokens) -> Encoded:

@@ -143,8 +143,9 @@ def _pairs(
         gaps += [true.score(clip) - true.score(rival), meant - false.score(clip), meant - true.score(rival)]
         wrong += [levels[some]] * 3
     gap, level = torch.cat(gaps, dim=1), torch.cat(wrong)
-    counts = distributed.total(torch.bincount(level, minlength=len(LEVELS)).to(gap))
-    taught = torch.isin(level, torch.tensor(_used(weights), device=level.device))
+    each = torch.arange(len(LEVELS), device=level.device)
+    counts = distributed.total((level.unsqueeze(1) == each).sum(0).to(gap))
+    taught = torch.isfinite(weights.log_levels(gap))[level]
     lost = F.softplus(-config.scale * gap)
     return ((lost[0] + taught * lost[1]) / counts[level]).sum() * distributed.world() / counts.count_nonzero()
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 LEVELS = ("global", "entity", "action", "relationship")
 TERMS = (*LEVELS, "concepts")
@@ -142,7 +142,9 @@ def pad_video_tokens(clips: Sequence[VideoTokens]) -> VideoTokens:
 
 def _joined(values: Sequence[Tensor]) -> Tensor:
     """Tensors (B, N, ...) along the first axis; the second is padded with zeros to the longest."""
-    return pad_sequence([row for value in values for row in value], batch_first=True)
+    longest = max(value.shape[1] for value in values)
+    room = [(0, 0) * (value.ndim - 2) + (0, longest - value.shape[1]) for value in values]
+    return torch.cat([F.pad(value, pad) for value, pad in zip(values, room, strict=True)])
 
 
 # --------------------------------------------------------------------------- text
@@ -209,7 +211,8 @@ class TextTokens:
 
     def content_mask(self) -> Tensor:
         """(B, W) bool: the words of things and of actions."""
-        return self.level_mask[:, list(CONTENT_LEVELS)].any(1) & self.word_mask
+        things, actions = (self.level_mask[:, level] for level in CONTENT_LEVELS)
+        return (things | actions) & self.word_mask
 
     def __len__(self) -> int:
         return len(self.words)

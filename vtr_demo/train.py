@@ -134,10 +134,10 @@ class Trainer:
                 terms = self._computed(
                     self.sampler, self._rng(self.step, part), self.step / self.config.steps
                 )
-                bad = check_finite(terms)
-                self._refuse(f"The loss term {bad!r}" if bad else "")
                 values = torch.stack(list(terms.values()))
                 self.scaler.scale(values.sum() / self.config.accumulate).backward()
+            bad = check_finite(terms)  # asked now, so that Python hands all work over before it waits
+            self._refuse(f"The loss term {bad!r}" if bad else "")
             for name, value in zip(terms, values.tolist(), strict=True):
                 sums[name] = sums.get(name, 0.0) + value / self.config.accumulate
         self._refuse(self._descent.step())
