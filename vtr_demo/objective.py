@@ -126,7 +126,7 @@ def _pairs(
     nothing can be said falsely of what is done, and relations would drown it."""
     own = sides.own
     if contrasts is None:
-        distributed.total(own.levels.new_zeros(len(LEVELS)))
+        distributed.total(own.levels.new_zeros(len(LEVELS)))  # the other ranks wait for this one's counts
         return own.levels.sum() * 0.0
     with autocast(own.levels.device, precision):
         told = in_float(model.encode_text(contrasts.tokens))
