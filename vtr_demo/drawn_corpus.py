@@ -6,7 +6,7 @@ The same count, seed and split give the same items.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,8 +35,6 @@ def playground_stills(
     A picture costs an eighth of a clip, and who stands where takes thousands to learn: a model that
     sees few learns by heart which two things go with which relation.
     """
-    from vtr_demo.playground import in_split, sample_spec
-
     rng = np.random.default_rng([seed, 1])
     specs: list[ClipSpec] = []
     while len(specs) < count:
@@ -117,20 +115,17 @@ def _drawn(
     parsed, _ = parsed_texts(sorted(spoken))
     items = []
     for spec, told in drawn:
-        shown: dict[int, Mapping[int, Item]] = {}
+        contrasts = [
+            Contrast(parsed[true], tuple((LEVELS.index(f.level), parsed[f.text]) for f in false))
+            for true, false in told
+        ]
         if rivals and (found := rival_of([false for _, false in told], rng, split)):
             voice, place, other = found
-            shown[voice] = {place: drawn_item(other, split, sprites, kind)}
-        contrasts = tuple(
-            Contrast(
-                parsed[true],
-                tuple((LEVELS.index(f.level), parsed[f.text]) for f in false),
-                shown.get(voice, {}),
-            )
-            for voice, (true, false) in enumerate(told)
-        )
+            rival = drawn_item(other, split, sprites, kind)
+            contrasts[voice] = replace(contrasts[voice], rivals={place: rival})
+        item = drawn_item(spec, split, sprites, kind)
         true = tuple(one.true for one in contrasts)
-        items.append(replace(drawn_item(spec, split, sprites, kind), sentences=true, contrasts=contrasts))
+        items.append(replace(item, sentences=true, contrasts=tuple(contrasts)))
     return items
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vtr_demo.backbone import Backbone
-from vtr_demo.batch import Batch, Contrasts
+from vtr_demo.batch import Batch
 from vtr_demo.config import TrainConfig
 from vtr_demo.corpus import Item
 from vtr_demo.frames import FrameStore, padded
 from vtr_demo.model import VTRModel
-from vtr_demo.records import VideoTokens
-from vtr_demo.sampler import Draw, Sampler
+from vtr_demo.records import TextTokens, VideoTokens
+from vtr_demo.sampler import Sampler
 from vtr_demo.teacher import LiveTeacher
 from vtr_demo.tokens import Spoken
 
@@ -62,28 +62,24 @@ class LiveSampler(Sampler):
         clips = [padded([self._frames.get(self.items[i]) for i in group]) for group in draw.groups]
         sentences = [self._spoken[text].sentence for text in draw.texts]
         videos = tuple(self._backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips)
-        texts = self._backbone.encode_text(sentences)
+        texts = self._told(draw.texts)
         return Batch(
             videos,
             texts,
             torch.stack([self._spoken[text].meaning for text in draw.texts]).to(texts.words.device),
             tuple(labels[draw.chosen] for labels in self.labels),
-            self._live_contrasts(draw),
+            self._contrasts(draw),
             self._live_teacher.teach(clips, sentences) if self._live_teacher else None,
         )
 
     def expect(self, rng: np.random.Generator, done: float = 0.0) -> None:
         """Decode the clips of a coming batch while this one is computed."""
         draw = self.draw(rng, done)
-        rivals = [rival for group in draw.rivals()[1] for rival in group]
+        rivals = [wrong.rival for wrong in draw.contrasts if wrong.rival is not None]
         self._frames.expect([*(self.items[i] for i in draw.chosen), *rivals])
 
-    def _live_contrasts(self, draw: Draw) -> Contrasts | None:
-        if not draw.contrasts:
-            return None
-        rows, levels, texts, _ = zip(*draw.contrasts, strict=True)
-        tokens = self._backbone.encode_text([self._spoken[text].sentence for text in texts])
-        shown, groups = draw.rivals()
-        clips = [padded([self._frames.get(item) for item in group]) for group in groups]
-        rivals = tuple(self._backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips)
-        return Contrasts(tokens, torch.tensor(rows), torch.tensor(levels), rivals, shown)
+    def _told(self, texts: Sequence[str]) -> TextTokens:
+        return self._backbone.encode_text([self._spoken[text].sentence for text in texts])
+
+    def _seen(self, items: Sequence[Item]) -> VideoTokens:
+        return self._backbone.encode_frame_batch(*padded([self._frames.get(item) for item in items]))

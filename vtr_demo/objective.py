@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -135,9 +134,9 @@ def _pairs(
     false = _Heard(told.flat(weights), told.levels[torch.arange(len(rows), device=rows.device), levels])
     clip = _Heard(own.flat_videos()[rows], own.levels[rows, levels])
     gaps, wrong = [true.score(clip) - false.score(clip)], [levels]
-    if contrasts.shown is not None:
-        some = contrasts.shown
-        rival = _rivals(sides.rivals, levels[some])
+    if contrasts.shown is not None and sides.rivals is not None:
+        some, seen = contrasts.shown, sides.rivals
+        rival = _Heard(seen.flat(), seen.levels[torch.arange(len(some), device=some.device), levels[some]])
         true, false, clip = true.at(some), false.at(some), clip.at(some)
         meant = false.score(rival)
         gaps += [true.score(clip) - true.score(rival), meant - false.score(clip), meant - true.score(rival)]
@@ -148,14 +147,6 @@ def _pairs(
     taught = torch.isfinite(weights.log_levels(gap))[level]
     lost = F.softplus(-config.scale * gap)
     return ((lost[0] + taught * lost[1]) / counts[level]).sum() * distributed.world() / counts.count_nonzero()
-
-
-def _rivals(videos: Sequence[Encoded], levels: Tensor) -> _Heard:
-    """Rival clips as they are compared, each in its level (M,)."""
-    seen = torch.cat([out.levels.vectors for out in videos]).float()
-    concepts = torch.cat([out.concepts.vectors for out in videos]).float()
-    each = torch.arange(len(seen), device=seen.device)
-    return _Heard(torch.cat([seen.flatten(1), concepts.flatten(1)], dim=1), seen[each, levels])
 
 
 def _divergence(model: VTRModel, every: Vectors, config: LossConfig, used: list[int]) -> Tensor:

@@ -14,7 +14,7 @@ from vtr_demo import distributed
 from vtr_demo.batch import Batch, Contrasts, Teaching
 from vtr_demo.config import TrainConfig
 from vtr_demo.corpus import Contrast, Item
-from vtr_demo.records import pad_text_tokens, pad_video_tokens
+from vtr_demo.records import TextTokens, VideoTokens, pad_text_tokens, pad_video_tokens
 from vtr_demo.teacher import TeacherTokens
 from vtr_demo.tokens import Text, Videos, text_batch
 
@@ -97,14 +97,10 @@ class Sampler:
         ``done`` says how much of the training is, from 0 to 1.
         """
         draw = self.draw(rng, done)
-        texts = [self.texts[text] for text in draw.texts]
-        videos = tuple(
-            pad_video_tokens([self.cache.get(self.items[i]) for i in group]) for group in draw.groups
-        )
         return Batch(
-            videos,
-            text_batch(texts),
-            torch.stack([text.meaning for text in texts]),
+            tuple(self._seen([self.items[i] for i in group]) for group in draw.groups),
+            self._told(draw.texts),
+            torch.stack([self.texts[text].meaning for text in draw.texts]),
             tuple(labels[draw.chosen] for labels in self.labels),
             self._contrasts(draw),
             self._teaching(draw),
@@ -181,10 +177,17 @@ class Sampler:
         if not draw.contrasts:
             return None
         rows, levels, texts, _ = zip(*draw.contrasts, strict=True)
-        tokens = text_batch([self.texts[text] for text in texts])
-        shown, groups = draw.rivals()
-        rivals = tuple(pad_video_tokens([self.cache.get(item) for item in group]) for group in groups)
+        tokens, (shown, groups) = self._told(texts), draw.rivals()
+        rivals = tuple(self._seen(group) for group in groups)
         return Contrasts(tokens, torch.tensor(rows), torch.tensor(levels), rivals, shown)
+
+    def _told(self, texts: Sequence[str]) -> TextTokens:
+        """The tokens of these sentences, true or false, as a batch."""
+        return text_batch([self.texts[text] for text in texts])
+
+    def _seen(self, items: Sequence[Item]) -> VideoTokens:
+        """The tokens of these clips as a batch."""
+        return pad_video_tokens([self.cache.get(item) for item in items])
 
     def _teaching(self, draw: Draw) -> Teaching | None:
         if self.teacher is None:

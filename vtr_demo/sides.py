@@ -13,7 +13,7 @@ from torch import Tensor
 from vtr_demo import distributed
 from vtr_demo.batch import Batch
 from vtr_demo.config import LossConfig
-from vtr_demo.features import TextFeatures
+from vtr_demo.features import TextFeatures, VideoFeatures
 from vtr_demo.model import Encoded, VTRModel
 from vtr_demo.records import VideoTokens, pad_video_tokens
 from vtr_demo.tokens import sentence_vector
@@ -49,29 +49,30 @@ class Sides:
     videos: tuple[Encoded, ...]
     own: Vectors
     every: Vectors
-    rivals: tuple[Encoded, ...] = ()
+    rivals: VideoFeatures | None = None
     """The clips that contrasts hold against this process's."""
 
 
 def encode(model: VTRModel, batch: Batch, config: LossConfig, precision: torch.dtype | None = None) -> Sides:
     """Run the heads over a batch, by autocast where ``precision`` is a half; vectors come in float32."""
     with autocast(batch.meaning.device, precision):
-        rivals = batch.contrasts.rivals if batch.contrasts else ()
-        seen = _encoded(model, (*batch.videos, *rivals))
-        videos, shown = seen[: len(batch.videos)], seen[len(batch.videos) :]
+        rivals = batch.contrasts.rivals if batch.contrasts and config.pairs else ()
+        every = _encoded(model, (*batch.videos, *rivals))
+        videos, others = every[: len(batch.videos)], every[len(batch.videos) :]
         texts = model.forward_text(batch.texts)
         features = model.text_features(texts)
+    seen = _seen(videos)
     own = Vectors(
         in_float(features),
         texts.concepts.occupied,
-        torch.cat([out.levels.vectors for out in videos]).float(),
-        torch.cat([out.concepts.vectors for out in videos]).float(),
+        seen.levels,
+        seen.concepts,
         torch.cat([out.concepts.occupied for out in videos]),
         batch.meaning,
         batch.labels,
         _taught(batch) if config.distill_similarity else (),
     )
-    return Sides(texts, videos, own, _everyone(own), shown)
+    return Sides(texts, videos, own, _everyone(own), _seen(others) if others else None)
 
 
 def _encoded(model: VTRModel, videos: Sequence[VideoTokens]) -> tuple[Encoded, ...]:
@@ -88,6 +89,15 @@ def _encoded(model: VTRModel, videos: Sequence[VideoTokens]) -> tuple[Encoded, .
             found[i] = _rows(out, slice(start, start + len(videos[i])))
             start += len(videos[i])
     return tuple(found[i] for i in range(len(videos)))
+
+
+def _seen(videos: Sequence[Encoded]) -> VideoFeatures:
+    """Groups of clips as scores compare them, in float32 and without allocations."""
+    return VideoFeatures(
+        torch.cat([out.levels.vectors for out in videos]).float(),
+        torch.cat([out.concepts.vectors for out in videos]).float(),
+        torch.empty(0, 0, 0, dtype=torch.long),
+    )
 
 
 def _rows(value: Any, rows: slice) -> Any:
