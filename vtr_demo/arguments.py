@@ -82,50 +82,6 @@ def _probe(parser: ArgumentParser) -> None:
     _model(parser)
 
 
-def _concepts(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--against", nargs="+", default=(), metavar="SPEC", help="further checkpoints, for stability"
-    )
-    parser.add_argument(
-        "--clips", type=_count, default=60, metavar="N", help="clips to draw for purity; default: %(default)s"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
-    parser.add_argument("--sprites", type=Path, metavar="DIR", help="folder of the emoji pictures")
-    parser.add_argument(
-        "--samples", type=Path, metavar="DIR", help="folder of a manifest.jsonl; default: sample_videos"
-    )
-    _json_file(parser)
-    _model(parser)
-
-
-def _reliability(parser: ArgumentParser) -> None:
-    parser.add_argument("--data", required=True, metavar="MANIFEST", help="a library as a .jsonl file")
-    parser.add_argument("--split", default="test", help="default: %(default)s")
-    parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
-    parser.add_argument(
-        "--nothing", type=Path, metavar="FILE", help="also sentences about nothing in it, one a line"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep tokens there for the next run")
-    _json_file(parser)
-    _model(parser)
-
-
-def _moments(parser: ArgumentParser) -> None:
-    parser.add_argument("--data", required=True, metavar="MANIFEST", help="clips with captions, as .jsonl")
-    parser.add_argument("--split", default="test", help="default: %(default)s")
-    parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
-    parser.add_argument(
-        "--clips", type=_count, default=7, metavar="N", help="clips that make a film; default: %(default)s"
-    )
-    parser.add_argument(
-        "--nothing", type=Path, metavar="FILE", help="sentences about nothing in them, one a line"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the clips' order")
-    _json_file(parser)
-    _model(parser)
-
-
 def _faithfulness(parser: ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="MANIFEST", help="clips with captions, as .jsonl")
     parser.add_argument("--kind", default="", help="only rows of this kind, such as real")
@@ -149,14 +105,6 @@ def _bench(parser: ArgumentParser) -> None:
 def _train(parser: ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     parser.add_argument("--set", nargs="+", action="append", default=[], metavar="key=value")
-
-
-def _ablate(parser: ArgumentParser) -> None:
-    _train(parser)
-    parser.add_argument("--seeds", type=_count, default=3, metavar="N", help="default: %(default)s")
-    parser.add_argument("--only", nargs="+", default=None, metavar="NAME", help="these variants")
-    parser.add_argument("--unseen", type=int, default=200, metavar="N", help="playground clips to test on")
-    _json_file(parser)
 
 
 def _playground(parser: ArgumentParser) -> None:
@@ -231,13 +179,9 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "explain": _explain,
     "evaluate": _evaluate,
     "probe": _probe,
-    "concepts": _concepts,
-    "reliability": _reliability,
-    "moments": _moments,
     "faithfulness": _faithfulness,
     "bench": _bench,
     "train": _train,
-    "ablate": _ablate,
     "playground": _playground,
     "serve": _serve,
 }

@@ -34,13 +34,9 @@ COMMANDS: dict[str, Command] = {
     "explain": Command(commands.explain, "show why a sentence and a clip match"),
     "evaluate": Command(workshop.evaluate, "measure both directions of retrieval"),
     "probe": Command(workshop.probe, "tell minimal pairs of clips apart, level by level"),
-    "concepts": Command(workshop.concepts, "how used, pure and stable the concepts are"),
-    "reliability": Command(workshop.reliability, "can `no confident match` be believed"),
-    "moments": Command(workshop.moments, "is the right moment of a long clip found"),
     "faithfulness": Command(workshop.faithfulness, "do the summands point at what a score rests on"),
     "bench": Command(workshop.bench, "speed and memory as ratios to named baselines"),
     "train": Command(workshop.train, "train a checkpoint"),
-    "ablate": Command(workshop.ablate, "train with one part changed, from several seeds"),
     "playground": Command(workshop.playground, "draw clips with known truth"),
     "serve": Command(workshop.serve, "open the page; takes the arguments of app.py"),
 }

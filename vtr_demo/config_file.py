@@ -17,7 +17,7 @@ from vtr_demo.schema import from_dict
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
-_LISTS = ("train", "validation")
+_LIST_FIELDS = ("train", "validation")
 
 
 def _names_no_benchmark(config: TrainConfig) -> bool:
@@ -102,7 +102,7 @@ def _refuse_idle(config: TrainConfig, given: dict[str, Any]) -> None:
 
 
 def _value(text: str, key: str) -> Any:
-    if key in _LISTS and text and not text.startswith("["):
+    if key in _LIST_FIELDS and text and not text.startswith("["):
         return text.split(",")
     try:
         return json.loads(text)

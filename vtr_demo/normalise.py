@@ -26,7 +26,7 @@ def dual_softmax(scores: np.ndarray, scale: float = SCALE) -> np.ndarray:
     CAMoE multiplies the raw score with the softmax over the queries, which turns the order round
     where scores are negative; the product of two softmaxes does not (our decision).
     """
-    logits = scale * _checked(scores)
+    logits = scale * _checked_table(scores)
     return logits - _log_sum(logits, 1) + logits - _log_sum(logits, 0)
 
 
@@ -39,8 +39,8 @@ def query_bank(
     themselves. A query whose best candidate is among the ``nearest`` of some bank query has its row
     divided by the bank's softmax mass, the others stay as they are.
     """
-    table = _checked(scores)
-    known = table if bank is None else _checked(bank)
+    table = _checked_table(scores)
+    known = table if bank is None else _checked_table(bank)
     if known.shape[1] != table.shape[1]:
         raise BadScores(f"The bank scores {known.shape[1]} candidates, the queries {table.shape[1]}.")
     places = np.argpartition(-known, min(nearest, known.shape[1]) - 1, axis=1)[:, :nearest]
@@ -56,7 +56,7 @@ def sinkhorn(scores: np.ndarray, scale: float = SCALE, rounds: int = 10) -> np.n
     Used at test time by UCoFiA (Wang et al. 2023). The last step is over the columns (candidates),
     which then sum to exactly Q / N; the rows sum to 1 as far as ``rounds`` brought them.
     """
-    table = scale * _checked(scores)
+    table = scale * _checked_table(scores)
     queries, candidates = table.shape
     for _ in range(rounds):
         table = table - _log_sum(table, 1)
@@ -71,7 +71,7 @@ NORMALISATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _checked(scores: np.ndarray) -> np.ndarray:
+def _checked_table(scores: np.ndarray) -> np.ndarray:
     table = np.asarray(scores, dtype=np.float64)
     if table.ndim != 2 or 0 in table.shape or not np.isfinite(table).all():
         raise BadScores(f"Scores must be a finite table (queries, candidates), got {table.shape}.")

@@ -14,8 +14,7 @@ CONFIDENT_P = 0.4
 """There is no confident match where more than this share of unrelated sentences stands out in the
 library as much as the query. 5 % of the captions of 140 generated clips are refused at 0.29 by the
 bundled checkpoint and were at 0.48 by the one before (35 captions tell no better); the middle, to the
-nearest 0.05. The 40 drawn clips need only 0.04; no real clip was used. `python -m vtr_demo reliability`
-finds the value for other clips or checkpoints."""
+nearest 0.05. The 40 drawn clips need only 0.04; no real clip was used."""
 
 _FILE = Path(__file__).with_name("null_captions.txt")
 _CHUNK = 4096

@@ -14,7 +14,7 @@ from vtr_demo.page_why import quoted, word_parts
 from vtr_demo.records import TERMS
 from vtr_demo.results import ClipView, Explanation
 
-FAINT = 5e-3
+FAINT_DIFFERENCE = 5e-3
 """Differences below this are not worth a word."""
 
 
@@ -65,12 +65,12 @@ def versus(why: Explanation, other: Explanation, name: str, other_name: str) -> 
 
 def _verdict(gap: float, parts: Sequence[tuple[str, float, float]], name: str, other_name: str) -> str:
     one, two = f"<b>{title(name)}</b>", f"<b>{title(other_name)}</b>"
-    if abs(gap) < FAINT:
+    if abs(gap) < FAINT_DIFFERENCE:
         return f"{one} and {two} score alike."
     ahead, sign = ("above", 1) if gap > 0 else ("below", -1)
     ordered = sorted(((sign * (a - b), label) for label, a, b in parts), reverse=True)
-    with_it = [f"{label} {signed(value)}" for value, label in ordered if value >= FAINT]
-    against = [f"{label} {signed(value)}" for value, label in reversed(ordered) if value <= -FAINT]
+    with_it = [f"{label} {signed(value)}" for value, label in ordered if value >= FAINT_DIFFERENCE]
+    against = [f"{label} {signed(value)}" for value, label in reversed(ordered) if value <= -FAINT_DIFFERENCE]
     why = f": {', '.join(with_it)}" if with_it else ""
     other = f" Against it: {', '.join(against)}." if against else ""
     return f"{one} lies {ahead} {two} by {abs(gap):.2f}{why}.{other}"

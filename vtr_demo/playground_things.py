@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vtr_demo.playground_goods import GOODS
 from vtr_demo.playground_people import PEOPLE
-from vtr_demo.playground_wide import WIDE as _WIDE
+from vtr_demo.playground_wide import _WIDE
 
 _THINGS = """
 dog | 1f415 | animal | - | 1 | dog, brown dog

@@ -3,7 +3,7 @@
 Data only, laid out as in ``playground_things``. No probe and no sample clip draws these.
 """
 
-WIDE = """
+_WIDE = """
 ant | 1f41c | insect | - | .75 | ant, red ant
 badger | 1f9a1 | animal | - | 1 | badger, striped badger
 bat | 1f987 | bird | 0 | .9 | bat, black bat

@@ -21,7 +21,7 @@ from vtr_demo.sampler import Sampler
 from vtr_demo.teacher import LiveTeacher, TeacherTokens, frozen_copy
 from vtr_demo.tokens import Text, VideoCache, meanings, text_tokens
 
-_SAMPLED_CLIPS = 512
+_START_CLIPS = 512
 _SAMPLED_TEXTS = 2048
 
 
@@ -115,7 +115,7 @@ class _Parts:
         ), taught
 
     def _begin(self, cache: VideoCache, items: list[Item], texts: list[TextTokens]) -> None:
-        some = items[:: max(1, len(items) // _SAMPLED_CLIPS)]
+        some = items[:: max(1, len(items) // _START_CLIPS)]
         some_texts = texts[:: max(1, len(texts) // _SAMPLED_TEXTS)]
         texts = [text.half().to("cpu") for text in some_texts]  # alike for towers that learn and that do not
         if self.material.start:

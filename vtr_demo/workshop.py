@@ -60,47 +60,6 @@ def probe(chosen: Namespace, tell: Tell) -> Answer:
     return _measured(answer | {"model": model.spec}, chosen.json)
 
 
-def concepts(chosen: Namespace, tell: Tell) -> Answer:
-    """Use, purity and stability of the discovered concepts."""
-    from vtr_demo import checkpoint
-    from vtr_demo.concept_quality import concept_quality
-
-    models = []
-    for spec in (chosen.model, *chosen.against):
-        tell(0.0, f"opening the model {spec}")
-        models.append(checkpoint.load(spec))
-    options = {"samples": chosen.samples or SAMPLES, "clips": chosen.clips, "seed": chosen.seed}
-    answer = concept_quality(models[0], against=models[1:], sprites=chosen.sprites, progress=tell, **options)
-    return _measured(answer, chosen.json)
-
-
-def reliability(chosen: Namespace, tell: Tell) -> Answer:
-    """False alarms, refusals and the calibration of p-values on a manifest's clips."""
-    from vtr_demo import checkpoint
-    from vtr_demo.commands import read_captions
-    from vtr_demo.reliability import reliability as measure
-
-    given = read_captions(chosen.nothing) if chosen.nothing else []
-    tell(0.0, f"opening the model {chosen.model}")
-    options = {name: getattr(chosen, name) for name in ("split", "kind", "cache", "seed")}
-    answer = measure(checkpoint.load(chosen.model), chosen.data, given=given, **options)
-    return _measured(answer, chosen.json)
-
-
-def moments(chosen: Namespace, tell: Tell) -> Answer:
-    """Films joined from a manifest's clips: are they found, and the right moment in them."""
-    from vtr_demo import checkpoint
-    from vtr_demo.commands import read_captions
-    from vtr_demo.moment_quality import moment_quality
-
-    nothing = read_captions(chosen.nothing) if chosen.nothing else []
-    tell(0.0, f"opening the model {chosen.model}")
-    options = {name: getattr(chosen, name) for name in ("split", "kind", "clips", "seed")}
-    model = checkpoint.load(chosen.model)
-    answer = moment_quality(model, chosen.data, nothing=nothing, progress=tell, **options)
-    return _measured(answer, chosen.json)
-
-
 def faithfulness(chosen: Namespace, tell: Tell) -> Answer:
     """Deletion and insertion curves of the attribution, and the random-weights check."""
     from vtr_demo import checkpoint
@@ -150,19 +109,6 @@ def train(chosen: Namespace, tell: Tell) -> Answer:
         tell(0.0, f"training into {config.out}")
     folder = run(config)
     return Answer({"checkpoint": str(folder)}, str(folder) if first else "")
-
-
-def ablate(chosen: Namespace, tell: Tell) -> Answer:
-    """The same short training with one part changed."""
-    from vtr_demo.ablation import VARIANTS, run_ablations
-    from vtr_demo.config_file import read_config
-
-    config = read_config(chosen.config, [pair for pairs in chosen.set for pair in pairs])
-    names = tuple(VARIANTS) if chosen.only is None else tuple(chosen.only)
-    answer = run_ablations(
-        config, variants=names, seeds=chosen.seeds, unseen_clips=max(0, chosen.unseen), tell=tell
-    )
-    return _measured(answer, chosen.json)
 
 
 def playground(chosen: Namespace, tell: Tell) -> Answer:
