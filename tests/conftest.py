@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models import NULLS, checkpoint_of
+from tests.helpers.models import NULLS, checkpoint_of
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _random_state_restored() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def few_null_captions() -> Iterator[None]:
     """Engines compare with ``NULLS``."""
-    from vtr_demo import engine, queries
+    from vtr_demo.library import engine, queries
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (queries, engine):

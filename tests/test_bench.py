@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.drawn import moving_square_clip
+from tests.helpers.drawn import moving_square_clip
 from vtr_demo import bench as module
 from vtr_demo.bench import CASES, TOP, Bench, Case, bench, chosen, measured, table
-from vtr_demo.checkpoint import Pretrained, load
 from vtr_demo.cli import main
-from vtr_demo.errors import BadConfig
+from vtr_demo.errors import ConfigError
+from vtr_demo.model.checkpoint import RetrievalModel, load
 
 SMALL = 300
 
 
 @pytest.fixture(scope="module")
-def model() -> Pretrained:
+def model() -> RetrievalModel:
     return load("tiny")
 
 
@@ -35,7 +35,7 @@ def small_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "VECTORS", SMALL)
 
 
-def test_every_case_runs_and_reports_what_it_compared(model: Pretrained, clip: Path) -> None:
+def test_every_case_runs_and_reports_what_it_compared(model: RetrievalModel, clip: Path) -> None:
     rows = list(bench(model, clip, rounds=2))
     assert [row.name for row in rows] == list(CASES)
     for row in rows:
@@ -64,7 +64,7 @@ def test_the_ratio_is_the_median_of_rounds_taken_in_turns(monkeypatch: pytest.Mo
     assert row.memory == 1.5
 
 
-def test_both_ways_of_searching_find_the_same(model: Pretrained, clip: Path) -> None:
+def test_both_ways_of_searching_find_the_same(model: RetrievalModel, clip: Path) -> None:
     case = CASES["searching"](Bench(model, clip))
     assert np.array_equal(case.ours()[1][0], case.baseline())
     assert len(case.baseline()) == TOP
@@ -72,18 +72,18 @@ def test_both_ways_of_searching_find_the_same(model: Pretrained, clip: Path) -> 
     assert case.ours_bytes == SMALL * width * 4
 
 
-def test_the_terms_that_are_timed_sum_to_the_scores(model: Pretrained, clip: Path) -> None:
+def test_the_terms_that_are_timed_sum_to_the_scores(model: RetrievalModel, clip: Path) -> None:
     case = CASES["reasons"](Bench(model, clip))
     scores, _ = case.baseline()
     assert np.allclose([sum(terms.values()) for terms in case.ours()], scores[0], atol=1e-5)
 
 
-def test_explaining_and_scoring_give_one_score(model: Pretrained, clip: Path) -> None:
+def test_explaining_and_scoring_give_one_score(model: RetrievalModel, clip: Path) -> None:
     case = CASES["explaining"](Bench(model, clip))
     assert case.ours().score == pytest.approx(float(case.baseline()[0, 0]), abs=1e-6)
 
 
-def test_the_whole_file_is_decoded_by_the_baseline(model: Pretrained, clip: Path) -> None:
+def test_the_whole_file_is_decoded_by_the_baseline(model: RetrievalModel, clip: Path) -> None:
     case = CASES["decoding"](Bench(model, clip))
     frames = case.baseline()
     assert frames > len(case.ours().pixels)
@@ -91,7 +91,7 @@ def test_the_whole_file_is_decoded_by_the_baseline(model: Pretrained, clip: Path
 
 
 def test_an_unknown_case_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(BadConfig, match=r"'dancing'.*decoding, heads"):
+    with pytest.raises(ConfigError, match=r"'dancing'.*decoding, heads"):
         chosen(["decoding", "dancing"])
     assert chosen([]) == tuple(CASES)
 

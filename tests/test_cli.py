@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.drawn import draw_clip, moving_square_clip
-from vtr_demo import arguments, checkpoint, cli, commands, workshop
+from tests.helpers.drawn import draw_clip, moving_square_clip
+from vtr_demo import arguments, cli, commands, workshop
 from vtr_demo.config import VideoConfig
-from vtr_demo.playground_spec import SPLITS
-from vtr_demo.records import LEVELS, TERMS
+from vtr_demo.model import checkpoint
+from vtr_demo.playground.spec import SPLITS
+from vtr_demo.structures import LEVELS, TERMS
 
 ROOT = Path(__file__).parents[1]
 SENTENCE = "a red square moves"
@@ -200,7 +201,7 @@ def test_an_explanation_is_that_of_the_weights_given(call, clips, spec, tmp_path
 
 
 def test_a_search_leaves_the_library_to_its_writer(call, library):
-    from vtr_demo.engine import Engine
+    from vtr_demo.library.engine import Engine
 
     writer = Engine.open(library, "tiny")
     try:
@@ -232,7 +233,7 @@ def test_a_library_of_another_model_is_refused_until_it_is_rebuilt(call, clips, 
     call("index", square, "--library", library)
     plain = checkpoint.untrained("tiny", seed=1)
     video = VideoConfig(clip_frames=4)
-    checkpoint.save(other, checkpoint.Pretrained("other", plain.model, plain.backbone, video))
+    checkpoint.save(other, checkpoint.RetrievalModel("other", plain.model, plain.backbone, video))
 
     status, _, err = call("search", SENTENCE, "--library", library, model=str(other))
     assert status == 2
@@ -259,7 +260,7 @@ def test_captions_are_one_a_line_or_a_list(tmp_path, content):
 
 
 def test_sentences_are_ranked_as_the_engine_ranks_them(call, clips, library, tmp_path):
-    from vtr_demo.engine import Engine
+    from vtr_demo.library.engine import Engine
 
     sentences = ["a cat sleeps", SENTENCE, "two dogs run on the beach"]
     file = tmp_path / "captions.txt"
@@ -313,7 +314,7 @@ def test_an_explanation_adds_up_from_words_and_frames_to_the_score(call, clips, 
 
 def test_an_explanation_is_of_the_score_that_a_search_gives(call, library, tmp_path, monkeypatch):
     blank = np.zeros((2, 2, 3), np.uint8)  # the pictures have a test of their own, and take seconds
-    monkeypatch.setattr("vtr_demo.figure.explanation_figure", lambda *_, **__: blank)
+    monkeypatch.setattr("vtr_demo.viz.figures.explanation_figure", lambda *_, **__: blank)
     hits = json.loads(call("search", SENTENCE, "--library", library, "--json")[1])
     hit = next(hit for hit in hits if hit["name"] == "LONG.MP4")
     out = call("explain", SENTENCE, hit["id"], "--library", library, "--out", tmp_path, "--json")[1]
@@ -414,10 +415,10 @@ def test_settings_are_refused_by_name(call, tmp_path, text, override, said):
 
 
 @pytest.mark.parametrize(
-    "config", sorted((ROOT / "vtr_demo" / "configs").glob("*.json")), ids=lambda p: p.name
+    "config", sorted((ROOT / "vtr_demo" / "training" / "configs").glob("*.json")), ids=lambda p: p.name
 )
 def test_every_shipped_config_is_valid_once_data_are_named(config):
-    from vtr_demo.config_file import read_config
+    from vtr_demo.config import read_config
 
     assert read_config(config, ['train=["a.jsonl"]']).train == ("a.jsonl",)
 
@@ -440,8 +441,8 @@ def test_a_trained_checkpoint_is_a_model_for_every_command(call, manifest, libra
 
 @pytest.fixture(scope="module")
 def sprites(tmp_path_factory) -> Path:
-    from tests.test_playground import MORE_PROPS, PROPS
-    from vtr_demo.playground_things import THINGS
+    from tests.playground.test_playground import MORE_PROPS, PROPS
+    from vtr_demo.playground.things import THINGS
 
     folder = tmp_path_factory.mktemp("sprites")
     for code in {*(thing.code for thing in THINGS.values()), *PROPS, *MORE_PROPS}:
@@ -489,7 +490,7 @@ def test_a_missing_sprite_folder_gets_the_command_that_fills_it(call, tmp_path):
 
 
 def test_the_choices_are_those_that_exist():
-    from vtr_demo.protocols import PROTOCOLS
+    from vtr_demo.evaluation.metrics import PROTOCOLS
 
     assert arguments.PLAYGROUND_SPLITS == SPLITS
     assert arguments.PROTOCOLS == PROTOCOLS

@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig
-from vtr_demo.config_file import read_config
-from vtr_demo.errors import BadConfig
+from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig, from_dict, read_config, to_dict
+from vtr_demo.errors import ConfigError
 from vtr_demo.files import fingerprint
-from vtr_demo.schema import from_dict, to_dict
 
 GOOD: dict[str, Any] = {"train": ["a.jsonl"], "model": {"concepts": 8}, "loss": {"kl": 0.5}}
 
@@ -44,7 +42,7 @@ def test_settings_survive_a_round_trip_through_json() -> None:
     ],
 )
 def test_an_unknown_or_ill_typed_setting_is_named(values: dict[str, Any], named: str) -> None:
-    with pytest.raises(BadConfig, match=repr(named).strip("'")):
+    with pytest.raises(ConfigError, match=repr(named).strip("'")):
         from_dict(TrainConfig, GOOD | values)
 
 
@@ -78,7 +76,7 @@ def test_an_unknown_or_ill_typed_setting_is_named(values: dict[str, Any], named:
 )
 def test_a_contradiction_is_named(kind: type, values: dict[str, Any], named: str) -> None:
     base = GOOD if kind is TrainConfig else {}
-    with pytest.raises(BadConfig, match=named):
+    with pytest.raises(ConfigError, match=named):
         from_dict(kind, {**base, **values})
 
 
@@ -125,19 +123,19 @@ def test_overrides_reach_nested_settings_and_notes_are_skipped(tmp_path: Path) -
 def test_a_bad_file_or_override_is_refused_in_a_sentence(
     tmp_path: Path, text: str, overrides: tuple[str, ...], named: str
 ) -> None:
-    with pytest.raises(BadConfig, match=named):
+    with pytest.raises(ConfigError, match=named):
         read_config(write(tmp_path / "c.json", text), overrides)
 
 
 def test_a_missing_config_and_one_that_is_no_text_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BadConfig, match=r"none\.json"):
+    with pytest.raises(ConfigError, match=r"none\.json"):
         read_config(tmp_path / "none.json")
     (tmp_path / "b.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(BadConfig, match=r"b\.json"):
+    with pytest.raises(ConfigError, match=r"b\.json"):
         read_config(tmp_path / "b.json")
 
 
 @pytest.mark.parametrize("value", ["a.jsonl", 3, {"a": 1}])
 def test_a_list_that_is_no_list_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(BadConfig, match="train"):
+    with pytest.raises(ConfigError, match="train"):
         from_dict(TrainConfig, {"train": value})

@@ -15,15 +15,16 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.small_clip import save_small_clip
-from tests.small_runs import EVERY_LOSS, draw_sprites, eight_pairs, small_config
-from vtr_demo import distributed, tokens
-from vtr_demo.backbone import load_backbone
+from tests.helpers.small_clip import save_small_clip
+from tests.helpers.small_runs import EVERY_LOSS, draw_sprites, eight_pairs, small_config
+from vtr_demo import distributed
+from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import ModelConfig, TrainConfig
-from vtr_demo.errors import TrainingStopped
-from vtr_demo.records import Sentence, TextTokens
-from vtr_demo.text import parse_many
-from vtr_demo.train import Trainer, prepare
+from vtr_demo.data import cache as cache_module
+from vtr_demo.errors import TrainingError
+from vtr_demo.structures import Sentence, TextTokens
+from vtr_demo.text.parser import parse_many
+from vtr_demo.training.trainer import Trainer, prepare
 
 WORLD = 2
 TEXTS = ("a dog runs", "snow", "two cats sleep on a red sofa", "a man sings a song", "rain falls")
@@ -86,8 +87,8 @@ def some_texts() -> tuple[dict[str, TextTokens], int]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tower, "encode_text", counted)
-        patch.setattr(tokens, "_CHUNK", 2)
-        found = tokens.text_tokens(parse_many(TEXTS), tower, divided=True)
+        patch.setattr(cache_module, "_CHUNK", 2)
+        found = cache_module.text_tokens(parse_many(TEXTS), tower, divided=True)
     return found, len(encoded)
 
 
@@ -115,7 +116,7 @@ def work(rank: int, folder: str) -> None:
             }
     try:
         broken.run()
-    except TrainingStopped as error:
+    except TrainingError as error:
         answers["stopped"] = str(error)
     torch.save(answers, home / f"rank{rank}.pt")
     torch.distributed.destroy_process_group()

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from vtr_demo import processes
-from vtr_demo.errors import UnsupportedText
-from vtr_demo.text import parse_many
+from vtr_demo import distributed
+from vtr_demo.errors import TextError
+from vtr_demo.text.parser import parse_many
 
 TEXTS = [f"a {noun} runs after {count} dogs" for noun in ("man", "woman", "cat") for count in range(9)]
 
@@ -16,8 +16,8 @@ TEXTS = [f"a {noun} runs after {count} dogs" for noun in ("man", "woman", "cat")
 @pytest.fixture
 def two_processes(monkeypatch):
     """As little as ten texts is worth a process, and there are two processors."""
-    monkeypatch.setattr(processes, "WORTH", 10)
-    monkeypatch.setattr(processes, "_AT_ONCE", 4)
+    monkeypatch.setattr(distributed, "WORTH", 10)
+    monkeypatch.setattr(distributed, "_AT_ONCE", 4)
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
 
 
@@ -28,22 +28,22 @@ def process_of(values):
 @pytest.mark.parametrize("count", [0, 1, 9, 19, 20, 27])
 def test_sentences_come_in_their_order(two_processes, count):
     texts = TEXTS[:count]
-    found = processes.spread(texts, parse_many)
+    found = distributed.spread(texts, parse_many)
     alone = parse_many(texts)
     assert found == alone
     assert [s.labels for s in found] == [s.labels for s in alone]  # which equality leaves out
 
 
 def test_much_work_is_shared_and_little_is_not(two_processes):
-    assert os.getpid() not in processes.spread(TEXTS, process_of)
-    assert set(processes.spread(TEXTS[:19], process_of)) == {os.getpid()}
+    assert os.getpid() not in distributed.spread(TEXTS, process_of)
+    assert set(distributed.spread(TEXTS[:19], process_of)) == {os.getpid()}
 
 
 def test_each_rank_of_torchrun_has_its_processors(two_processes, monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert set(processes.spread(TEXTS, process_of)) == {os.getpid()}
+    assert set(distributed.spread(TEXTS, process_of)) == {os.getpid()}
 
 
 def test_what_goes_wrong_elsewhere_is_raised_here(two_processes):
-    with pytest.raises(UnsupportedText):
-        processes.spread([*TEXTS, "\x00"], parse_many)
+    with pytest.raises(TextError):
+        distributed.spread([*TEXTS, "\x00"], parse_many)

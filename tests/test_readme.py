@@ -111,7 +111,7 @@ def test_the_shown_commands_are_understood():
 
 
 def test_overrides_that_are_shown_are_settings():
-    from vtr_demo.config_file import read_config
+    from vtr_demo.config import read_config
 
     runs = [
         cli.parse(shlex.split(line, comments=True)[3:])
@@ -124,7 +124,7 @@ def test_overrides_that_are_shown_are_settings():
 
 
 def test_the_processes_that_are_shown_make_the_batch_of_the_source():
-    from vtr_demo.config_file import read_config
+    from vtr_demo.config import read_config
 
     (line,) = [line for line in commands() if line.startswith("torchrun")]
     chosen = cli.parse(shlex.split(line.split("-m vtr_demo ", 1)[1]))

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models import WEIGHTS, row, small_model, text_tokens, video_tokens
-from vtr_demo.errors import BadConfig
-from vtr_demo.features import TermWeights, TextFeatures
-from vtr_demo.records import (
+from tests.helpers.models import WEIGHTS, row, small_model, text_tokens, video_tokens
+from vtr_demo.errors import ConfigError
+from vtr_demo.structures import (
     LEVELS,
     TERMS,
     Alignment,
     CropBox,
     FrameBatch,
     Sentence,
+    TermWeights,
+    TextFeatures,
     VideoTokens,
     Word,
     pad_text_tokens,
@@ -82,7 +83,7 @@ def test_the_concept_slider_multiplies_the_concept_part_alone() -> None:
     "values", [(0, 0, 0, 0, 0), (-1, 1, 1, 1, 1), (math.nan,) * 5, (1, 1, 1, 1, math.inf)]
 )
 def test_sliders_that_mean_nothing_are_refused(values: tuple[float, ...]) -> None:
-    with pytest.raises(BadConfig):
+    with pytest.raises(ConfigError):
         TermWeights(*values)
 
 

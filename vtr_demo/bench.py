@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from vtr_demo.checkpoint import Pretrained
-from vtr_demo.errors import BadConfig
-from vtr_demo.features import term_sums
-from vtr_demo.index import VectorIndex
-from vtr_demo.records import FrameBatch, Sentence, VideoTokens
-from vtr_demo.text import parse
-from vtr_demo.video import read_frames
+from vtr_demo.errors import ConfigError
+from vtr_demo.library.index import VectorIndex
+from vtr_demo.model.checkpoint import RetrievalModel
+from vtr_demo.structures import FrameBatch, Sentence, VideoTokens, term_sums
+from vtr_demo.text.parser import parse
+from vtr_demo.video.frames import read_frames
 
 VECTORS, TOP = 20_000, 10
 """A library of about 5,000 clips with moments, and the hits that a search asks for."""
@@ -60,7 +59,7 @@ class Ratio:
 class Bench:
     """What the cases share: a model, one clip and what it holds."""
 
-    model: Pretrained
+    model: RetrievalModel
     clip: Path
 
     def frames(self) -> FrameBatch:
@@ -177,12 +176,14 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
     """The cases called ``names``, all without any; refuses what is none."""
     unknown = [name for name in names if name not in CASES]
     if unknown:
-        raise BadConfig(f"Unknown bench {unknown[0]!r}; use {', '.join(CASES)}.")
+        raise ConfigError(f"Unknown bench {unknown[0]!r}; use {', '.join(CASES)}.")
     return tuple(names) or tuple(CASES)
 
 
 @torch.no_grad()
-def bench(model: Pretrained, clip: Path, names: Sequence[str] = (), *, rounds: int = 7) -> Iterator[Ratio]:
+def bench(
+    model: RetrievalModel, clip: Path, names: Sequence[str] = (), *, rounds: int = 7
+) -> Iterator[Ratio]:
     """Measure the cases called ``names``, one after the other."""
     model.model.eval()
     for name in chosen(names):

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtr_demo.answer import Answer, Tell
-from vtr_demo.errors import BadConfig, BadManifest, UnreadableVideo, VtrError
-from vtr_demo.sources import VIDEO_EXTENSIONS
+from vtr_demo.data.benchmarks import VIDEO_EXTENSIONS
+from vtr_demo.errors import ConfigError, ManifestError, VideoError, VtrError
 
 if TYPE_CHECKING:
-    from vtr_demo.engine import Engine
-    from vtr_demo.features import TermWeights
+    from vtr_demo.library.engine import Engine
     from vtr_demo.results import Hit
+    from vtr_demo.structures import TermWeights
 
 
 # --------------------------------------------------------------------------- library
@@ -81,7 +81,7 @@ def describe(chosen: Namespace, tell: Tell) -> Answer:
 
 def explain(chosen: Namespace, tell: Tell) -> Answer:
     """Why a sentence and a clip match: pictures, and every word x frame part."""
-    from vtr_demo import dossier
+    from vtr_demo.viz import dossier
 
     if chosen.library:
         with _opened(chosen, chosen.library, tell, readonly=True) as engine:
@@ -107,7 +107,7 @@ def _explained(engine: Engine, chosen: Namespace, clip_id: str) -> tuple[Any, Hi
     hits = engine.search(chosen.text, len(engine.clips()), weights).hits
     hit = next((hit for hit in hits if hit.clip_id == clip_id), None)
     if hit is None:
-        raise BadConfig(f"{name} is not searchable; rebuild the library.")
+        raise ConfigError(f"{name} is not searchable; rebuild the library.")
     return engine.explain(chosen.text, clip_id, hit.moment, weights), hit
 
 
@@ -136,18 +136,18 @@ def read_captions(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise BadManifest(f"{path} cannot be read ({error.strerror}); check the path.") from error
+        raise ManifestError(f"{path} cannot be read ({error.strerror}); check the path.") from error
     except UnicodeDecodeError as error:
-        raise BadManifest(f"{path} is not UTF-8 text; save it as UTF-8.") from error
+        raise ManifestError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
     lines: Any = text.splitlines()
     if text.lstrip().startswith("["):
         try:
             lines = json.loads(text)
         except ValueError as error:
-            raise BadManifest(f"{path} begins as a JSON list but is none ({error}).") from error
+            raise ManifestError(f"{path} begins as a JSON list but is none ({error}).") from error
     captions = [line.strip() for line in lines if isinstance(line, str) and line.strip()]
     if not captions:
-        raise BadManifest(f"{path} holds no sentence; write one a line.")
+        raise ManifestError(f"{path} holds no sentence; write one a line.")
     return captions
 
 
@@ -155,7 +155,7 @@ def read_captions(path: Path) -> list[str]:
 def _opened(
     chosen: Namespace, library: Path, tell: Tell, *, rebuild: bool = False, readonly: bool = False
 ) -> Iterator[Engine]:
-    from vtr_demo.engine import Engine
+    from vtr_demo.library.engine import Engine
 
     tell(0.0, f"opening the model {chosen.model}")
     engine = Engine.open(library, chosen.model, progress=tell, rebuild=rebuild, readonly=readonly)
@@ -169,7 +169,7 @@ def _opened(
 def _for_one_file(chosen: Namespace, tell: Tell) -> Iterator[Engine]:
     """An engine over an empty library that is gone afterwards."""
     if not chosen.video.is_file():
-        raise UnreadableVideo(chosen.video, "there is no such file", "check the path")
+        raise VideoError(chosen.video, "there is no such file", "check the path")
     with tempfile.TemporaryDirectory(prefix="vtr-") as folder, _opened(chosen, Path(folder), tell) as engine:
         yield engine
 

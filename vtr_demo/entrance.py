@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtr_demo.engine import Engine
 from vtr_demo.errors import VtrError
+from vtr_demo.library.engine import Engine
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,19 @@ class VtrError(Exception):
     """Anything the package refuses. The message is one sentence that a person can act on.
 
     VtrError
-    +-- UnreadableVideo      a file that cannot be decoded
-    +-- UnsupportedText      a text that the towers cannot represent
-    +-- BackboneUnavailable  weights that are missing, damaged or out of reach
-    +-- BadConfig            an unknown, missing or contradictory setting
-    +-- BadManifest          a captions file or dataset that cannot be read
-    +-- BadCheckpoint        a checkpoint that does not fit
-    +-- BadScores            non-finite or misshapen scores
+    +-- VideoError      a file that cannot be decoded
+    +-- TextError      a text that the towers cannot represent
+    +-- BackboneError  weights that are missing, damaged or out of reach
+    +-- ConfigError            an unknown, missing or contradictory setting
+    +-- ManifestError          a captions file or dataset that cannot be read
+    +-- CheckpointError        a checkpoint that does not fit
+    +-- ScoreError            non-finite or misshapen scores
     +-- LibraryError         a library that is missing, stale, damaged or full
-    +-- TrainingStopped      training that cannot go on (NaN loss)
+    +-- TrainingError      training that cannot go on (NaN loss)
     """
 
 
-class UnreadableVideo(VtrError):
+class VideoError(VtrError):
     """A video file that cannot be decoded; names the file, the reason and the remedy."""
 
     def __init__(self, path: str | Path, reason: str, advice: str) -> None:
@@ -32,27 +32,27 @@ class UnreadableVideo(VtrError):
         return type(self), (str(self.path), self.reason, self.advice)
 
 
-class UnsupportedText(VtrError):
+class TextError(VtrError):
     """A text that the towers cannot represent."""
 
 
-class BackboneUnavailable(VtrError):
+class BackboneError(VtrError):
     """Weights that are missing, damaged or out of reach."""
 
 
-class BadConfig(VtrError):
+class ConfigError(VtrError):
     """An unknown, missing or contradictory setting."""
 
 
-class BadManifest(VtrError):
+class ManifestError(VtrError):
     """A captions file or a dataset that cannot be read."""
 
 
-class BadCheckpoint(VtrError):
+class CheckpointError(VtrError):
     """A checkpoint that is damaged or belongs to another architecture."""
 
 
-class BadScores(VtrError):
+class ScoreError(VtrError):
     """Scores that are non-finite or have the wrong shape."""
 
 
@@ -60,5 +60,5 @@ class LibraryError(VtrError):
     """A library that is missing, stale, damaged or full."""
 
 
-class TrainingStopped(VtrError):
+class TrainingError(VtrError):
     """Training that cannot go on; names the term that failed."""

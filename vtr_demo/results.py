@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vtr_demo.features import TermWeights
-from vtr_demo.records import Alignment, Sentence
+from vtr_demo.structures import Alignment, Sentence, TermWeights
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vtr_demo.answer import Answer, Tell, to_json
-from vtr_demo.errors import BadConfig
+from vtr_demo.errors import ConfigError
 
 APP = Path(__file__).resolve().parents[1] / "app.py"
 SAMPLES = APP.parent / "sample_videos"
@@ -20,7 +20,7 @@ SAMPLES = APP.parent / "sample_videos"
 
 def evaluate(chosen: Namespace, tell: Tell) -> Answer:
     """Both directions of retrieval on a manifest or benchmark, of one model or of two on the same queries."""
-    from vtr_demo import checkpoint
+    from vtr_demo.model import checkpoint
 
     tell(0.0, f"opening the model {chosen.model}")
     model = checkpoint.load(chosen.model, chosen.device)
@@ -29,11 +29,11 @@ def evaluate(chosen: Namespace, tell: Tell) -> Answer:
         for name in ("split", "annotations", "videos", "kind", "protocol", "cache")
     }
     if chosen.against:
-        from vtr_demo.comparison import compare
+        from vtr_demo.evaluation.evaluate import compare
 
         answer = compare(model, checkpoint.load(chosen.against, chosen.device), chosen.data, **options)
     else:
-        from vtr_demo.evaluate import evaluate as measure
+        from vtr_demo.evaluation.evaluate import evaluate as measure
 
         answer = measure(
             model,
@@ -48,9 +48,9 @@ def evaluate(chosen: Namespace, tell: Tell) -> Answer:
 
 def probe(chosen: Namespace, tell: Tell) -> Answer:
     """How often each term tells minimal pairs of one level apart."""
-    from vtr_demo import checkpoint
-    from vtr_demo.probes import PROBED
-    from vtr_demo.probes import probe as measure
+    from vtr_demo.evaluation.probes import PROBED
+    from vtr_demo.evaluation.probes import probe as measure
+    from vtr_demo.model import checkpoint
 
     tell(0.0, f"opening the model {chosen.model}")
     model = checkpoint.load(chosen.model)
@@ -62,8 +62,8 @@ def probe(chosen: Namespace, tell: Tell) -> Answer:
 
 def faithfulness(chosen: Namespace, tell: Tell) -> Answer:
     """Deletion and insertion curves of the attribution, and the random-weights check."""
-    from vtr_demo import checkpoint
-    from vtr_demo.faithfulness import faithfulness as measure
+    from vtr_demo.evaluation.faithfulness import faithfulness as measure
+    from vtr_demo.model import checkpoint
 
     tell(0.0, f"opening the model {chosen.model}")
     options = {name: getattr(chosen, name) for name in ("kind", "limit", "steps", "seed")}
@@ -73,14 +73,14 @@ def faithfulness(chosen: Namespace, tell: Tell) -> Answer:
 
 def bench(arguments: Namespace, tell: Tell) -> Answer:
     """Speed and memory as ratios to named baselines."""
-    from vtr_demo import checkpoint
     from vtr_demo.bench import Ratio, as_json, chosen, table
     from vtr_demo.bench import bench as measure
+    from vtr_demo.model import checkpoint
 
     names = chosen(arguments.names)
     clip = arguments.clip or next(iter(sorted(SAMPLES.glob("*.mp4"))), None)
     if clip is None:
-        raise BadConfig(f"There is no clip in {SAMPLES} to measure with; name one with --clip FILE.")
+        raise ConfigError(f"There is no clip in {SAMPLES} to measure with; name one with --clip FILE.")
     tell(0.0, f"opening the model {arguments.model}; measuring with {clip.name}")
     rows: list[Ratio] = []
     for row in measure(checkpoint.load(arguments.model), clip, names, rounds=arguments.rounds):
@@ -100,8 +100,8 @@ def _measured(answer: dict[str, Any], file: Path | None) -> Answer:
 
 def train(chosen: Namespace, tell: Tell) -> Answer:
     """One training run."""
-    from vtr_demo.config_file import read_config
-    from vtr_demo.train import train as run
+    from vtr_demo.config import read_config
+    from vtr_demo.training.trainer import train as run
 
     config = read_config(chosen.config, [pair for pairs in chosen.set for pair in pairs])
     first = os.environ.get("RANK", "0") == "0"  # of several processes under torchrun, one speaks
@@ -113,13 +113,13 @@ def train(chosen: Namespace, tell: Tell) -> Answer:
 
 def playground(chosen: Namespace, tell: Tell) -> Answer:
     """Clips of the playground with their truth."""
-    from vtr_demo.playground import generate, render_samples
+    from vtr_demo.playground.generate import generate, render_samples
 
     options = {"size": chosen.size, "sprites": chosen.sprites}
     if chosen.samples:
         manifest = render_samples(chosen.out, chosen.samples, **options)
     elif chosen.count is None:
-        raise BadConfig("Name how many clips to draw with --count, or give --samples FILE.")
+        raise ConfigError("Name how many clips to draw with --count, or give --samples FILE.")
     else:
         tell(0.0, f"drawing {chosen.count} clips")
         manifest = generate(chosen.out, chosen.count, chosen.seed, split=chosen.split, **options)
@@ -129,10 +129,10 @@ def playground(chosen: Namespace, tell: Tell) -> Answer:
 def serve(chosen: Namespace, tell: Tell) -> Answer:
     """The page, with the arguments of app.py."""
     if not APP.is_file():
-        raise BadConfig(f"The page's app.py is not in {APP.parent}; run this inside the repository.")
+        raise ConfigError(f"The page's app.py is not in {APP.parent}; run this inside the repository.")
     spec = importlib.util.spec_from_file_location("app", APP)
     if spec is None or spec.loader is None:
-        raise BadConfig(f"{APP} is no Python file; get it again from the repository.")
+        raise ConfigError(f"{APP} is no Python file; get it again from the repository.")
     page = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(page)
     page.main(chosen.rest)

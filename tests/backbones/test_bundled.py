@@ -1,0 +1,203 @@
+"""The bundled towers equal sentence-transformers, timm and ConSE written as a loop."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from tests.helpers.towers import UGLY, clip, pooled, sentence
+from vtr_demo.backbones import bundled as bundled_module
+from vtr_demo.backbones.base import guarded_import
+from vtr_demo.backbones.bundled import BundledBackbone
+from vtr_demo.errors import BackboneError
+
+
+@pytest.fixture(scope="module")
+def bundled() -> BundledBackbone:
+    return BundledBackbone()
+
+
+def test_pooled_words_are_the_vectors_of_sentence_transformers(bundled: BundledBackbone) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = bundled_module._wheel_path(bundled_module.TEXT_WHEEL, bundled.TEXT_FOLDER)
+    reference = SentenceTransformer(str(folder), device="cpu").encode(list(UGLY), show_progress_bar=False)
+    ours = torch.stack([normalize(pooled(bundled, text), dim=0) for text in UGLY])
+    assert torch.allclose(ours, torch.from_numpy(reference), atol=1e-5)
+
+
+def test_the_classifier_on_mean_patches_is_the_whole_image_model(bundled: BundledBackbone) -> None:
+    pixels = clip(bundled, 2)
+    patches = bundled.encode_frames(pixels).patches[0]
+    inputs = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 127) / 128
+    with torch.no_grad():
+        reference = bundled.image(inputs).softmax(dim=-1)
+        ours = bundled.class_probabilities(patches)
+    assert torch.allclose(ours, reference, atol=1e-5)
+
+
+def test_folding_batch_norms_changes_neither_the_patches_nor_what_is_saved(bundled: BundledBackbone) -> None:
+    names = list(bundled.state_dict())
+    pixels = clip(bundled, 2)
+    inputs = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 127) / 128
+    with torch.no_grad():
+        plain = bundled.image.forward_features(inputs).flatten(2).transpose(1, 2)
+    assert torch.allclose(bundled.encode_frames(pixels).patches[0], plain, atol=1e-3)
+    assert list(bundled.state_dict()) == names
+    quick = bundled_module.folded(bundled.image)
+    assert not [module for module in quick.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+
+
+def test_weights_that_have_changed_are_folded_anew(bundled: BundledBackbone) -> None:
+    tower = BundledBackbone()
+    pixels = clip(tower, 1)
+    before = tower.encode_frames(pixels).patches
+    weights = tower.state_dict()
+    weights["image.bn2.weight"] = 2 * weights["image.bn2.weight"]
+    tower.load_state_dict(weights)
+    assert not torch.allclose(tower.encode_frames(pixels).patches, before, atol=1e-2)
+    assert torch.allclose(bundled.encode_frames(pixels).patches, before)
+
+
+def test_patches_lie_where_the_picture_has_them(bundled: BundledBackbone) -> None:
+    plain = np.full((1, 260, 260, 3), 127, np.uint8)
+    marked = plain.copy()
+    marked[0, 20:60, 200:240] = (255, 0, 0)  # row 1, column 7 of 9
+    change = (bundled.encode_frames(marked).patches - bundled.encode_frames(plain).patches).norm(dim=-1)
+    row, column = divmod(int(change[0, 0].argmax()), 9)
+    assert (abs(row - 1) <= 1, abs(column - 7) <= 1) == (True, True)
+
+
+def test_summary_and_motion_are_conse_written_as_a_loop(bundled: BundledBackbone) -> None:
+    pixels = clip(bundled, 2)
+    video = bundled.encode_frames(pixels)
+    done = bundled.motion.frames(torch.from_numpy(pixels)).softmax(dim=-1)
+    for frame in range(2):
+        seen = _likeliest(bundled.class_probabilities(video.patches[0, frame]), bundled.class_embeddings)
+        assert torch.allclose(video.summary[0, frame], seen / seen.norm(), atol=1e-5)
+        assert video.motion is not None
+        mixed = 2 * _likeliest(done[frame], bundled.motion_classes)
+        assert torch.allclose(video.motion[0, frame], mixed, atol=1e-5)
+
+
+def _likeliest(chances: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+    mixed = torch.zeros(embeddings.shape[1])
+    for index in sorted(range(len(chances)), key=lambda c: -float(chances[c]))[:10]:
+        mixed += chances[index] * embeddings[index]
+    return mixed
+
+
+def test_clips_of_a_padded_batch_do_not_see_each_other(bundled: BundledBackbone) -> None:
+    one, two = clip(bundled, 3), clip(bundled, 2)[:, ::-1]
+    padded = np.zeros((2, 3, *one.shape[1:]), np.uint8)
+    padded[0], padded[1, :2] = one, two
+    both = bundled.encode_frame_batch(padded, np.array([[True] * 3, [True, True, False]]))
+    for row, pixels in enumerate((one, two)):
+        alone = bundled.encode_frames(np.ascontiguousarray(pixels)).motion[0]
+        assert torch.allclose(both.motion[row, : len(pixels)], alone, atol=1e-5)
+    assert not both.motion[1, 2].any()
+
+
+def test_a_motion_tower_in_half_precision_sees_nearly_the_same_and_the_picture_tower_the_very_same() -> None:
+    tower = BundledBackbone()
+    pixels = clip(tower, 4)
+    whole = tower.encode_frames(pixels)
+    tower.motion_half = True
+    half = tower.encode_frames(pixels)
+    assert torch.equal(half.patches, whole.patches)
+    assert torch.equal(half.summary, whole.summary)
+    assert half.motion is not None
+    assert whole.motion is not None
+    assert half.motion.dtype == torch.float32
+    assert not torch.equal(half.motion, whole.motion)
+    assert torch.cosine_similarity(half.motion, whole.motion, dim=-1).min() > 0.95
+    tower.unfreeze()  # a tower that learns follows the precision of the run
+    with torch.no_grad():
+        assert torch.allclose(tower.encode_frames(pixels).motion, whole.motion, atol=1e-5)
+
+
+def test_motion_classes_are_sentences_of_the_text_tower(bundled: BundledBackbone) -> None:
+    raw = bundled._embed([f"a video of {name}" for name in bundled.motion_names])
+    expected = normalize(raw - raw.mean(dim=0), dim=-1)
+    assert torch.allclose(bundled.motion_classes, expected, atol=2e-3)
+
+
+def test_stored_class_embeddings_are_those_of_the_text_tower(bundled: BundledBackbone) -> None:
+    texts = bundled_module.class_texts()
+    assert len(set(texts)) == 1000
+    assert texts[1].startswith("goldfish: small golden")
+    stored = bundled.class_embeddings
+    assert torch.allclose(stored.norm(dim=1), torch.ones(1000), atol=1e-3)
+    # With v = norm(e - m), whatever the common part m is, e_i - e_j lies in the plane of v_i and v_j.
+    for i in (1, 300, 998):
+        raw, plane = bundled._embed([texts[i], texts[i + 1]]), stored[[i, i + 1]].T
+        difference = (raw[0] - raw[1]).unsqueeze(1)
+        rest = difference - plane @ torch.linalg.lstsq(plane, difference).solution
+        assert rest.norm() < 2e-3 * difference.norm()
+
+
+def test_classes_come_likeliest_first_by_name(bundled: BundledBackbone) -> None:
+    pixels = clip(bundled, 2)
+    chances = bundled.class_probabilities(bundled.encode_frames(pixels).patches[0])
+    for row, tags in zip(chances, bundled.classify(pixels, top=3), strict=True):
+        order = sorted(range(1000), key=lambda index: -float(row[index]))[:3]
+        assert [name for name, _ in tags] == [bundled_module.class_names()[index] for index in order]
+        assert np.allclose([value for _, value in tags], row[order], atol=1e-6)
+
+
+@pytest.mark.parametrize("victim", ["image", "model.safetensors", "tokenizer.json"])
+def test_a_flipped_byte_in_a_weight_file_is_refused_by_name(tmp_path: Path, victim: str) -> None:
+    image = bundled_module._wheel_path(bundled_module.IMAGE_WHEEL, bundled.IMAGE_FILE)
+    folder = bundled_module._wheel_path(bundled_module.TEXT_WHEEL, bundled.TEXT_FOLDER)
+    copies = tmp_path / "model"
+    copies.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        shutil.copy(folder / name, copies)
+    shutil.copy(image, tmp_path / image.name)
+    damaged = tmp_path / image.name if victim == "image" else copies / victim
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(BackboneError, match=re.escape(damaged.name)) as refusal:
+        BundledBackbone(tmp_path / image.name, copies)
+    assert "reinstall" in str(refusal.value)
+
+
+def test_missing_weights_are_refused_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BackboneError, match=r"missing; reinstall"):
+        BundledBackbone(tmp_path / "none.pth", tmp_path)
+    monkeypatch.setattr(bundled_module, "find_spec", lambda name: None)
+    with pytest.raises(BackboneError, match="pip install"):
+        BundledBackbone()
+
+
+def test_fine_tuning_reaches_both_bundled_towers_but_no_batch_norm_statistics(
+    bundled: BundledBackbone,
+) -> None:
+    tower = BundledBackbone()
+    tower.unfreeze()
+    tower.set_grad_checkpointing()
+    tower.train()
+    means = {name: value.clone() for name, value in tower.named_buffers() if "running" in name}
+    video = tower.encode_frame_batch(clip(tower, 2)[None], np.array([[True, False]]))
+    text = tower.encode_text([sentence("a dog runs")])
+    seen = video.patches.mean() + video.summary.sum() + video.motion.sum()
+    (seen + text.words.sum() + text.summary.sum()).backward()
+    untouched = [name for name, parameter in tower.named_parameters() if parameter.grad is None]
+    assert untouched == []
+    assert all(value.equal(means[name]) for name, value in tower.named_buffers() if name in means)
+
+
+def test_only_the_known_failure_of_an_import_is_worked_around(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_library.py").write_text("raise RuntimeError('another reason')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RuntimeError, match="another reason"):
+        guarded_import("broken_library")

@@ -1,0 +1,238 @@
+"""open_clip towers equal open_clip itself, and what names no weights is refused in a sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import normalize
+
+from tests.helpers.small_clip import VISION, save_small_clip
+from tests.helpers.towers import UGLY, clip, pooled, sentence
+from vtr_demo.backbones import bundled
+from vtr_demo.backbones import open_clip as open_clip_module
+from vtr_demo.backbones.base import guarded_import
+from vtr_demo.backbones.registry import load_backbone
+from vtr_demo.errors import BackboneError
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_clip(tmp_path_factory.mktemp("clip") / "vit")
+
+
+@pytest.mark.parametrize("kind", VISION)
+def test_embeddings_are_those_of_open_clip_itself(kind: str, tmp_path: Path) -> None:
+    tower = load_backbone(f"open_clip:local-dir:{save_small_clip(tmp_path, kind)}")
+    pixels = clip(tower, 2)
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.3, 0.25, 0.2])
+    inputs = ((torch.from_numpy(pixels) / 255 - mean) / std).permute(0, 3, 1, 2)
+    ids = tower.tokenizer(list(UGLY))
+    with torch.no_grad():
+        image, text = tower.model.encode_image(inputs, normalize=True), tower.model.encode_text(ids)
+    video = tower.encode_frames(pixels)
+    assert torch.allclose(video.summary[0], image, atol=1e-5)
+    assert torch.allclose(torch.stack([pooled(tower, words) for words in UGLY]), text, atol=1e-5)
+    assert tower.patch_width == tower.joint_width  # every patch lies in the joint space
+    if kind in ("vit-avg", "fastvit"):  # linear after an average: the patches average to the picture
+        assert torch.allclose(normalize(video.patches[0].mean(dim=1), dim=-1), image, atol=1e-5)
+
+
+def test_patches_of_a_vit_are_projected_output_tokens(clip_folder: Path) -> None:
+    tower = load_backbone(str(clip_folder))
+    pixels = clip(tower, 2)
+    visual = tower.model.visual
+    visual.output_tokens = True
+    with torch.no_grad():
+        _, tokens = visual(tower._prepared(torch.from_numpy(pixels)))
+        reference = tokens @ visual.proj
+    visual.output_tokens = False
+    assert torch.allclose(tower.encode_frames(pixels).patches[0], reference, atol=1e-5)
+
+
+def test_each_word_is_the_mean_of_its_own_pieces(clip_folder: Path) -> None:
+    tower = load_backbone(str(clip_folder))
+    text = "antidisestablishmentarianism  is Naïve"
+    ids = tower.tokenizer([text])
+    counts = [len(tower.tokenizer.encode(word)) for word in text.split()]
+    assert counts[0] > 1
+    with torch.no_grad():
+        out = tower.model.forward_intermediates(text=ids, text_indices=1, normalize_intermediates=True)
+        states = out["text_intermediates"][-1][0] @ tower.model.text_projection
+    words = tower.encode_text([sentence(text)]).words[0]
+    start = 1
+    for row, count in enumerate(counts):
+        assert torch.allclose(words[row], states[start : start + count].mean(dim=0), atol=1e-5)
+        start += count
+
+
+def test_a_tower_of_hugging_face_text_follows_its_offsets(tmp_path: Path) -> None:
+    source = bundled._wheel_path(bundled.TEXT_WHEEL, bundled.TEXT_FOLDER)
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        shutil.copy(source / name, tmp_path)
+    bert = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    bert |= {"model_type": "bert", "vocab_size": 30522, "pad_token_id": 0}
+    (tmp_path / "config.json").write_text(json.dumps(bert))
+    names = {"hf_model_name": str(tmp_path), "hf_tokenizer_name": str(tmp_path), "context_length": 24}
+    text = {**names, "hf_proj_type": "linear", "hf_pooler_type": "mean_pooler"}
+    config = {"embed_dim": 20, "vision_cfg": VISION["vit"], "text_cfg": text}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    open_clip = guarded_import("open_clip")
+    model = open_clip.create_model(f"local-dir:{tmp_path}", load_weights=False, pretrained_text=False)
+    save_file(model.state_dict(), tmp_path / "open_clip_model.safetensors")
+    tower = load_backbone(str(tmp_path))
+    with torch.no_grad():
+        reference = tower.model.encode_text(tower.tokenizer(["The  unbelievable dog"]))
+    tokens = tower.encode_text([sentence("The  unbelievable dog")])
+    assert torch.allclose(tokens.summary, reference, atol=1e-5)
+    assert tokens.word_mask.tolist() == [[True, True, True]]
+
+
+def test_fine_tuning_reaches_all_that_the_tokens_depend_on(clip_folder: Path) -> None:
+    tower = load_backbone(str(clip_folder))
+    pixels, mask = clip(tower, 2)[None], np.array([[True, False]])
+    frozen = tower.encode_frame_batch(pixels, mask)
+    tower.unfreeze()
+    tower.train()
+    tower.set_grad_checkpointing()
+    video, text = tower.encode_frame_batch(pixels, mask), tower.encode_text([sentence("a dog runs")])
+    assert torch.allclose(video.patches, frozen.patches, atol=1e-5)
+    (video.patches.sum() + video.summary.sum() + text.words.sum() + text.summary.sum()).backward()
+    learning = {name: p for name, p in tower.named_parameters() if p.requires_grad}
+    assert [name for name, p in learning.items() if p.grad is None] == []
+    assert "model.logit_scale" not in learning
+
+
+def test_a_copied_model_has_the_same_fingerprint_and_another_seed_has_not(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(clip_folder, tmp_path / "copy")
+    other = save_small_clip(tmp_path / "other", seed=1)
+    prints = [load_backbone(str(folder)).fingerprint for folder in (clip_folder, tmp_path / "copy", other)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_weight_file_given_after_the_name_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    open_clip = guarded_import("open_clip")
+    folder = save_small_clip(tmp_path / "model")
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    (configs / "small-test.json").write_text(json.dumps(config))
+    open_clip.add_model_config(configs)
+    monkeypatch.setattr(open_clip_module, "_answers", lambda endpoint: False)
+    tower = load_backbone(f"open_clip:small-test/{folder / 'open_clip_model.safetensors'}")
+    stored = load_file(folder / "open_clip_model.safetensors")
+    assert tower.model.visual.proj.equal(stored["visual.proj"])
+
+
+def test_a_hub_cache_laid_by_hand_is_read_offline(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    repository = tmp_path / "models--someone--small"
+    shutil.copytree(clip_folder, repository / "snapshots" / ("0" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(open_clip_module, "_answers", lambda endpoint: False)
+    tower = load_backbone("open_clip:hf-hub:someone/small")
+    assert tower.fingerprint == load_backbone(str(clip_folder)).fingerprint
+    assert constants.HF_HUB_OFFLINE is False
+
+
+def test_a_hub_that_does_not_answer_is_given_up_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(open_clip_module, "HUB_TIMEOUT_S", 0.2)
+        assert not open_clip_module._answers(f"http://127.0.0.1:{silent.getsockname()[1]}")
+    assert not open_clip_module._answers("http://no-such-host.invalid")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("open_clip:ViT-B-32/openai", "Hub cannot be reached"),
+        ("open_clip:hf-hub:someone/nothing", "Hub cannot be reached"),
+        ("open_clip:ViT-B-32", "no weights are named"),
+        ("open_clip:ViT-B-32/", "no weights are named"),
+        ("open_clip:ViT-B-32/no_such_tag", "neither a tag nor a file"),
+        ("open_clip:ViT-B-23/openai", "did you mean ViT-B-32"),
+        ("open_clip:hf-hub:", "names nothing"),
+        ("open_clip:local-dir:/no/such/folder", "does not exist"),
+        ("open_clip:", "Unknown model"),
+        ("bundle", "Unknown model"),
+        ("tiny:x", "Unknown model"),
+        ("", "Unknown model"),
+    ],
+)
+def test_what_names_no_weights_is_refused_in_one_sentence(
+    spec: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(open_clip_module, "_answers", lambda endpoint: False)
+    with pytest.raises(BackboneError, match=said) as refusal:
+        load_backbone(spec)
+    assert "\n" not in str(refusal.value)
+
+
+def _truncate(folder: Path) -> None:
+    path = folder / "open_clip_model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _remove_weights(folder: Path) -> None:
+    (folder / "open_clip_model.safetensors").unlink()
+
+
+def _remove_config(folder: Path) -> None:
+    (folder / "open_clip_config.json").unlink()
+
+
+def _break_config(folder: Path) -> None:
+    (folder / "open_clip_config.json").write_text("{")
+
+
+def _change_architecture(folder: Path) -> None:
+    path = folder / "open_clip_config.json"
+    path.write_text(path.read_text().replace('"embed_dim": 20', '"embed_dim": 24'))
+
+
+def _pickle_instead(folder: Path) -> None:
+    _remove_weights(folder)
+    torch.save({"code": Path}, folder / "open_clip_pytorch_model.bin")
+
+
+def _not_a_number(folder: Path) -> None:
+    path = folder / "open_clip_model.safetensors"
+    state = load_file(path)
+    state["visual.proj"][0, 0] = float("nan")
+    save_file(state, path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _truncate,
+        _remove_weights,
+        _remove_config,
+        _break_config,
+        _change_architecture,
+        _pickle_instead,
+        _not_a_number,
+    ],
+)
+def test_a_damaged_model_folder_is_refused_in_one_sentence(damage, clip_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip_folder, tmp_path / "damaged")
+    damage(folder)
+    with pytest.raises(BackboneError, match=r"damaged") as refusal:
+        load_backbone(f"open_clip:local-dir:{folder}")
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,345 @@
+"""Manifests, splits and batches."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vtr_demo.data.manifest import Clip, caption_batches, k_folds, load_dataset, load_manifest, split_by_group
+from vtr_demo.errors import ConfigError, ManifestError
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"NOT TESTED ON THE PUBLISHED FILES: {SHARED} is not there"
+)
+
+
+def write(path: Path, value: object) -> Path:
+    """``value`` as JSON, or as it is where it is text or bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(value, bytes):
+        path.write_bytes(value)
+    else:
+        path.write_text(value if isinstance(value, str) else json.dumps(value), "utf-8")
+    return path
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        write(path, b"video")
+
+
+# --------------------------------------------------------------------------- manifests
+def manifest(folder: Path, *rows: object) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    return write(folder / "m.jsonl", "\n".join(lines) + "\n")
+
+
+def test_rows_become_clips_and_other_keys_are_carried_along(tmp_path):
+    touch(tmp_path / "a.mp4", tmp_path / "sub" / "b.JPG")
+    dataset = load_manifest(
+        manifest(
+            tmp_path,
+            {"path": "a.mp4", "captions": ["a  dog\truns ", "it runs"], "group": "g", "truth": {"n": 1}},
+            {"path": "sub/b.JPG", "captions": ["a cat"], "id": "cat"},
+        )
+    )
+    dog, cat = dataset.clips
+    assert (dog.id, dog.path, dog.captions) == ("a.mp4", tmp_path / "a.mp4", ("a dog runs", "it runs"))
+    assert dog.extra == {"group": "g", "truth": {"n": 1}}
+    assert (dog.kind, cat.kind, cat.id) == ("video", "image", "cat")
+    assert (dataset.sentences, dataset.missing, dataset.protocol) == (3, (), "best-of-captions")
+
+
+def test_one_sentence_everywhere_makes_the_one_caption_protocol(tmp_path):
+    touch(tmp_path / "a.mp4")
+    assert load_manifest(manifest(tmp_path, {"path": "a.mp4", "captions": ["x"]})).protocol == "one-caption"
+
+
+def test_byte_order_mark_crlf_blank_lines_and_line_separators_change_nothing(tmp_path):
+    touch(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    rows = [
+        {"path": "a.mp4", "captions": ["smörgås \u2028 naïve"]},
+        {"path": "b.mp4", "captions": ["犬"], "kind": "real"},
+    ]
+    plain = [json.dumps(row, ensure_ascii=False) for row in rows]
+    expected = load_manifest(write(tmp_path / "m.jsonl", "\n".join(plain)))
+    windows = "\ufeff" + "\r\n\r\n".join(plain) + "\r\n  \r\n"
+    assert load_manifest(write(tmp_path / "m.jsonl", windows.encode())) == expected
+    assert expected.clips[0].captions == ("smörgås naïve",)
+
+
+def test_absolute_paths_are_taken_as_they_are(tmp_path):
+    touch(tmp_path / "elsewhere" / "a.mp4")
+    path = tmp_path / "elsewhere" / "a.mp4"
+    assert load_manifest(manifest(tmp_path, {"path": str(path), "captions": ["x"]})).clips[0].path == path
+
+
+def test_pieces_of_one_file_are_clips_of_their_own(tmp_path):
+    touch(tmp_path / "a.mp4")
+    row = {"path": "a.mp4", "captions": ["x"]}
+    dataset = load_manifest(manifest(tmp_path, row, row | {"end_s": 2}, row | {"start_s": 2, "end_s": 4.5}))
+    assert [(clip.start_s, clip.end_s) for clip in dataset.clips] == [(None, None), (None, 2.0), (2.0, 4.5)]
+    assert len({clip.id for clip in dataset.clips}) == 3
+
+
+def test_absent_files_are_listed_and_announced_never_dropped_in_silence(tmp_path, caplog):
+    touch(tmp_path / "a.mp4")
+    rows = [{"path": name, "captions": ["x"]} for name in ("a.mp4", "gone.mp4", "n" * 300 + ".mp4", ".")]
+    with caplog.at_level(logging.WARNING):
+        dataset = load_manifest(manifest(tmp_path, *rows))
+    assert [clip.id for clip in dataset.clips] == ["a.mp4"]
+    assert dataset.missing == ("gone.mp4", "n" * 300 + ".mp4", ".")
+    assert "3 of 4 files missing" in caplog.text
+    assert "3 video files missing" in dataset.summary()
+
+
+def test_no_file_at_all_names_the_first_path_looked_for(tmp_path):
+    path = manifest(tmp_path, {"path": "a.mp4", "captions": ["x"]}, {"path": "b.mp4", "captions": ["x"]})
+    with pytest.raises(ManifestError, match=r"none of its 2 files exists .*a\.mp4"):
+        load_manifest(path)
+
+
+MALFORMED = {
+    '{"path": "a.mp4", "captions": ["x"]': "not JSON",
+    "path,captions": "not JSON",
+    "[" * 100_000: "recursion",
+    '["a.mp4"]': "not a JSON object",
+    '{"captions": ["x"]}': "`path` must be",
+    '{"path": 7, "captions": ["x"]}': "`path` must be",
+    '{"path": "a\\u0000.mp4", "captions": ["x"]}': "`path` must be",
+    '{"path": "a.mp4"}': "`captions` must be a list",
+    '{"path": "a.mp4", "captions": "a dog"}': "`captions` must be a list",
+    '{"path": "a.mp4", "captions": []}': "`captions` must be a list",
+    '{"path": "a.mp4", "captions": ["x", " "]}': "empty or no text",
+    '{"path": "a.mp4", "captions": [null]}': "empty or no text",
+    '{"path": "a.mp4", "captions": ["\\ud83d"]}': "surrogate",
+    '{"path": "a.mp4", "captions": ["x"], "end_s": NaN}': "`end_s` must be a number",
+    '{"path": "a.mp4", "captions": ["x"], "start_s": true}': "`start_s` must be a number",
+    '{"path": "a.mp4", "captions": ["x"], "start_s": 3, "end_s": 3}': "must come after",
+    '{"path": "a.mp4", "captions": ["x"], "kind": 3}': "must be text",
+    '{"path": "a.mp4", "captions": ["x"], "id": [1]}': "must be text",
+}
+
+
+@pytest.mark.parametrize(("line", "reason"), MALFORMED.items(), ids=list(MALFORMED.values()))
+def test_a_malformed_line_is_named_by_its_number_and_reason(tmp_path, line, reason):
+    touch(tmp_path / "good.mp4")
+    path = manifest(tmp_path, {"path": "good.mp4", "captions": ["x"]}, "", line)
+    with pytest.raises(ManifestError, match=f"(?i)m.jsonl has lines to correct: line 3: .*{reason}"):
+        load_manifest(path)
+
+
+def test_every_malformed_line_is_counted_in_one_message(tmp_path):
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(manifest(tmp_path, *["{"] * 30))
+    assert [f"line {n}:" in str(caught.value) for n in (1, 20, 21)] == [True, True, False]
+    assert "and 10 more lines" in str(caught.value)
+
+
+def test_bytes_that_are_not_utf8_name_their_line(tmp_path):
+    good = b'{"path": "a.mp4", "captions": ["x"]}\n'
+    path = write(tmp_path / "m.jsonl", good + good.replace(b'"x"', "'é'".encode("latin-1")))
+    with pytest.raises(ManifestError, match="line 2: not UTF-8"):
+        load_manifest(path)
+    with pytest.raises(ManifestError, match="line 1: not UTF-8"):
+        load_manifest(write(tmp_path / "m.jsonl", good.decode().encode("utf-16")))
+
+
+@pytest.mark.parametrize("again", ["a.mp4", "./a.mp4", "sub/../a.mp4"])
+def test_the_same_file_twice_names_both_lines(tmp_path, again):
+    touch(tmp_path / "a.mp4")
+    path = manifest(tmp_path, {"path": "a.mp4", "captions": ["x"]}, {"path": again, "captions": ["y"]})
+    with pytest.raises(ManifestError, match="line 2: the same clip as line 1"):
+        load_manifest(path)
+
+
+def test_the_same_id_twice_is_refused(tmp_path):
+    rows = [{"path": name, "captions": ["x"], "id": 1} for name in ("a.mp4", "b.mp4")]
+    with pytest.raises(ManifestError, match="line 2: the same clip as line 1"):
+        load_manifest(manifest(tmp_path, *rows))
+
+
+@pytest.mark.parametrize("text", ["", "\n\r\n", "\ufeff"])
+def test_an_empty_manifest_is_refused(tmp_path, text):
+    with pytest.raises(ManifestError, match="has no rows"):
+        load_manifest(write(tmp_path / "m.jsonl", text))
+
+
+def test_a_manifest_that_is_not_there_or_a_folder_is_refused_by_name(tmp_path):
+    with pytest.raises(ManifestError, match=r"gone.jsonl cannot be read"):
+        load_dataset(str(tmp_path / "gone.jsonl"), split="all")
+    with pytest.raises(ManifestError, match="cannot be read"):
+        load_manifest(tmp_path)
+
+
+def test_a_split_takes_its_own_rows_and_their_missing_files_only(tmp_path):
+    touch(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    rows = [("a.mp4", "train"), ("gone.mp4", "train"), ("b.mp4", "val")]
+    path = manifest(tmp_path, *({"path": p, "captions": ["x"], "split": s} for p, s in rows))
+    val = load_dataset(str(path), split="val")
+    assert ([clip.id for clip in val.clips], val.missing, val.split) == (["b.mp4"], (), "val")
+    assert len(load_dataset(str(path), split="all").clips) == 2
+    with pytest.raises(ManifestError, match=r"0 rows are of split 'test' \(there are train, val\)"):
+        load_dataset(str(path), split="test")
+
+
+def test_rows_of_which_only_some_name_a_split_are_refused(tmp_path):
+    rows = [{"path": "a", "captions": ["x"]}, {"path": "b", "captions": ["x"], "split": "test"}]
+    with pytest.raises(ManifestError, match="either every row or none"):
+        load_dataset(str(manifest(tmp_path, *rows)), split="test")
+
+
+def test_a_manifest_without_splits_serves_any(tmp_path):
+    touch(tmp_path / "a.mp4")
+    path = manifest(tmp_path, {"path": "a.mp4", "captions": ["x"]})
+    assert len(load_dataset(str(path), split="test").clips) == 1
+
+
+def test_a_manifest_with_benchmark_settings_is_a_contradiction(tmp_path):
+    path = manifest(tmp_path, {"path": "a.mp4", "captions": ["x"]})
+    with pytest.raises(ConfigError, match="names its own files"):
+        load_dataset(str(path), split="all", videos=tmp_path)
+
+
+@needs_shared
+@pytest.mark.parametrize(("name", "rows"), [("train", 2264), ("val", 177)])
+def test_the_given_manifests_are_read_whole(name, rows):
+    dataset = load_manifest(SHARED / name / "manifest.jsonl")
+    assert (len(dataset.clips), dataset.missing) == (rows, ())  # rows as data/README.md states them
+
+
+# --------------------------------------------------------------------------- splits and batches
+def clips_of(*captions: tuple[str, ...], **extra: list) -> list[Clip]:
+    return [
+        Clip(f"c{i:03}", Path(f"{i}.mp4"), sentences, extra={key: values[i] for key, values in extra.items()})
+        for i, sentences in enumerate(captions)
+    ]
+
+
+caption_lists = st.lists(
+    st.lists(st.sampled_from([f"sentence {i}" for i in range(30)]), min_size=1, max_size=2, unique=True),
+    min_size=4,
+    max_size=24,
+)
+
+
+def said_on(side: tuple[Clip, ...]) -> set[str]:
+    return {caption for clip in side for caption in clip.captions}
+
+
+@settings(deadline=None)
+@given(caption_lists, st.integers(2, 4), st.integers(0, 5))
+def test_no_sentence_falls_on_both_sides_and_every_clip_is_held_out_once(captions, folds, seed):
+    clips = clips_of(*map(tuple, captions))
+    try:
+        rounds = k_folds(clips, folds, seed=seed)
+    except ConfigError:
+        return  # fewer independent groups than folds; the message has a test of its own
+    for training, held in rounds:
+        assert not said_on(training) & said_on(held)
+        assert sorted(clip.id for clip in (*training, *held)) == [clip.id for clip in clips]
+    assert Counter(clip.id for _, held in rounds for clip in held) == Counter(clip.id for clip in clips)
+
+
+@settings(deadline=None)
+@given(caption_lists, st.integers(0, 5))
+def test_the_order_of_the_clips_does_not_change_the_folds(captions, seed):
+    clips = clips_of(*map(tuple, captions))
+    try:
+        rounds = k_folds(clips, 2, seed=seed)
+    except ConfigError:
+        return
+    shuffled = random.Random(seed).sample(clips, len(clips))
+    assert [set(held) for _, held in k_folds(shuffled, 2, seed=seed)] == [set(held) for _, held in rounds]
+
+
+def test_four_generators_of_one_prompt_stay_together_and_folds_are_even():
+    prompts = [(f"Prompt number {i // 4}!",) if i % 2 else (f"prompt  number {i // 4}",) for i in range(140)]
+    for _, held in k_folds(clips_of(*prompts), 5):
+        assert len(held) == 28
+        assert set(Counter(int(clip.id[1:]) // 4 for clip in held).values()) == {4}
+
+
+def test_clips_linked_through_a_third_stay_together():
+    clips = clips_of(("a",), ("b",), ("a", "b"), ("c",), film=["x", "y", "z", "x"])
+    assert sorted(len(held) for _, held in k_folds(clips, 2)) == [1, 3]
+    with pytest.raises(ConfigError, match="1 independent groups"):
+        k_folds(clips, 2, keys=("caption", "film"))
+
+
+def test_a_key_that_a_clip_lacks_links_it_to_nobody():
+    clips = clips_of(("a",), ("b",), ("c",), ("d",), film=["x", "x", None, None])
+    groups = {len(held) for _, held in k_folds(clips, 3, keys=("film",))}
+    assert groups == {1, 2}
+
+
+def test_another_seed_gives_other_folds():
+    clips = clips_of(*((f"s{i}",) for i in range(40)))
+    assert k_folds(clips, 4, seed=1) == k_folds(clips, 4, seed=1)
+    assert k_folds(clips, 4, seed=1) != k_folds(clips, 4, seed=2)
+
+
+@pytest.mark.parametrize("folds", [0, 1, 5])
+def test_folds_beyond_the_groups_are_refused(folds):
+    with pytest.raises(ConfigError, match="4 independent groups"):
+        k_folds(clips_of(("a",), ("b",), ("c",), ("d",)), folds)
+
+
+def test_the_held_out_share_is_met_and_never_passed():
+    clips = clips_of(*((f"s{i // 3}",) for i in range(90)))
+    training, held = split_by_group(clips, 0.1)
+    assert (len(training), len(held)) == (81, 9)
+    assert not said_on(training) & said_on(held)
+    assert split_by_group(clips, 0.1) == (training, held)
+    assert split_by_group(clips, 0.1, seed=1) != (training, held)
+
+
+@pytest.mark.parametrize(("share", "reason"), [(0.0, "between 0 and 1"), (1.0, "between"), (0.2, "No group")])
+def test_a_share_that_cannot_be_held_out_is_refused(share, reason):
+    with pytest.raises(ConfigError, match=reason):
+        split_by_group(clips_of(*[("same",)] * 9, ("same",)), share)
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 3))
+def test_an_epoch_takes_every_clip_once_with_a_caption_of_its_own(count, batch, seed):
+    clips = clips_of(*(tuple(f"{i}{j}" for j in range(1 + i % 3)) for i in range(count)))
+    batches = list(caption_batches(np.random.default_rng(seed), clips, batch))
+    assert sorted(i for part in batches for i, _ in part) == list(range(count))
+    assert all(0 <= j < len(clips[i].captions) for part in batches for i, j in part)
+    sizes = [len(part) for part in batches]
+    assert max(sizes) <= batch
+    assert max(sizes) - min(sizes) <= 1
+    assert len(sizes) == -(-count // batch)
+
+
+def test_equal_generators_give_equal_epochs_and_the_next_epoch_differs():
+    clips = clips_of(*[("a", "b", "c", "d")] * 20)
+    rng = np.random.default_rng(7)
+    first, second = (list(caption_batches(rng, clips, 6)) for _ in range(2))
+    assert first == list(caption_batches(np.random.default_rng(7), clips, 6))
+    assert first != second
+
+
+def test_every_caption_of_a_clip_is_drawn_equally_often():
+    clips = clips_of(("a", "b", "c", "d"))
+    rng = np.random.default_rng(0)
+    drawn = Counter(j for _ in range(4000) for part in caption_batches(rng, clips, 1) for _, j in part)
+    assert set(drawn) == {0, 1, 2, 3}
+    assert max(abs(count - 1000) for count in drawn.values()) < 5 * np.sqrt(4000 * 0.25 * 0.75)
+
+
+def test_batches_of_nothing_are_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ConfigError, match="no clips"):
+        list(caption_batches(rng, [], 4))
+    with pytest.raises(ConfigError, match="at least one clip, got 0"):
+        list(caption_batches(rng, clips_of(("a",)), 0))

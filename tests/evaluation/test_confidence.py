@@ -1,0 +1,111 @@
+"""Confidence: p-values are uniform for queries about nothing, and blind to what all sentences share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vtr_demo.evaluation import confidence
+from vtr_demo.evaluation.confidence import NullDistribution, left_out
+
+
+def drawn(seed: int, sentences: int, clips: int) -> np.ndarray:
+    """Scores of sentences that are alike in law; each clip has its own mean and spread."""
+    rng = np.random.default_rng(seed)
+    shared = 0.5 * rng.normal(size=(sentences, 1))  # a sentence that all clips like more
+    noise = rng.normal(size=(sentences, clips)) + shared
+    return rng.normal(size=clips) + noise * rng.uniform(0.1, 2, clips)
+
+
+def smallest(null: NullDistribution, scores: np.ndarray) -> float:
+    return float(null.p_values(scores, np.arange(len(scores))).min())
+
+
+@pytest.mark.parametrize("clips", [1, 2, 30])
+def test_the_smallest_p_value_of_an_unrelated_query_is_uniform(clips: int) -> None:
+    found = []
+    for seed in range(40):
+        table = drawn(seed, 59 + 25, clips)
+        null = NullDistribution([table[:59]])
+        found += [smallest(null, row) for row in table[59:]]
+    for share in (0.05, 0.1, 0.3, 0.5, 0.8):
+        # queries of one draw share its null: the standard error is that of 40 draws of 59 sentences
+        error = np.sqrt(share * (1 - share) * (1 / len(found) + 1 / (40 * 59)))
+        assert np.mean(np.array(found) <= share + 1e-9) == pytest.approx(share, abs=3.5 * error)
+
+
+def test_p_values_lie_above_zero_up_to_one_and_never_rise_with_the_score() -> None:
+    null = NullDistribution([drawn(0, 50, 4)])
+    for clip in range(4):
+        values = null.p_values(np.linspace(-9, 9, 400), np.full(400, clip))
+        assert (np.diff(values) <= 0).all()
+        assert (values.min(), values.max()) == (1 / 51, 1)
+
+
+def test_a_constant_or_a_factor_on_all_scores_of_a_clip_changes_nothing() -> None:
+    scores, query = drawn(1, 80, 6), drawn(2, 1, 6)[0]
+    plain = NullDistribution([scores]).p_values(query, np.arange(6))
+    shift, factor = np.array([0, 5, -3, 0.1, 20, 1]), np.array([1, 2, 0.5, 7, 1, 3])
+    moved = NullDistribution([scores * factor + shift])
+    assert moved.p_values(query * factor + shift, np.arange(6)).tolist() == plain.tolist()
+
+
+def test_clips_may_come_in_any_pieces_and_order() -> None:
+    scores, query = drawn(3, 40, 7), drawn(4, 1, 7)[0]
+    order = np.array([3, 0, 6, 1, 5, 2, 4])
+    whole = NullDistribution([scores]).p_values(query, np.arange(7))
+    pieces = NullDistribution(scores[:, part] for part in (order[:1], order[1:5], order[5:]))
+    assert pieces.p_values(query[order], np.arange(7)).tolist() == whole[order].tolist()
+    assert pieces.p_values(query, np.argsort(order)).tolist() == whole.tolist()
+
+
+def test_one_clip_is_the_share_of_sentences_that_score_at_least_as_high() -> None:
+    null = NullDistribution([np.array([[0.3], [0.1], [0.2], [0.2]])])
+    values = null.p_values(np.array([-1, 0.1, 0.15, 0.2, 0.25, 0.3, 9]), np.zeros(7, np.int64))
+    assert values.tolist() == [1, 1, 0.8, 0.8, 0.4, 0.4, 0.2]
+
+
+@pytest.mark.parametrize("sentences", [2, 3, 40])
+def test_leaving_out_equals_a_loop_that_does(sentences: int) -> None:
+    scores = drawn(5, sentences, 5)
+    heights = ((scores - scores.mean(0)) / scores.std(0)).max(1)
+    if sentences > 2:  # of two sentences one remains, without a spread
+        loop = []
+        for i, row in enumerate(scores):
+            others = np.delete(scores, i, axis=0)
+            loop.append(((row - others.mean(0)) / others.std(0)).max())
+        assert left_out(heights, sentences) == pytest.approx(np.array(loop), rel=1e-6)
+    assert np.isfinite(left_out(heights, sentences)).all()
+
+
+def test_a_library_without_clips_has_no_p_values() -> None:
+    nothing = np.zeros(0, np.int64)
+    assert len(NullDistribution([]).p_values(np.zeros(0), nothing)) == 0
+    assert len(NullDistribution([np.zeros((9, 0))]).p_values(np.zeros(0), nothing)) == 0
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+def test_one_sentence_alone_still_gives_a_p_value(clips: int) -> None:
+    null = NullDistribution([np.full((1, clips), 0.2)])
+    assert null.p_values(np.array([0.1, 0.2, 0.3]), np.zeros(3, np.int64)).tolist() == [1, 1, 0.5]
+
+
+def test_scores_that_are_equal_but_for_rounding_are_tied() -> None:
+    rng = np.random.default_rng(6)
+    noise = 1e-7 * rng.normal(size=(30, 4))
+    null = NullDistribution([np.zeros((30, 4)) + noise])
+    assert null.p_values(1e-7 * rng.normal(size=4), np.arange(4)).tolist() == [1] * 4
+    assert null.p_values(np.full(4, 0.1), np.arange(4)).tolist() == [1 / 31] * 4
+
+
+def test_a_clip_that_all_sentences_like_no_longer_hides_the_one_that_stands_out() -> None:
+    scores = drawn(7, 100, 2) * 0.05
+    scores[:, 0] += 1.0 - scores[:, 0].mean()
+    query = scores.mean(0) + np.array([0.0, 4.0]) * scores.std(0)
+    first, second = NullDistribution([scores]).p_values(query, np.arange(2))
+    assert query[0] > query[1]
+    assert second < 0.05 < first
+
+
+def test_the_threshold_is_a_share() -> None:
+    assert 0 < confidence.CONFIDENT_P < 1

@@ -1,0 +1,214 @@
+"""Measuring: the numbers are those of ten naive lines, also where captions are many, or shared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.colours import SCENES, colour_manifest
+from tests.helpers.models import alive, small_model
+from tests.training.test_objective import batch as objective_batch
+from tests.training.test_objective import model as objective_model
+from vtr_demo.config import ModelConfig, VideoConfig
+from vtr_demo.errors import VtrError
+from vtr_demo.evaluation.evaluate import concept_usage, evaluate
+from vtr_demo.evaluation.metrics import usage_entropy
+from vtr_demo.model.checkpoint import RetrievalModel, untrained
+from vtr_demo.model.model import model_from
+from vtr_demo.structures import TermWeights
+from vtr_demo.text.parser import parse
+from vtr_demo.video.frames import read_frames
+
+MIXED = TermWeights(0.8, 1.2, 0.6, 1.0, 0.7)
+SHARED = "something moves"
+CAPTIONS = {
+    0: ["a red ball rolls", SHARED, "the ball is red", "a ball"],
+    1: [SHARED, "the green frog jumps"],
+    2: ["blue waves"],
+    3: ["white snow falls", "white snow falls"],
+    4: ["a black cat sleeps", SHARED],
+}
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> RetrievalModel:
+    towers = untrained("tiny").backbone
+    torch.manual_seed(0)
+    config = ModelConfig(backbone="tiny", trained=True, hidden=8, heads=2, concepts=4, concept_width=6)
+    model = alive(model_from(config, towers))
+    assert hasattr(model, "encode_video")
+    return RetrievalModel("here", model, towers, VideoConfig(clip_frames=3))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return colour_manifest(tmp_path_factory.mktemp("data"), CAPTIONS, count=5)
+
+
+@pytest.fixture(scope="module")
+def answer(pretrained: RetrievalModel, manifest: Path) -> dict[str, Any]:
+    return evaluate(pretrained, str(manifest), weights=MIXED, with_ablations=True)
+
+
+@torch.no_grad()
+def naive(
+    pretrained: RetrievalModel, manifest: Path, weights: TermWeights
+) -> tuple[np.ndarray, list[set[str]]]:
+    """Scores (texts, clips), one pair at a time and unpadded, and each clip's captions."""
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    texts = list(dict.fromkeys(caption for row in rows for caption in row["captions"]))
+    table = np.zeros((len(texts), len(rows)))
+    for j, entry in enumerate(rows):
+        frames = read_frames(manifest.parent / entry["path"], 3, size=32, config=pretrained.video)
+        tokens = pretrained.backbone.encode_frames(frames.pixels)
+        for i, text in enumerate(texts):
+            read = pretrained.backbone.encode_text([parse(text)])
+            alignment = pretrained.model.align(parse(text), read, tokens, frames.seconds, weights)
+            table[i, j] = alignment.all_terms().sum()
+    return table, [set(row["captions"]) for row in rows]
+
+
+def test_both_directions_equal_a_naive_count(
+    pretrained: RetrievalModel, manifest: Path, answer: dict[str, Any]
+) -> None:
+    table, captions = naive(pretrained, manifest, MIXED)
+    texts = list(dict.fromkeys(c for row in CAPTIONS.values() for c in row))
+    forth, back = [], []
+    for i, text in enumerate(texts):
+        right = [j for j in range(5) if text in captions[j]]
+        best = max(table[i, j] for j in right)
+        forth.append(1 + sum(table[i, j] > best for j in range(5) if j not in right))
+    for j in range(5):
+        right = [i for i, text in enumerate(texts) if text in captions[j]]
+        best = max(table[i, j] for i in right)
+        back.append(1 + sum(table[i, j] > best for i in range(len(texts)) if i not in right))
+    for side, ranks in (("text_to_video", forth), ("video_to_text", back)):
+        for k in (1, 5, 10):
+            share = 100 * np.mean([rank <= k for rank in ranks])
+            assert answer[side][f"R@{k}"] == pytest.approx(share)
+        assert answer[side]["MdR"] == pytest.approx(np.median(ranks))
+        assert answer[side]["MnR"] == pytest.approx(np.mean(ranks))
+
+
+def test_equal_captions_are_one_text_and_right_for_each_of_their_clips(answer: dict[str, Any]) -> None:
+    assert (answer["texts"], answer["videos"]) == (len({c for row in CAPTIONS.values() for c in row}), 5)
+
+
+def test_the_answer_has_the_fields_that_other_tools_rely_on(answer: dict[str, Any]) -> None:
+    again = json.loads(json.dumps(answer))
+    for side in ("text_to_video", "video_to_text"):
+        assert {"R@1", "R@5", "R@10", "MdR", "MnR"} <= set(again[side])
+        for low, high in again[side]["interval_95"].values():
+            assert low <= high
+        low, high = again[side]["interval_95"]["R@1"]
+        assert 0 <= low <= again[side]["R@1"] <= high <= 100
+    assert again["model"] == "here"
+    assert isinstance(again["texts"], int)
+    assert isinstance(again["videos"], int)
+    assert again["weights"]["entity"] == 1.2
+    assert again["cost"]["bytes_per_clip"] == 4 * (4 * 32 + 4 * 6)
+
+
+def test_ablations_name_each_term_alone_and_left_out(
+    pretrained: RetrievalModel, manifest: Path, answer: dict[str, Any]
+) -> None:
+    rows = answer["ablations"]
+    terms = ("global", "entity", "action", "relationship", "concepts")
+    assert set(rows) == {f"{kind} {term}" for kind in ("only", "without") for term in terms}
+    alone = evaluate(pretrained, str(manifest), weights=TermWeights(0, 1, 0, 0, 0))
+    assert rows["only entity"]["text_to_video R@1"] == alone["text_to_video"]["R@1"]
+    left_out = evaluate(pretrained, str(manifest), weights=TermWeights(0.8, 1.2, 0.6, 1.0, 0.0))
+    assert rows["without concepts"]["video_to_text R@1"] == left_out["video_to_text"]["R@1"]
+
+
+def test_the_order_of_the_manifest_changes_no_number(
+    pretrained: RetrievalModel, manifest: Path, answer: dict[str, Any]
+) -> None:
+    turned = manifest.with_name("turned.jsonl")
+    turned.write_text("\n".join(reversed(manifest.read_text().splitlines())))
+    other = evaluate(pretrained, str(turned), weights=MIXED)
+    for side in ("text_to_video", "video_to_text"):
+        assert {k: v for k, v in other[side].items() if k != "interval_95"} == {
+            k: v for k, v in answer[side].items() if k != "interval_95"
+        }
+
+
+def test_tokens_from_the_disk_give_the_same_answer_and_damaged_ones_are_made_anew(
+    pretrained: RetrievalModel, manifest: Path, answer: dict[str, Any], tmp_path: Path
+) -> None:
+    first = evaluate(pretrained, str(manifest), weights=MIXED, cache=tmp_path)
+    stored = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(stored) == 5
+    stored[0].write_bytes(b"nothing")
+    stored[1].write_bytes(stored[1].read_bytes()[:-9])
+    second = evaluate(pretrained, str(manifest), weights=MIXED, cache=tmp_path)
+    for other in (first, second):
+        assert other["text_to_video"] == answer["text_to_video"]
+        assert other["video_to_text"] == answer["video_to_text"]
+
+
+def test_clips_that_cannot_be_read_are_counted_and_left_out(
+    pretrained: RetrievalModel, manifest: Path, tmp_path: Path
+) -> None:
+    copy = colour_manifest(tmp_path, {i: CAPTIONS[i] for i in range(3)}, count=3)
+    (tmp_path / "1.mp4").write_bytes(b"noise" * 400)
+    found = evaluate(pretrained, str(copy))
+    assert (found["videos"], found["missing_videos"], found["unreadable_clips"]) == (2, 1, 1)
+    assert found["missing"] == found["unreadable"] == ["1.mp4"]
+    (tmp_path / "0.mp4").unlink()
+    (tmp_path / "1.mp4").write_bytes((tmp_path / "2.mp4").read_bytes())
+    found = evaluate(pretrained, str(copy))
+    assert (found["missing"], found["unreadable"], found["uncaptioned"]) == (["0.mp4"], [], [])
+
+
+def test_nothing_to_measure_is_said_in_a_sentence(pretrained: RetrievalModel, tmp_path: Path) -> None:
+    with pytest.raises(VtrError):
+        evaluate(pretrained, str(tmp_path / "none.jsonl"))
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(VtrError):
+        evaluate(pretrained, str(tmp_path / "empty.jsonl"))
+
+
+def test_measuring_leaves_the_models_mode_alone(pretrained: RetrievalModel, manifest: Path) -> None:
+    pretrained.model.train()
+    once = evaluate(pretrained, str(manifest), weights=MIXED)
+    assert pretrained.model.training
+    pretrained.model.eval()
+    assert once["text_to_video"] == evaluate(pretrained, str(manifest), weights=MIXED)["text_to_video"]
+    assert len(SCENES) == 8
+
+
+# --------------------------------------------------------------------------- use of the concepts
+def test_the_use_of_concepts_is_the_entropy_of_what_takes_the_tokens() -> None:
+    model, data = objective_model().eval(), objective_batch()
+    with torch.no_grad():
+        found = concept_usage(model, data)
+        videos = [model.forward_video(tokens).concepts for tokens in data.videos]
+        sides = {"video": videos, "text": [model.forward_text(data.texts).concepts]}
+    count = model.config.concepts
+    assert set(found) == {f"usage {side}{form}" for side in sides for form in ("", " hard")}
+    for side, parts in sides.items():
+        taken = [int(k) for part in parts for k in part.index().flatten() if k >= 0]
+        assert found[f"usage {side} hard"] == pytest.approx(
+            usage_entropy(np.bincount(taken, minlength=count)), abs=1e-5
+        )
+        shares = sum(part.soft.sum((0, 2)) for part in parts)
+        assert found[f"usage {side}"] == pytest.approx(usage_entropy(shares.numpy()), abs=1e-5)
+
+
+def test_a_concept_that_is_a_little_ahead_everywhere_is_a_collapse() -> None:
+    """All tokens point the same way; the first prototype does too and the others nearly."""
+    model = small_model(living=False)
+    with torch.no_grad():
+        ahead = torch.nn.functional.one_hot(torch.tensor(0), model.width).float()
+        model.concepts.centre.copy_(-1e3 * ahead.expand_as(model.concepts.centre))
+        tilt = 0.2 * torch.nn.functional.one_hot(torch.arange(4), model.width).float()
+        model.concepts.prototypes.copy_(ahead + tilt)
+        found = concept_usage(model, objective_batch())
+    assert min(found["usage video"], found["usage text"]) > 0.95, "the probabilities are even"
+    assert found["usage video hard"] == found["usage text hard"] == 0

@@ -1,0 +1,449 @@
+"""Faithfulness: what is taken away is gone, curves equal a naive loop's, a model agrees with itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import stats
+
+from tests.helpers.drawn import draw_clip
+from tests.helpers.models import alive
+from tests.helpers.towers import clip
+from vtr_demo import cli
+from vtr_demo.config import ModelConfig, VideoConfig
+from vtr_demo.errors import ConfigError, ManifestError, VideoError
+from vtr_demo.evaluation.faithfulness import (
+    GRADIENT,
+    OURS,
+    RANDOM,
+    RANDOM_ORDERS,
+    UNITS,
+    Pair,
+    agreement,
+    area,
+    curves,
+    deletion_sets,
+    faithfulness,
+    gradient_x_input,
+    mean_and_interval,
+    on_whole_tokens,
+    open_pair,
+    paint_over,
+    pair_curves,
+    rank_correlation,
+    redrawn,
+    score_kept,
+    summands,
+)
+from vtr_demo.model import checkpoint
+from vtr_demo.model.checkpoint import RetrievalModel
+from vtr_demo.model.model import VTRModel, model_from
+from vtr_demo.structures import Alignment, CropBox, FrameBatch
+from vtr_demo.text.parser import parse
+
+torch.set_num_threads(1)
+SENTENCE = "a red square slides over the green grass"
+CONFIG = ModelConfig(
+    backbone="tiny", trained=True, hidden=16, heads=2, concepts=4, concept_width=8, dropout=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def living() -> RetrievalModel:
+    """The tiny towers under heads whose every path is alive."""
+    start = checkpoint.untrained("tiny")
+    torch.manual_seed(1)
+    model = model_from(CONFIG, start.backbone)
+    alive(model)
+    return replace(start, model=model, video=VideoConfig(clip_frames=3))
+
+
+def pair_of(living: RetrievalModel, text: str = SENTENCE, frames: int = 5) -> Pair:
+    pixels = clip(living.backbone, frames, seed=3)
+    batch = FrameBatch(pixels, np.arange(frames) / 2.0, CropBox(0, 0, 32, 32, 32, 32), frames / 2.0)
+    return open_pair(living, parse(text), batch)
+
+
+def align(model: VTRModel, pair: Pair) -> Alignment:
+    return model.align(pair.sentence, pair.text, pair.video, pair.frames.seconds)
+
+
+def attributions(living: RetrievalModel, pair: Pair) -> dict[str, dict[str, np.ndarray]]:
+    return {
+        OURS: summands(align(living.model, pair)),
+        GRADIENT: gradient_x_input(living.model, pair),
+    }
+
+
+def size(pair: Pair, unit: str) -> int:
+    frames = len(pair.frames)
+    return dict(zip(UNITS, (len(pair.sentence.words), frames, frames * 12), strict=True))[unit]
+
+
+# --------------------------------------------------------------------------- taking away
+@pytest.mark.parametrize("unit", UNITS)
+def test_nothing_taken_away_is_the_full_score(living, unit):
+    pair = pair_of(living)
+    kept = np.ones((2, size(pair, unit)), dtype=bool)
+    assert score_kept(living, pair, unit, kept) == pytest.approx([align(living.model, pair).score] * 2)
+
+
+def test_without_words_is_the_shorter_sentence(living):
+    pair = pair_of(living)
+    kept = np.array([word.text not in ("red", "green") for word in pair.sentence.words])
+    typed = pair_of(living, "a square slides over the grass")
+    found = score_kept(living, pair, "words", kept[None])[0]
+    assert found == pytest.approx(align(living.model, typed).score, abs=1e-6)
+    assert found != pytest.approx(align(living.model, pair).score, abs=1e-4)
+
+
+def test_without_frames_is_the_shorter_clip(living):
+    pair = pair_of(living)
+    kept = np.array([[True, False, True, True, False], [False, False, False, False, True]])
+    for mask, found in zip(kept, score_kept(living, pair, "frames", kept), strict=True):
+        shorter = replace(pair.frames, pixels=pair.frames.pixels[mask], seconds=pair.frames.seconds[mask])
+        again = open_pair(living, pair.sentence, shorter)
+        assert found == pytest.approx(align(living.model, again).score, abs=1e-5)
+
+
+def test_without_patches_is_the_painted_clip(living):
+    pair = pair_of(living)
+    kept = np.random.default_rng(0).random((2, size(pair, "patches"))) < 0.5
+    for mask, found in zip(kept, score_kept(living, pair, "patches", kept), strict=True):
+        pixels = paint_over(pair.frames.pixels, mask, living.backbone.grid)
+        again = open_pair(living, pair.sentence, replace(pair.frames, pixels=pixels))
+        assert found == pytest.approx(align(living.model, again).score, abs=1e-6)
+
+
+def test_paint_covers_exactly_the_cells_that_go():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), dtype=np.uint8)
+    kept = np.ones((2, 3, 4), dtype=bool)
+    kept[1, 2, 0] = False  # the lower left cell, 4 rows by 3 columns
+    painted = paint_over(pixels, kept.reshape(-1), (3, 4))
+    assert (painted[1, 8:, :3] == pixels.mean((0, 1, 2)).round()).all()
+    painted[1, 8:, :3] = pixels[1, 8:, :3]
+    assert (painted == pixels).all()
+
+
+def test_words_that_no_sentence_is_left_of_are_unknown_and_interpolated(living):
+    pair = pair_of(living, "this cat дома")
+    kept = np.array([[True, True, True], [False, False, True], [True, True, False]])
+    scores = score_kept(living, pair, "words", kept)
+    assert np.isnan(scores).tolist() == [False, True, False]
+    found = pair_curves(living, pair, attributions(living, pair), 4, (0,))["words"]
+    assert all(np.isfinite(row).all() for side in found.values() for row in side.values())
+
+    def two_are_unknown(kept: np.ndarray) -> np.ndarray:
+        return np.where(kept.sum(axis=1) == 2, np.nan, kept.sum(axis=1))
+
+    values, rng = np.array([3.0, 2.0, 1.0]), np.random.default_rng(0)
+    broken = curves({OURS: values}, two_are_unknown, 3, 0, rng)
+    assert broken["deletion"][OURS] == pytest.approx([3, 2, 1, 0])
+
+
+# --------------------------------------------------------------------------- curves
+@pytest.mark.parametrize("count", [1, 2, 5, 17])
+@pytest.mark.parametrize("steps", [1, 4, 6])
+@pytest.mark.parametrize("least", [0, 1])
+def test_sets_shrink_from_all_to_the_last_in_order(count, steps, least):
+    order = np.random.default_rng(count).permutation(count)
+    sets = deletion_sets(order, steps, least)
+    assert sets.shape == (steps + 1, count)
+    assert sets[0].all()
+    assert set(np.flatnonzero(sets[-1])) == set(order[count - least :])
+    for left in sets:
+        gone = count - int(left.sum())
+        assert set(np.flatnonzero(~left)) == set(order[:gone])
+    assert (sets[1:] <= sets[:-1]).all()
+
+
+def test_no_step_leaves_an_empty_clip_or_sentence(living):
+    pair, seen = pair_of(living), []
+    for unit in ("words", "frames"):
+        values = np.random.default_rng(1).random(size(pair, unit))
+
+        def score(kept: np.ndarray, unit: str = unit) -> np.ndarray:
+            seen.append(kept.sum(axis=1).min())
+            return score_kept(living, pair, unit, kept)
+
+        curves({OURS: values}, score, 6, 1, np.random.default_rng(0))
+    assert seen == [1, 1]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_curves_meet_the_full_score_and_each_other(living, unit):
+    pair = pair_of(living)
+    found = pair_curves(living, pair, attributions(living, pair), 4, (0,))[unit]
+    full = align(living.model, pair).score
+    for name in (OURS, GRADIENT, RANDOM):
+        assert found["deletion"][name][0] == pytest.approx(full)
+        assert found["insertion"][name][-1] == pytest.approx(full)
+        if unit == "patches":  # nothing is left, nothing is there yet
+            assert found["deletion"][name][-1] == pytest.approx(found["insertion"][name][0])
+
+
+def test_insertion_is_what_a_naive_loop_gives(living):
+    pair = pair_of(living)
+    given = attributions(living, pair)
+    found = pair_curves(living, pair, given, 4, (0,))["frames"]["insertion"][OURS]
+    first = np.argsort(-given[OURS]["frames"], kind="stable")
+    naive = []
+    for count in (1, 2, 3, 4, 5):  # 5 frames, one stays: 4 steps of one frame
+        chosen = sorted(first[:count])
+        shorter = open_pair(living, pair.sentence, pair.frames.take(chosen))
+        naive.append(align(living.model, shorter).score)
+    assert found == pytest.approx(naive, abs=1e-5)
+
+
+def test_of_an_additive_score_no_order_deletes_faster_or_inserts_sooner():
+    values = np.array([0.5, -1.0, 3.0, 0.0, 2.0])
+
+    def score(kept: np.ndarray) -> np.ndarray:
+        return kept @ values
+
+    rng = np.random.default_rng(0)
+    every = {str(order): -np.array(order, dtype=float) for order in permutations(range(5))}
+    found = curves(every | {OURS: values}, score, 5, 0, rng)
+    areas = {way: {name: float(area(row)) for name, row in side.items()} for way, side in found.items()}
+    assert areas["deletion"][OURS] == pytest.approx(min(areas["deletion"].values()))
+    assert areas["insertion"][OURS] == pytest.approx(max(areas["insertion"].values()))
+    assert areas["deletion"][OURS] < areas["deletion"][RANDOM] < areas["insertion"][OURS]
+    taken = np.cumsum([0, 3.0, 2.0, 0.5, 0.0, -1.0])
+    assert found["deletion"][OURS] == pytest.approx(values.sum() - taken)
+    assert found["insertion"][OURS] == pytest.approx(taken)
+
+
+def test_equal_sets_are_scored_once(living, monkeypatch):
+    from vtr_demo.evaluation import faithfulness
+
+    pair, asked = pair_of(living), []
+    inner = faithfulness._SCORES["frames"]
+    monkeypatch.setitem(
+        faithfulness._SCORES, "frames", lambda *given: asked.append(len(given[-1])) or inner(*given)
+    )
+    kept = np.array([[1, 1, 0, 1, 1], [1, 0, 0, 0, 1], [1, 1, 0, 1, 1]], dtype=bool)
+    found = score_kept(living, pair, "frames", kept)
+    assert asked == [2]
+    assert found[0] == found[2] != found[1]
+
+
+def test_random_orders_are_as_many_as_named_and_follow_the_seed():
+    asked = []
+
+    def score(kept: np.ndarray) -> np.ndarray:
+        asked.append(kept)
+        return kept @ np.arange(8.0)
+
+    again = [
+        curves({OURS: np.zeros(8)}, score, 3, 0, np.random.default_rng(s))["deletion"] for s in (1, 1, 2)
+    ]
+    assert len(asked[0]) == (2 + RANDOM_ORDERS) * 4
+    assert (again[0][RANDOM] == again[1][RANDOM]).all()
+    assert (again[0][RANDOM] != again[2][RANDOM]).any()
+
+
+def test_areas_are_mean_scores():
+    assert area(np.full((2, 7), 0.3)) == pytest.approx([0.3, 0.3])
+    assert area(np.linspace(1, 0, 6)) == pytest.approx(0.5)
+    assert area(np.array([1.0, 0.0, 0.0])) == pytest.approx(0.25)
+
+
+# --------------------------------------------------------------------------- attributions
+def test_summands_and_the_whole_tokens_add_up_to_the_score(living):
+    alignment = align(living.model, pair_of(living))
+    parts, terms = summands(alignment), alignment.all_terms().sum(0)
+    assert parts["frames"].sum() == pytest.approx(alignment.score, abs=1e-5)
+    assert parts["words"].sum() + terms[0].sum() == pytest.approx(alignment.score, abs=1e-5)
+    assert parts["patches"].sum() + terms[:, :, 0].sum() == pytest.approx(alignment.score, abs=1e-5)
+    shares = on_whole_tokens(alignment)
+    assert all(0 < share < 1 for share in shares.values())
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_gradient_x_input_is_how_the_score_moves_when_a_token_grows(living, moving):
+    pair = pair_of(living)
+    if moving:
+        done = torch.randn(pair.video.summary.shape, generator=torch.Generator().manual_seed(0))
+        pair = replace(pair, video=replace(pair.video, motion=0.3 * done))
+    found = gradient_x_input(living.model, pair)
+
+    def score(
+        grow: float, word: int | None = None, frame: int | None = None, cell: int | None = None
+    ) -> float:
+        words, patches, whole = (
+            tokens.clone() for tokens in (pair.text.words, pair.video.patches, pair.video.summary)
+        )
+        done = pair.video.motion.clone() if moving else None
+        if word is not None:
+            words[0, word] *= 1 + grow
+        if frame is not None:
+            patches[0, frame] *= 1 + grow
+            whole[0, frame] *= 1 + grow
+            if done is not None:
+                done[0, frame] *= 1 + grow
+        if cell is not None:
+            patches[0].flatten(0, 1)[cell] *= 1 + grow
+        with torch.no_grad():
+            text = living.model.encode_text(replace(pair.text, words=words))
+            tokens = replace(pair.video, patches=patches, summary=whole, motion=done)
+            video = living.model.encode_video(tokens)
+            return float(living.model.scores(text, video)[0, 0])
+
+    for unit, key, places in (
+        ("words", "word", (1, 4)),
+        ("frames", "frame", (0, 3)),
+        ("patches", "cell", (7, 40)),
+    ):
+        for place in places:
+            slope = (score(0.002, **{key: place}) - score(-0.002, **{key: place})) / 0.004
+            assert found[unit][place] == pytest.approx(slope, abs=2e-4)
+    assert not any(p.grad is not None for p in living.model.parameters())
+
+
+# --------------------------------------------------------------------------- random weights
+def test_a_model_agrees_with_itself_and_less_with_random_weights(living):
+    pair = pair_of(living)
+    own = summands(align(living.model, pair))
+    assert all(value == pytest.approx(1) for row in agreement(own, own).values() for value in row.values())
+    flipped = agreement(own, {name: -values for name, values in own.items()})
+    assert flipped["patches"] == pytest.approx({"signed": -1, "absolute": 1})
+    other = agreement(own, summands(align(redrawn(living.model, 0), pair)))
+    assert all(abs(value) < 0.999 for row in other.values() for value in row.values())
+
+
+def test_redrawn_weights_keep_mean_and_spread_and_leave_the_model_alone(living):
+    before = {name: p.detach().clone() for name, p in living.model.named_parameters()}
+    drawn = dict(redrawn(living.model, 5).named_parameters())
+    again = dict(redrawn(living.model, 5).named_parameters())
+    for name, parameter in living.model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert torch.equal(drawn[name], again[name])
+        assert not torch.equal(drawn[name], parameter), name
+        if parameter.numel() > 500:
+            assert drawn[name].std().item() == pytest.approx(parameter.std().item(), rel=0.2)
+            assert drawn[name].mean().item() == pytest.approx(
+                parameter.mean().item(), abs=5 * parameter.std().item() / parameter.numel() ** 0.5
+            )
+
+
+def test_heads_that_learned_nothing_are_drawn_as_well():
+    born = checkpoint.untrained("tiny").model
+    matrices = {n: p for n, p in redrawn(born, 0).named_parameters() if p.ndim > 1}
+    assert all(p.std() > 0 for p in matrices.values())
+
+
+def test_rank_correlation_is_scipys_and_unknown_for_a_constant():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 5, (2, 30)).astype(float)
+    assert rank_correlation(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
+    assert rank_correlation(first, np.exp(first)) == pytest.approx(1)
+    assert np.isnan(rank_correlation(first, np.ones(30)))
+
+
+# --------------------------------------------------------------------------- the report
+def test_intervals_cover_the_mean_and_say_what_is_unknown():
+    values = np.array([0.2, -0.1, 0.4, 0.3, np.nan])
+    found = mean_and_interval(values, 0)
+    assert found["mean"] == pytest.approx(0.2)
+    assert found["pairs"] == 4
+    low, high = found["interval_95"]
+    assert -0.1 <= low < 0.2 < high <= 0.4
+    assert mean_and_interval(values, 0) == found
+    assert mean_and_interval(np.full(5, 0.25), 0)["interval_95"] == pytest.approx([0.25, 0.25])
+    assert mean_and_interval(np.array([0.5]), 0)["interval_95"] is None
+    assert mean_and_interval(np.array([np.nan]), 0) == {"mean": None, "interval_95": None, "pairs": 0}
+
+
+def manifest(folder: Path, *rows: dict[str, object]) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "manifest.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two clips, one of a single frame, a photo, a broken file, and a clip of which too little is said."""
+    folder = tmp_path_factory.mktemp("faithfulness")
+    draw_clip(folder / "long.mp4", frames=9, size=(64, 48))
+    draw_clip(folder / "one.mp4", frames=1, size=(64, 48))
+    draw_clip(folder / "short.mp4", frames=5, size=(64, 48))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(
+        folder / "photo.png"
+    )
+    (folder / "broken.mp4").write_bytes(b"no video" * 400)
+    return manifest(
+        folder,
+        {"path": "long.mp4", "captions": ["blocks", "black and white blocks change places"], "kind": "real"},
+        {"path": "one.mp4", "captions": ["a single picture of blocks"], "kind": "real"},
+        {"path": "photo.png", "captions": ["coloured noise on a small picture"]},
+        {"path": "broken.mp4", "captions": ["nobody can see this"]},
+        {"path": "short.mp4", "captions": ["blocks"]},
+    )
+
+
+def test_the_report_counts_what_it_measured_and_repeats_itself(living, data, caplog):
+    found = faithfulness(living, data, steps=2)
+    assert (found["pairs"], found["unreadable_clips"], found["clips_without_a_long_sentence"]) == (3, 1, 1)
+    assert "broken.mp4" in caplog.text
+    assert [found["curves"][unit]["pairs"] for unit in UNITS] == [3, 2, 3], "a photo has no order of frames"
+    assert found["unrelated_score"] != found["full_score"]
+    for unit in UNITS:
+        for direction in ("deletion", "insertion"):
+            row = found["curves"][unit][direction]
+            apart = row["ours"]["area"] - row["random"]["area"]
+            assert row["ours_minus_random"]["mean"] == pytest.approx(apart)
+            low, high = row["ours_minus_random"]["interval_95"]
+            assert low <= apart + 1e-9
+            assert apart <= high + 1e-9
+            assert len(row["gradient_x_input"]["curve"]) == 3
+    for unit in ("words", "patches"):
+        assert abs(found["random_weights"][unit]["signed"]["mean"]) < 1
+    assert json.dumps(faithfulness(living, data, steps=2), allow_nan=False) == json.dumps(found)
+
+
+def test_a_limit_draws_pairs_and_one_pair_has_no_interval(living, data):
+    found = faithfulness(living, data, kind="real", limit=1, steps=1, seed=1)
+    assert found["pairs"] == 1
+    assert found["unrelated_score"] is None
+    assert found["curves"]["patches"]["deletion"]["ours_minus_random"]["interval_95"] is None
+
+
+def test_what_cannot_be_measured_is_said_in_a_sentence(living, data, tmp_path):
+    folder = Path(data).parent
+    with pytest.raises(ManifestError, match="captions"):
+        faithfulness(living, manifest(tmp_path / "a", {"path": str(folder / "long.mp4")}))
+    with pytest.raises(ManifestError, match="at least 3 words"):
+        faithfulness(
+            living, manifest(tmp_path / "b", {"path": str(folder / "long.mp4"), "captions": ["blocks"]})
+        )
+    with pytest.raises(ManifestError, match="caption"):
+        faithfulness(living, data, kind="nonsense")
+    with pytest.raises(VideoError, match="none of its clips"):
+        faithfulness(
+            living,
+            manifest(tmp_path / "c", {"path": str(folder / "broken.mp4"), "captions": ["one two three"]}),
+        )
+    with pytest.raises(ConfigError, match="step"):
+        faithfulness(living, data, steps=0)
+    with pytest.raises(ConfigError, match="seed"):
+        faithfulness(living, data, seed=-1)
+
+
+def test_the_command_prints_and_writes_the_report(data, tmp_path, capsys):
+    file = tmp_path / "deep" / "result.json"
+    options = ["--data", data, "--limit", "2", "--steps", "1", "--json", str(file), "--model", "tiny"]
+    assert cli.main(["faithfulness", *options]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads(file.read_text())
+    assert printed["model"] == "tiny"
+    assert printed["steps"] == 1
+    assert cli.main(["faithfulness", "--data", str(tmp_path / "none.jsonl"), "--model", "tiny"]) == 2
+    assert "none.jsonl" in capsys.readouterr().err

@@ -1,0 +1,377 @@
+"""A stand-in for the engine: drawn clips, and numbers that are made up but really add up.
+
+It keeps the engine's contract (ids, records, one-sentence errors), so that the page can be tested
+without weights, a decoder process or an index.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw
+
+from vtr_demo.config import LimitConfig
+from vtr_demo.errors import LibraryError, TextError, VideoError
+from vtr_demo.results import (
+    CaptionHit,
+    ClipView,
+    ConceptShot,
+    ConceptView,
+    Explanation,
+    Hit,
+    IndexReport,
+    Measurement,
+    Recall,
+    SearchResult,
+    Status,
+)
+from vtr_demo.structures import LEVELS, Alignment, Sentence, TermWeights, Word
+
+GRID, SIZE, FRAMES, CONCEPTS = (4, 5), 120, 6, 8
+VERBS = {"rolls", "flies", "bounces", "drifts", "rises", "chases", "spins", "falls", "jumps"}
+RELATIONS = {"over", "across", "above", "behind", "past", "through"}
+EMPTY_WORDS = {"a", "an", "the", "in", "on", "of"}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One drawn clip: who moves, how, before which colours."""
+
+    name: str
+    captions: tuple[str, ...]
+    sky: tuple[int, int, int]
+    ground: tuple[int, int, int]
+    thing: tuple[int, int, int]
+    heading: tuple[float, float]
+
+
+SCENES = (
+    Scene("red-ball-beach", ("a red ball rolls across the beach", "a ball rolls past the sea"),
+          (150, 205, 235), (236, 214, 164), (214, 60, 50), (0.7, 0.0)),
+    Scene("kite-over-hills", ("a yellow kite flies over green hills",),
+          (178, 220, 246), (96, 150, 84), (246, 196, 40), (0.5, -0.3)),
+    Scene("moon-rises", ("the moon rises above a dark sea",),
+          (22, 30, 66), (16, 46, 84), (244, 238, 210), (0.1, -0.55)),
+    Scene("leaf-falls", ("an orange leaf falls in the forest", "a leaf drifts down"),
+          (196, 214, 178), (88, 104, 62), (232, 122, 38), (0.2, 0.5)),
+    Scene("snow-hare", ("a white hare jumps through the snow",),
+          (206, 222, 238), (240, 244, 248), (250, 250, 252), (0.6, -0.1)),
+    Scene("night-taxi", ("a yellow taxi rolls through the city at night",),
+          (40, 36, 62), (58, 56, 66), (248, 200, 44), (0.8, 0.05)),
+    Scene("balloon", ("a purple balloon drifts above the desert",),
+          (250, 216, 180), (222, 172, 110), (140, 86, 190), (0.3, -0.5)),
+    Scene("spinning-top", ("a blue top spins on a wooden table",),
+          (236, 226, 210), (168, 118, 76), (52, 110, 200), (0.15, 0.1)),
+    Scene("gull", ("a gull flies past the harbour", "a white bird flies over water"),
+          (190, 214, 222), (84, 132, 152), (252, 252, 250), (0.7, -0.2)),
+)  # fmt: skip
+
+
+def draw(scene: Scene, time: float, width: int, height: int) -> Image.Image:
+    """The scene at ``time`` in [0, 1]."""
+    rows = np.linspace(0, 1, height)[:, None, None]
+    sky, ground = np.array(scene.sky), np.array(scene.ground)
+    pixels = np.where(rows < 0.62, sky * (1.08 - 0.25 * rows), ground * (1.2 - 0.35 * rows))
+    picture = Image.fromarray(np.broadcast_to(pixels, (height, width, 3)).clip(0, 255).astype(np.uint8))
+    x, y = place(scene, time)
+    radius = height * 0.13
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse([x * width - radius, height * 0.78, x * width + radius, height * 0.83],
+                fill=tuple(int(v * 0.75) for v in scene.ground))  # fmt: skip
+    pen.ellipse([x * width - radius, y * height - radius, x * width + radius, y * height + radius],
+                fill=scene.thing)  # fmt: skip
+    return picture
+
+
+def place(scene: Scene, time: float) -> tuple[float, float]:
+    """Where the moving thing is, as fractions of the picture."""
+    dx, dy = scene.heading
+    return 0.5 + dx * (time - 0.5), 0.5 + dy * (time - 0.5)
+
+
+def write_clip(scene: Scene, folder: Path, duration_s: float = 3.0) -> tuple[Path, Path]:
+    """Encode the scene as MP4 and its middle as JPEG; (media, poster)."""
+    media, poster = folder / f"{scene.name}.mp4", folder / f"{scene.name}.jpg"
+    with av.open(str(media), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for number in range(int(duration_s * 10)):
+            picture = draw(scene, number / (duration_s * 10 - 1), 320, 180)
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    draw(scene, 0.5, 480, 270).save(poster, quality=85)
+    return media, poster
+
+
+def parse(text: str) -> Sentence:
+    """Split at blanks; a closed list says what is an action or a relationship."""
+    cleaned = " ".join(text.split())
+    if not cleaned:
+        raise TextError("The sentence is empty: type a few words, for example “a red ball rolls”.")
+    words, start = [], 0
+    for token in cleaned.split(" "):
+        plain = token.strip(".,!?").lower()
+        kind = "VERB" if plain in VERBS else "ADP" if plain in RELATIONS else "NOUN"
+        words.append(Word(token, start, start + len(token), plain, "DET" if plain in EMPTY_WORDS else kind))
+        start += len(token) + 1
+    chosen = {k: tuple((i,) for i, w in enumerate(words) if w.pos == k) for k in ("NOUN", "VERB", "ADP")}
+    return Sentence(cleaned, tuple(words), chosen["NOUN"], chosen["VERB"], chosen["ADP"])
+
+
+def without(text: str, struck: Collection[int]) -> Sentence:
+    """The sentence with the words at ``struck`` left out, parsed again as the engine does."""
+    words = [word.text for index, word in enumerate(parse(text).words) if index not in struck]
+    if not words:
+        raise TextError("All words are struck out; keep at least one.")
+    return parse(" ".join(words))
+
+
+def _hash(*parts: str) -> float:
+    return zlib.crc32("|".join(parts).encode()) / 2**32
+
+
+class FakeEngine:
+    """The engine's contract over drawn clips."""
+
+    def __init__(self, folder: Path, scenes: Sequence[Scene] = SCENES) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.default_weights = TermWeights()
+        self.limits = LimitConfig(max_bytes=5 * 2**20)
+        self.concept_names = tuple(f"concept {k + 1}" for k in range(CONCEPTS))
+        self._clips: dict[str, tuple[Scene, ClipView]] = {}
+        for scene in scenes:
+            self._put(scene, *write_clip(scene, folder))
+
+    def _put(self, scene: Scene, media: Path, poster: Path) -> str:
+        clip_id = f"{zlib.crc32(scene.name.encode()):08x}"
+        view = ClipView(
+            clip_id, scene.name, media, poster, 3.0, 320, 180, ((0.0, 1.5), (1.5, 3.0)),
+            scene.captions, "2026-01-01T12:00:00", media.stat().st_size,
+        )  # fmt: skip
+        self._clips[clip_id] = (scene, view)
+        return clip_id
+
+    def _scene(self, clip_id: str) -> tuple[Scene, ClipView]:
+        if clip_id not in self._clips:
+            raise LibraryError(f"No clip {clip_id!r} in this library; choose one from its list.")
+        return self._clips[clip_id]
+
+    def still(self, clip_id: str, moment: int) -> bytes:
+        """The scene in the middle of a moment."""
+        scene, view = self._scene(clip_id)
+        if moment >= len(view.moments):
+            raise LibraryError(f"{view.name} has no moment {moment}.")
+        picture, file = draw(scene, sum(view.moments[moment]) / 2 / view.duration_s, 260, 260), io.BytesIO()
+        picture.save(file, "JPEG")
+        return file.getvalue()
+
+    def _gates(self, sentence: Sentence, weights: TermWeights) -> np.ndarray:
+        present = sentence.level_mask().any(axis=1)
+        gates = np.array(weights.levels()) * present
+        return gates / gates.sum() if gates.sum() else gates
+
+    def _align(
+        self,
+        sentence: Sentence,
+        clip_id: str,
+        moment: int,
+        weights: TermWeights,
+        struck: Collection[int] = (),
+    ) -> Alignment:
+        scene, view = self._scene(clip_id)
+        start, end = view.moments[moment] if moment >= 0 else (0.0, view.duration_s)
+        seconds = np.linspace(start, end, FRAMES + 2)[1:-1]
+        rows, columns = np.mgrid[0.5 : GRID[0], 0.5 : GRID[1]]
+        heat = np.zeros((FRAMES, 1 + GRID[0] * GRID[1]), np.float32)
+        for t, second in enumerate(seconds):
+            x, y = place(scene, second / view.duration_s)
+            near = np.exp(-((columns - x * GRID[1]) ** 2 + (rows - y * GRID[0]) ** 2) / 0.8)
+            heat[t, 1:] = (near - 0.04).ravel()
+            heat[t, 0] = 0.3
+        heat /= heat.sum()
+        vocabulary = " ".join(scene.captions).split()
+        word = np.array([_hash(w.lemma, scene.name) * 0.16 - 0.08 for w in sentence.words], np.float32)
+        for i, w in enumerate(sentence.words):
+            if w.pos == "DET":
+                word[i] *= 0.2
+            elif w.lemma in vocabulary:
+                word[i] = 0.75 + 0.2 * _hash(w.lemma)
+        word[list(struck)] = 0
+        parts = np.zeros((len(LEVELS), 1 + len(word), FRAMES, heat.shape[1]), np.float32)
+        gates = self._gates(sentence, weights)
+        for level, mask in enumerate(sentence.level_mask()):
+            share = word * mask / max(mask.sum(), 1)
+            parts[level, 1:] = gates[level] * share[:, None, None] * heat
+        parts[0, 0] = gates[0] * 0.05 * heat
+        word_concept = np.array([-1, *(int(_hash(w.lemma) * CONCEPTS) for w in sentence.words)])
+        patch_concept = np.where(heat > heat.max() * 0.2, int(_hash(scene.name) * CONCEPTS), 7)
+        patch_concept[:, : heat.shape[1] // 3] = 2
+        concepts = np.zeros(parts.shape[1:], np.float32)
+        for i, value in enumerate(word):
+            meets = patch_concept == word_concept[1 + i]
+            heard = weights.concepts * (word_concept[1 + i] not in weights.muted)
+            concepts[1 + i] = heard * 0.5 * value / len(word) * heat * meets
+        return Alignment(
+            float(parts.sum() + concepts.sum()), parts, concepts, word_concept, patch_concept, CONCEPTS,
+            ("whole sentence", *(w.text for w in sentence.words)), seconds, GRID,
+        )  # fmt: skip
+
+    def search(
+        self, text: str, k: int = 8, weights: TermWeights | None = None, struck: Collection[int] = ()
+    ) -> SearchResult:
+        """The best moment of each clip, best clip first."""
+        sentence, weights = without(text, struck), weights or self.default_weights
+        hits = []
+        for clip_id, (_, view) in self._clips.items():
+            spans = [(0.0, view.duration_s), *view.moments]
+            options = [self._align(sentence, clip_id, m - 1, weights) for m in range(len(spans))]
+            best = max(range(len(options)), key=lambda m: options[m].score)
+            chosen = options[best]
+            confidence = float(np.clip(0.4 + chosen.score, 0, 0.995))
+            hits.append(
+                Hit(clip_id, view.name, str(view.media), chosen.score, *spans[best], best - 1, confidence,
+                    chosen.terms())
+            )  # fmt: skip
+        hits.sort(key=lambda hit: -hit.score)
+        sure = bool(hits) and hits[0].confidence > 0.8
+        return SearchResult(sentence, tuple(hits[:k]), weights, len(self._clips), sure, 12.3)
+
+    def describe(
+        self,
+        clip_id: str,
+        captions: Sequence[str] | None = None,
+        k: int = 10,
+        weights: TermWeights | None = None,
+    ) -> tuple[CaptionHit, ...]:
+        """The sentences that fit the clip best."""
+        known = [caption for scene, _ in self._clips.values() for caption in scene.captions]
+        found = []
+        for text in known if captions is None else captions:
+            made = self._align(parse(text), clip_id, -1, weights or self.default_weights)
+            confidence = float(np.clip(0.4 + made.score, 0, 0.995))
+            found.append(CaptionHit(text, made.score, made.terms(), confidence))
+        return tuple(sorted(found, key=lambda hit: -hit.score)[:k])
+
+    def explain(
+        self,
+        text: str,
+        clip_id: str,
+        moment: int = -1,
+        weights: TermWeights | None = None,
+        struck: Collection[int] = (),
+    ) -> Explanation:
+        """Frames, terms and word effects for one pair."""
+        sentence, weights = without(text, struck), weights or self.default_weights
+        made = self._align(sentence, clip_id, moment, weights)
+        scene, view = self._scene(clip_id)
+        frames = [np.asarray(draw(scene, s / view.duration_s, SIZE, SIZE)) for s in made.seconds]
+        effects = [
+            made.score - self._align(sentence, clip_id, moment, weights, {i}).score
+            for i in range(len(sentence.words))
+        ]
+        tags = {"entity": (("ball", 0.81), ("beach", 0.64)), "action": (("roll", 0.72),)}
+        gates = dict(zip(LEVELS, map(float, self._gates(sentence, weights)), strict=True))
+        return Explanation(
+            clip_id, moment, sentence, made, np.stack(frames), gates, np.array(effects, np.float32),
+            self.concept_names, tags,
+        )  # fmt: skip
+
+    def weigh(self, values: Mapping[str, float], muted: Collection[str] = ()) -> TermWeights:
+        """As the engine does, without its checks of the names."""
+        indices = tuple(sorted(self.concept_names.index(name) for name in muted))
+        return replace(self.default_weights.changed(values), muted=indices)
+
+    def rename(self, concept: int, name: str) -> None:
+        """As the engine does, without its checks."""
+        names = [*self.concept_names]
+        names[concept] = name or f"concept {concept + 1}"
+        self.concept_names = tuple(names)
+
+    def concepts(self) -> tuple[ConceptView, ...]:
+        """Every concept with the clips that are its by the hash of their names."""
+        views = []
+        for k in range(CONCEPTS):
+            made = [(view, self._align(parse(scene.name), view.clip_id, -1, TermWeights()))
+                    for scene, view in self._clips.values()]  # fmt: skip
+            shots = []
+            for view, alignment in made:
+                held = alignment.patch_concept[0, 1:].reshape(GRID) == k
+                frame = np.asarray(draw(self._scene(view.clip_id)[0], 0.2, SIZE, SIZE))
+                if held.any():
+                    shots.append(ConceptShot(view.clip_id, view.name, 0.6, float(held.mean()), frame, held))
+            share = float(np.mean([(a.patch_concept[:, 1:] == k).mean() for _, a in made] or [0.0]))
+            met = (0.4, -0.1) if k % 2 else None
+            views.append(
+                ConceptView(k, self.concept_names[k], f"concept {k + 1}", share, 1 / CONCEPTS,
+                            ((f"word{k}", 3),), tuple(shots[:3]), met)
+            )  # fmt: skip
+        return tuple(views)
+
+    def measure(self, captions: Path | None = None, weights: TermWeights | None = None) -> Measurement:
+        """Numbers that are made up; without a caption there are none."""
+        texts = [text for scene, _ in self._clips.values() for text in scene.captions]
+        if not texts:
+            raise LibraryError("No clip of this library has a caption to measure with.")
+        values = {"R@1": 50.0, "R@5": 87.5, "R@10": 100.0, "MdR": 1.5, "MnR": 2.25}
+        recall = Recall(len(texts), values, {name: (value * 0.8, value) for name, value in values.items()})
+        count = len(self._clips)
+        alone = {"only global": (40.0, 30.0), "without global": (20.0, 10.0), "only action": (5.0, 2.5)}
+        return Measurement(len(texts), count, count, recall, recall, alone, 21.4, 8192, 2_500_000)
+
+    def clips(self) -> tuple[ClipView, ...]:
+        """All clips in the order they were added."""
+        return tuple(view for _, view in self._clips.values())
+
+    def clip(self, clip_id: str) -> ClipView:
+        """One clip by its id."""
+        return self._scene(clip_id)[1]
+
+    def add(
+        self,
+        paths: Sequence[Path],
+        *,
+        names: Sequence[str] | None = None,
+        keep_copy: bool = True,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> IndexReport:
+        """Index what can be opened; report the rest."""
+        added, failed = [], []
+        for number, path in enumerate(paths):
+            name = names[number] if names else path.name
+            if progress:
+                progress(number / len(paths), f"decoding {name}")
+            try:
+                av.open(str(path)).close()
+            except (av.FFmpegError, OSError):
+                reason = VideoError(name, "no video stream was found", "re-save the clip as H.264 MP4")
+                failed.append((name, str(reason)))
+                continue
+            poster = self.folder / f"{path.stem}.jpg"
+            draw(SCENES[0], 0.5, 480, 270).save(poster)
+            added.append(self._put(replace(SCENES[0], name=Path(name).stem, captions=()), path, poster))
+        return IndexReport(tuple(added), (), tuple(failed))
+
+    def delete(self, clip_id: str) -> None:
+        """Forget one clip."""
+        self._scene(clip_id)
+        del self._clips[clip_id]
+
+    def rebuild(self, progress: Callable[[float, str], None] | None = None) -> None:
+        """Nothing to rebuild here."""
+        if progress:
+            progress(1.0, "index rebuilt")
+
+    def status(self) -> Status:
+        """The state of the drawn library."""
+        stored = sum(view.stored_bytes for _, view in self._clips.values())
+        return Status(
+            "fake", True, len(self._clips), 2 * len(self._clips), stored, "cpu", str(self.folder),
+            self.default_weights, self.concept_names, (),
+        )  # fmt: skip

@@ -1,0 +1,108 @@
+"""Names that people give to concepts: kept with the library, for one model, and shown wherever names are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.drawn import moving_square_clip
+from tests.helpers.models import checkpoint_of
+from vtr_demo.errors import LibraryError
+from vtr_demo.library.engine import Engine
+from vtr_demo.results import LONGEST_NAME
+from vtr_demo.viz.figures import match_json
+
+pytestmark = pytest.mark.usefixtures("few_null_captions")
+
+
+@pytest.fixture
+def engine(spec: str, tmp_path: Path) -> Iterator[Engine]:
+    moving_square_clip(tmp_path / "square.mp4", frames=20)
+    opened = Engine.open(tmp_path / "library", spec)
+    opened.add([tmp_path / "square.mp4"], keep_copy=False)
+    yield opened
+    opened.close()
+
+
+def names(engine: Engine) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """As the Concepts tab has them, and as an explanation has them."""
+    (clip,) = engine.clips()
+    shown = tuple(view.name for view in engine.concepts())
+    return shown, engine.explain("a square", clip.clip_id).concept_names
+
+
+def test_a_name_is_shown_everywhere_and_outlives_the_program(engine: Engine, spec: str) -> None:
+    found = engine.pretrained.names
+    engine.rename(1, "  all that\tmoves ")
+    expected = (found[0], "all that moves", *found[2:])
+    assert names(engine) == (expected, expected)
+    directory = engine.status().directory
+    engine.close()
+    again = Engine.open(Path(directory), spec)
+    assert names(again) == (expected, expected)
+    again.close()
+
+
+def test_an_empty_name_brings_the_first_back(engine: Engine) -> None:
+    engine.rename(2, "water")
+    engine.rename(3, "sky")
+    engine.rename(2, " \n ")
+    assert names(engine)[0] == (*engine.pretrained.names[:3], "sky", *engine.pretrained.names[4:])
+    engine.rename(3, engine.pretrained.names[3])
+    assert names(engine) == (engine.pretrained.names, engine.pretrained.names)
+
+
+def test_equal_names_are_told_apart(engine: Engine) -> None:
+    """What an explanation says of concepts by name must not lose one of them."""
+    for concept in (1, 3, 4):
+        engine.rename(concept, "moving")
+    engine.rename(2, "moving (4)")
+    first = engine.pretrained.names[0]
+    expected = (first, "moving", "moving (4)", "moving (4) (4)", "moving (5)")
+    assert names(engine) == (expected, expected)
+    (clip,) = engine.clips()
+    why = engine.explain("a square moves", clip.clip_id)
+    told = match_json(why, clip.name)["concepts"]
+    assert sum(told.values()) == pytest.approx(why.alignment.terms()["concepts"], abs=1e-6)
+
+
+def test_names_belong_to_one_model(engine: Engine, tmp_path: Path) -> None:
+    engine.rename(0, "mine")
+    directory = Path(engine.status().directory)
+    engine.close()
+    other = Engine.open(directory, checkpoint_of(tmp_path / "b", "tiny", 1), rebuild=True)
+    assert names(other) == (other.pretrained.names, other.pretrained.names)
+    other.rename(0, "theirs")
+    other.close()
+    kept = json.loads((directory / "notes" / "concept_names.json").read_text())
+    assert sorted(list(given.values()) for given in kept.values()) == [["mine"], ["theirs"]]
+
+
+@pytest.mark.parametrize("concept", [-1, 5, 10**9])
+def test_there_is_no_such_concept(engine: Engine, concept: int) -> None:
+    with pytest.raises(LibraryError, match=f"There is no concept {concept + 1}; this model has 5"):
+        engine.rename(concept, "name")
+
+
+def test_a_long_name_and_a_library_that_is_only_read_are_refused(engine: Engine, spec: str) -> None:
+    engine.rename(0, "x" * LONGEST_NAME)
+    with pytest.raises(LibraryError, match=f"A name of {LONGEST_NAME + 1} letters is too long"):
+        engine.rename(0, "y" * (LONGEST_NAME + 1))
+    reader = Engine.open(Path(engine.status().directory), spec, readonly=True)
+    with pytest.raises(LibraryError, match="open for reading only"):
+        reader.rename(0, "name")
+    assert names(reader)[0][0] == "x" * LONGEST_NAME
+    reader.close()
+
+
+@pytest.mark.parametrize("damage", ["[]", "{", '{"%s": [1]}', '{"%s": {"0": 7, "1": "kept"}}'])
+def test_damaged_names_are_as_none(engine: Engine, damage: str) -> None:
+    engine.rename(0, "name")
+    path = Path(engine.status().directory) / "notes" / "concept_names.json"
+    path.write_text(damage.replace("%s", engine.pretrained.fingerprint))
+    assert names(engine)[0][0] == engine.pretrained.names[0]
+    engine.rename(2, "again")
+    assert names(engine)[0][2] == "again"

@@ -1,0 +1,144 @@
+"""What the concepts hold in a library, against explanations and naive loops."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.drawn import draw_clip, moving_square_clip
+from tests.helpers.models import NULLS
+from vtr_demo.library import concepts
+from vtr_demo.library.engine import Engine
+from vtr_demo.results import Explanation
+from vtr_demo.text.parser import parse
+
+CAPTIONS = [("a red square moves", "the square"), (), ("red, then green, then blue",)]
+CONCEPTS = 5
+pytestmark = pytest.mark.usefixtures("few_null_captions")
+
+
+@pytest.fixture(scope="module")
+def engine(spec: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp("clips")
+    moving_square_clip(folder / "square.mp4", frames=20)
+    draw_clip(folder / "numbers.mp4", frames=45, fps=5)
+    draw_clip(folder / "cuts.mp4", frames=40, fps=5, colours=[(210, 30, 30)] * 20 + [(30, 60, 200)] * 20)
+    opened = Engine.open(tmp_path_factory.mktemp("library"), spec)
+    files = [folder / f"{name}.mp4" for name in ("square", "numbers", "cuts")]
+    assert len(opened.add(files, captions=CAPTIONS, keep_copy=False).added) == 3
+    yield opened
+    opened.close()
+
+
+def wholes(engine: Engine) -> dict[str, Explanation]:
+    """Each clip as a whole: an explanation shows the same frames whatever the sentence."""
+    return {clip.clip_id: engine.explain("snow", clip.clip_id) for clip in engine.clips()}
+
+
+def test_shares_of_patches_are_those_of_the_explanations(engine: Engine) -> None:
+    views = engine.concepts()
+    assert [view.number for view in views] == list(range(CONCEPTS))
+    owners = np.concatenate([why.alignment.patch_concept[:, 1:].ravel() for why in wholes(engine).values()])
+    for view in views:
+        assert view.patches == pytest.approx(float((owners == view.number).mean()))
+    assert sum(view.words for view in views) == pytest.approx(1)
+
+
+def test_words_are_counted_where_explanations_put_them(engine: Engine) -> None:
+    clip = engine.clips()[0].clip_id
+    held = [Counter[str]() for _ in range(CONCEPTS)]
+    for text in (*(text for texts in CAPTIONS for text in texts), *NULLS):
+        owners = engine.explain(text, clip).alignment.word_concept[1:]
+        for word, owner in zip(parse(text).words, owners, strict=True):
+            held[owner][word.text.lower()] += 1
+    total = sum(sum(own.values()) for own in held)
+    for view, own in zip(engine.concepts(), held, strict=True):
+        assert view.words == pytest.approx(sum(own.values()) / total)
+        most = {word: n for word, n in own.items() if n == max(other[word] for other in held)}
+        assert dict(view.said) == most if len(most) <= concepts.SAID else set(view.said) <= set(most.items())
+        assert [n for _, n in view.said] == sorted((n for _, n in view.said), reverse=True)
+
+
+def test_a_shot_is_the_fullest_frame_of_its_clip_and_the_fullest_clips_come_first(engine: Engine) -> None:
+    seen = wholes(engine)
+    for view in engine.concepts():
+        best = {}
+        for clip_id, why in seen.items():
+            shares = (why.alignment.patch_concept[:, 1:] == view.number).mean(axis=1)
+            if shares.max() > 0:
+                best[clip_id] = float(shares.max())
+        assert {shot.clip_id: pytest.approx(shot.share) for shot in view.shots} == best
+        assert [shot.share for shot in view.shots] == sorted(best.values(), reverse=True)
+        for shot in view.shots:
+            made = seen[shot.clip_id].alignment
+            frame = int(np.abs(made.seconds - shot.second).argmin())
+            assert (shot.held.ravel() == (made.patch_concept[frame, 1:] == view.number)).all()
+            assert (shot.frame == seen[shot.clip_id].frames[frame]).all()
+
+
+def test_only_the_fullest_clips_are_shown(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = engine.concepts()
+    monkeypatch.setattr(concepts, "SHOWN", 1)
+    short = concepts.concept_views(engine.pretrained, engine._library.shelf, NULLS)
+    for all_shots, one in zip((view.shots for view in full), (view.shots for view in short), strict=True):
+        assert [shot.clip_id for shot in one] == [shot.clip_id for shot in all_shots[:1]]
+
+
+def test_agreement_is_the_mean_cosine_where_both_hold_the_concept(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(view.met is None for view in engine.concepts()), "three captions are too few"
+    monkeypatch.setattr(concepts, "ENOUGH", 1)
+    views = concepts.concept_views(engine.pretrained, engine._library.shelf)
+    shelf, model = engine._library.shelf, engine.pretrained
+    seen = []
+    for record in shelf.list():
+        tokens = shelf.tokens(record.id)
+        whole = concepts.whole_frames(record.duration_s, tokens.patches.shape[1], model)
+        seen.append(model.model.encode_video(tokens.take(list(whole))).concepts[0])
+    own: list[list[float]] = [[] for _ in views]
+    others: list[list[float]] = [[] for _ in views]
+    for i, texts in enumerate(CAPTIONS):
+        for text in texts:
+            said = model.encode_text([parse(text)]).concepts[0]
+            for j, clip in enumerate(seen):
+                for k in range(CONCEPTS):
+                    if said[k].norm() > 0 and clip[k].norm() > 0:
+                        (own if i == j else others)[k].append((said[k] @ clip[k]).item())
+    assert any(view.met for view in views)
+    for view, here, there in zip(views, own, others, strict=True):
+        if here and there:
+            assert view.met == pytest.approx((np.mean(here), np.mean(there)), abs=1e-5)
+        else:
+            assert view.met is None
+
+
+def test_a_damaged_clip_is_left_out_and_an_empty_library_holds_words_alone(
+    engine: Engine, spec: str, tmp_path: Path
+) -> None:
+    shutil.copytree(engine.status().directory, tmp_path / "library")
+    copy = Engine.open(tmp_path / "library", spec)
+    lost = copy.clips()[0].clip_id
+    next(copy._library.shelf._clip(lost).path.glob("tokens*")).write_bytes(b"no tokens")
+    views = copy.concepts()
+    assert views
+    assert lost not in {shot.clip_id for view in views for shot in view.shots}
+    assert len(copy.status().problems) == 1
+    for clip in copy.clips():
+        copy.delete(clip.clip_id)
+    empty = copy.concepts()
+    copy.close()
+    assert all(not view.shots and view.patches == 0 and view.met is None for view in empty)
+    assert sum(view.words for view in empty) == pytest.approx(1)
+
+
+def test_a_large_library_is_looked_at_in_part(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concepts, "LOOKED", 2)
+    views = concepts.concept_views(engine.pretrained, engine._library.shelf)
+    ends = {engine.clips()[0].clip_id, engine.clips()[-1].clip_id}
+    assert {shot.clip_id for view in views for shot in view.shots} == ends

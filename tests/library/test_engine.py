@@ -1,0 +1,602 @@
+"""The library from file to reasons: what is found, why, and what is never lost."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.drawn import draw_clip, moving_square_clip
+from tests.helpers.models import NULLS, checkpoint_of
+from vtr_demo.config import LimitConfig
+from vtr_demo.errors import ConfigError, LibraryError, TextError, VideoError
+from vtr_demo.evaluation import confidence
+from vtr_demo.library import indexing
+from vtr_demo.library.engine import Engine
+from vtr_demo.structures import LEVELS, TERMS, TermWeights
+from vtr_demo.text.parser import parse, without_words
+from vtr_demo.video import frames, sandbox
+
+TEXTS = (
+    "A brown dog catches a red frisbee on the beach.",
+    "snow",
+    "Two dogs chase a ball behind the house!",
+)
+MIXED = TermWeights(0.8, 1.2, 0.6, 1.0, 0.7)
+pytestmark = pytest.mark.usefixtures("few_null_captions")
+RED, GREEN, BLUE = (210, 30, 30), (30, 190, 60), (30, 60, 200)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A clip that is one moment, two with several, one of them with hard cuts, and a still."""
+    folder = tmp_path_factory.mktemp("clips")
+    moving_square_clip(folder / "square.mp4", frames=20)
+    draw_clip(folder / "numbers.mp4", frames=45, fps=5)
+    draw_clip(folder / "cuts.mp4", frames=40, fps=5, colours=[RED] * 15 + [GREEN] * 10 + [BLUE] * 15)
+    draw_clip(folder / "still.mp4", frames=40, fps=5, colours=[GREEN])
+    return [folder / f"{name}.mp4" for name in ("square", "numbers", "cuts", "still")]
+
+
+@pytest.fixture(scope="module")
+def original(clips: list[Path], spec: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A library that no test changes."""
+    engine = Engine.open(tmp_path_factory.mktemp("library"), spec)
+    captions = [("a red square moves",), (), ("red, then green, then blue", "colours"), ()]
+    report = engine.add(clips, captions=captions, keep_copy=False)
+    assert (len(report.added), report.known, report.failed) == (4, (), ())
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def copied(original: Engine, spec: str, tmp_path: Path) -> Iterator[Callable[..., Engine]]:
+    """Opens copies of the library, to change."""
+    shutil.copytree(original.status().directory, tmp_path / "library")
+    opened: list[Engine] = []
+
+    def open_(model: str = spec, **options: bool) -> Engine:
+        opened.append(Engine.open(tmp_path / "library", model, **options))
+        return opened[-1]
+
+    yield open_
+    for engine in opened:
+        engine.close()
+
+
+def by_name(engine: Engine, name: str) -> str:
+    return next(clip.clip_id for clip in engine.clips() if clip.name == name)
+
+
+# ---------------------------------------------------------------------- search
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("weights", [None, MIXED, TermWeights(0, 0, 1, 0, 0), TermWeights(0, 0, 0, 0, 1)])
+def test_a_hits_terms_add_up_to_its_score_best_first_each_clip_once(
+    original: Engine, text: str, weights: TermWeights | None
+) -> None:
+    result = original.search(text, weights=weights)
+    assert [hit.name for hit in result.hits] != []
+    assert len({hit.clip_id for hit in result.hits}) == len(result.hits) == result.searched == 4
+    scores = [hit.score for hit in result.hits]
+    assert scores == sorted(scores, reverse=True)
+    for hit in result.hits:
+        assert tuple(hit.terms) == TERMS
+        assert sum(hit.terms.values()) == pytest.approx(hit.score, abs=1e-5)
+
+
+def test_a_score_is_that_of_whole_and_best_moment_found_by_brute_force(original: Engine) -> None:
+    result = original.search(TEXTS[0], weights=MIXED)
+    for hit in result.hits:
+        options = []
+        count = len(original.clip(hit.clip_id).moments)
+        for moment in range(count) if count else [-1]:
+            alignment = original.explain(TEXTS[0], hit.clip_id, moment, MIXED).alignment
+            options.append((alignment.score, moment))
+        best = max(score for score, _ in options)
+        assert hit.score == pytest.approx(best, abs=1e-5)
+        assert {m: s for s, m in options}[hit.moment] == pytest.approx(best, abs=1e-5)
+
+
+def test_the_clip_with_cuts_has_moments_at_its_cuts_and_short_clips_have_none(original: Engine) -> None:
+    borders = [start for start, _ in original.clip(by_name(original, "cuts.mp4")).moments]
+    assert any(abs(border - 3.0) < 0.4 for border in borders)
+    assert any(abs(border - 5.0) < 0.4 for border in borders)
+    assert original.clip(by_name(original, "square.mp4")).moments == ()
+    hit = next(h for h in original.search(TEXTS[0]).hits if h.name == "square.mp4")
+    assert (hit.moment, hit.start_s) == (-1, 0.0)
+    assert hit.end_s == pytest.approx(2.0, abs=0.11)
+
+
+def test_a_hits_times_are_those_of_its_moment(original: Engine) -> None:
+    for hit in original.search(TEXTS[2]).hits:
+        moments = original.clip(hit.clip_id).moments
+        if hit.moment >= 0:
+            assert (hit.start_s, hit.end_s) == moments[hit.moment]
+
+
+def test_k_limits_the_hits_and_must_be_positive(original: Engine) -> None:
+    every = original.search(TEXTS[0], k=99).hits
+    assert original.search(TEXTS[0], k=2).hits == every[:2]
+    with pytest.raises(LibraryError, match="at least 1"):
+        original.search(TEXTS[0], k=0)
+
+
+def test_a_muted_term_adds_nothing(original: Engine) -> None:
+    weights = TermWeights(1, 0, 1, 0, 0)
+    for hit in original.search(TEXTS[0], weights=weights).hits:
+        assert [name for name in TERMS if hit.terms[name] == 0] == ["entity", "relationship", "concepts"]
+
+
+def test_weights_are_chosen_by_the_names_of_terms_and_concepts(original: Engine) -> None:
+    names, usual = original.status().concept_names, original.default_weights
+    chosen = original.weigh({"action": 3, "concepts": 0.5}, [names[3], names[0], names[3]])
+    assert chosen == replace(usual, action=3.0, concepts=0.5, muted=(0, 3))
+    assert original.weigh({}) == usual
+    assert usual.by_term() == dict(zip(TERMS, (*usual.levels(), usual.concepts), strict=True))
+    for values, muted, said in (
+        ({"global_": 1}, (), "no term 'global_'"),
+        ({"action": True}, (), "must be a number"),
+        ({}, ["nobody"], f"no concept 'nobody' to mute; there are: {re.escape(names[0])}"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            original.weigh(values, muted)
+
+
+def test_struck_words_are_searched_as_if_never_written(original: Engine) -> None:
+    sentence = parse(TEXTS[0])
+    struck = {1, 6}
+    short = without_words(sentence, struck)
+    first, second = original.search(TEXTS[0], struck=struck), original.search(short)
+    assert first.sentence.text == short
+    assert [(h.clip_id, h.score) for h in first.hits] == [(h.clip_id, h.score) for h in second.hits]
+    with pytest.raises(TextError, match="keep at least one"):
+        original.search(TEXTS[0], struck=range(len(sentence.words)))
+    with pytest.raises(TextError, match="no word 77"):
+        original.search(TEXTS[0], struck={77})
+
+
+@pytest.mark.parametrize("text", ["", "   ", "?!", "собака бежит по снегу"])
+def test_a_text_that_cannot_be_read_is_refused_in_a_sentence(original: Engine, text: str) -> None:
+    with pytest.raises(TextError):
+        original.search(text)
+
+
+def test_a_text_past_the_limits_of_the_tower_says_so_or_is_read_whole(original: Engine) -> None:
+    assert original.search("dog " * 500).note == ""  # the tiny tower reads all that is left after cleaning
+
+
+# ---------------------------------------------------------------------- explanation
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("weights", [None, MIXED])
+def test_an_explanation_rebuilds_the_very_score_of_its_hit(
+    original: Engine, text: str, weights: TermWeights | None
+) -> None:
+    for hit in original.search(text, weights=weights).hits:
+        found = original.explain(text, hit.clip_id, hit.moment, weights)
+        assert found.alignment.score == pytest.approx(hit.score, abs=1e-5)
+        assert float(found.alignment.all_terms().sum()) == pytest.approx(hit.score, abs=1e-5)
+        assert found.alignment.terms() == pytest.approx(hit.terms, abs=1e-5)
+        assert found.alignment.by_concept().sum() == pytest.approx(hit.terms["concepts"], abs=1e-5)
+        assert len(found.frames) == len(found.alignment.seconds)
+        assert (np.diff(found.alignment.seconds) >= 0).all()
+        assert sum(found.gates.values()) == pytest.approx(1, abs=1e-5)
+        assert tuple(found.gates) == LEVELS
+
+
+def test_a_moments_explanation_shows_the_frames_of_whole_and_moment(original: Engine) -> None:
+    clip_id = by_name(original, "numbers.mp4")
+    record = original._library.record(clip_id)
+    stored = original._library.shelf.frames(clip_id)
+    whole = original.explain(TEXTS[0], clip_id, -1)
+    for k, moment in enumerate(record.moments):
+        found = original.explain(TEXTS[0], clip_id, k)
+        times = {*whole.alignment.seconds.tolist(), *stored.seconds[list(moment.frames)].tolist()}
+        assert set(found.alignment.seconds.tolist()) == times
+        for second, frame in zip(found.alignment.seconds, found.frames, strict=True):
+            row = int(np.flatnonzero(stored.seconds == second)[0])
+            assert (frame == stored.pixels[row]).all()
+
+
+def test_a_moment_or_clip_that_is_not_there_is_refused(original: Engine) -> None:
+    clip_id = by_name(original, "square.mp4")
+    for moment in (0, -2, 99):
+        with pytest.raises(LibraryError, match="no moment"):
+            original.explain(TEXTS[0], clip_id, moment)
+    for bad in ("ffffffffffff", "../../etc", ""):
+        with pytest.raises(LibraryError):
+            original.explain(TEXTS[0], bad)
+        with pytest.raises(LibraryError):
+            original.describe(bad)
+
+
+def test_word_effects_are_the_score_minus_that_of_the_struck_sentence(original: Engine) -> None:
+    hit = original.search(TEXTS[0], weights=MIXED).hits[0]
+    found = original.explain(TEXTS[0], hit.clip_id, hit.moment, MIXED)
+    assert len(found.word_effects) == len(found.sentence.words)
+    for i in range(len(found.sentence.words)):
+        without = original.explain(TEXTS[0], hit.clip_id, hit.moment, MIXED, struck={i})
+        assert found.word_effects[i] == pytest.approx(hit.score - without.alignment.score, abs=1e-5)
+
+
+@pytest.mark.parametrize("text", ["dogs 中", "中 dogs 文 a", "snow", "a 🙂", "1 2"])
+def test_a_word_that_cannot_be_struck_does_not_spoil_the_explanation(original: Engine, text: str) -> None:
+    hit = original.search(text).hits[0]
+    found = original.explain(text, hit.clip_id, hit.moment)
+    assert np.isfinite(found.word_effects).all()
+    assert len(found.word_effects) == len(found.sentence.words)
+
+
+def test_a_click_decodes_nothing_and_needs_no_file(
+    copied: Callable[..., Engine], clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = copied()
+    extra = shutil.copy(clips[0], tmp_path / "gone.mp4")
+    draw_clip(extra, frames=44, fps=4, colours=[BLUE, RED, RED])
+    assert engine.add([Path(extra)], keep_copy=False).failed == ()
+    before = engine.search(TEXTS[0]).hits
+    Path(extra).unlink()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a video was decoded")
+
+    for module, name in [
+        (sandbox, "call"), (frames, "read_frames"), (frames, "probe"), (indexing, "analyse"),
+        (indexing, "probe_guarded"), (indexing, "read_frames_guarded"),
+    ]:  # fmt: skip
+        monkeypatch.setattr(module, name, refuse)
+    engine.close()
+    engine = copied()
+    assert [(h.clip_id, h.score) for h in engine.search(TEXTS[0]).hits] == [
+        (h.clip_id, h.score) for h in before
+    ]
+    for hit in before:
+        found = engine.explain(TEXTS[0], hit.clip_id, hit.moment)
+        assert found.alignment.score == pytest.approx(hit.score, abs=1e-5)
+        assert engine.describe(hit.clip_id, ["a dog"])
+        assert engine.clip(hit.clip_id).poster.is_file()
+    assert "gone.mp4" in [clip.name for clip in engine.clips()]
+
+
+# ---------------------------------------------------------------------- confidence
+def standing_out(engine: Engine, text: str) -> dict[str, float]:
+    """By clip: the standardised score of its best moment, from the engine's own stored vectors."""
+    vectors, owners = engine._library.searchable()
+    flats = engine._queries.flat([parse(t) for t in (*NULLS, text)], MIXED) @ vectors.T
+    mean, spread = flats[:-1].mean(axis=0), flats[:-1].std(axis=0)
+    best = {owner[0]: row for row, owner in sorted(enumerate(owners), key=lambda pair: flats[-1, pair[0]])}
+    return {clip_id: (flats[-1, row] - mean[row]) / spread[row] for clip_id, row in best.items()}
+
+
+def test_confidence_rises_with_how_far_a_clip_stands_out(original: Engine) -> None:
+    heights = standing_out(original, TEXTS[0])
+    hits = original.search(TEXTS[0], weights=MIXED).hits
+    by_height = sorted(hits, key=lambda hit: heights[hit.clip_id])
+    assert [hit.confidence for hit in by_height] == sorted(hit.confidence for hit in hits)
+    assert {hit.confidence for hit in hits} <= {1 - (1 + n) / 6 for n in range(6)}
+
+
+def test_how_many_hits_are_asked_for_does_not_change_whether_there_is_a_match(original: Engine) -> None:
+    for text in (*TEXTS, *NULLS):
+        every = original.search(text, k=99, weights=MIXED)
+        best = max(hit.confidence for hit in every.hits)
+        assert original.search(text, k=1, weights=MIXED).confident == every.confident
+        assert every.confident or best < 1 - confidence.CONFIDENT_P
+
+
+def test_an_unrelated_sentence_is_no_surer_than_itself(original: Engine) -> None:
+    """A sentence of the null counts itself, so it never reaches the smallest p-value."""
+    for text in NULLS:
+        hits = original.search(text, weights=MIXED).hits
+        assert max(hit.confidence for hit in hits) <= 1 - 2 / (1 + len(NULLS)) + 1e-9
+
+
+def test_the_shipped_null_captions_can_all_be_read_and_none_comes_twice() -> None:
+    texts = confidence.null_captions()
+    assert len(set(texts)) == len(texts) >= 100
+    for text in texts[::10]:
+        parse(text)
+
+
+# ---------------------------------------------------------------------- sentences for a clip
+def test_described_sentences_score_as_the_whole_clip_does_in_an_explanation(original: Engine) -> None:
+    clip_id = by_name(original, "numbers.mp4")
+    ranked = original.describe(clip_id, [*TEXTS, TEXTS[0], "  ", f" {TEXTS[1]} "], weights=MIXED)
+    assert sorted(hit.text for hit in ranked) == sorted(TEXTS)
+    assert [hit.score for hit in ranked] == sorted((hit.score for hit in ranked), reverse=True)
+    for hit in ranked:
+        alignment = original.explain(hit.text, clip_id, -1, MIXED).alignment
+        assert hit.score == pytest.approx(alignment.score, abs=1e-5)
+        assert sum(hit.terms.values()) == pytest.approx(hit.score, abs=1e-5)
+        assert 0 <= hit.confidence < 1
+    assert original.describe(clip_id, TEXTS, k=1, weights=MIXED) == ranked[:1]
+
+
+def test_a_file_is_described_as_the_same_clip_in_the_library_is(original: Engine, clips: list[Path]) -> None:
+    inside = original.describe(by_name(original, "cuts.mp4"), TEXTS)
+    outside = original.describe_file(clips[2], TEXTS)
+    assert [hit.text for hit in inside] == [hit.text for hit in outside]
+    assert [hit.score for hit in inside] == pytest.approx([hit.score for hit in outside], abs=1e-5)
+    assert original.status().clips == 4
+
+
+def test_without_captions_the_librarys_own_and_general_ones_are_ranked(original: Engine) -> None:
+    texts = {hit.text for hit in original.describe(by_name(original, "still.mp4"), k=99)}
+    assert texts == {"a red square moves", "red, then green, then blue", "colours", *NULLS}
+
+
+def test_no_sentence_and_no_video_are_refused(original: Engine, tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="at least one"):
+        original.describe(by_name(original, "still.mp4"), ["", "  "])
+    with pytest.raises(VideoError, match=r"none\.mp4"):
+        original.describe_file(tmp_path / "none.mp4", TEXTS)
+
+
+# ---------------------------------------------------------------------- adding and forgetting
+def test_files_that_fail_are_named_and_leave_the_library_as_it_was(
+    copied: Callable[..., Engine], clips: list[Path], tmp_path: Path
+) -> None:
+    engine = copied()
+    before, status = engine.search(TEXTS[0]).hits, engine.status()
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 40)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "cut.mp4").write_bytes(clips[1].read_bytes()[:300])
+    bad = [tmp_path / name for name in ("noise.mp4", "empty.mp4", "cut.mp4", "absent.mp4", "library")]
+    report = engine.add(bad)
+    assert (report.added, report.known) == ((), ())
+    assert [name for name, _ in report.failed] == [path.name for path in bad]
+    for name, sentence in report.failed:
+        assert name in sentence
+        assert "\n" not in sentence
+    assert engine.search(TEXTS[0]).hits == before
+    assert engine.status() == status
+
+
+def test_one_bad_file_does_not_keep_out_the_good_ones(
+    copied: Callable[..., Engine], clips: list[Path], tmp_path: Path
+) -> None:
+    engine = copied()
+    (tmp_path / "noise.mp4").write_bytes(b"noise" * 999)
+    twin = shutil.copy(clips[0], tmp_path / "twin.mp4")
+    draw_clip(tmp_path / "new.mp4", frames=8, fps=4, colours=[BLUE])
+    report = engine.add([tmp_path / "noise.mp4", Path(twin), tmp_path / "new.mp4", tmp_path / "new.mp4"])
+    assert [name for name, _ in report.failed] == ["noise.mp4"]
+    assert report.known == ("twin.mp4", "new.mp4")  # known by content, not by name
+    assert [engine.clip(key).name for key in report.added] == ["new.mp4"]
+    assert engine.search(TEXTS[0], k=9).searched == 5
+
+
+def test_a_file_that_is_known_is_not_decoded_again(
+    copied: Callable[..., Engine], clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = copied()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a known file was decoded")
+
+    monkeypatch.setattr(indexing, "read_frames_guarded", refuse)
+    assert engine.add(clips).known == tuple(clip.name for clip in clips)
+
+
+def test_a_clip_that_is_too_long_or_too_large_is_refused_before_it_is_decoded(
+    original: Engine, clips: list[Path]
+) -> None:
+    tight = Engine(original.pretrained, original._library, LimitConfig(max_duration_s=1.0))
+    with pytest.raises(VideoError):
+        tight.describe_file(clips[1], TEXTS)
+    small = Engine(original.pretrained, original._library, LimitConfig(max_bytes=100))
+    with pytest.raises(VideoError, match="MiB"):
+        small.describe_file(clips[1], TEXTS)
+
+
+def test_a_forgotten_clip_is_gone_and_the_others_keep_their_scores(
+    copied: Callable[..., Engine], clips: list[Path]
+) -> None:
+    engine = copied()
+    before = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
+    victim = by_name(engine, "numbers.mp4")
+    engine.delete(victim)
+    after = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
+    assert after == {key: score for key, score in before.items() if key != victim}
+    assert clips[1].is_file()
+    with pytest.raises(LibraryError):
+        engine.delete(victim)
+    with pytest.raises(LibraryError):
+        engine.explain(TEXTS[0], victim)
+    assert engine.add([clips[1]], keep_copy=False).added == (victim,)  # equal content, equal id
+    assert {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits} == pytest.approx(before, abs=1e-5)
+
+
+def test_an_empty_library_answers_with_nothing(spec: str, tmp_path: Path) -> None:
+    engine = Engine.open(tmp_path / "empty", spec)
+    found = engine.search(TEXTS[0])
+    assert (found.hits, found.searched, found.confident) == ((), 0, False)
+    assert (engine.clips(), engine.status().clips) == ((), 0)
+    engine.close()
+
+
+def test_status_counts_what_is_there(original: Engine) -> None:
+    status = original.status()
+    moments = sum(len(clip.moments) for clip in original.clips())
+    assert (status.clips, status.moments, status.problems, status.trained) == (4, moments, (), True)
+    assert status.stored_bytes == sum(clip.stored_bytes for clip in original.clips())
+    assert status.default_weights == original.default_weights
+
+
+def test_searching_while_another_thread_adds_and_forgets(
+    copied: Callable[..., Engine], clips: list[Path]
+) -> None:
+    engine = copied()
+    expected = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
+    victim, faults, done = by_name(engine, "square.mp4"), [], threading.Event()
+
+    def search() -> None:
+        while not done.is_set():
+            try:
+                for hit in engine.search(TEXTS[0]).hits:
+                    if abs(hit.score - expected[hit.clip_id]) > 1e-5:
+                        faults.append(f"{hit} {expected[hit.clip_id]}")
+            except Exception as error:  # noqa: BLE001 - whatever a thread meets is a fault
+                faults.append(repr(error))
+
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        engine.delete(victim)
+        engine.add([clips[0]], keep_copy=False)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+# ---------------------------------------------------------------------- damage and other models
+def test_a_damaged_clip_is_named_and_indexed_again_on_request(copied: Callable[..., Engine]) -> None:
+    engine = copied()
+    before = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
+    folder = engine._library.shelf._clip(by_name(engine, "cuts.mp4")).path
+    (folder / "vectors.npy").write_bytes(b"nothing")
+    engine.close()
+    engine = copied()
+    assert any("cuts.mp4" in problem for problem in engine.status().problems)
+    assert len(engine.search(TEXTS[0]).hits) == 3
+    report = engine.rebuild()
+    assert len(report.added) == 1
+    assert engine.status().problems == ()
+    assert {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits} == pytest.approx(before, abs=1e-5)
+    assert engine.clip(report.added[0]).captions == ("red, then green, then blue", "colours")
+
+
+def test_a_library_of_another_model_is_refused_with_advice(
+    copied: Callable[..., Engine], tmp_path: Path
+) -> None:
+    other = checkpoint_of(tmp_path / "other", "tiny", 1)
+    for readonly in (True, False):
+        with pytest.raises(LibraryError, match="--rebuild"):
+            copied(other, readonly=readonly)
+    assert len(copied().search(TEXTS[0]).hits) == 4  # and is as it was
+
+
+def test_new_heads_over_the_same_tower_need_no_file(
+    original: Engine, clips: list[Path], spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = [Path(shutil.copy(clip, tmp_path / clip.name)) for clip in clips[:2]]
+    engine = Engine.open(tmp_path / "library", spec)
+    engine.add(moved, keep_copy=False)
+    engine.close()
+    for path in moved:
+        path.unlink()
+    other = checkpoint_of(tmp_path / "other", "tiny", 1)
+    engine = Engine.open(tmp_path / "library", other, rebuild=True)
+    rebuilt = {hit.name: hit.score for hit in engine.search(TEXTS[0]).hits}
+    engine.close()
+    fresh = Engine.open(tmp_path / "fresh", other)
+    fresh.add(clips[:2], keep_copy=False)
+    assert rebuilt == pytest.approx({h.name: h.score for h in fresh.search(TEXTS[0]).hits}, abs=1e-5)
+    fresh.close()
+    again = Engine.open(tmp_path / "library", other)  # and from now on it is the new model's
+    assert len(again.clips()) == 2
+    again.close()
+
+
+def test_another_tower_needs_the_files_and_loses_nothing_without_them(
+    clips: list[Path], spec: str, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(clips[0], tmp_path / "square.mp4"))
+    engine = Engine.open(tmp_path / "library", spec)
+    engine.add([path], keep_copy=False)
+    expected = engine.search(TEXTS[0]).hits[0].score
+    engine.close()
+    other = checkpoint_of(tmp_path / "other", "tiny:1", 1)
+    path.rename(tmp_path / "away.mp4")
+    with pytest.raises(LibraryError, match=r"square\.mp4"):
+        Engine.open(tmp_path / "library", other, rebuild=True)
+    back = Engine.open(tmp_path / "library", spec)
+    assert back.search(TEXTS[0]).hits[0].score == pytest.approx(expected, abs=1e-6)
+    back.close()
+    (tmp_path / "away.mp4").rename(path)
+    engine = Engine.open(tmp_path / "library", other, rebuild=True)
+    assert len(engine.search(TEXTS[0]).hits) == 1
+    engine.close()
+
+
+def test_one_writer_at_a_time_and_readers_beside_it(copied: Callable[..., Engine], clips: list[Path]) -> None:
+    writer = copied()
+    with pytest.raises(LibraryError):
+        copied()
+    reader = copied(readonly=True)
+    assert [h.score for h in reader.search(TEXTS[0]).hits] == [h.score for h in writer.search(TEXTS[0]).hits]
+    for change in (lambda: reader.add([clips[0]]), lambda: reader.delete(by_name(reader, "cuts.mp4"))):
+        with pytest.raises(LibraryError, match="reading only"):
+            change()
+    writer.close()
+    copied().delete(by_name(reader, "cuts.mp4"))
+
+
+def test_a_reader_of_no_library_is_told_how_to_make_one(spec: str, tmp_path: Path) -> None:
+    with pytest.raises(LibraryError, match="vtr_demo index"):
+        Engine.open(tmp_path / "none", spec, readonly=True)
+
+
+# ---------------------------------------------------------------------- prototypes before any training
+def concept_scores(engine: Engine) -> dict[str, float]:
+    return {hit.name: hit.score for hit in engine.search(TEXTS[0], weights=MIXED).hits}
+
+
+def test_prototypes_found_in_the_first_clips_come_back_with_the_library(
+    clips: list[Path], tmp_path: Path
+) -> None:
+    engine = Engine.open(tmp_path / "library", "tiny")
+    random = engine.pretrained.model.concepts.prototypes.clone()
+    engine.add(clips[:2], keep_copy=False)
+    found = engine.pretrained.model.concepts.prototypes.clone()
+    expected = concept_scores(engine)
+    engine.add(clips[2:3], keep_copy=False)  # later clips do not move them
+    assert found.equal(engine.pretrained.model.concepts.prototypes)
+    engine.close()
+    again = Engine.open(tmp_path / "library", "tiny")
+    assert not torch.allclose(random, found)
+    assert torch.allclose(again.pretrained.model.concepts.prototypes, found, atol=1e-6)
+    scores = concept_scores(again)
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    for hit in again.search(TEXTS[0], weights=MIXED).hits:
+        alignment = again.explain(TEXTS[0], hit.clip_id, hit.moment, MIXED).alignment
+        assert alignment.score == pytest.approx(hit.score, abs=1e-5)
+    again.close()
+
+
+def test_a_question_asked_before_the_first_clip_is_read_anew_after_it(
+    clips: list[Path], tmp_path: Path
+) -> None:
+    engine = Engine.open(tmp_path / "library", "tiny")
+    engine.search(TEXTS[0], weights=MIXED)
+    engine.add(clips[:2], keep_copy=False)
+    hit = engine.search(TEXTS[0], weights=MIXED).hits[0]
+    alignment = engine.explain(TEXTS[0], hit.clip_id, hit.moment, MIXED).alignment
+    assert alignment.score == pytest.approx(hit.score, abs=1e-5)
+    engine.close()
+
+
+@pytest.mark.parametrize("other", ["tiny:1"])
+def test_a_rebuild_for_another_untrained_model_finds_prototypes_of_its_own(
+    clips: list[Path], tmp_path: Path, other: str
+) -> None:
+    engine = Engine.open(tmp_path / "library", "tiny")
+    engine.add(clips[:3], keep_copy=False)
+    engine.close()
+    rebuilt = Engine.open(tmp_path / "library", other, rebuild=True)
+    fresh = Engine.open(tmp_path / "fresh", other)
+    fresh.add(clips[:3], keep_copy=False)
+    assert torch.allclose(
+        rebuilt.pretrained.model.concepts.prototypes, fresh.pretrained.model.concepts.prototypes, atol=1e-5
+    )
+    assert concept_scores(rebuilt) == pytest.approx(concept_scores(fresh), abs=1e-5)
+    rebuilt.close()
+    fresh.close()

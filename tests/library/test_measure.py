@@ -1,0 +1,145 @@
+"""Recall of a library against its own searches, and files of captions, the odd ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.drawn import draw_clip, moving_square_clip
+from vtr_demo.errors import LibraryError, ManifestError
+from vtr_demo.library import measure as measure_module
+from vtr_demo.library.engine import Engine
+from vtr_demo.library.measure import read_captions, right_answers
+from vtr_demo.structures import TermWeights
+
+CAPTIONS = [("a red square moves", "the square"), (), ("red, then green, then blue", "the square"), ("snow",)]
+MIXED = TermWeights(0.8, 1.2, 0.6, 0.0, 0.7)
+pytestmark = pytest.mark.usefixtures("few_null_captions")
+
+
+@pytest.fixture(scope="module")
+def engine(spec: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp("clips")
+    moving_square_clip(folder / "square.mp4", frames=20)
+    draw_clip(folder / "numbers.mp4", frames=45, fps=5)
+    draw_clip(folder / "cuts.mp4", frames=40, fps=5, colours=[(210, 30, 30)] * 20 + [(30, 60, 200)] * 20)
+    draw_clip(folder / "still.mp4", frames=20, fps=5, colours=[(30, 190, 60)])
+    opened = Engine.open(tmp_path_factory.mktemp("library"), spec)
+    files = [folder / f"{name}.mp4" for name in ("square", "numbers", "cuts", "still")]
+    assert len(opened.add(files, captions=CAPTIONS, keep_copy=False).added) == 4
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("weights", [None, MIXED])
+def test_recall_is_that_of_searching_for_every_caption(engine: Engine, weights: TermWeights | None) -> None:
+    holders: dict[str, set[str]] = {}
+    for clip in engine.clips():
+        for text in clip.captions:
+            holders.setdefault(text, set()).add(clip.clip_id)
+    scores = {
+        text: {hit.clip_id: hit.score for hit in engine.search(text, k=10, weights=weights).hits}
+        for text in holders
+    }
+    ranks = []
+    for text, own in holders.items():
+        best = max(scores[text][clip] for clip in own)
+        ranks.append(1 + sum(scores[text][clip] > best for clip in scores[text] if clip not in own))
+    found = engine.measure(weights=weights)
+    assert (found.texts, found.clips, found.captioned) == (4, 4, 3)
+    assert found.text_to_video.queries == 4
+    assert found.text_to_video.values["R@1"] == pytest.approx(100 * np.mean(np.array(ranks) == 1))
+    assert found.text_to_video.values["MnR"] == pytest.approx(np.mean(ranks))
+    back = []
+    for clip in engine.clips():
+        own = [text for text in holders if clip.clip_id in holders[text]]
+        if own:
+            best = max(scores[text][clip.clip_id] for text in own)
+            back.append(1 + sum(scores[text][clip.clip_id] > best for text in holders if text not in own))
+    assert found.video_to_text.queries == 3
+    assert found.video_to_text.values["MnR"] == pytest.approx(np.mean(back))
+    for recall in (found.text_to_video, found.video_to_text):
+        for name, (low, high) in recall.interval_95.items():
+            assert low <= recall.values[name] <= high
+    used = weights or engine.default_weights
+    assert set(found.ablations) == set(used.ablated())
+    alone = engine.measure(weights=used.ablated()["only entity"])
+    assert found.ablations["only entity"][0] == alone.text_to_video.values["R@1"]
+    assert found.query_ms > 0
+    assert found.stored_bytes > found.vector_bytes > 0
+
+
+def test_a_caption_of_two_clips_is_right_for_both_and_blank_ones_do_not_count() -> None:
+    owners = [("a", 0), ("a", 1), ("b", -1), ("c", -1)]
+    texts, starts, positives = right_answers({"a": ["x", " "], "c": ["x ", "y"], "gone": ["z"]}, owners)
+    assert texts == ["x", "y"]
+    assert starts.tolist() == [0, 2, 3]
+    assert positives.tolist() == [[True, False, True], [False, False, True]]
+
+
+def test_nothing_to_measure_with_is_said(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(LibraryError, match="give a file of captions"):
+        right_answers({"a": [" "]}, [("a", -1)])
+    (tmp_path / "empty.jsonl").write_text("\n\n")
+    with pytest.raises(LibraryError, match="give a file of captions"):
+        engine.measure(tmp_path / "empty.jsonl")
+    monkeypatch.setattr(measure_module, "MOST_CAPTIONS", 3)
+    with pytest.raises(LibraryError, match="4 captions are too many"):
+        engine.measure()
+
+
+LINES = """{"path": "clips/square.mp4", "captions": ["a square", "red"]}
+
+{"path": "cuts.mp4", "captions": ["blue"]}"""
+COLUMNS = (
+    "\ufeffcaption,clip,mood\na square,C:\\clips\\square.mp4,calm\nred,square.mp4,\nblue,cuts.mp4,loud\n"
+)
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.jsonl", LINES), ("a.csv", COLUMNS)])
+def test_captions_are_read_by_the_names_of_the_clips(
+    engine: Engine, tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    clips = [(clip.clip_id, clip.name) for clip in engine.clips()]
+    ids = {clip: clip_id for clip_id, clip in clips}
+    found = read_captions(tmp_path / name, clips)
+    assert found == {ids["square.mp4"]: ["a square", "red"], ids["cuts.mp4"]: ["blue"]}
+    assert engine.measure(tmp_path / name).texts == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.csv", b"clip;caption\nx;y\n", "no columns `clip` and `caption`"),
+        ("a.csv", b"", "no columns"),
+        ("a.csv", b"clip,caption\n", ""),
+        ("a.csv", b"clip,caption\nsquare.mp4\n", ""),
+        ("a.csv", b"clip,caption\nlost.mp4,snow\n", "Line 2 of a.csv names 'lost.mp4', which is not"),
+        ("a.csv", b"clip,caption\nsquare.mp4," + b"x" * 200_000, "a.csv is no CSV file past line"),
+        ("a.jsonl", b'{"path": "square.mp4", "captions": "snow"}', "Line 1 of a.jsonl must be an object"),
+        ("a.jsonl", b'["square.mp4"]', "must be an object like"),
+        ("a.jsonl", b"\n{", "Line 2 of a.jsonl is no JSON"),
+        ("a.jsonl", b"[" * 100_000, "Line 1 of a.jsonl is no JSON"),
+        ("a.jsonl", b'{"path": "twin.mp4", "captions": ["snow"]}', "several clips of the library are"),
+        ("a.jsonl", b"\xff\xfe\x00", "a.jsonl is not UTF-8 text"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_used_is_told_by_its_line(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    clips = [("1", "square.mp4"), ("2", "twin.mp4"), ("3", "twin.mp4")]
+    if not told:
+        assert not [
+            text for texts in read_captions(tmp_path / name, clips).values() for text in texts if text
+        ]
+        return
+    with pytest.raises(ManifestError) as caught:
+        read_captions(tmp_path / name, clips)
+    assert told in str(caught.value)

@@ -1,0 +1,86 @@
+"""Real clips: one command indexes a folder of them, and sentences of a person who looked find theirs.
+
+The sentences were written from the pictures, before any score was seen, and are not to be tuned.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vtr_demo.library.engine import Engine
+
+SPEC = os.environ.get("VTR_TEST_MODEL", "bundled")
+CLIPS = Path(__file__).parents[3] / "shared" / "data" / "clips" / "videos"
+NEEDED, TOP = 7, 3
+
+LOOKED_AT = {
+    "A butterfly sits on a red flower.": "canny_videos_mp4__butterfly",
+    "A white sailboat sails on a lake in front of a hill.": "pix2pix_video_2fps__boat",
+    "A camel walks along a wooden fence.": "pix2pix_video__camel",
+    "A black and white rabbit eats a slice of watermelon.": "rabbit-watermelon",
+    "Two children jump up and down on a bed.": "bedroom",
+    "Someone pours coffee from a kettle into a blue cup.": "04_coffee",
+    "A worker with a yellow helmet and an orange vest walks through a factory hall.": "worker-zone",
+    "A musician plays the bass guitar.": "playing_guitar",
+    "A woman does yoga on a terrace above a valley.": "example__yoga",
+    "A man juggles a white football in a park.": "default_juggle",
+}
+"""Each of these clips is the only one of its kind in the folder, by name."""
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of clips, indexed by the command that the README gives."""
+    from vtr_demo.__main__ import main
+
+    if not CLIPS.is_dir():
+        pytest.skip(f"NOT RUN: there are no real clips at {CLIPS}")
+    folder = tmp_path_factory.mktemp("real") / "library"
+    assert main(["index", str(CLIPS), "--library", str(folder), "--model", SPEC]) == 0
+    return folder
+
+
+@pytest.mark.timeout(900)
+def test_one_command_indexes_every_clip(library: Path) -> None:
+    engine = Engine.open(library, SPEC, readonly=True)
+    wanted = sorted(path.name for path in CLIPS.glob("*.mp4"))
+    assert len(wanted) == 47
+    assert sorted(Path(clip.name).name for clip in engine.clips()) == wanted
+    assert engine.status().problems == ()
+
+
+@pytest.mark.timeout(900)
+def test_sentences_of_someone_who_looked_find_their_clips(library: Path) -> None:
+    engine = Engine.open(library, SPEC, readonly=True)
+    missed = {}
+    for sentence, part in LOOKED_AT.items():
+        names = [hit.name for hit in engine.search(sentence, k=engine.status().clips).hits]
+        matching = [rank for rank, name in enumerate(names, start=1) if part in name]
+        assert len(matching) == 1, f"{part} names {len(matching)} clips"
+        if matching[0] > TOP:
+            missed[sentence] = (matching[0], names[:TOP])
+    found = len(LOOKED_AT) - len(missed)
+    assert found >= NEEDED, f"{found} of {len(LOOKED_AT)} in the top {TOP}; missed: {missed}"
+
+
+@pytest.mark.timeout(900)
+def test_a_real_search_is_explained_to_the_last_digit(library: Path) -> None:
+    engine = Engine.open(library, SPEC, readonly=True)
+    for sentence in list(LOOKED_AT)[:3]:
+        for hit in engine.search(sentence, k=3).hits:
+            explanation = engine.explain(sentence, hit.clip_id, hit.moment)
+            assert explanation.alignment.score == pytest.approx(hit.score, abs=1e-5)
+            assert float(explanation.alignment.all_terms().sum()) == pytest.approx(hit.score, abs=1e-5)
+
+
+@pytest.mark.timeout(900)
+def test_the_library_keeps_its_answers_after_it_is_copied_elsewhere(library: Path, tmp_path: Path) -> None:
+    sentence = next(iter(LOOKED_AT))
+    before = Engine.open(library, SPEC, readonly=True).search(sentence)
+    shutil.copytree(library, tmp_path / "copy")
+    after = Engine.open(tmp_path / "copy", SPEC, readonly=True).search(sentence)
+    assert [(h.name, h.score) for h in after.hits] == [(h.name, h.score) for h in before.hits]

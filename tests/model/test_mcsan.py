@@ -1,0 +1,228 @@
+"""MCSAN's levels: what each hears, what it is deaf to, and that pooling is a plain weighted sum."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from tests.helpers.models import WIDTH, alive, row, small_model, text_tokens, video_tokens
+from vtr_demo.model.mcsan import BASE_MIX, Attributes, LevelPool
+from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
+
+GLOBAL, ENTITY, ACTION, RELATIONSHIP = range(4)
+
+
+def levels_of(model: torch.nn.Module, tokens: VideoTokens) -> torch.Tensor:
+    with torch.no_grad():
+        return model.video(tokens).vectors[0]
+
+
+# ---------------------------------------------------------------------- what a level hears
+def test_the_entity_level_does_not_hear_the_order_of_frames_and_the_action_level_does() -> None:
+    model, tokens = small_model(), video_tokens(6)
+    straight, shuffled = levels_of(model, tokens), levels_of(model, tokens.take([3, 0, 5, 1, 4, 2]))
+    assert torch.allclose(straight[ENTITY], shuffled[ENTITY], atol=1e-5)
+    for level in (ACTION, RELATIONSHIP, GLOBAL):
+        assert not torch.allclose(straight[level], shuffled[level], atol=1e-2)
+
+
+def test_the_action_level_hears_the_direction_of_time() -> None:
+    model, tokens = small_model(), video_tokens(5)
+    backwards = tokens.take(range(4, -1, -1))
+    assert not torch.allclose(
+        levels_of(model, tokens)[ACTION], levels_of(model, backwards)[ACTION], atol=1e-2
+    )
+
+
+def test_untrained_action_turns_round_when_time_does() -> None:
+    model, tokens = small_model(living=False), video_tokens(5)
+    backwards = tokens.take(range(4, -1, -1))
+    # The changes x_t - x_(t-1) are the same ones with the other sign.
+    assert torch.allclose(levels_of(model, tokens)[ACTION], -levels_of(model, backwards)[ACTION], atol=1e-5)
+
+
+def test_entity_sees_where_things_are_within_a_frame() -> None:
+    model, tokens = small_model(), video_tokens(2)
+    mirrored = replace(tokens, patches=tokens.patches.flip(2))
+    assert not torch.allclose(levels_of(model, tokens)[ENTITY], levels_of(model, mirrored)[ENTITY], atol=1e-2)
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_nothing_moves_in_a_still_picture_however_often_it_is_shown(frames: int) -> None:
+    model, tokens = small_model(living=False), video_tokens(1, motion=False).take([0] * frames)
+    assert levels_of(model, tokens)[ACTION].eq(0).all()
+    assert levels_of(model, tokens)[[GLOBAL, ENTITY, RELATIONSHIP]].norm(dim=-1).allclose(torch.ones(3))
+
+
+def test_what_is_done_is_heard_by_the_whole_and_by_the_action_level_alone() -> None:
+    model, tokens = small_model(), video_tokens(4)
+    other = replace(tokens, motion=tokens.motion.flip(1))
+    nothing = replace(tokens, motion=torch.zeros_like(tokens.motion))
+    for changed in (other, nothing):
+        apart = (levels_of(model, tokens) - levels_of(model, changed)).norm(dim=-1)
+        assert (apart > 1e-2).tolist() == [True, False, True, False]
+    assert levels_of(model, nothing).equal(levels_of(model, replace(tokens, motion=None)))
+
+
+def test_a_photo_is_a_clip_of_one_frame() -> None:
+    model = small_model()
+    assert levels_of(model, video_tokens(1)).norm(dim=-1).allclose(torch.ones(4), atol=1e-6)
+
+
+# ---------------------------------------------------------------------- padding and neighbours
+@pytest.mark.parametrize("living", [True, False])
+def test_a_clip_is_the_same_alone_beside_a_longer_one_and_whatever_its_padding_holds(living: bool) -> None:
+    model = small_model(living=living)
+    with torch.no_grad():
+        joined = model.video(video_tokens(2, 5, 1))
+        junk = model.video(video_tokens(2, 5, 1, junk=7.0))
+    for i in range(3):
+        alone = levels_of(model, row(video_tokens(2, 5, 1), i))
+        assert torch.allclose(joined.vectors[i], alone, atol=1e-5)
+        assert torch.allclose(junk.vectors[i], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("living", [True, False])
+def test_a_sentence_is_the_same_alone_and_beside_a_longer_one(living: bool) -> None:
+    model = small_model(living=living)
+    with torch.no_grad():
+        joined, logits = model.text(text_tokens(2, 7, 1, junk=7.0))
+    for i in range(3):
+        with torch.no_grad():
+            alone, own = model.text(row(text_tokens(2, 7, 1), i))
+        assert torch.allclose(joined.vectors[i], alone.vectors[0], atol=1e-5)
+        assert torch.allclose(logits[i], own[0], atol=1e-5)
+
+
+def test_a_masked_word_has_no_effect() -> None:
+    """A word past the tower's limit belongs to levels, but has no tokens."""
+    model, tokens = small_model(), text_tokens(6)
+    tokens.word_mask[0, 3:] = False
+    changed = TextTokens(
+        torch.cat([tokens.words[:, :3], tokens.words[:, 3:] * -5 + 2], 1),
+        tokens.summary, tokens.word_mask, tokens.level_mask, tokens.pool,
+    )  # fmt: skip
+    with torch.no_grad():
+        (before, logits), (after, others) = model.text(tokens), model.text(changed)
+    assert torch.allclose(before.vectors, after.vectors, atol=1e-6)
+    assert torch.allclose(logits, others, atol=1e-6)
+    assert before.weights[:, :, 4:].eq(0).all()
+
+
+def test_each_level_of_a_sentence_weighs_its_own_words_alone() -> None:
+    model, tokens = small_model(), text_tokens(7)
+    with torch.no_grad():
+        weights = model.text(tokens)[0].weights[0]
+    for level in (ENTITY, ACTION, RELATIONSHIP):
+        assert weights[level, 1:].gt(0).equal(tokens.level_mask[0, level])
+        assert weights[level, 0] == 0
+    assert torch.allclose(weights.sum(1), torch.ones(4), atol=1e-6)
+
+
+def test_a_level_without_words_is_zero_and_its_logit_minus_infinity() -> None:
+    model, tokens = small_model(), text_tokens(4)
+    tokens.level_mask[0, ACTION] = False
+    tokens.level_mask[0, RELATIONSHIP] = False
+    out, logits = model.text(tokens)
+    assert out.vectors[0, [ACTION, RELATIONSHIP]].eq(0).all()
+    assert logits[0].isneginf().tolist() == [False, False, True, True]
+    (out.vectors.sum() + logits[torch.isfinite(logits)].sum()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.text.parameters() if p.grad is not None)
+
+
+# ---------------------------------------------------------------------- pooling
+def test_video_levels_are_the_weighted_sum_written_as_a_loop() -> None:
+    model, tokens = small_model(), video_tokens(4)
+    with torch.no_grad():
+        out = model.video(tokens)
+        frames = out.base.unflatten(1, (4, -1))[0]
+        for level, (still, moved, done) in enumerate(BASE_MIX):
+            pool = model.video.pools[level]
+            total = torch.zeros(WIDTH)
+            for t in range(4):
+                for p in range(frames.shape[1]):
+                    change = frames[t, p] - frames[t - 1, p] if t else torch.zeros(WIDTH)
+                    n = t * frames.shape[1] + p
+                    token = still * frames[t, p] + moved * change
+                    if p == 0:  # the whole frame
+                        token = token + done * tokens.motion[0, t]
+                    if level == RELATIONSHIP:
+                        value = pool.value_base(token * out.roles[0, n])
+                    else:
+                        value = pool.value_base(token) + pool.value_hidden(out.hidden[level][0, n])
+                    total += out.weights[0, level, n] * value
+            assert torch.allclose(normalize(total, dim=0), out.vectors[0, level], atol=1e-5)
+
+
+@pytest.mark.parametrize("living", [True, False])
+@pytest.mark.parametrize("frames", [(5,), (1,), (2, 4)])
+def test_parts_sum_to_the_vectors(living: bool, frames: tuple[int, ...]) -> None:
+    model = small_model(living=living)
+    with torch.no_grad():
+        video, (text, _) = model.video(video_tokens(*frames)), model.text(text_tokens(5, 2))
+        assert torch.allclose(model.video.parts(video).sum(2), video.vectors, atol=1e-5)
+        assert torch.allclose(model.text.parts(text).sum(2), text.vectors, atol=1e-5)
+
+
+def test_pooling_weights_sum_to_one_over_real_tokens() -> None:
+    with torch.no_grad():
+        out = small_model().video(video_tokens(2, 4))
+    assert torch.allclose(out.weights.sum(-1), torch.ones(2, 4), atol=1e-6)
+    assert out.weights.unflatten(2, (4, -1))[0, :, 2:].eq(0).all()
+
+
+def test_an_untrained_pool_is_the_mean_over_what_its_prior_admits() -> None:
+    pool, base, hidden = LevelPool(3, 4), torch.randn(1, 5, 3), torch.randn(1, 5, 4)
+    mask = torch.tensor([[True, True, True, True, False]])
+    weights = pool.weights(hidden, torch.tensor([0.0, 0.0, -30.0, 0.0, 0.0]), mask)
+    assert torch.allclose(weights, torch.tensor([[1, 1, 0, 1, 0]]) / 3, atol=1e-6)
+    vector = pool.vector(torch.einsum("bn,bnd->bd", weights, base), weights, hidden)
+    assert torch.allclose(vector, normalize(base[:, [0, 1, 3]].mean(1), dim=-1), atol=1e-5)
+
+
+def test_untrained_global_is_the_mean_summary_and_the_sentence_vector() -> None:
+    model, video, text = small_model(living=False), video_tokens(5), text_tokens(6)
+    with torch.no_grad():
+        seen, read = model.video(video).vectors[0, GLOBAL], model.text(text)[0].vectors[0, GLOBAL]
+    every = torch.cat([text.summary.unsqueeze(1), text.words], 1)[0]
+    assert torch.allclose(seen, normalize(video.whole[0].mean(0), dim=0), atol=1e-5)
+    assert torch.allclose(read, normalize(text.pool[0] @ every, dim=0), atol=1e-5)
+
+
+# ---------------------------------------------------------------------- learning
+def test_every_parameter_of_the_levels_receives_a_gradient() -> None:
+    model = small_model()
+    out, logits = model.text(text_tokens(6))
+    seen = model.video(video_tokens(4))
+    torch.manual_seed(0)
+    loss = (seen.vectors * torch.randn(4, WIDTH)).sum() + (out.vectors * torch.randn(4, WIDTH)).sum()
+    (loss + (logits * torch.randn(4)).sum()).backward()
+    parameters = [*model.video.named_parameters(), *model.text.named_parameters()]
+    silent = [name for name, p in parameters if p.grad is None or not p.grad.abs().max() > 0]
+    assert silent == []
+
+
+def test_gates_of_a_living_model_depend_on_the_sentence() -> None:
+    with torch.no_grad():
+        logits = small_model().text(text_tokens(6, 6))[1]
+    assert not torch.allclose(logits[0], logits[1], atol=1e-3)
+
+
+# ---------------------------------------------------------------------- attributes
+@pytest.mark.parametrize("shared", [True, False])
+def test_one_attribute_projection_serves_both_modalities_unless_told_otherwise(shared: bool) -> None:
+    attributes = alive(Attributes(WIDTH, (3, 0, 5, 2), shared=shared))
+    vectors = normalize(torch.randn(2, len(LEVELS), WIDTH), dim=-1)
+    seen, read = attributes(vectors, "video"), attributes(vectors, "text")
+    assert [tuple(logits.shape) for logits in seen] == [(2, 3), (2, 0), (2, 5), (2, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(seen, read, strict=True)) is shared
+
+
+def test_attributes_start_near_one_percent() -> None:
+    torch.manual_seed(0)
+    vectors = normalize(torch.randn(64, len(LEVELS), WIDTH), dim=-1)
+    chance = torch.cat(Attributes(WIDTH, (40,) * 4, shared=True)(vectors, "video")).sigmoid()
+    assert 0.005 < float(chance.median()) < 0.02

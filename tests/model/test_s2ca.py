@@ -1,0 +1,268 @@
+"""S2CA's concepts: a discrete allocation, means of values, and no concept made of nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from tests.helpers.models import alive
+from vtr_demo.model.s2ca import Concepts, kmeans
+
+D, DC, K, N = 12, 5, 4, 9
+
+
+def concepts(count: int = K, *, living: bool = True, **options: Any) -> Concepts:
+    torch.manual_seed(2)
+    module = Concepts(D, count, DC, **options)
+    return (alive(module) if living else module).eval()
+
+
+def tokens(*lengths: int, seed: int = 0, junk: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    x = torch.randn(len(lengths), max(lengths), D, generator=generator)
+    return torch.where(mask.unsqueeze(-1), x, junk), mask
+
+
+# ---------------------------------------------------------------------- the allocation
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("allocation", ["hard", "soft"])
+def test_columns_sum_to_one_and_to_zero_where_padded(training: bool, allocation: str) -> None:
+    x, mask = tokens(N, 4)
+    out = concepts(allocation=allocation).train(training)(x, mask, "video")
+    assert torch.allclose(out.allocation.sum(1), mask.float(), atol=1e-5)
+    assert torch.allclose(out.soft.sum(1), mask.float(), atol=1e-5)
+    if allocation == "hard":
+        rounded = out.allocation.round()
+        assert torch.allclose(out.allocation, rounded, atol=1e-6)
+        assert set(rounded.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_in_use_the_allocation_is_the_arg_max_and_always_the_same() -> None:
+    x, mask = tokens(N)
+    module = concepts()
+    torch.manual_seed(1)
+    first = module(x, mask, "text")
+    torch.manual_seed(2)
+    second = module(x, mask, "text")
+    assert first.allocation.equal(second.allocation)
+    assert first.index()[0].equal(first.soft[0].argmax(0))
+
+
+def test_in_training_gumbel_noise_moves_tokens_now_and_then() -> None:
+    x, mask = tokens(200)
+    module = concepts().train()
+    draws = torch.stack([module(x, mask, "text").index()[0] for _ in range(8)])
+    moved = (draws != draws[0]).any(0).float().mean()
+    assert 0.05 < float(moved) <= 1
+    # Noise of Gumbel's kind draws each concept as often as its probability says.
+    share = torch.stack([(draws == k).float().mean() for k in range(K)])
+    assert torch.allclose(share, module(x, mask, "text").soft[0].mean(1), atol=0.06)
+
+
+def test_index_names_each_tokens_concept_and_minus_one_for_padding() -> None:
+    x, mask = tokens(3, 5)
+    out = concepts()(x, mask, "video")
+    assert out.index()[0, 3:].tolist() == [-1, -1]
+    for n in range(5):
+        assert out.allocation[1, out.index()[1, n], n] == 1
+
+
+# ---------------------------------------------------------------------- aggregated features
+@pytest.mark.parametrize("side", ["video", "text"])
+@pytest.mark.parametrize("allocation", ["hard", "soft"])
+def test_concepts_equal_a_plain_loop(side: Any, allocation: str) -> None:
+    module = concepts(allocation=allocation, eps=0.7)
+    x, mask = tokens(N)
+    with torch.no_grad():
+        out = module(x, mask, side)
+        centre = module.centre[("video", "text").index(side)]
+        shifted = [token - centre for token in x[0]]
+        for k in range(K):
+            p = module.prototypes[0, k]
+            looks = torch.stack([
+                module.query(p) @ module.key(t / t.norm()) / module.inner**0.5 for t in shifted
+            ]).softmax(0)  # fmt: skip
+            seen = sum(a * (t / t.norm()) for a, t in zip(looks, shifted, strict=True))
+            query = normalize(module.match(p + module.write(module.read(seen))), dim=0)
+            logits = torch.stack([module.scale * (t @ query) / t.norm() for t in shifted])
+            held = out.allocation[0, k]
+            total, mass = torch.zeros(DC), 0.0
+            for n, token in enumerate(shifted):
+                total += held[n] * module.value(token)
+                mass += float(held[n])
+            caf = module.out(total / (mass + 0.7))
+            assert torch.allclose(out.aggregated[0, k], caf, atol=1e-5)
+            if mass:
+                assert torch.allclose(out.vectors[0, k], normalize(caf, dim=0), atol=1e-5)
+            assert torch.allclose(
+                (out.soft[0, k] / out.soft[0, 0]).log(), logits - _first_logits(module, shifted), atol=1e-3
+            )
+
+
+def _first_logits(module: Concepts, shifted: list[torch.Tensor]) -> torch.Tensor:
+    p = module.prototypes[0, 0]
+    looks = torch.stack([module.query(p) @ module.key(t / t.norm()) / module.inner**0.5 for t in shifted])
+    seen = sum(a * (t / t.norm()) for a, t in zip(looks.softmax(0), shifted, strict=True))
+    query = normalize(module.match(p + module.write(module.read(seen))), dim=0)
+    return torch.stack([module.scale * (t @ query) / t.norm() for t in shifted])
+
+
+def test_one_concept_is_the_mean_of_the_values_with_epsilon() -> None:
+    module = concepts(1, eps=1.0)
+    x, mask = tokens(6)
+    with torch.no_grad():
+        out = module(x, mask, "video")
+        mean = (x[0] - module.centre[0]).sum(0) / (6 + 1.0)
+        assert torch.allclose(out.aggregated[0, 0], module.out(module.value(mean)), atol=1e-5)
+
+
+def test_parts_sum_to_the_vectors_and_stay_with_their_concept() -> None:
+    module = concepts()
+    x, mask = tokens(N, 4)
+    with torch.no_grad():
+        out = module(x, mask, "text")
+        parts = module.parts(out, x, "text")
+    assert torch.allclose(parts.sum(2), out.vectors, atol=1e-5)
+    assert parts.norm(dim=-1)[out.allocation == 0].eq(0).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_renaming_prototypes_renames_the_outputs_and_nothing_else(training: bool) -> None:
+    module, order = concepts(), torch.tensor([2, 0, 3, 1])
+    x, mask = tokens(N, 5)
+    module.train(training)
+    if training:
+        module.allocation = "soft"  # noise would be drawn in another order
+    before, weights = module(x, mask, "text"), module.text_weights(module(x, mask, "text"))
+    with torch.no_grad():
+        module.prototypes.copy_(module.prototypes[:, order].clone())
+    after = module(x, mask, "text")
+    for name in ("vectors", "aggregated", "occupied", "allocation", "soft"):
+        assert torch.allclose(
+            getattr(after, name).float(), getattr(before, name)[:, order].float(), atol=1e-5
+        )
+    assert torch.allclose(module.text_weights(after), weights[:, order], atol=1e-5)
+
+
+def test_two_clips_whose_concepts_are_all_empty_do_not_match() -> None:
+    module = concepts()
+    x, _ = tokens(4, 4)
+    nothing = torch.zeros(2, 4, dtype=torch.bool)
+    for allocation in ("hard", "soft"):
+        module.allocation = allocation
+        out = module(x, nothing, "video")
+        assert out.vectors.eq(0).all()
+        assert not out.occupied.any()
+        assert module.text_weights(out).eq(0).all()
+        assert out.index().eq(-1).all()
+
+
+def test_an_empty_concept_is_zero_and_has_no_weight() -> None:
+    module = concepts(16)
+    x, mask = tokens(3)
+    out = module(x, mask, "text")
+    empty = out.allocation.sum(-1) == 0
+    assert int(empty.sum()) >= 13
+    assert out.vectors[empty].eq(0).all()
+    weights = module.text_weights(out)
+    assert weights[empty].eq(0).all()
+    assert float(weights.sum()) == pytest.approx(1, abs=1e-6)
+
+
+def test_padding_and_neighbours_change_nothing() -> None:
+    module = concepts()
+    x, mask = tokens(3, N, junk=9.0)
+    with torch.no_grad():
+        joined, alone = module(x, mask, "video"), module(x[:1, :3], mask[:1, :3], "video")
+    assert torch.allclose(joined.vectors[0], alone.vectors[0], atol=1e-5)
+    assert joined.index()[0, :3].equal(alone.index()[0])
+
+
+def test_the_order_of_tokens_changes_no_concept() -> None:
+    module, order = concepts(), torch.randperm(N)
+    x, mask = tokens(N)
+    with torch.no_grad():
+        assert torch.allclose(
+            module(x, mask, "video").vectors, module(x[:, order], mask, "video").vectors, atol=1e-5
+        )
+
+
+# ---------------------------------------------------------------------- learning and ablations
+@pytest.mark.parametrize("allocation", ["hard", "soft"])
+def test_the_gradient_reaches_prototypes_matching_values_and_tokens(allocation: str) -> None:
+    module = concepts(allocation=allocation).train()
+    x, mask = tokens(N)
+    x.requires_grad_()
+    torch.manual_seed(3)
+    out = module(x, mask, "text")
+    loss = (out.vectors * torch.randn(K, DC)).sum() + (module.text_weights(out) * torch.randn(K)).sum()
+    loss.backward()
+    assert x.grad is not None
+    assert (x.grad[0].norm(dim=-1) > 0).all()
+    silent = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert silent == []
+
+
+def test_straight_through_gives_the_gradient_of_the_soft_allocation() -> None:
+    """Forward one-hot, backward soft: moving a token's logit moves its share in the concept."""
+    module = concepts().train()
+    x, mask = tokens(N)
+    out = module(x, mask, "text")
+    (out.allocation * torch.randn(K, N)).sum().backward()
+    assert module.prototypes.grad.abs().max() > 0
+    assert module.match.weight.grad.abs().max() > 0
+
+
+def test_zero_tokens_give_finite_gradients() -> None:
+    module = concepts().train()
+    x = torch.zeros(1, 3, D, requires_grad=True)
+    out = module(x, torch.ones(1, 3, dtype=torch.bool), "text")
+    out.vectors.sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_prototypes_are_shared_unless_told_otherwise() -> None:
+    x, mask = tokens(N)
+    for shared in (True, False):
+        module = concepts(shared=shared)
+        module.centre.zero_()
+        equal = torch.allclose(module(x, mask, "video").soft, module(x, mask, "text").soft)
+        assert (equal, len(module.prototypes)) == (shared, 1 if shared else 2)
+
+
+# ---------------------------------------------------------------------- k-means
+def test_kmeans_finds_planted_directions_and_is_repeatable() -> None:
+    generator = torch.Generator().manual_seed(0)
+    planted = torch.linalg.qr(torch.randn(D, D, generator=generator)).Q[:5]
+    owner = torch.arange(500) % 5
+    length = 0.5 + torch.rand(500, 1, generator=generator)  # only directions count
+    points = length * normalize(planted[owner] + 0.05 * torch.randn(500, D, generator=generator), dim=-1)
+    centres = kmeans(points, 5, seed=3)
+    cosines = centres @ planted.T
+    assert sorted(cosines.argmax(1).tolist()) == [0, 1, 2, 3, 4]
+    assert cosines.amax(1).min() > 0.99
+    assert centres.equal(kmeans(points, 5, seed=3))
+
+
+@pytest.mark.parametrize(
+    "points", [torch.randn(2, D), torch.zeros(3, D), torch.randn(1, D).repeat(9, 1), torch.zeros(0, D)]
+)
+def test_kmeans_with_fewer_points_than_concepts_still_gives_unit_directions(points: torch.Tensor) -> None:
+    centres = kmeans(points, 4)
+    assert centres.shape == (4, D)
+    assert torch.allclose(centres.norm(dim=-1), torch.ones(4), atol=1e-5)
+    assert torch.isfinite(centres).all()
+    cosines = centres @ centres.T - torch.eye(4)
+    assert cosines.max() < 0.999  # none twice
+
+
+def test_kmeans_leaves_the_global_random_state_alone() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    kmeans(torch.randn(20, D, generator=torch.Generator().manual_seed(1)), 4)
+    assert torch.rand(3).equal(expected)

@@ -1,0 +1,216 @@
+"""How weights move: parts of a step add up, gradients are clipped, rates follow a cosine, fp16 gives up."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.helpers.models import small_model, text_tokens, video_tokens
+from tests.helpers.small_clip import save_small_clip
+from tests.helpers.small_runs import EVERY_LOSS, eight_pairs, small_config
+from tests.test_distributed import gradients, quiet
+from vtr_demo.config import TrainConfig
+from vtr_demo.errors import TrainingError
+from vtr_demo.training import trainer as step_module
+from vtr_demo.training.objective import loss_terms
+from vtr_demo.training.optim import SKIPPED, ClipAndStep, between, grown
+from vtr_demo.training.trainer import Step, Trainer, prepare
+
+SETTLED = replace(EVERY_LOSS, distill_mask=0.0)
+"""Nothing random but the Gumbel noise, which ``quiet`` takes away."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("optimisation")
+
+
+@pytest.fixture(scope="module")
+def manifest(folder: Path) -> Path:
+    return eight_pairs(folder / "clips")
+
+
+def config(out: Path, manifest: Path, backbone: str = "tiny", **changes: Any) -> TrainConfig:
+    return small_config(out, manifest, backbone, **{"loss": SETTLED, "batch": 5, "clip_norm": 1e9} | changes)
+
+
+def norm(found: dict[str, Tensor]) -> float:
+    return float(torch.stack([value.square().sum() for value in found.values()]).sum().sqrt())
+
+
+def backward(trainer: Trainer, part: int) -> dict[str, Tensor]:
+    """Gradients of one batch of the first step by itself."""
+    trainer.optimizer.zero_grad()
+    trainer.model.train()
+    trainer.backbone.train()
+    step = Step(trainer.config, trainer.model, trainer.distiller, trainer.towers)
+    torch.stack(list(step(trainer.sampler, trainer._rng(1, part), 0.0).values())).sum().backward()
+    return gradients(trainer)
+
+
+# --------------------------------------------------------------------------- between start and end
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_what_the_global_level_has_grown_is_scaled_and_nothing_else_and_only_for_a_while(
+    share: float,
+) -> None:
+    model = small_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    names = ["video.whole.3.weight", *(f"{s}.pools.0.value_hidden.weight" for s in ("video", "text"))]
+    assert all(before[name].equal(value) for name, value in zip(names, grown(model), strict=True))
+    start = {name: torch.randn_like(before[name]) for name in names}
+    held = between(model, [*start.values()], share)
+    held.__enter__()
+    for name, value in model.state_dict().items():
+        if name in start and 0 < share < 1:
+            torch.testing.assert_close(value, (1 - share) * start[name] + share * before[name])
+        else:
+            assert value.equal(start[name] if name in start and share == 0 else before[name]), name
+    failure = KeyboardInterrupt()
+    assert not held.__exit__(KeyboardInterrupt, failure, None)
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+def test_at_share_zero_a_global_level_that_has_learnt_only_that_ranks_as_an_untrained_one() -> None:
+    model, clips, texts = small_model(living=False), video_tokens(3, 5), text_tokens(4, 2)
+    start = grown(model)
+    assert not any(weight.any() for weight in start)
+    untrained = model.scores(model.encode_text(texts), model.encode_video(clips)).detach()
+    with torch.no_grad():
+        model.video.whole[-1].weight.normal_()
+        model.text.pools.each()[0].value_hidden.weight.normal_()
+    assert not torch.allclose(model.scores(model.encode_text(texts), model.encode_video(clips)), untrained)
+    with between(model, start, 0.0):
+        assert model.scores(model.encode_text(texts), model.encode_video(clips)).equal(untrained)
+
+
+def test_a_run_saves_and_measures_its_share_of_the_way(manifest: Path, tmp_path: Path) -> None:
+    trainer = prepare(config(tmp_path, manifest, steps=1, learned_share=0.5))
+    trainer.train_step()
+    live = trainer.model.video.whole[-1].weight
+    whole = live.detach().clone()
+    with trainer.averaged():
+        assert live.equal(0.5 * whole)
+    assert live.equal(whole)
+
+
+# --------------------------------------------------------------------------- parts of a step
+def test_the_gradient_of_a_step_in_two_parts_is_the_mean_of_the_two(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(F, "gumbel_softmax", quiet)
+    together, apart = (
+        prepare(config(tmp_path / name, manifest, accumulate=count)) for name, count in (("a", 2), ("b", 1))
+    )
+    together.train_step()
+    assert together.step == 1
+    found = gradients(together)
+    first, second = backward(apart, 0), backward(apart, 1)
+    assert found.keys() == first.keys() == second.keys()
+    assert len(found) > 50
+    assert norm({name: first[name] - second[name] for name in found}) > 0.1 * norm(first), "two batches"
+    for name, value in found.items():
+        mean = (first[name] + second[name]) / 2
+        assert torch.allclose(value, mean, atol=1e-6, rtol=1e-4), name
+
+
+def test_gradients_are_the_same_whether_activations_are_kept_or_computed_again(
+    folder: Path, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(F, "gumbel_softmax", quiet)
+    clip = f"open_clip:local-dir:{save_small_clip(folder / 'clip')}"
+    kept, again = (
+        backward(prepare(config(tmp_path, manifest, clip, freeze_backbone=False,
+                                checkpoint_activations=wanted)), 0)
+        for wanted in (False, True)
+    )  # fmt: skip
+    assert kept.keys() == again.keys()
+    assert [name for name in kept if name.startswith("towers.") and kept[name].any()]
+    for name, value in kept.items():
+        assert torch.allclose(value, again[name], atol=1e-7, rtol=1e-4), name
+
+
+# --------------------------------------------------------------------------- clipping
+def test_gradients_longer_than_the_limit_are_shortened_to_it(manifest: Path, tmp_path: Path) -> None:
+    free, held = (
+        prepare(config(tmp_path / name, manifest, clip_norm=most)) for name, most in (("a", 1e9), ("b", 1e-2))
+    )
+    free.train_step()
+    held.train_step()
+    long, short = gradients(free), gradients(held)
+    assert norm(long) > 1e-2
+    assert norm(short) == pytest.approx(1e-2, rel=1e-3)
+    assert norm(short) <= 1e-2 * (1 + 1e-6)
+    for name, value in short.items():  # in the same direction
+        assert torch.allclose(value, long[name] * 1e-2 / norm(long), atol=1e-7, rtol=1e-3), name
+
+
+# --------------------------------------------------------------------------- rates
+def test_the_learning_rate_rises_and_falls_along_a_cosine(manifest: Path, tmp_path: Path) -> None:
+    trainer = prepare(config(tmp_path, manifest, steps=100, lr=1.0, warmup=0.1))
+    rates = [trainer.learning_rate(step) for step in range(1, 101)]
+    assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
+    assert max(rates) == rates[9] == 1
+    assert all(a > b for a, b in itertools.pairwise(rates[9:]))
+    assert rates[54] == pytest.approx(0.02 + 0.98 / 2, abs=0.01)  # halfway down
+    assert rates[-1] == pytest.approx(0.02)
+
+
+# --------------------------------------------------------------------------- fp16
+def descent(weight: nn.Parameter) -> ClipAndStep:
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    return ClipAndStep(optimizer, torch.amp.GradScaler("cpu"), clip_norm=1e9)  # type: ignore[attr-defined]
+
+
+def steps(weight: nn.Parameter, moved: ClipAndStep, slopes: list[float]) -> list[str]:
+    said = []
+    for slope in slopes:
+        weight.grad = torch.full_like(weight, slope)
+        moved._scaler.scale(torch.zeros(()))  # a scaler unscales only what it has scaled
+        said.append(moved.step())
+    return said
+
+
+def test_fp16_skips_steps_that_overflow_and_stops_where_none_is_finite_any_more() -> None:
+    weight = nn.Parameter(torch.ones(3))
+    bad = float("inf")
+    few, many = [bad] * (SKIPPED - 1), [float("nan")] * SKIPPED
+    said = steps(weight, descent(weight), [*few, 0.0, *few, 0.0, *many])
+    assert not any(said[:-1]), "a finite step in between starts the count anew"
+    assert said[-1] == f"The gradient, for {SKIPPED} steps in a row,"
+    assert weight.detach().equal(torch.ones(3))
+
+
+def test_a_finite_step_under_fp16_is_the_step_without_a_scale() -> None:
+    weight = nn.Parameter(torch.ones(3))
+    moved = descent(weight)
+    moved._scaler.scale(torch.zeros(()))
+    weight.grad = torch.full_like(weight, 0.25) * moved._scaler.get_scale()
+    assert moved.step() == ""
+    assert torch.allclose(weight.detach(), torch.full((3,), 0.75))
+
+
+def test_a_run_under_fp16_whose_gradients_stay_infinite_stops_in_a_sentence(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = prepare(config(tmp_path, manifest, steps=30, evaluate_every=4))
+    trainer.scaler = torch.amp.GradScaler("cpu")  # type: ignore[attr-defined]
+    trainer._descent = ClipAndStep(trainer.optimizer, trainer.scaler, 1.0)
+
+    def steep(*arguments: Any) -> dict[str, Tensor]:
+        terms = loss_terms(*arguments)
+        if trainer.step <= 4:
+            return terms
+        zero = trainer.model.text.gate.weight.sum() * 0.0
+        return terms | {"total": terms["total"] + zero.abs().sqrt()}  # finite, with an infinite slope
+
+    monkeypatch.setattr(step_module, "loss_terms", steep)
+    with pytest.raises(TrainingError, match="10 steps in a row, is not finite at step 14") as stopped:
+        trainer.run()
+    assert f"{trainer.out / 'best'} keeps the last good checkpoint" in str(stopped.value)

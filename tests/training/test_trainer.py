@@ -1,0 +1,391 @@
+"""Training: eight pairs are learnt by heart, a stopped run is the run that was not, and NaN stops it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from tests.helpers.colours import colour_manifest
+from tests.playground.test_playground import MORE_PROPS, PROPS
+from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig, to_dict
+from vtr_demo.errors import ConfigError, TrainingError, VtrError
+from vtr_demo.evaluation.evaluate import evaluate
+from vtr_demo.files import fingerprint
+from vtr_demo.model.checkpoint import load
+from vtr_demo.model.model import VTRModel
+from vtr_demo.playground.things import THINGS
+from vtr_demo.training import trainer as step_module
+from vtr_demo.training.objective import loss_terms
+from vtr_demo.training.setup import begin, fit_reduction
+from vtr_demo.training.trainer import Trainer, prepare, train
+
+MODEL = ModelConfig(backbone="tiny", hidden=16, heads=2, concepts=4, concept_width=8, dropout=0.0, reduce=12)
+EVERY_LOSS = LossConfig(distill_similarity=0.1)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(colour_manifest(tmp_path_factory.mktemp("pairs")))
+
+
+@pytest.fixture(scope="module")
+def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shape and a colour of its own for each code point, instead of the emoji."""
+    folder = tmp_path_factory.mktemp("sprites")
+    for code in {*(thing.code for thing in THINGS.values()), *PROPS, *MORE_PROPS}:
+        seed = hashlib.sha256(code.encode()).digest()
+        picture = Image.new("RGBA", (32, 32))
+        ImageDraw.Draw(picture).ellipse((2, 4, 30, 28), fill=(*seed[:3], 255))
+        picture.save(folder / f"{code}.webp", lossless=True)
+    return folder
+
+
+def config(out: Path, manifest: str, **changes: Any) -> TrainConfig:
+    base: dict[str, Any] = {
+        "out": str(out), "train": (manifest,), "model": MODEL, "video": VideoConfig(clip_frames=4),
+        "loss": EVERY_LOSS, "steps": 6, "batch": 8, "lr": 3e-3, "evaluate_every": 3, "cache": "",
+        "device": "cpu", "weight_decay": 0.01,
+    }  # fmt: skip
+    return TrainConfig(**(base | changes))
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.is_file()
+    }
+
+
+# ---------------------------------------------------------------------- learning
+def test_tiny_towers_learn_eight_pairs_by_heart_with_every_loss_but_minimal_pairs(
+    manifest: str, tmp_path: Path
+) -> None:
+    settings = config(tmp_path, manifest, steps=300, lr=1e-3, evaluate_every=300, validation=(manifest,))
+    trainer = prepare(settings)
+    first = evaluate(trainer.pretrained(), manifest)
+    best = trainer.run()
+    answer = evaluate(load(str(best)), manifest)
+    assert answer["text_to_video"]["R@1"] == answer["video_to_text"]["R@1"] == 100
+    assert min(first["text_to_video"]["R@1"], first["video_to_text"]["R@1"]) < 100  # it had to learn
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert {"total", "global", "entity", "kl", "attributes", "concepts", "diversity", "balance", "distill",
+            "distill_similarity"} <= set(rows[-1])  # fmt: skip
+
+
+def test_the_saved_model_is_the_trained_one(manifest: str, tmp_path: Path) -> None:
+    trainer = prepare(config(tmp_path, manifest))
+    best = load(str(trainer.run()))
+    assert best.model.config.trained
+    assert best.vocabulary == trainer.vocabulary
+    assert best.video == trainer.config.video
+    ours, theirs = trainer.model.state_dict(), best.model.state_dict()
+    assert all(theirs[name].equal(value) for name, value in ours.items())
+    assert json.loads((tmp_path / "config.json").read_text())["steps"] == 6
+
+
+def test_playground_clips_bring_minimal_pairs(sprites: Path, tmp_path: Path) -> None:
+    settings = config(
+        tmp_path, "", train=(), playground_clips=6, sprites=str(sprites), batch=6, steps=2,
+        video=VideoConfig(clip_frames=3),
+    )  # fmt: skip
+    trainer = prepare(settings)
+    terms = trainer.train_step()
+    assert terms["pairs"] > 0
+    assert all(np.isfinite(value) for value in terms.values())
+
+
+def test_a_term_without_a_weight_is_not_computed(manifest: str, tmp_path: Path) -> None:
+    only = LossConfig(levels=0, pairs=0, kl=0, attributes=0, concepts=0, diversity=0, balance=0, distill=0)
+    trainer = prepare(config(tmp_path, manifest, loss=only))
+    assert trainer.distiller is None
+    assert set(trainer.train_step()) == {"total"}
+
+
+# ---------------------------------------------------------------------- attributes
+def captioned(folder: Path, name: str, captions: dict[int, list[str]]) -> str:
+    path = folder / f"{name}.jsonl"
+    rows = [{"path": f"{i}.mp4", "captions": said} for i, said in captions.items()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_a_lemma_of_the_validation_data_alone_is_no_attribute(manifest: str, tmp_path: Path) -> None:
+    folder = Path(manifest).parent
+    trained = captioned(folder, "trained", {i: ["a dog runs on the beach"] for i in range(4)})
+    shown = captioned(folder, "shown", {i: ["a zeppelin lands on the beach"] for i in range(4, 8)})
+    settings = config(tmp_path, trained, validation=(shown,), attribute_min_count=1, batch=4)
+    trainer = prepare(settings)
+    names = {name for level in trainer.vocabulary.names.values() for name in level}
+    assert {"dog", "run", "beach"} <= names
+    assert not [name for name in names if "zeppelin" in name or "land" in name]
+    trainer.run()
+    saved = load(str(tmp_path / "best")).vocabulary
+    assert saved == trainer.vocabulary
+
+
+def test_sizes_and_least_count_of_the_config_rule_the_vocabulary(manifest: str, tmp_path: Path) -> None:
+    settings = config(tmp_path, manifest, attribute_sizes=(3, 2, 0, 1), attribute_min_count=1)
+    assert list(prepare(settings).vocabulary.sizes.values()) == [3, 2, 0, 1]
+
+
+@pytest.mark.parametrize("kl_on", ["feature", "attribute", "batch"])
+def test_a_run_without_a_single_attribute_trains_all_the_same(
+    manifest: str, tmp_path: Path, kl_on: str
+) -> None:
+    loss = LossConfig(kl_on=kl_on)  # type: ignore[arg-type]
+    trainer = prepare(config(tmp_path, manifest, attribute_min_count=1000, loss=loss))
+    assert set(trainer.vocabulary.sizes.values()) == {0}
+    terms = trainer.train_step()
+    assert terms["attributes"] == 0
+    assert (terms["kl"] == 0) == (kl_on == "attribute")
+
+
+# ---------------------------------------------------------------------- stopping and going on
+def test_a_run_from_before_a_setting_was_known_goes_on(manifest: str, tmp_path: Path) -> None:
+    settings = config(tmp_path, manifest)
+    first = prepare(settings)
+    first.run(until=2)
+    values = to_dict(replace(settings, out="", cache="", device=""))
+    younger = (
+        "frame_cache",
+        "workers",
+        "hold_out",
+        "mirror",
+        "drawn_end",
+        "attribute_sizes",
+        "attribute_min_count",
+        "start",
+        "save_every",
+        "motion_precision",
+    )
+    old = {name: value for name, value in values.items() if name not in younger}
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state["run"] = fingerprint(old, first.backbone.fingerprint)
+    torch.save(state, tmp_path / "state.pt")
+    again = prepare(settings)
+    again.run(until=3)
+    assert again.step == 3
+    with pytest.raises(ConfigError, match="another run"):
+        prepare(replace(settings, attribute_min_count=2)).run()
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
+    manifest: str, tmp_path: Path, ema: float
+) -> None:
+    model = replace(MODEL, dropout=0.2)  # noise must come back too
+    changes: dict[str, Any] = {"model": model, "ema": ema, "steps": 7, "batch": 5, "validation": (manifest,)}
+    straight = prepare(config(tmp_path / "straight", manifest, **changes))
+    straight.run()
+    for until in (2, 3, 5, None):
+        torch.manual_seed(until or 0)  # whatever happened in between
+        resumed = prepare(config(tmp_path / "resumed", manifest, **changes))
+        resumed.run(until=until)
+        assert resumed.step == (until or 7)
+    other = weights(resumed)
+    assert all(other[name].equal(value) for name, value in weights(straight).items())
+    if straight.distiller and resumed.distiller:
+        states = straight.distiller.state_dict(), resumed.distiller.state_dict()
+        assert all(states[1][name].equal(value) for name, value in states[0].items())
+
+
+def test_a_run_that_was_killed_between_evaluations_goes_on_from_its_last_saved_step(
+    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"steps": 7, "evaluate_every": 7}
+    straight = prepare(config(tmp_path / "straight", manifest, **changes))
+    straight.run()
+    saving = config(tmp_path / "killed", manifest, save_every=2, **changes)
+    killed = prepare(saving)
+    step = killed.train_step
+
+    def dies() -> dict[str, float]:
+        if killed.step == 5:
+            raise KeyboardInterrupt
+        return step()
+
+    monkeypatch.setattr(killed, "train_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    again = prepare(replace(saving, save_every=3))  # how often it is saved makes no other run
+    again._state.resume()
+    assert again.step == 4
+    again.run()
+    assert all(weights(again)[name].equal(value) for name, value in weights(straight).items())
+
+
+def test_a_finished_run_does_not_go_on(manifest: str, tmp_path: Path) -> None:
+    prepare(config(tmp_path, manifest)).run()
+    before = digests(tmp_path / "best")
+    again = prepare(config(tmp_path, manifest))
+    again.run()
+    assert again.step == 6
+    assert digests(tmp_path / "best") == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"lr": 1e-4},
+        {"loss": LossConfig(kl=0.5)},
+        {"model": replace(MODEL, concepts=5)},
+        {"steps": 9},
+    ],
+)
+def test_the_folder_of_another_run_is_refused_and_left_alone(
+    manifest: str, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    prepare(config(tmp_path, manifest)).run(until=2)
+    before = digests(tmp_path)
+    with pytest.raises(ConfigError, match="another run"):
+        prepare(config(tmp_path, manifest, **change)).run()
+    assert digests(tmp_path) == before
+
+
+def test_a_damaged_state_is_refused_in_a_sentence(manifest: str, tmp_path: Path) -> None:
+    prepare(config(tmp_path, manifest)).run(until=2)
+    (tmp_path / "state.pt").write_bytes(b"nothing of the kind")
+    with pytest.raises(VtrError, match=r"state\.pt"):
+        prepare(config(tmp_path, manifest)).run()
+
+
+def test_training_stops_where_validation_no_longer_improves(manifest: str, tmp_path: Path) -> None:
+    settings = config(
+        tmp_path, manifest, steps=40, evaluate_every=1, patience=2, validation=(manifest,), lr=1e-9
+    )
+    trainer = prepare(settings)
+    trainer.run()
+    assert trainer.step == 3  # the first is the best, the next two are no better
+
+
+@pytest.mark.parametrize("term", ["total", "kl", "distill"])
+def test_nan_stops_the_run_by_name_and_keeps_the_last_good_checkpoint(
+    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str
+) -> None:
+    trainer = prepare(config(tmp_path, manifest, steps=20, evaluate_every=2))
+
+    def poisoned(*arguments: Any) -> dict[str, torch.Tensor]:
+        terms = loss_terms(*arguments)
+        if trainer.step == 5:
+            terms[term] = terms[term] * float("nan")
+        return terms
+
+    monkeypatch.setattr(step_module, "loss_terms", poisoned)
+    with pytest.raises(TrainingError, match=rf"'{term}'.*step 5") as stopped:
+        trainer.run()
+    assert f"{tmp_path / 'best'} keeps the last good checkpoint" in str(stopped.value)
+    assert "new `out`" in str(stopped.value), "lr belongs to a run: this folder would refuse another"
+    assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
+    assert load(str(tmp_path / "best")).training["steps"] == 4
+
+
+def test_nan_at_the_first_step_claims_no_checkpoint(
+    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = prepare(config(tmp_path, manifest))
+
+    def poisoned(*arguments: Any) -> dict[str, torch.Tensor]:
+        return {name: value * float("nan") for name, value in loss_terms(*arguments).items()}
+
+    monkeypatch.setattr(step_module, "loss_terms", poisoned)
+    with pytest.raises(TrainingError, match="'total' is not finite at step 1; start again") as stopped:
+        trainer.run()
+    assert "checkpoint" not in str(stopped.value)
+    assert not (tmp_path / "best").exists()
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights_alone(
+    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = prepare(config(tmp_path, manifest))
+
+    def steep(*arguments: Any) -> dict[str, torch.Tensor]:
+        terms = loss_terms(*arguments)
+        zero = trainer.model.text.gate.weight.sum() * 0.0
+        return terms | {"total": terms["total"] + zero.abs().sqrt()}  # finite, with an infinite slope
+
+    monkeypatch.setattr(step_module, "loss_terms", steep)
+    before = weights(trainer)
+    with pytest.raises(TrainingError, match="The gradient is not finite at step 1; start again"):
+        trainer.train_step()
+    assert all(before[name].equal(value) for name, value in weights(trainer).items())
+
+
+# ---------------------------------------------------------------------- data that is not as it should be
+def test_clips_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    path = colour_manifest(tmp_path / "data", count=5)
+    (tmp_path / "data" / "2.mp4").write_bytes(b"noise" * 500)
+    trainer = prepare(config(tmp_path / "out", str(path), batch=4))
+    assert len(trainer.sampler.items) == 4
+    assert all(len(labels) == 4 for labels in trainer.sampler.labels)
+    assert np.isfinite(sum(trainer.train_step().values()))
+
+
+def test_no_data_at_all_is_said_in_a_sentence(tmp_path: Path) -> None:
+    path = colour_manifest(tmp_path / "data", count=2)
+    for name in ("0.mp4", "1.mp4"):
+        (tmp_path / "data" / name).write_bytes(b"noise" * 500)
+    with pytest.raises(VtrError):
+        train(config(tmp_path / "out", str(path)))
+    with pytest.raises(VtrError):
+        train(config(tmp_path / "out", str(tmp_path / "none.jsonl")))
+
+
+# ---------------------------------------------------------------------- the start
+def test_a_start_is_made_from_the_data_and_is_the_same_every_time(manifest: str, tmp_path: Path) -> None:
+    first, second = (prepare(config(tmp_path / name, manifest)) for name in "ab")
+    assert first.model.config.trained
+    assert all(first.model.state_dict()[k].equal(v) for k, v in second.model.state_dict().items())
+    other = prepare(config(tmp_path / "c", manifest, seed=5))
+    assert not other.model.concepts.query.weight.equal(first.model.concepts.query.weight)
+
+
+def test_patches_start_where_their_frames_summaries_are(manifest: str, tmp_path: Path) -> None:
+    """By ridge regression; reduced patches are centred, so they tell how summaries differ."""
+    trainer = prepare(config(tmp_path, manifest))
+    clips = [trainer.sampler.cache.get(item) for item in trainer.sampler.items]
+    summaries = torch.cat([tokens.summary.float().flatten(0, 1) for tokens in clips])
+    wanted = summaries - summaries.mean(0)
+    with torch.no_grad():
+        mapped = torch.cat([trainer.model.video.stem(t.patches.float().mean(2)).flatten(0, 1) for t in clips])
+    assert (mapped - wanted).norm(dim=-1).mean() < 0.5 * wanted.norm(dim=-1).mean()
+
+
+def test_the_first_concepts_are_used_alike_by_both_modalities(manifest: str, tmp_path: Path) -> None:
+    """Prototypes lie among the tokens: neither side begins with a single concept."""
+    trainer = prepare(config(tmp_path, manifest))
+    trainer.model.eval()
+    batch = trainer.sampler.batch(np.random.default_rng(0))
+    with torch.no_grad():
+        texts = trainer.model.forward_text(batch.texts).concepts
+        videos = [trainer.model.forward_video(tokens).concepts for tokens in batch.videos]
+    for used in (texts.index(), *(out.index() for out in videos)):
+        assert len(set(used[used >= 0].tolist())) >= 2
+
+
+def test_beginning_leaves_a_square_stem_alone_and_reduction_is_fitted_only_where_there_is_one() -> None:
+    model = VTRModel(replace(MODEL, reduce=0), patch_width=12, width=12)
+    fit_reduction(model, torch.randn(50, 12))
+    assert model.reduction.numel() == 0
+    from tests.helpers.models import text_tokens, video_tokens
+
+    tokens = video_tokens(3)
+    square = replace(tokens, patches=torch.randn(*tokens.patches.shape[:3], 12))
+    begin(model, [square], [text_tokens(5)], seed=0)
+    assert model.video.stem.weight.equal(torch.eye(12))
+    assert model.config.trained

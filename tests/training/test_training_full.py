@@ -1,0 +1,532 @@
+"""Training end to end: towers that learn, teachers, averages, precision, and input that is refused."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.helpers.small_clip import save_small_clip
+from tests.helpers.small_runs import EVERY_LOSS, draw_sprites, eight_pairs, small_config
+from vtr_demo.backbones.registry import load_backbone
+from vtr_demo.config import CONFIGS, LossConfig, TrainConfig, VideoConfig, read_config
+from vtr_demo.data.benchmarks import SPLITS
+from vtr_demo.data.sampler import EndToEndSampler, on_grid
+from vtr_demo.errors import ConfigError, ManifestError, TrainingError
+from vtr_demo.evaluation.evaluate import compare, evaluate
+from vtr_demo.model.checkpoint import load
+from vtr_demo.model.roles import Roles
+from vtr_demo.model.s2ca import Concepts
+from vtr_demo.structures import VideoTokens
+from vtr_demo.training.distillation import Distiller
+from vtr_demo.training.optim import ALLOCATION_RATE, ROLE_RATE, Average
+from vtr_demo.training.trainer import CsvLogger, Trainer, prepare
+
+USAGE = ("usage video", "usage text", "usage video hard", "usage text hard")
+LIVE: dict[str, Any] = {"freeze_backbone": False, "lr": 3e-3, "backbone_lr": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("full")
+
+
+@pytest.fixture(scope="module")
+def manifest(folder: Path) -> Path:
+    return eight_pairs(folder / "clips")
+
+
+@pytest.fixture(scope="module")
+def clip(folder: Path) -> str:
+    return f"open_clip:local-dir:{save_small_clip(folder / 'clip')}"
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    state = {f"model.{name}": value.clone() for name, value in trainer.model.state_dict().items()}
+    return state | {f"backbone.{name}": v.clone() for name, v in trainer.backbone.state_dict().items()}
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(second[name].equal(v) for name, v in first.items())
+
+
+# --------------------------------------------------------------------------- it learns
+EVERY_TERM = {
+    "total", "global", "entity", "action", "relationship", "pairs", "kl", "attributes", "concepts",
+    "diversity", "balance", "distill", "distill_similarity",
+}  # fmt: skip
+
+
+def learnt_by_heart(config: TrainConfig, manifest: Path) -> Trainer:
+    """Train on the eight pairs: right both ways afterwards and not before, and every term was heard."""
+    trainer = prepare(config)
+    untrained = trainer.validate()
+    best = trainer.run()
+    rows = list(csv.DictReader((Path(config.out) / "log.csv").open()))
+    assert all(abs(float(row[term])) > 0 for row in rows for term in EVERY_TERM)
+    answer = evaluate(load(str(best)), str(manifest))
+    assert answer["text_to_video"]["R@1"] == answer["video_to_text"]["R@1"] == 100
+    assert min(untrained[side]["R@1"] for side in ("text_to_video", "video_to_text")) < 100
+    return trainer
+
+
+def with_pairs(folder: Path, manifest: Path) -> dict[str, Any]:
+    """Settings of a batch of eight pairs and two playground clips, which bring minimal pairs."""
+    return {
+        "validation": (str(manifest),), "batch": 10, "playground_clips": 2, "playground_share": 0.2,
+        "sprites": str(draw_sprites(folder / "sprites")),
+    }  # fmt: skip
+
+
+def test_bundled_features_learn_eight_pairs_by_heart_with_every_loss_on(
+    folder: Path, manifest: Path, tmp_path: Path
+) -> None:
+    config = small_config(
+        tmp_path, manifest, "bundled", steps=60, evaluate_every=20, lr=3e-3, **with_pairs(folder, manifest)
+    )
+    learnt_by_heart(replace(config, model=replace(config.model, reduce=64)), manifest)
+
+
+def test_open_clip_learns_eight_pairs_by_heart_end_to_end_with_every_loss_on(
+    folder: Path, manifest: Path, clip: str, tmp_path: Path
+) -> None:
+    config = small_config(
+        tmp_path, manifest, clip, steps=40, evaluate_every=20, checkpoint_activations=True,
+        **with_pairs(folder, manifest), **LIVE,
+    )  # fmt: skip
+    before = weights(prepare(config))
+    trainer = learnt_by_heart(config, manifest)
+    still = {name for name, value in weights(trainer).items() if value.equal(before[name])}
+    assert {name for name in still if name.startswith("backbone.")} == {"backbone.model.logit_scale"}
+
+
+def test_live_tokens_start_as_the_cached_ones(manifest: Path, clip: str, tmp_path: Path) -> None:
+    frozen = prepare(small_config(tmp_path / "a", manifest, clip))
+    live = prepare(small_config(tmp_path / "b", manifest, clip, **LIVE))
+    assert isinstance(live.sampler, EndToEndSampler)
+    one, two = (t.sampler.batch(np.random.default_rng(4)) for t in (frozen, live))
+    for left, right in zip(one.videos, two.videos, strict=True):
+        assert torch.allclose(left.patches, right.patches, atol=2e-2, rtol=1e-3)  # the cache holds float16
+        assert torch.allclose(left.summary, right.summary, atol=1e-3)
+    assert torch.allclose(one.texts.words, two.texts.words, atol=2e-2, rtol=1e-3)  # float16 as well
+    assert torch.allclose(one.meaning, two.meaning, atol=1e-5)
+    assert two.videos[0].patches.requires_grad
+    assert two.texts.words.requires_grad
+    assert equal(weights(frozen), weights(live))  # the same start
+
+
+def test_two_learning_rates_are_kept_apart(manifest: Path, clip: str, tmp_path: Path) -> None:
+    trainer = prepare(
+        small_config(tmp_path, manifest, clip, **LIVE | {"backbone_lr": 0.0, "weight_decay": 0.5})
+    )
+    before = weights(trainer)
+    trainer.train_step()
+    after = weights(trainer)
+    moved = {name for name, value in before.items() if not value.equal(after[name])}
+    assert moved
+    assert not [name for name in moved if name.startswith("backbone.")]
+    peaks = sorted({group["peak"] for group in trainer.optimizer.param_groups})
+    assert peaks == [0.0, ALLOCATION_RATE * LIVE["lr"], LIVE["lr"], ROLE_RATE * LIVE["lr"]]
+    roles = {id(p) for part in trainer.model.modules() if isinstance(part, Roles) for p in part.parameters()}
+    quick = [g["params"] for g in trainer.optimizer.param_groups if g["peak"] == peaks[-1]]
+    assert {id(p) for group in quick for p in group} == roles, "roles, and nothing else, learn faster"
+    allocating = {id(p) for p in trainer.model.concepts.allocating()}
+    slow = [g["params"] for g in trainer.optimizer.param_groups if g["peak"] == peaks[1]]
+    assert {id(p) for group in slow for p in group} == allocating, "and the allocation alone more slowly"
+
+
+def test_frames_are_decoded_once_where_they_are_kept(
+    manifest: Path, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(tmp_path, manifest, clip, frame_cache=str(tmp_path / "frames"), **LIVE)
+    first = prepare(config).sampler.batch(np.random.default_rng(0))
+    kept = sorted((tmp_path / "frames").rglob("*.npy"))
+    assert len(kept) == 8
+    kept[3].write_bytes(b"cut off")  # made anew
+    monkeypatch.setattr("vtr_demo.data.cache._KEPT_BYTES", 0)
+    again = prepare(config).sampler.batch(np.random.default_rng(0))
+    assert all(a.patches.equal(b.patches) for a, b in zip(first.videos, again.videos, strict=True))
+
+
+# --------------------------------------------------------------------------- stopping and going on
+def test_a_resumed_end_to_end_run_with_averages_is_the_uninterrupted_one(
+    manifest: Path, clip: str, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"ema": 0.9, "steps": 5, "evaluate_every": 2, "batch": 6} | LIVE
+    changes["validation"] = (str(manifest),)
+    straight = prepare(small_config(tmp_path / "a", manifest, clip, **changes))
+    straight.run()
+    for until in (2, 3, None):  # between two evaluations too
+        torch.manual_seed(9)  # whatever happened in between
+        resumed = prepare(small_config(tmp_path / "b", manifest, clip, **changes))
+        resumed.run(until=until)
+    assert equal(weights(straight), weights(resumed))
+    assert straight.average is not None
+    assert resumed.average is not None
+    assert equal(straight.average.state_dict(), resumed.average.state_dict())
+    logs = [(tmp_path / name / "run" / "log.csv").read_text() for name in "ab"]
+    assert logs[0] == logs[1]
+    saved = [load(str(tmp_path / name / "run" / "best")) for name in "ab"]
+    assert saved[0].backbone.fingerprint == saved[1].backbone.fingerprint
+
+
+def test_what_is_saved_and_measured_are_the_averaged_weights(manifest: Path, tmp_path: Path) -> None:
+    trainer = prepare(small_config(tmp_path, manifest, steps=4, evaluate_every=4, ema=0.99, lr=1e-2))
+    best = load(str(trainer.run()))
+    assert trainer.average is not None
+    with trainer.average.applied():
+        averaged = weights(trainer)
+    saved = {f"model.{name}": value for name, value in best.model.state_dict().items()}
+    assert all(averaged[name].equal(value) for name, value in saved.items())
+    assert not equal(averaged, weights(trainer))  # afterwards the last weights are back
+
+
+def test_the_average_forgets_geometrically() -> None:
+    module = torch.nn.Linear(1, 1, bias=False)
+    average = Average({"m": module}, decay=0.5)
+    kept = float(module.weight.detach())
+    for step, value in enumerate((3.0, -1.0, 2.0), start=8):  # late enough for the full decay
+        with torch.no_grad():
+            module.weight.fill_(value)
+        average.update(step)
+        kept = 0.5 * kept + 0.5 * value
+    assert float(average.state_dict()["m.weight"]) == pytest.approx(kept)
+
+
+# --------------------------------------------------------------------------- the teacher
+def test_distillation_vanishes_where_the_teacher_is_the_student_and_nothing_is_masked() -> None:
+    """As many concepts as tokens, each token alone in a concept of full width, so that the concept
+    features carry the tokens; the teacher's tokens are the student's own. The distiller, which starts
+    random, must learn to hand them through."""
+    torch.manual_seed(0)
+    count, width = 6, 12
+    concepts = Concepts(width, count, width, eps=1e-6, allocation="hard").eval()
+    tokens = torch.nn.functional.normalize(
+        torch.eye(count, width) + 0.02 * torch.randn(8, count, width), dim=-1
+    )
+    with torch.no_grad():
+        concepts.prototypes.copy_(torch.eye(count, width)[None])
+        mask = torch.ones(8, count, dtype=torch.bool)
+        given = concepts(tokens, mask, "video")
+        whole = F.normalize(tokens.mean(1), dim=-1)
+    assert (given.allocation.sum(2) == 1).all()  # one token a concept
+    distiller = Distiller(width, width, width, width, mask_share=0.0)
+    optimizer = torch.optim.Adam(distiller.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(300):
+        loss = distiller.token_loss(given, mask, tokens, "video") + distiller.global_loss(
+            whole, whole, "video"
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[0] > 0.5
+    assert losses[-1] < 1e-2
+
+
+@pytest.fixture(scope="module")
+def teachers(folder: Path) -> dict[str, str]:
+    """Their grids (3x4, 10x10) and widths (24 and 32, 96) differ from the student's (4x4, 20)."""
+    siglip = save_small_clip(folder / "siglip", "siglip", seed=1)
+    return {"tiny": "tiny", "open_clip": f"open_clip:local-dir:{siglip}"}
+
+
+@pytest.mark.parametrize("kind", ["tiny", "open_clip"])
+@pytest.mark.parametrize("live", [False, True])
+def test_any_backbone_can_teach(
+    manifest: Path, clip: str, teachers: dict[str, str], tmp_path: Path, live: bool, kind: str
+) -> None:
+    changes: dict[str, Any] = LIVE if live else {"lr": 3e-2}
+    loss = replace(EVERY_LOSS, distill=1.0)
+    teacher = load_backbone(teachers[kind])
+    config = small_config(tmp_path, manifest, clip, teacher=teachers[kind], loss=loss, steps=20, **changes)
+    trainer = prepare(config)
+    batch = trainer.sampler.batch(np.random.default_rng(0))
+    assert batch.teaching is not None
+    taught, own = batch.teaching.videos[0], batch.videos[0]
+    assert teacher.grid != own.grid
+    assert taught.grid == own.grid
+    assert teacher.patch_width != own.patches.shape[3]
+    assert taught.patches.shape == (*own.patches.shape[:3], teacher.patch_width)
+    assert batch.teaching.texts.words.shape == (*batch.texts.words.shape[:2], teacher.word_width)
+    assert not taught.patches.requires_grad
+    first = trainer.train_step()
+    later = [trainer.train_step()["distill"] for _ in range(12)][-3:]
+    assert max(later) < 0.9 * first["distill"]
+    default = prepare(small_config(tmp_path / "b", manifest, clip, loss=loss)).train_step()
+    assert default["distill_similarity"] != first["distill_similarity"]
+
+
+def test_a_grid_is_resampled_as_a_picture_is() -> None:
+    ramp = torch.linspace(0, 1, 4).repeat(4, 1).reshape(1, 1, 16, 1)
+    tokens = VideoTokens(ramp, torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.bool), (4, 4))
+    found = on_grid(tokens, (2, 2))
+    assert found.grid == (2, 2)
+    rows = found.patches[0, 0, :, 0].view(2, 2)
+    assert torch.allclose(rows[0], rows[1])  # nothing changes from top to bottom
+    assert float(rows[0, 0]) + float(rows[0, 1]) == pytest.approx(1.0)  # symmetric about the middle
+    assert float(rows[0, 0]) < float(rows[0, 1])
+    assert on_grid(tokens, (4, 4)) is tokens
+
+
+# --------------------------------------------------------------------------- precision
+def test_bf16_learns_about_the_same_and_its_losses_are_float32(
+    manifest: Path, clip: str, tmp_path: Path
+) -> None:
+    full, half = (
+        prepare(small_config(tmp_path / name, manifest, clip, precision=name, **LIVE))
+        for name in ("fp32", "bf16")
+    )
+    one, two = full.train_step(), half.train_step()
+    assert two["total"] == pytest.approx(one["total"], rel=0.1)
+    assert one["total"] != two["total"]
+    assert all(p.dtype == torch.float32 for p in half.model.parameters())
+
+
+def test_fp16_without_a_gpu_is_refused(manifest: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="fp16"):
+        small_config(tmp_path, manifest, precision="fp16")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="fp16"):
+            prepare(small_config(tmp_path, manifest, precision="fp16", device="auto"))
+        with pytest.raises(ConfigError, match="GPU"):
+            prepare(small_config(tmp_path, manifest, device="cuda"))
+
+
+# --------------------------------------------------------------------------- what is measured
+def test_attributes_and_the_use_of_concepts_are_logged(manifest: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path, manifest, validation=(str(manifest),))
+    trainer = prepare(config)
+    trainer.run()
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in USAGE)
+    assert 0 <= float(rows[-1]["global AP head"]) <= 100
+    found = trainer.validate()["attributes"]
+    assert set(found) <= {"global", "entity", "action", "relationship"}
+    assert "entity" in found
+
+
+class Terminal(io.StringIO):
+    """A stream that says that somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_progress_bar_names_the_loss_recall_and_the_use_of_concepts(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    config = small_config(tmp_path, manifest, steps=2, evaluate_every=2, validation=(str(manifest),))
+    prepare(config).run()
+    (row,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
+    loss = sum(float(row[name]) for name in EVERY_TERM - {"pairs"})
+    recalls = f"{float(row['t2v R@1']):.1f}|{float(row['v2t R@1']):.1f}"
+    used = f"{float(row['usage video hard']):.2f}|{float(row['usage text hard']):.2f}"
+    assert f"loss {loss:.2f}, R@1 {recalls}, concepts {used}" in screen.getvalue()
+    assert "training: 100%" in screen.getvalue()
+
+
+class Writer:
+    """Stands in for TensorBoard's; keeps what it was told, by folder."""
+
+    told: ClassVar[list[tuple[str, str, float, int]]] = []
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.closed = folder, False
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        assert not self.closed
+        self.told.append((self.folder, name, value, step))
+
+
+def test_tensorboard_is_told_every_column_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, found = ModuleType("torch.utils.tensorboard"), importlib.util.find_spec
+    board.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
+    for installed in (True, False):
+        monkeypatch.setattr(Writer, "told", [])
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *rest, here=installed: here or None if name == "tensorboard" else found(name, *rest),
+        )
+        book = CsvLogger(tmp_path / "log.csv", tmp_path / "board")
+        book.write({"step": 7, "t2v R@1": 25.0, "kl": 0.5})
+        folder = str(tmp_path / "board")
+        told = [(folder, "step", 7, 7), (folder, "t2v/R@1", 25.0, 7), (folder, "kl", 0.5, 7)]
+        assert Writer.told == (told if installed else [])
+
+
+def test_a_log_takes_new_columns_and_keeps_old_rows(tmp_path: Path) -> None:
+    book = CsvLogger(tmp_path / "log.csv", tmp_path / "board")
+    for row in (
+        {"step": 1, "a": 0.5},
+        {"step": 2, "a": 0.25},
+        {"step": 3, "b, c": 1.0},
+        {"step": 4, "a": 2.0},
+    ):
+        book.write(row)
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
+    assert [row["a"] for row in rows] == ["0.5", "0.25", "", "2.0"]
+    assert rows[2]["b, c"] == "1.0"
+
+
+def test_a_held_out_share_is_validated_on_and_not_trained_on(manifest: Path, tmp_path: Path) -> None:
+    trainer = prepare(small_config(tmp_path, manifest, hold_out=0.25, batch=6))
+    trained = {item.clip.id for item in trainer.sampler.items if item.clip}
+    measured = {item.clip.id for item in trainer.validation if item.clip}
+    assert len(trained) == 6
+    assert len(measured) == 2
+    assert not trained & measured
+    assert trainer.validate()["videos"] == 2
+
+
+def test_extras_of_an_evaluation_are_marked_and_leave_the_main_result_alone(
+    manifest: Path, tmp_path: Path
+) -> None:
+    best = load(str(prepare(small_config(tmp_path, manifest)).run()))
+    plain = evaluate(best, str(manifest))
+    more = evaluate(best, str(manifest), normalise=("dsl", "qb_norm", "sinkhorn"), with_ablations=True)
+    assert more["text_to_video"] == plain["text_to_video"]
+    assert set(more["normalised"]) == {"dsl", "qb_norm", "sinkhorn"}
+    assert {part["needs"] for part in more["normalised"].values()} == {"the whole query set"}
+    assert all(part["video_to_text"]["R@10"] == 100 for part in more["normalised"].values())
+    assert plain["cost"]["million_parameters_heads"] > 0
+    json.dumps(more, allow_nan=False)
+    with pytest.raises(ConfigError, match="softmin"):
+        evaluate(best, str(manifest), normalise=("softmin",))
+
+
+def test_a_checkpoint_does_not_differ_from_itself_but_from_another(manifest: Path, tmp_path: Path) -> None:
+    best = load(str(prepare(small_config(tmp_path, manifest, steps=40, lr=1e-2, evaluate_every=40)).run()))
+    other = load("tiny")
+    same, apart = compare(best, best, str(manifest)), compare(best, other, str(manifest))
+    for side in ("text_to_video", "video_to_text"):
+        assert all(v == {"difference": 0.0, "interval_95": [0.0, 0.0]} for v in same[side].values())
+        found = apart[side]["R@1"]
+        assert found["difference"] > 0
+        assert found["interval_95"][0] <= found["difference"] <= found["interval_95"][1]
+    back = compare(other, best, str(manifest))
+    assert back["text_to_video"]["MnR"]["difference"] == -apart["text_to_video"]["MnR"]["difference"]
+
+
+# --------------------------------------------------------------------------- configs and refusals
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
+def test_every_config_is_sound_and_names_its_sources(path: Path) -> None:
+    values = json.loads(path.read_text())
+    config = read_config(path, [] if values["train"] else ["train=mine.jsonl"])
+    assert isinstance(config, TrainConfig)
+    assert values["_source"]
+    if path.stem not in ("tiny", "bundled", "yours"):
+        assert path.stem.split(".")[0] in SPLITS
+        assert config.train == (path.stem.split(".")[0],)
+        named = " ".join(values["_source"])
+        for key in ("steps", "batch", "weight_decay", "video.clip_frames", "model.concepts", "lr"):
+            assert key in named, key
+
+
+def test_configs_are_found_by_name() -> None:
+    assert read_config(Path("msvd.clip-vit-b-32")).train == ("msvd",)
+    assert read_config(Path("tiny"), ["train=a.jsonl,b.jsonl"]).train == ("a.jsonl", "b.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"backbone_lr": 1e-6}, "backbone_lr"),
+        ({"freeze_backbone": False, "cache": "x"}, "cache"),
+        ({"frame_cache": "x"}, "frame_cache"),
+        ({"sprites": "x"}, "sprites"),
+        ({"loss": {"kl": 0, "kl_on": "batch"}}, "loss.kl_on"),
+        ({"loss": {"attributes": 0, "focal_gamma": 1.0}}, "loss.focal_gamma"),
+        ({"loss": {"distill": 0, "distill_mask": 0.2}}, "loss.distill_mask"),
+        ({"loss": {"distill": 0}, "teacher": "tiny"}, "teacher"),
+        ({"validation": ["b.jsonl"], "hold_out": 0.1}, "hold_out"),
+        ({"precision": "fp16", "device": "cpu"}, "fp16"),
+        ({"workers": 0, "freeze_backbone": False}, "workers"),
+        ({"validation_split": "val"}, "validation_split"),
+        ({"annotations": "official"}, "annotations has no effect while .* no benchmark"),
+        ({"validation": ["b.jsonl"], "videos": "clips"}, "videos has no effect while .* no benchmark"),
+        ({"loss": {"ranking": "hinge"}}, "soft_temperature"),
+        ({"motion_precision": "bf16", "model": {"backbone": "tiny"}}, "motion_precision"),
+    ],
+)
+def test_contradictions_are_refused_by_name(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"train": ["a.jsonl"]} | changes))
+    with pytest.raises(ConfigError, match=named):
+        read_config(path)
+
+
+@pytest.mark.parametrize("named", [{"train": ["msvd"]}, {"validation": ["msvd"]}])
+def test_the_folders_of_a_benchmark_go_with_its_name(tmp_path: Path, named: dict[str, Any]) -> None:
+    path = tmp_path / "c.json"
+    places = {"annotations": "official", "videos": "clips"}
+    path.write_text(json.dumps({"train": ["a.jsonl"]} | named | places))
+    assert read_config(path).annotations == "official"
+
+
+def test_nan_in_a_tower_stops_the_run_and_keeps_the_last_good_checkpoint(
+    manifest: Path, clip: str, tmp_path: Path
+) -> None:
+    trainer = prepare(small_config(tmp_path, manifest, clip, steps=9, evaluate_every=2, **LIVE))
+    trainer.run(until=4)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with torch.no_grad():
+        trainer.backbone.model.visual.proj.mul_(float("nan"))
+    with pytest.raises(TrainingError, match=r"'total'.*step 5"):
+        trainer.train_step()
+    assert {path: path.read_bytes() for path in before} == before
+    assert np.isfinite(load(str(tmp_path / "run" / "best")).model.video.stem.weight.detach().numpy()).all()
+
+
+def test_a_run_of_another_architecture_or_way_to_train_is_refused(
+    manifest: Path, clip: str, tmp_path: Path
+) -> None:
+    prepare(small_config(tmp_path, manifest, clip, **LIVE)).run(until=3)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    others: tuple[tuple[str, dict[str, Any]], ...] = (
+        (clip, {}), ("tiny", LIVE), (clip, LIVE | {"loss": replace(EVERY_LOSS, distill=0.0)}),
+        (clip, LIVE | {"video": VideoConfig(clip_frames=2)}), (clip, LIVE | {"ema": 0.5}),
+    )  # fmt: skip
+    for backbone, changes in others:
+        with pytest.raises(ConfigError, match="another run"):
+            prepare(small_config(tmp_path, manifest, backbone, **changes)).run()
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_single_clip_is_refused_since_ranking_needs_a_negative(manifest: Path, tmp_path: Path) -> None:
+    alone = manifest.with_name("alone.jsonl")
+    alone.write_text(json.dumps({"path": "0.mp4", "captions": ["a red ball"]}))
+    with pytest.raises(ManifestError, match=r"alone\.jsonl: 1 clips"):
+        prepare(small_config(tmp_path, alone))
+
+
+def test_loss_terms_without_weight_leave_nothing_behind(manifest: Path, clip: str, tmp_path: Path) -> None:
+    only = LossConfig(levels=0, pairs=0, kl=0, attributes=0, concepts=0, diversity=0, balance=0, distill=0)
+    trainer = prepare(small_config(tmp_path, manifest, clip, loss=only, **LIVE))
+    assert set(trainer.train_step()) == {"total"}
+    assert trainer.sampler.batch(np.random.default_rng(0)).teaching is None  # no second pair of towers

@@ -1,0 +1,218 @@
+"""Training that goes on from a checkpoint: what is taken over, what the new data decide, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.helpers.drawn import draw_clip
+from tests.helpers.small_clip import save_small_clip
+from tests.helpers.small_runs import eight_pairs, small_config
+from vtr_demo.config import CONFIGS, ModelConfig, TrainConfig, VideoConfig, read_config
+from vtr_demo.errors import CheckpointError, ConfigError
+from vtr_demo.model.checkpoint import RetrievalModel, load
+from vtr_demo.structures import LEVELS
+from vtr_demo.text.parser import parse_many
+from vtr_demo.training.optim import grown
+from vtr_demo.training.setup import settled
+from vtr_demo.training.trainer import Trainer, prepare
+
+OTHERS = ("a red ball sinks", "a grey cat sinks", "a ball sinks in the pond", "a ball sinks", "a ball sinks")
+"""Share `ball` and `red` with the first data, and bring `sink`."""
+COUNTED: dict[str, Any] = {"attribute_min_count": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("continuing")
+
+
+@pytest.fixture(scope="module")
+def manifest(folder: Path) -> Path:
+    return eight_pairs(folder / "clips")
+
+
+@pytest.fixture(scope="module")
+def first(folder: Path, manifest: Path) -> Path:
+    """A checkpoint of four steps, whose sliders are not where heads are born."""
+    config = small_config(folder / "first", manifest, steps=4, evaluate_every=4, **COUNTED)
+    model = replace(config.model, level_weights=(1.0, 0.5, 0.25, 0.125), concept_weight=0.25)
+    return prepare(replace(config, model=model)).run()
+
+
+@pytest.fixture(scope="module")
+def other(folder: Path) -> Path:
+    """Other clips with other words."""
+    rows = []
+    for i, caption in enumerate(OTHERS):
+        draw_clip(folder / f"other{i}.mp4", frames=6, size=(64, 48), colours=[(40 * i, 90, 200 - 40 * i)] * 6)
+        rows.append(json.dumps({"path": f"other{i}.mp4", "captions": [caption]}))
+    path = folder / "other.jsonl"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def going_on(out: Path, data: Path, start: Path, **changes: Any) -> TrainConfig:
+    usual: dict[str, Any] = {"start": str(start), "model": ModelConfig(), "video": VideoConfig()} | COUNTED
+    return small_config(out, data, **usual | changes)
+
+
+def scores(model: RetrievalModel, trainer: Trainer) -> torch.Tensor:
+    """Of the run's own clips with some sentences."""
+    tokens = [trainer.sampler.cache.get(item) for item in trainer.sampler.items]
+    texts = model.backbone.encode_text(parse_many(["a red ball rolls", "a cat", "it sinks in the pond"]))
+    with torch.no_grad():
+        text = model.model.encode_text(texts)
+        rows = [model.model.scores(text, model.model.encode_video(clip)) for clip in tokens]
+    return torch.cat(rows, dim=1)
+
+
+def test_before_the_first_step_it_ranks_as_the_checkpoint_does(
+    first: Path, other: Path, tmp_path: Path
+) -> None:
+    before, trainer = load(str(first)), prepare(going_on(tmp_path, other, first))
+    trainer.model.eval()
+    assert torch.equal(scores(trainer.pretrained(), trainer), scores(before, trainer))
+    assert trainer.model.config == before.model.config  # with its sliders
+    assert trainer.config.video == before.video
+
+
+def test_it_learns_from_there_and_saves_a_checkpoint_of_its_own(
+    first: Path, other: Path, tmp_path: Path
+) -> None:
+    before, trainer = load(str(first)), prepare(going_on(tmp_path, other, first, steps=2, evaluate_every=2))
+    after = load(str(trainer.run()))
+    assert not torch.equal(scores(after, trainer), scores(before, trainer))
+    assert after.vocabulary != before.vocabulary
+    assert after.training["config"]["start"] == str(first)
+    assert load(str(first)).weights_digest == before.weights_digest
+
+
+def test_attributes_that_both_know_are_kept_and_the_others_begin(
+    first: Path, other: Path, tmp_path: Path
+) -> None:
+    before, trainer = load(str(first)), prepare(going_on(tmp_path, other, first))
+    assert before.vocabulary is not None
+    kept = begun = 0
+    for level, name in enumerate(LEVELS):
+        known = before.vocabulary.names[name]
+        assert trainer.model.attributes is not None
+        assert before.model.attributes is not None
+        own, old = (m.attributes.video[level] for m in (trainer.model, before.model))
+        for row, label in enumerate(trainer.vocabulary.names[name]):
+            if label in known:
+                assert own.weight[row].equal(old.weight[known.index(label)])
+                assert own.bias[row].equal(old.bias[known.index(label)])
+                kept += 1
+            else:
+                assert own.bias[row].item() == pytest.approx(-4.595)
+                begun += 1
+    assert kept
+    assert begun
+
+
+def test_cached_tokens_of_the_checkpoint_are_right_for_it(folder: Path, manifest: Path, other: Path) -> None:
+    """Its patches are reduced along the checkpoint's directions, not along new ones of the other data."""
+    clip = f"open_clip:local-dir:{save_small_clip(folder / 'towers')}"
+    config = small_config(folder / "reduced", manifest, clip, steps=1, evaluate_every=1)
+    start = prepare(replace(config, model=replace(config.model, reduce=8))).run()
+    before, trainer = load(str(start)), prepare(going_on(folder / "on", other, start))
+    assert trainer.model.reduction.shape[1] == 8
+    assert trainer.model.reduction.equal(before.model.reduction)
+    assert trainer.backbone.fingerprint == before.backbone.fingerprint
+
+
+def test_towers_that_were_tuned_are_taken_over(folder: Path, manifest: Path, other: Path) -> None:
+    tuned: dict[str, Any] = {"freeze_backbone": False, "backbone_lr": 1e-2, "steps": 1, "evaluate_every": 1}
+    start = prepare(small_config(folder / "tuned", manifest, **tuned)).run()
+    trainer = prepare(going_on(folder / "tuned on", other, start, steps=1, evaluate_every=1))
+    assert trainer.backbone.fingerprint == load(str(start)).backbone.fingerprint
+    assert trainer.backbone.fingerprint != load("tiny").backbone.fingerprint
+    after = load(str(trainer.run()))  # frozen now, they are kept all the same
+    assert after.tuned
+    assert after.backbone.fingerprint == trainer.backbone.fingerprint
+    assert not load("tiny").tuned
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_global_levels_share_counts_from_the_checkpoint(
+    share: float, first: Path, other: Path, tmp_path: Path
+) -> None:
+    trainer = prepare(going_on(tmp_path, other, first, steps=2, learned_share=share))
+    start = grown(trainer.model)
+    assert all(bool(weight.any()) for weight in start)
+    trainer.train_step()
+    end = grown(trainer.model)
+    with trainer.averaged():
+        for a, b, now in zip(start, end, grown(trainer.model), strict=True):
+            torch.testing.assert_close(now, a + share * (b - a))
+            assert share or now.equal(a)
+            assert share != 1.0 or now.equal(b)
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_can_be_resumed(
+    first: Path, other: Path, tmp_path: Path
+) -> None:
+    whole = prepare(going_on(tmp_path / "whole", other, first, steps=4, learned_share=0.5))
+    whole.run()
+    halted = going_on(tmp_path / "halted", other, first, steps=4, learned_share=0.5)
+    prepare(halted).run(until=2)
+    again = prepare(halted)
+    again.run()
+    for (name, a), b in zip(whole.model.state_dict().items(), again.model.state_dict().values(), strict=True):
+        assert a.equal(b), name
+    with whole.averaged(), again.averaged():
+        assert all(a.equal(b) for a, b in zip(grown(whole.model), grown(again.model), strict=True))
+
+
+# --------------------------------------------------------------------------- settings
+def test_a_setting_that_contradicts_the_checkpoint_is_refused_by_name(first: Path, other: Path) -> None:
+    shaped = replace(load(str(first)).model.config, trained=False)
+    with pytest.raises(ConfigError, match=r"model\.concepts is 5, but the checkpoint .*first.* has 4"):
+        settled(going_on(Path("out"), other, first, model=replace(shaped, concepts=5)))
+    with pytest.raises(ConfigError, match=r"model\.backbone is 'bundled'"):
+        settled(going_on(Path("out"), other, first, model=ModelConfig(dropout=0.2)))
+
+
+def test_what_shapes_no_weight_may_be_chosen_anew(first: Path, other: Path) -> None:
+    shaped = replace(load(str(first)).model.config, trained=False, dropout=0.4, concept_weight=0.1)
+    found = settled(
+        going_on(Path("out"), other, first, model=shaped, video=VideoConfig(clip_frames=5, fit="squash"))
+    )
+    assert found.model == replace(shaped, trained=True)
+    assert found.video == VideoConfig(clip_frames=5, fit="squash")
+
+
+def test_a_run_that_starts_from_nothing_is_settled_already(manifest: Path) -> None:
+    config = small_config(Path("out"), manifest)
+    assert settled(config) is config
+
+
+def test_the_bundled_checkpoint_can_be_gone_on_from_by_its_own_config_and_without_one() -> None:
+    config = read_config(CONFIGS / "bundled.json", ['train=["a.jsonl"]', "start=bundled"])
+    assert settled(config).model == replace(config.model, trained=True)
+    bare = settled(TrainConfig(train=("a.jsonl",), start="bundled"))
+    assert bare.model == settled(config).model
+
+
+@pytest.mark.parametrize("start", ["tiny", "untrained:tiny", "open_clip:ViT-B-32/openai", "no/such/folder"])
+def test_what_is_no_trained_checkpoint_is_refused(start: str, manifest: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=f"{start} is no trained checkpoint; give `bundled` or a folder"
+    ):
+        prepare(small_config(Path("out"), manifest, start=start))
+
+
+def test_a_damaged_checkpoint_is_refused_before_any_clip_is_read(
+    first: Path, manifest: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(first, tmp_path / "damaged")
+    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="does not match its digest"):
+        prepare(going_on(tmp_path, manifest, tmp_path / "damaged"))

@@ -1,0 +1,165 @@
+"""The page's wiring and its API, driven through gradio_client over a stand-in engine, without a browser."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+
+pytest.importorskip("gradio")
+
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+import app
+from tests.helpers.fake_engine import FakeEngine
+from vtr_demo.structures import TERMS
+
+SENTENCE = "a red ball rolls across the beach"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    engine = FakeEngine(tmp_path_factory.mktemp("drawn"))
+    demo = app.build_ui(engine)
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(engine))
+    yield engine, url
+    demo.close()
+
+
+@pytest.fixture(scope="module")
+def client(served):
+    return Client(served[1], verbose=False)
+
+
+def get(url: str, **headers: str):
+    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10)
+
+
+def test_only_the_four_functions_are_public(client):
+    named = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(named) == {"/search_videos", "/rank_captions", "/explain_match", "/library_status"}
+
+
+def test_search_returns_terms_that_add_up(client):
+    hits = client.predict(text=SENTENCE, k=3, api_name="/search_videos")
+    assert len(hits) == 3
+    assert hits[0]["name"] == "red-ball-beach"
+    assert hits == sorted(hits, key=lambda hit: -hit["score"])
+    for hit in hits:
+        assert sum(hit["terms"].values()) == pytest.approx(hit["score"], abs=1e-5)
+
+
+def test_the_number_of_results_has_a_default(client, served):
+    assert len(client.predict(text=SENTENCE, api_name="/search_videos")) == 8
+
+
+def test_captions_are_ranked_for_a_clip(client, served):
+    clip = served[0].clips()[0]
+    sentences = ["the moon rises", "a red ball rolls"]
+    ranked = client.predict(clip_id=clip.clip_id, captions=sentences, api_name="/rank_captions")
+    assert [hit["text"] for hit in ranked] == sentences[::-1]
+
+
+def test_an_explanation_adds_up_by_words_frames_and_terms(client, served):
+    clip = served[0].clips()[0]
+    why = client.predict(text=SENTENCE, clip_id=clip.clip_id, api_name="/explain_match")
+    for parts in (
+        why["terms"].values(),
+        (w["adds"] for w in why["words"]),
+        (f["adds"] for f in why["frames"]),
+    ):
+        assert sum(parts) == pytest.approx(why["score"], abs=1e-5)
+    assert sum(why["concepts"].values()) == pytest.approx(why["terms"]["concepts"], abs=1e-5)
+    assert [word["word"] for word in why["words"][1:]] == SENTENCE.split()
+
+
+def test_weights_and_muted_concepts_can_be_chosen(client, served):
+    clip = served[0].clips()[0]
+    pair = {"text": SENTENCE, "clip_id": clip.clip_id}
+    heard = client.predict(**pair, weights={"concepts": 1}, api_name="/explain_match")
+    loud = max(heard["concepts"], key=lambda name: abs(heard["concepts"][name]))
+    less = client.predict(**pair, weights={"concepts": 1}, muted=[loud], api_name="/explain_match")
+    assert less["score"] == pytest.approx(heard["score"] - heard["concepts"][loud], abs=1e-5)
+    assert less["concepts"][loud] == 0
+    nothing = dict.fromkeys(TERMS, 0)
+    hits = client.predict(text=SENTENCE, k=3, weights=nothing | {"action": 1}, api_name="/search_videos")
+    assert all(hit["terms"]["action"] == pytest.approx(hit["score"], abs=1e-6) for hit in hits)
+    ranked = client.predict(
+        clip_id=clip.clip_id, captions=[SENTENCE], weights=nothing | {"global": 1}, api_name="/rank_captions"
+    )
+    assert ranked[0]["terms"]["global"] == pytest.approx(ranked[0]["score"], abs=1e-6)
+
+
+def test_the_status_names_what_can_be_weighed_and_muted(client, served):
+    status = client.predict(api_name="/library_status")
+    assert status["weights"].keys() == set(TERMS)
+    assert status["concepts"] == list(served[0].concept_names)
+
+
+def test_the_status_lists_clips_without_their_paths(client, served):
+    status = client.predict(api_name="/library_status")
+    assert {clip["id"] for clip in status["clips"]} == {clip.clip_id for clip in served[0].clips()}
+    assert str(served[0].folder) not in json.dumps(status)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("/search_videos", {"text": "   "}, "The sentence is empty"),
+        ("/explain_match", {"text": SENTENCE, "clip_id": "../../etc/passwd"}, "No clip"),
+        ("/search_videos", {"text": SENTENCE, "weights": {"colour": 1}}, "no term .*colour"),
+        ("/search_videos", {"text": SENTENCE, "weights": {"action": "much"}}, "must be a number"),
+        ("/search_videos", {"text": SENTENCE, "weights": {"action": -1}}, "not negative"),
+        ("/rank_captions", {"clip_id": "nobody", "captions": ["a"]}, "choose one from its list"),
+    ],
+)
+def test_an_error_reaches_the_client_as_a_sentence(client, name, values, message):
+    with pytest.raises(AppError, match=message):
+        client.predict(**values, api_name=name)
+
+
+def test_a_message_with_markup_is_shown_as_text():
+    @app.speaks
+    def fails() -> None:
+        raise app.LibraryError("<img src=x> is no clip; choose another.")
+
+    with pytest.raises(app.gr.Error) as caught:
+        fails()
+    assert caught.value.message == "&lt;img src=x&gt; is no clip; choose another."
+
+
+def test_media_are_served_by_id_with_ranges(served):
+    engine, url = served
+    clip = engine.clips()[0]
+    with get(f"{url}clips/{clip.clip_id}/media", Range="bytes=0-9") as answer:
+        assert answer.status == 206
+        assert answer.read() == clip.media.read_bytes()[:10]
+    with get(f"{url}clips/{clip.clip_id}/poster") as answer:
+        assert answer.read() == clip.poster.read_bytes()
+    for moment in range(len(clip.moments)):
+        with get(f"{url}clips/{clip.clip_id}/moment-{moment}") as answer:
+            assert answer.headers["content-type"] == "image/jpeg"
+            assert answer.read() == engine.still(clip.clip_id, moment)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["clips/nobody/media", "clips/..%2F..%2Fetc%2Fpasswd/media", "clips/{id}/other",
+     "clips/{id}/moment-2", "clips/{id}/moment--1", "clips/{id}/moment-", "clips/{id}/moment-0x1",
+     "clips/{id}/moment-9999999", "clips/nobody/moment-0",
+     "gradio_api/file={media}", "gradio_api/file=/etc/passwd"],
+)  # fmt: skip
+def test_nothing_else_is_served(served, path):
+    engine, url = served
+    clip = engine.clips()[0]
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        get(url + path.format(id=clip.clip_id, media=clip.media))
+    assert caught.value.code in (403, 404)
+
+
+def test_importing_the_page_starts_nothing(served):
+    assert not hasattr(app, "demo")
+    assert app.build_ui(served[0]) is not app.build_ui(served[0])

@@ -1,0 +1,415 @@
+"""The page's HTML: what is shown is what was ranked, and nobody's text becomes markup."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from tests.helpers.fake_engine import FakeEngine, Scene
+from vtr_demo.config import LimitConfig
+from vtr_demo.errors import LibraryError, TextError
+from vtr_demo.results import IndexReport
+from vtr_demo.structures import TERMS, TermWeights
+from vtr_demo.ui import concepts, explanation, html, state, tabs, theme
+from vtr_demo.ui.state import View
+from vtr_demo.viz import overlays
+
+NASTY = "<script>alert('x')</script> \"quoted\" & <img src=x onerror=alert(1)>"
+SENTENCE = "a red ball rolls across the beach"
+
+
+class Tags(HTMLParser):
+    """Collects tags and attribute names, and refuses to end with open ones."""
+
+    void = ("img", "br", "link", "input", "video")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.attributes: set[str] = set()
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.void:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return FakeEngine(tmp_path_factory.mktemp("drawn"))
+
+
+def widths(bar: str) -> list[tuple[float, float, bool]]:
+    found = re.findall(r'class="part \w+( minus)?".*?left:([-\d.]+)%;width:([-\d.]+)%', bar)
+    return [(float(left), float(width), bool(minus)) for minus, left, width in found]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        dict(zip(TERMS, (0.3, 0.2, 0.1, 0.05, 0.02), strict=True)),
+        dict(zip(TERMS, (0.3, -0.2, 0.1, -0.05, 0.0), strict=True)),
+        dict(zip(TERMS, (-0.3, -0.2, -0.1, -0.05, -0.02), strict=True)),
+        dict.fromkeys(TERMS, 0.0),
+    ],
+)
+def test_positive_widths_less_negative_widths_are_the_score(terms):
+    low, high = html.bar_range([terms, {"global": 0.7, "entity": -0.4}])
+    parts = widths(html.stacked_bar(terms, low, high))
+    total = sum(-width if minus else width for _, width, minus in parts)
+    assert total / 100 * (high - low) == pytest.approx(sum(terms.values()), abs=1e-4)
+
+
+def test_parts_of_a_bar_neither_overlap_nor_leave_it():
+    terms = dict(zip(TERMS, (0.3, -0.2, 0.1, -0.05, 0.4), strict=True))
+    parts = sorted(widths(html.stacked_bar(terms, *html.bar_range([terms]))))
+    ends = [left + width for left, width, _ in parts]
+    assert parts[0][0] == pytest.approx(0, abs=1e-2)
+    assert ends[-1] == pytest.approx(100, abs=1e-2)
+    assert all(start >= end - 1e-2 for (start, _, _), end in zip(parts[1:], ends[:-1], strict=True))
+
+
+@pytest.mark.parametrize("numbers", [(1.0, 2.5, 10.0), (0.0, 10.0, 10.0), (0.0, 0.0, 0.0)])
+def test_the_moment_lies_where_it_is_in_the_clip(numbers):
+    start, end, duration = numbers
+    left, width = map(
+        float, re.search(r"left:([\d.]+)%;width:([\d.]+)%", html.timeline(duration, start, end)).groups()
+    )
+    assert left == pytest.approx(100 * start / max(duration, 1e-6), abs=0.01)
+    assert left + width <= 100.01
+
+
+def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
+    nasty = FakeEngine(tmp_path, (replace(Scene("x", (NASTY,), *[(1, 2, 3)] * 3, (0.1, 0.1))),))
+    clip_id = nasty.clips()[0].clip_id
+    scene, view = nasty._clips[clip_id]
+    nasty._clips[clip_id] = (scene, replace(view, name=NASTY))
+    seen, shown, panel = state.searched(nasty, View(text=NASTY, clip=clip_id), TermWeights())
+    _, _, struck = state.searched(nasty, replace(seen, struck=(1,)), TermWeights())
+    report = IndexReport((clip_id,), (NASTY,), ((NASTY, f"{NASTY}: broken; mend it."),))
+    why, named = nasty.explain(NASTY, clip_id), nasty.clip(clip_id)
+    pieces = [
+        shown, panel.player, panel.summary, panel.body, struck.summary, html.wall(nasty.clips()),
+        html.examples([NASTY]), html.clip_picker(nasty.clips()),
+        html.sentences(nasty.describe(clip_id), nasty.clip(clip_id)),
+        tabs.library(nasty.clips(), [clip_id]), tabs.report(report, {clip_id: NASTY}),
+        tabs.library_state(replace(nasty.status(), model=NASTY, problems=(NASTY,))),
+        tabs.about(replace(nasty.status(), model=NASTY)),
+        concepts.gallery([replace(view, name=NASTY, said=((NASTY, 1),)) for view in nasty.concepts()]),
+        explanation.section(replace(view, clip_id="other"), why, [explanation.Rival(2, named, -1)], why),
+    ]  # fmt: skip
+    for piece in pieces:
+        tags = Tags(piece)
+        assert "script" not in tags.seen
+        assert not any(name.startswith("on") for name in tags.attributes)
+        assert tags.open == []
+        assert "onerror=alert" not in re.sub(r"&lt;.*?&gt;", "", piece)
+
+
+def test_word_parts_and_picks_add_up_to_the_score(engine):
+    why = engine.explain(SENTENCE, engine.clips()[0].clip_id)
+    made = why.alignment
+    assert overlays.word_parts(made).sum() == pytest.approx(made.score, abs=1e-5)
+    picks = [overlays.picked(made, f"term:{name}").sum() for name in TERMS]
+    assert sum(picks) == pytest.approx(made.score, abs=1e-5)
+    words = [overlays.picked(made, f"word:{i}").sum() for i in range(len(made.words))]
+    assert sum(words) == pytest.approx(overlays.picked(made, "total").sum(), abs=1e-5)
+    concepts = [overlays.picked(made, f"concept:{k}").sum() for k in range(made.concept_count)]
+    assert sum(concepts) == pytest.approx(made.terms()["concepts"], abs=1e-5)
+    assert concepts.frame_concepts(made).sum() == pytest.approx(made.terms()["concepts"], abs=1e-5)
+
+
+@pytest.mark.parametrize("pick", ["word:99", "concept:-1", "term:nothing", "", "../../etc", "word:x"])
+def test_an_unknown_pick_shows_the_total(engine, pick):
+    made = engine.explain(SENTENCE, engine.clips()[0].clip_id).alignment
+    np.testing.assert_array_equal(overlays.picked(made, pick), explanation.picked(made, "total"))
+
+
+def test_no_patch_exceeds_the_colour_range(engine):
+    made = engine.explain(SENTENCE, engine.clips()[0].clip_id).alignment
+    for pick in ("total", *(f"term:{name}" for name in TERMS)):
+        assert np.abs(overlays.picked(made, pick)[:, 1:]).max() <= explanation.patch_limit(made) + 1e-7
+
+
+def test_the_reason_names_the_largest_part_and_its_strongest_word(engine):
+    why = engine.explain("a ball", engine.clips()[0].clip_id, weights=TermWeights(0, 1, 0, 0, 0))
+    assert "entity</b> (100 % of what speaks for it)" in explanation.reason(why)
+    assert "“ball”" in explanation.reason(why)
+
+
+def test_a_score_without_positive_parts_is_said_to_have_none(engine):
+    why = engine.explain(SENTENCE, engine.clips()[0].clip_id)
+    made = replace(
+        why.alignment,
+        level_terms=-np.abs(why.alignment.level_terms),
+        concept_terms=-why.alignment.concept_terms.clip(0),
+    )
+    assert "no part of the score is positive" in explanation.reason(replace(why, alignment=made))
+
+
+def test_struck_words_stay_on_the_page_in_their_places(engine):
+    clip_id = engine.clips()[0].clip_id
+    view, _, _ = state.searched(engine, View(text=SENTENCE, clip=clip_id), TermWeights())
+    view = view.after({"do": "strike", "word": "2"})
+    _, ranked, panel = state.searched(engine, view, TermWeights())
+    words = re.findall(r'data-word="(\d+)".*?>(?:<s>)?(\w+)(</s>)?<', panel.summary)
+    assert [word for _, word, _ in words] == SENTENCE.split()
+    assert [bool(mark) for _, _, mark in words] == [index == 2 for index in range(len(words))]
+    assert "<s>ball</s>" in ranked
+    assert view.after({"do": "strike", "word": "2"}).struck == ()
+
+
+def test_a_muted_concept_adds_nothing_and_can_be_counted_again(engine):
+    clip_id = engine.clips()[0].clip_id
+    view, _, before = state.searched(engine, View(text=SENTENCE, clip=clip_id), TermWeights())
+    added = engine.explain(SENTENCE, clip_id).alignment.by_concept()
+    concept = int(np.abs(added).argmax())
+    assert added[concept]
+    muted = view.after({"do": "mute", "concept": str(concept)})
+    assert muted == replace(view, muted=(concept,))
+    _, ranked, panel = state.searched(engine, muted, TermWeights())
+    expected = engine.explain(SENTENCE, clip_id, weights=replace(TermWeights(), muted=(concept,)))
+    assert html.signed(expected.alignment.score) in panel.summary
+    assert f'data-concept="{concept}" title="Count it again"' in ranked
+    assert (
+        f'<button class="mute muted" data-do="mute" data-concept="{concept}" aria-pressed="true"'
+        in panel.body
+    )
+    assert 'class="mute muted"' not in before.body
+    assert muted.after({"do": "mute", "concept": str(concept)}) == view
+    assert muted.after({"do": "close"}).muted == (concept,)
+    for click in ({"do": "example", "text": "another"}, {"do": "choose", "clip": clip_id}):
+        assert muted.after(click).muted == (concept,)  # as a slider stays where it is
+    assert muted.unmuted() == view
+
+
+def numbers(rows: str) -> np.ndarray:
+    """(rows, 3): this clip's summand, the other's, and their difference, as they are written."""
+    cells = re.findall(r'<td class="score">([^<]*)</td>', rows)
+    return np.array([float(cell.replace("−", "-")) for cell in cells]).reshape(-1, 3)
+
+
+def test_why_one_clip_lies_above_another_adds_up_to_the_difference_of_their_scores(engine):
+    view, _, panel = state.searched(engine, View(text=SENTENCE), TermWeights())
+    assert panel.body == ""
+    first, second = view.found[:2]
+    view = view.after({"do": "open", "clip": first[0], "moment": str(first[1])})
+    view, _, panel = state.searched(engine, view, TermWeights())
+    assert panel.body.count('data-do="rival"') == min(len(engine.clips()), state.RIVALS) - 1
+    assert f'data-do="rival" data-clip="{first[0]}"' not in panel.body
+    assert "versus" not in panel.body
+
+    view = view.after({"do": "rival", "clip": second[0]})
+    _, _, panel = state.searched(engine, view, TermWeights())
+    one, two = (engine.explain(SENTENCE, key, moment) for key, moment in (first, second))
+    parts, words, total = re.findall(r"<tbody>(.*?)</tbody>", panel.body.split('class="versus"')[1])[:3]
+    expected = [one.alignment.score, two.alignment.score, one.alignment.score - two.alignment.score]
+    assert numbers(total)[0] == pytest.approx(expected, abs=0.006)
+    for rows, count in ((parts, 5), (words, 1 + len(one.sentence.words))):
+        assert numbers(rows).shape == (count, 3)
+        assert numbers(rows).sum(0) == pytest.approx(expected, abs=0.006 * count)
+    assert "lies above" in panel.body
+    Tags(panel.body)
+    assert view.after({"do": "rival", "clip": second[0]}).rival == ""
+    for click in ({"do": "close"}, {"do": "open", "clip": second[0]}, {"do": "example", "text": "b"}):
+        assert view.after(click).rival == ""
+
+
+def test_a_comparison_the_other_way_round_says_the_opposite_and_with_itself_nothing(engine):
+    one, two = (engine.explain(SENTENCE, clip.clip_id) for clip in engine.clips()[:2])
+    forth, back = explanation.versus(one, two, "a", "b"), explanation.versus(two, one, "b", "a")
+    assert {"lies above" in text for text in (forth, back)} == {True, False}
+    np.testing.assert_allclose(numbers(forth)[:, 2], -numbers(back)[:, 2])
+    np.testing.assert_allclose(numbers(forth)[:, :2], numbers(back)[:, 1::-1])
+    same = explanation.versus(one, one, "a", "a")
+    assert "score alike" in same
+    assert "nan" not in same
+
+
+def test_a_clip_that_was_deleted_meanwhile_is_no_rival(engine, tmp_path):
+    own = FakeEngine(tmp_path / "own")
+    view, _, _ = state.searched(own, View(text=SENTENCE), TermWeights())
+    (first, moment), (second, _) = view.found[:2]
+    view = replace(view, clip=first, moment=moment, rival=second)
+    own.delete(second)
+    body = state.explained(own, view, TermWeights())[1].body
+    assert second not in body
+    assert "versus" not in body
+
+
+@pytest.mark.parametrize(
+    "click",
+    [{}, {"do": "nothing"}, {"do": "rival"}, {"do": "open"}, {"do": "strike", "word": "-1"},
+     {"do": "strike", "word": "²"}, {"do": "mute"}, {"do": "mute", "concept": "-1"},
+     {"do": "mute", "concept": "٣"},
+     {"do": "mute", "concept": "9" * 30}, {"do": "mute", "concept": "1; drop"},
+     {"do": "strike", "word": "2; drop"}, {"do": "pick"}, {"do": ["open"], "clip": "x"}],
+)  # fmt: skip
+def test_a_malformed_click_changes_nothing(click):
+    view = View(text="a", clip="b")
+    assert view.after(click) == view
+
+
+def test_a_visitor_who_has_opened_nothing_is_told_that_reasons_can_be_opened(engine):
+    result, clips = engine.search(SENTENCE), {clip.clip_id: clip for clip in engine.clips()}
+    first = result.hits[0].clip_id
+    assert "Open one to see why" in html.results(result, clips)
+    assert "Open one to see why" not in html.results(result, clips, open_clip=first)
+    assert "Open one to see why" not in html.results(replace(result, hits=()), clips)
+    told = engine.describe(first)
+    assert "Open one to see why" in html.sentences(told, clips[first])
+    assert "Open one to see why" not in html.sentences(told, clips[first], told[0].text)
+
+
+def test_an_uncertain_result_says_so(engine):
+    result = replace(engine.search(SENTENCE), confident=False)
+    clips = {clip.clip_id: clip for clip in engine.clips()}
+    assert "No confident match" in html.results(result, clips)
+    assert "No confident match" not in html.results(replace(result, confident=True), clips)
+
+
+def test_empty_text_is_refused_with_a_sentence(engine):
+    with pytest.raises(TextError, match="Type a sentence"):
+        state.searched(engine, View(text="  "), TermWeights())
+
+
+def test_only_files_of_the_upload_folder_are_taken(tmp_path):
+    inside, outside = tmp_path / "up" / "a.mp4", tmp_path / "secret.txt"
+    inside.parent.mkdir()
+    inside.write_bytes(b"x")
+    outside.write_text("x")
+    (tmp_path / "up" / "link").symlink_to(outside)
+    folder = str(tmp_path / "up")
+    assert tabs.uploaded([str(inside)], folder) == [inside]
+    for path in (
+        outside,
+        tmp_path / "up" / ".." / "secret.txt",
+        tmp_path / "up" / "link",
+        tmp_path / "up" / "no",
+    ):
+        with pytest.raises(LibraryError, match="was not uploaded"):
+            tabs.uploaded([str(path)], folder)
+
+
+def test_examples_come_from_different_clips_of_the_library(engine):
+    chosen = html.choose_examples(engine.clips())
+    assert len(chosen) == len(set(chosen)) == 6
+    assert set(chosen) <= {caption for clip in engine.clips() for caption in clip.captions}
+    assert html.choose_examples(()) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.123, "+0.12"), (-0.123, "−0.12"), (0.001, "0.00"), (-0.001, "0.00"), (0, "0.00")]
+)
+def test_numbers_carry_their_sign(value, text):
+    assert html.signed(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.983, "98 %"), (1.0, "over 99 %"), (0.0, "0 %"), (0.29, "29 %")]
+)
+def test_confidence_is_rounded_down(share, text):
+    assert html.confidence_words(share) == f"stronger than {text} of unrelated texts"
+
+
+def test_limits_are_stated():
+    assert tabs.invitation(LimitConfig()) == "Add videos, up to 200.0 MB and 15 minutes each"
+
+
+def test_the_page_loads_nothing_from_elsewhere():
+    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\((?!data:)", theme.head())
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("block", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("text", "ground"),
+    [("ink", "paper"), ("ink", "sheet"), ("soft", "paper"), ("soft", "sheet"), ("accent-ink", "accent"),
+     ("warn-ink", "warn"), ("bad", "sheet")],
+)  # fmt: skip
+def test_text_has_the_contrast_of_wcag_aa(block, text, ground):
+    css = (theme.HERE / "page.css").read_text(encoding="utf-8")
+    tokens = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", re.findall(r"{([^}]*--paper[^}]*)}", css)[block]))
+    high, low = sorted((luminance(tokens[text]), luminance(tokens[ground])), reverse=True)
+    assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_concepts_are_shown_by_what_they_hold_the_fullest_first(engine):
+    views = list(engine.concepts())
+    views[0] = replace(views[0], words=0.5, patches=0.0, shots=(), said=())
+    text = concepts.gallery(views)
+    Tags(text)
+    order = [int(number) - 1 for number in re.findall(r'class="swatch"[^>]*></i><span>(\d+)</span>', text)]
+    assert order == sorted(range(len(views)), key=lambda k: -views[k].patches)
+    shares = [share for k in order for share in (views[k].patches, views[k].words)]
+    widths = [float(width) for width in re.findall(r'<i style="width:([\d.]+)%', text)]
+    assert widths == pytest.approx([100 * share / max(shares) for share in shares], abs=0.06)
+    assert text.count('data-do="choose"') == sum(len(view.shots) for view in views)
+    assert text.count("Too few captions") == sum(view.met is None for view in views)
+    assert concepts.gallery([])
+
+
+def test_a_card_shows_the_moment_that_was_found_and_of_a_whole_clip_its_poster(engine):
+    found = engine.search("a red square moves")
+    clips = {clip.clip_id: clip for clip in engine.clips()}
+    for hit in found.hits:
+        for moment, kind in ((0, "moment-0"), (1, "moment-1"), (-1, "poster")):
+            card = html.hit_card(replace(hit, moment=moment), clips[hit.clip_id], 1, (0.0, 1.0), False)
+            assert f'src="clips/{hit.clip_id}/{kind}"' in card
+
+
+def test_a_concept_that_is_muted_says_so_on_its_card(engine):
+    text = state.concept_gallery(engine, View(muted=(1,)), nameable=False)
+    Tags(text)
+    assert text.count('aria-pressed="true"') == text.count('<article class="concept muted">') == 1
+    (card,) = re.findall(r'<article class="concept muted">.*?</article>', text)
+    assert 'data-do="mute" data-concept="1"' in card
+    assert text.count('data-do="mute"') == len(engine.concepts())
+
+
+def test_names_of_concepts_can_be_written_where_they_are_the_visitors(engine):
+    views = engine.concepts()
+    assert concepts.gallery(views, nameable=True).count('data-edit="rename"') == len(views)
+    assert "data-edit" not in concepts.gallery(views)
+    remembering = state.remembering(engine)
+    clip_id = engine.clips()[0].clip_id
+    first = remembering.explain(SENTENCE, clip_id).concept_names
+    for click in ({"do": "choose", "clip": clip_id}, {"do": "rename"}, {"do": "rename", "concept": "-1"}):
+        assert not state.renamed(remembering, click)
+    assert state.renamed(remembering, {"do": "rename", "concept": "1", "text": NASTY})
+    assert remembering.explain(SENTENCE, clip_id).concept_names == (first[0], NASTY, *first[2:])
+    Tags(state.concept_gallery(remembering, View(), nameable=True))
+    assert state.renamed(remembering, {"do": "rename", "concept": "1", "text": ""})
+    assert remembering.explain(SENTENCE, clip_id).concept_names == first
+
+
+def test_a_measurement_shows_both_directions_each_part_and_costs(engine):
+    found = engine.measure()
+    text = tabs.measured(found)
+    Tags(text)
+    assert text.count('<i style="width:50.00%"></i><b style="left:40.00%;width:10.00%"></b>') == 2
+    assert "50.0 <small>[40–50]</small>" in text
+    rows = re.findall(r'<tr><th scope="row">.*?</tr>', text)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    assert cells == [["40.0", "30.0", "20.0", "10.0"], ["5.0", "2.5", "–", "–"]]
+    assert "not as a benchmark" in text
+    assert "not as a benchmark" not in tabs.measured(replace(found, captioned=100))
+    assert "21 ms" in text
+    assert "2.4 MB" in text

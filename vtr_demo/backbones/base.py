@@ -1,0 +1,335 @@
+"""What every pair of towers has in common: chunks, masks, words from sub-words, digests."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vtr_demo.errors import BackboneError, TextError
+from vtr_demo.files import fingerprint
+from vtr_demo.structures import LEVELS, Sentence, TextTokens, VideoTokens, Word
+
+
+class Backbone(nn.Module, ABC):
+    """An image tower and a text tower whose frame and sentence vectors share one space.
+
+    The cosine of a frame's ``summary`` and a sentence vector means something with no training, so
+    ``summary_width == word_width == joint_width``. Towers start frozen: no gradients, no dropout.
+    Pixels come as the decoder leaves them, (T, H, W, 3) uint8 RGB; scaling and normalising are
+    done here, because the constants belong to the weights.
+    """
+
+    spec: str
+    frame_size: int
+    """Side of the square picture the image tower takes, in pixels."""
+    patch_width: int
+    """Dv"""
+    grid: tuple[int, int]
+    """(rows, columns) of patches; P is their product."""
+    joint_width: int
+    """Ds = Dt: the width of frame summaries, word tokens and sentence vectors."""
+
+    def __init__(self, *, pixel_mean: Sequence[float], pixel_std: Sequence[float]) -> None:
+        """``pixel_mean`` and ``pixel_std``: three numbers each (R, G, B), in units of 0 to 255."""
+        super().__init__()
+        self.frame_chunk = 8
+        """Frames that go through the image tower at once when no gradient is asked for."""
+        self.text_chunk = 64
+        """Sentences that go through the text tower at once when no gradient is asked for."""
+        self.motion_half = False
+        """Whether the motion tower, where there is one, computes in bfloat16 while it is frozen."""
+        self.trainable = False
+        self._fingerprint: str | None = None
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, 3, 1, 1), persistent=False)
+        self.register_load_state_dict_post_hook(_forget_fingerprint)
+
+    @abstractmethod
+    def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised pixels (N, 3, S, S) to patches (N, P, Dv) and summary (N, Ds)."""
+
+    def _motion(self, clips: Sequence[Tensor]) -> Tensor | None:
+        """Frames (T, H, W, 3) uint8 of clips to what is done around each, (N, Ds) over all clips; None for
+        towers that know single frames only."""
+        return None
+
+    @abstractmethod
+    def _text(self, sentences: Sequence[Sentence]) -> tuple[Tensor, Tensor, Tensor]:
+        """Sentences to tokens (B, 1+W, Dt), the summary first, pool (B, 1+W), has (B, W) bool."""
+
+    def _identity(self) -> tuple[Any, ...]:
+        """What else, beside the weights, decides the tokens."""
+        return ()
+
+    # ----------------------------------------------------------------- properties
+    @property
+    def summary_width(self) -> int:
+        """Ds, the width of a frame's summary."""
+        return self.joint_width
+
+    @property
+    def word_width(self) -> int:
+        """Dt, the width of a word token."""
+        return self.joint_width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the towers live."""
+        return self.pixel_mean.device
+
+    @property
+    def fingerprint(self) -> str:
+        """A short digest of the weights themselves: equal weights, equal fingerprint, wherever the
+        files lie. Computed when first asked for, and again after fine-tuning or loading."""
+        if self._fingerprint is None or self.trainable:
+            self._fingerprint = fingerprint(
+                type(self).__name__, self.frame_size, self.grid, self._identity(), state_digest(self)
+            )
+        return self._fingerprint
+
+    # ----------------------------------------------------------------- training
+    def freeze(self) -> None:
+        """No gradients and evaluation mode, also after ``train()`` on an outer model."""
+        self.trainable = False
+        self._fingerprint = None
+        self.requires_grad_(False)
+        self.eval()
+
+    def unfreeze(self) -> None:
+        """End-to-end fine-tuning: both towers receive gradients."""
+        self.trainable = True
+        self.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Frozen towers stay in evaluation mode; batch norms always keep their stored statistics,
+        since the frames of a few clips are no fair sample (our decision)."""
+        super().train(mode and self.trainable)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory in fine-tuning; towers without that switch ignore it."""
+
+    @contextmanager
+    def _grad(self) -> Iterator[None]:
+        with torch.set_grad_enabled(self.trainable and torch.is_grad_enabled()):
+            yield
+
+    def _chunk(self, size: int, total: int) -> int:
+        return total if torch.is_grad_enabled() and self.trainable else max(1, size)
+
+    # ----------------------------------------------------------------- frames
+    def encode_frames(self, pixels: np.ndarray | Tensor) -> VideoTokens:
+        """One clip, (T, H, W, 3) uint8, to tokens with B = 1."""
+        frames = _checked(pixels, axes=4)
+        with self._grad():
+            patches, summary, motion = self._encode(frames, [len(frames)])
+        mask = torch.ones(1, len(frames), dtype=torch.bool, device=self.device)
+        done = None if motion is None else motion.unsqueeze(0)
+        return VideoTokens(patches.unsqueeze(0), summary.unsqueeze(0), mask, self.grid, done)
+
+    def encode_frame_batch(self, pixels: np.ndarray | Tensor, frame_mask: np.ndarray | Tensor) -> VideoTokens:
+        """Clips padded over T, (B, T, H, W, 3) uint8 with frame_mask (B, T); with gradients when
+        trainable. Padding frames cost nothing and become zeros."""
+        frames = _checked(pixels, axes=5)
+        mask = torch.as_tensor(frame_mask, device=self.device)
+        if mask.dtype != torch.bool or mask.shape != frames.shape[:2] or not mask.any():
+            raise ValueError(f"frame_mask must be boolean, {tuple(frames.shape[:2])}, with a real frame")
+        real = mask.flatten()
+        with self._grad():
+            filled = self._encode(frames.flatten(0, 1)[real.to(frames.device)], mask.sum(1).tolist())
+            patches, summary, motion = (
+                None if values is None else _scattered(values, real).unflatten(0, mask.shape)
+                for values in filled
+            )
+        assert patches is not None
+        assert summary is not None
+        return VideoTokens(patches, summary, mask, self.grid, motion)
+
+    def _encode(self, frames: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(N, H, W, 3) uint8 of clips of so many frames to float32 patches (N, P, Dv), summary and motion
+        (N, Ds)."""
+        parts = [
+            self._frames(self._prepared(part))
+            for part in frames.split(self._chunk(self.frame_chunk, len(frames)))
+        ]
+        patches, summary = (torch.cat(values).float() for values in zip(*parts, strict=True))
+        motion = self._motion(frames.split(lengths))
+        return patches, summary, None if motion is None else motion.float()
+
+    def _prepared(self, frames: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 to normalised (N, 3, S, S); another size is resized, bicubic."""
+        values = frames.to(self.device).permute(0, 3, 1, 2).float()
+        side = self.frame_size
+        if values.shape[-2:] != (side, side):
+            values = nn.functional.interpolate(values, (side, side), mode="bicubic", antialias=True)
+            values = values.round().clamp(0, 255)
+        return (values - self.pixel_mean) / self.pixel_std
+
+    # ----------------------------------------------------------------- text
+    def encode_text(self, sentences: Sequence[Sentence]) -> TextTokens:
+        """Sentences to word tokens padded over W; with gradients when trainable."""
+        if not sentences:
+            raise TextError("No sentence was given; pass at least one.")
+        width = max(len(sentence.words) for sentence in sentences)
+        with self._grad():
+            step = self._chunk(self.text_chunk, len(sentences))
+            parts = [
+                [
+                    _padded(value, width, extra)
+                    for value, extra in zip(self._text(some), (1, 1, 0), strict=True)
+                ]
+                for some in (sentences[i : i + step] for i in range(0, len(sentences), step))
+            ]
+            tokens, pool, has = (torch.cat(values) for values in zip(*parts, strict=True))
+        levels = torch.zeros(len(sentences), len(LEVELS), width, dtype=torch.bool)
+        for row, sentence in enumerate(sentences):
+            levels[row, :, : len(sentence.words)] = torch.from_numpy(sentence.level_mask())
+        return TextTokens(
+            words=tokens[:, 1:].float(),
+            summary=tokens[:, 0].float(),
+            word_mask=has,
+            level_mask=levels.to(self.device),
+            pool=pool.float(),
+        )
+
+
+# --------------------------------------------------------------------------- words from sub-words
+def word_shares(words: Sequence[Word], spans: np.ndarray) -> np.ndarray:
+    """(1+W, N): the share of each sub-word token that each word owns, by characters in common.
+
+    spans (N, 2) are character offsets in the sentence's text. Each column sums to 1: a token that
+    straddles two words is divided, one that touches no word goes to row 0, the summary.
+    """
+    starts = np.array([word.start for word in words], dtype=np.int64).reshape(-1, 1)
+    ends = np.array([word.end for word in words], dtype=np.int64).reshape(-1, 1)
+    common = np.minimum(ends, spans[:, 1]) - np.maximum(starts, spans[:, 0])
+    common = common.clip(min=0).astype(np.float32)
+    total = common.sum(axis=0)
+    shares = np.zeros((1 + len(words), len(spans)), dtype=np.float32)
+    shares[1:] = common / np.maximum(total, 1)
+    shares[0] = total == 0
+    return shares
+
+
+def stack_shares(shares: Sequence[np.ndarray], length: int, device: torch.device) -> Tensor:
+    """Shares of several sentences as one (B, 1+W, N) tensor, zero where padded."""
+    stacked = np.zeros((len(shares), max(len(rows) for rows in shares), length), dtype=np.float32)
+    for row, values in enumerate(shares):
+        stacked[row, : values.shape[0], : values.shape[1]] = values
+    return torch.from_numpy(stacked).to(device)
+
+
+def mean_by_share(states: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Sub-word states (B, N, D) and shares (B, 1+W, N) to means (B, 1+W, D) and weights (B, 1+W).
+
+    The weights times the means add up to the states' sum over the tokens, exactly.
+    """
+    weights = shares.sum(dim=-1)
+    sums = shares.to(states.dtype) @ states
+    return sums / weights.clamp(min=1e-6).unsqueeze(-1), weights
+
+
+# --------------------------------------------------------------------------- digests
+def file_digest(path: Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_digest(path: Path, expected: str, remedy: str) -> None:
+    """Refuse a weight file that is missing or is not byte for byte the expected one."""
+    if not path.is_file():
+        raise BackboneError(f"The weight file {path.name} is missing; {remedy}.")
+    if file_digest(path) != expected:
+        raise BackboneError(
+            f"The weight file {path.name} is damaged or replaced (its sha256 is not the expected one); "
+            f"{remedy}."
+        )
+
+
+def state_digest(module: nn.Module) -> str:
+    """sha256 over the names, types and values of a module's state."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        plain = value.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)};".encode())
+        digest.update(plain.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _forget_fingerprint(module: Any, _: Any) -> None:
+    module._fingerprint = None
+
+
+# --------------------------------------------------------------------------- small tensors
+def _checked(pixels: np.ndarray | Tensor, axes: int) -> Tensor:
+    if isinstance(pixels, np.ndarray):  # torch takes neither read-only memory nor flipped views
+        pixels = np.require(pixels, requirements=["C", "W"])
+    frames = torch.as_tensor(pixels)
+    if frames.ndim != axes or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or frames.numel() == 0:
+        raise ValueError(f"pixels must be {axes}-D uint8 (..., H, W, 3), got {tuple(frames.shape)}")
+    return frames
+
+
+def _scattered(values: Tensor, real: Tensor) -> Tensor:
+    """(N, ...) back to the rows where ``real`` (M,) is True; zeros elsewhere."""
+    out = values.new_zeros(len(real), *values.shape[1:])
+    out[real] = values
+    return out
+
+
+def _padded(value: Tensor, width: int, extra: int) -> Tensor:
+    """Pad axis 1 with zeros to ``width + extra``."""
+    missing = width + extra - value.shape[1]
+    return torch.cat([value, value.new_zeros(len(value), missing, *value.shape[2:])], dim=1)
+
+
+# --------------------------------------------------------------------------- import libraries that stand
+_declared: list[Any] = []
+
+
+def guarded_import(name: str) -> ModuleType:
+    """Import ``name`` (timm, open_clip), declaring torchvision's operators if they are missing.
+
+    A CPU build of torch beside a CUDA build of torchvision fails with "operator torchvision::nms
+    does not exist" (pytorch/vision issues 9077 and 9085). Nothing here calls nms, so its schema
+    is declared and the import is tried again; with a matching pair of builds nothing is changed.
+    """
+    try:
+        return importlib.import_module(name)
+    except RuntimeError as error:
+        if "torchvision::" not in str(error) or _declared:
+            raise
+    package = name.partition(".")[0]
+    for loaded in [key for key in sys.modules if key.split(".")[0] in ("torchvision", package)]:
+        del sys.modules[loaded]
+    _declare_operators()
+    return importlib.import_module(name)
+
+
+def _declare_operators() -> None:
+    from torch.library import Library
+
+    library = Library("torchvision", "DEF")
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(library)

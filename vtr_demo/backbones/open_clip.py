@@ -1,0 +1,437 @@
+"""Any open_clip model as a pair of towers: projected patches, words and sentence vectors.
+
+    open_clip:NAME/TAG            a released model, from the Hub or its local cache
+    open_clip:NAME/FILE           the architecture NAME with a local .safetensors, .pt or .bin file
+    open_clip:hf-hub:ORG/REPO     a Hub repository with an open_clip_config.json
+    open_clip:local-dir:FOLDER    a folder with open_clip_config.json and the weights (or FOLDER alone)
+
+NAME ends at the first slash, so an absolute FILE gives two slashes in a row.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import SequenceMatcher, get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vtr_demo.backbones.base import Backbone, guarded_import, mean_by_share, stack_shares, word_shares
+from vtr_demo.errors import BackboneError
+from vtr_demo.structures import Sentence
+
+# --------------------------------------------------------------------------- open an open_clip model by
+_log = logging.getLogger(__name__)
+
+CONFIG_NAME = "open_clip_config.json"
+HUB_TIMEOUT_S = 3.0
+"""How long the Hub may take to answer before only the local cache is used (open_clip itself
+would try for half a minute)."""
+
+
+def is_open_clip_folder(spec: str) -> bool:
+    """Whether ``spec`` is a folder that open_clip can open."""
+    return (Path(spec).expanduser() / CONFIG_NAME).is_file()
+
+
+def open_model(source: str) -> tuple[Any, Any, dict[str, Any]]:
+    """The model (eval, float32, CPU), its tokenizer and its preprocessing constants.
+
+    ``source`` is what follows "open_clip:"; the grammar is in ``backbone_open_clip``. Random
+    weights are never returned.
+    """
+    open_clip = guarded_import("open_clip")
+    name, pretrained = parse_source(source)
+    options = _tag_options(open_clip, name, pretrained)
+    with _hub(needed=_needs_hub(name)) as reachable:
+        try:
+            model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True, **options)
+            tokenizer = open_clip.get_tokenizer(name)
+        except _load_errors() as error:
+            raise BackboneError(_reason(source, name, pretrained, error, reachable)) from error
+    return model.eval(), tokenizer, dict(model.visual.preprocess_cfg)
+
+
+def parse_source(source: str) -> tuple[str, str | None]:
+    """What follows "open_clip:" as open_clip's (model name, pretrained).
+
+    Refuses what names no weights: open_clip would only warn and start from random ones.
+    """
+    if source.startswith(("hf-hub:", "local-dir:")):
+        schema, _, rest = source.partition(":")
+        if not rest:
+            raise BackboneError(f"open_clip:{source} names nothing after {schema}:; complete it.")
+        if schema == "local-dir":
+            return _folder(rest), None
+        return source, None
+    if is_open_clip_folder(source):
+        return _folder(source), None
+    name, _, pretrained = source.partition("/")
+    open_clip = guarded_import("open_clip")
+    if name not in open_clip.list_models():
+        near = get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else "see open_clip.list_models() for the names."
+        raise BackboneError(f"open_clip has no model {name!r}; {hint}")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained in tags:
+        return name, pretrained
+    path = Path(pretrained).expanduser()
+    if pretrained and path.is_file():
+        return name, str(path)
+    known = f"use one of {_some(tags)}" if tags else "no weights are released for it"
+    lacking = (
+        f"{pretrained!r} is neither a tag nor a file of weights" if pretrained else "no weights are named"
+    )
+    raise BackboneError(f"For the open_clip model {name}, {lacking}; {known}, or give a file's path.")
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    rest = f" (and {len(names) - most} more)" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _folder(path: str) -> str:
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise BackboneError(f"The model folder {path} does not exist; check the path.")
+    if not (folder / CONFIG_NAME).is_file():
+        raise BackboneError(
+            f"The model folder {path} has no {CONFIG_NAME}; save the model in open_clip's layout."
+        )
+    return f"local-dir:{folder}"
+
+
+def _tag_options(open_clip: Any, name: str, pretrained: str | None) -> dict[str, Any]:
+    """Weights trained with QuickGELU need it, whatever the architecture's name says; open_clip
+    only warns about it."""
+    config = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else None
+    return {"force_quick_gelu": True} if (config or {}).get("quick_gelu") else {}
+
+
+# --------------------------------------------------------------------------- the Hub
+def _needs_hub(name: str) -> bool:
+    """A local folder stands alone, unless its text tower is a model of the Hub."""
+    if not name.startswith("local-dir:"):
+        return True
+    config = Path(name.removeprefix("local-dir:")) / CONFIG_NAME
+    return "hf_model_name" in config.read_text(encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def _hub(*, needed: bool) -> Iterator[bool]:
+    """Whether the Hub answers; where it does not, its library works from the cache alone meanwhile."""
+    from huggingface_hub import constants
+
+    if not needed or constants.HF_HUB_OFFLINE:
+        yield False
+    elif _answers(constants.ENDPOINT):
+        yield True
+    else:
+        _log.info("%s does not answer; only its local cache is used.", constants.ENDPOINT)
+        constants.HF_HUB_OFFLINE = True
+        try:
+            yield False
+        finally:
+            constants.HF_HUB_OFFLINE = False
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_TIMEOUT_S):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except urllib.error.URLError as error:
+        # Certificates are judged by the Hub's own client, which may know other authorities.
+        return isinstance(error.reason, ssl.SSLError)
+    except OSError:
+        return False
+
+
+# --------------------------------------------------------------------------- errors
+def _load_errors() -> tuple[type[Exception], ...]:
+    """What open_clip, torch, safetensors and transformers raise for weights that do not load."""
+    from safetensors import SafetensorError
+
+    ours = (OSError, RuntimeError, ValueError, AssertionError, KeyError, TypeError, AttributeError)
+    return (*ours, EOFError, ImportError, pickle.UnpicklingError, SafetensorError)
+
+
+def _reason(source: str, name: str, pretrained: str | None, error: Exception, reachable: bool) -> str:
+    what = f"open_clip:{source}"
+    local = name.startswith("local-dir:") or (pretrained is not None and Path(pretrained).is_file())
+    if not local and not reachable:
+        return (
+            f"The weights of {what} are not in the local cache and the Hub cannot be reached; open the "
+            "model once on a connected machine and bring its cache (HF_HOME), or its files as "
+            "open_clip:local-dir:FOLDER."
+        )
+    told = " ".join(str(error).split()) or type(error).__name__
+    told = told if len(told) <= 240 else f"{told[:240]}..."
+    remedy = (
+        "check that the files are complete and belong to this architecture" if local else "check the name"
+    )
+    return f"{what} cannot be loaded ({told.rstrip('.')}); {remedy}."
+
+
+# --------------------------------------------------------------------------- where the tokens of an open
+def token_spans(tokenizer: Any, text: str, ids: np.ndarray) -> np.ndarray:
+    """(N, 2) character offsets in ``text`` of the tokens ``ids`` (N,); (0, 0) for special tokens.
+
+    A tokenizer that cannot be followed gets its tokens spread evenly over the text.
+    """
+    cleaned = _cleaned(tokenizer, text)
+    follow = _byte_spans if hasattr(tokenizer, "byte_decoder") else _fast_spans
+    spans = follow(tokenizer, cleaned, ids)
+    return _even_spans(len(text), ids) if spans is None else carried_back(text, cleaned, spans)
+
+
+def _cleaned(tokenizer: Any, text: str) -> str:
+    """The text as the tokenizer sees it; open_clip's SigLIP tokenizer has a fixed rule instead of
+    a ``clean_fn``."""
+    if hasattr(tokenizer, "clean_fn"):
+        return str(tokenizer.clean_fn(text))
+    from open_clip.tokenizer import get_clean_fn
+
+    return str(get_clean_fn("canonicalize")(text))
+
+
+def _byte_spans(tokenizer: Any, cleaned: str, ids: np.ndarray) -> np.ndarray | None:
+    """Spans in ``cleaned`` for CLIP's byte-pair tokens: the bytes of the pieces, one after the
+    other, are the bytes of the text without its white space. None where they are not."""
+    visible = [(place, char) for place, char in enumerate(cleaned) if not char.isspace()]
+    stream = "".join(char for _, char in visible).encode()
+    owner = [place for place, char in visible for _ in char.encode()]
+    spans = np.zeros((len(ids), 2), dtype=np.int64)
+    done = 0
+    for position, token in enumerate(ids.tolist()):
+        if token == tokenizer.eot_token_id:
+            break
+        if token == tokenizer.sot_token_id:
+            continue
+        symbols = tokenizer.decoder[token].removesuffix("</w>")
+        piece = bytes(tokenizer.byte_decoder[symbol] for symbol in symbols)
+        if stream[done : done + len(piece)] != piece:
+            return None
+        spans[position] = owner[done], owner[done + len(piece) - 1] + 1
+        done += len(piece)
+    return spans
+
+
+def _fast_spans(tokenizer: Any, cleaned: str, ids: np.ndarray) -> np.ndarray | None:
+    """Spans in ``cleaned`` as a Hugging Face tokenizer reports them; None where it cannot, or
+    where open_clip changed its ids afterwards."""
+    inner: Any = getattr(tokenizer, "tokenizer", None)
+    if not getattr(inner, "is_fast", False):
+        return None
+    options = {"max_length": len(ids), "padding": "max_length", "truncation": True}
+    encoding = inner(cleaned, return_offsets_mapping=True, **options)
+    spans = np.array(encoding["offset_mapping"], dtype=np.int64)
+    own = np.array(encoding["input_ids"])
+    if own.shape != ids.shape or (own != ids)[spans[:, 1] > spans[:, 0]].any():
+        return None
+    return spans
+
+
+def _even_spans(length: int, ids: np.ndarray) -> np.ndarray:
+    """Equal shares of ``length`` characters for the tokens between the first and the last one
+    before the padding (a run of equal ids at the end)."""
+    real = len(ids)
+    while real > 1 and ids[real - 1] == ids[real - 2]:
+        real -= 1
+    count = real - 2 if real == len(ids) else real - 3
+    spans = np.zeros((len(ids), 2), dtype=np.int64)
+    if count > 0:
+        edges = np.linspace(0, length, count + 1).round().astype(np.int64)
+        spans[1 : 1 + count, 0], spans[1 : 1 + count, 1] = edges[:-1], edges[1:]
+    return spans
+
+
+def carried_back(text: str, cleaned: str, spans: np.ndarray) -> np.ndarray:
+    """Spans (N, 2) in ``cleaned`` as spans in ``text``, by the characters that both have; what
+    the cleaning changed lies between its neighbours."""
+    cleaned = cleaned[: int(spans.max(initial=0))]
+    source = _lowered(text[: 2 * len(cleaned) + 256])
+    target = _lowered(cleaned)
+    if not target or source.startswith(target):
+        return spans
+    blocks = SequenceMatcher(None, source, target, autojunk=False).get_matching_blocks()
+    there = np.concatenate([np.arange(block.b, block.b + block.size) for block in blocks])
+    back = np.concatenate([np.arange(block.a, block.a + block.size) for block in blocks])
+    if not len(there):
+        there, back = np.array([0, len(target)]), np.array([0, len(source)])
+    place = np.interp(np.arange(len(target)), there, back).round().astype(np.int64)
+    out = np.zeros_like(spans)
+    real = spans[:, 1] > spans[:, 0]
+    out[real, 0] = place[spans[real, 0]]
+    out[real, 1] = place[spans[real, 1] - 1] + 1
+    return out
+
+
+def _lowered(text: str) -> str:
+    """Lower case, character by character, so that places do not move (İ has two lower letters)."""
+    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+
+
+class OpenClipBackbone(Backbone):
+    """An open_clip model. Summary and sentence vector are its own image and text embeddings, so
+    an untrained model ranks as CLIP does: the mean over a clip's normalised frame embeddings
+    (CLIP4Clip's meanP, Luo et al. 2021) against the text embedding.
+
+    A patch is taken through the tower's own pooling head alone, as if it were the whole picture,
+    which puts it in the joint space (MaskCLIP, Zhou et al. 2022); for a plain ViT that is
+    ``ln_post(token) @ proj``. Heads that cannot take a single patch hand over the raw patch.
+    """
+
+    def __init__(self, spec: str) -> None:
+        model, tokenizer, preprocess = open_model(spec.removeprefix("open_clip:"))
+        super().__init__(
+            pixel_mean=[255 * value for value in preprocess["mean"]],
+            pixel_std=[255 * value for value in preprocess["std"]],
+        )
+        self.spec, self.model, self.tokenizer = spec, model, tokenizer
+        self.frame_size = _side(model.visual.image_size, spec)
+        self.freeze()
+        self._measure()
+
+    def _identity(self) -> tuple[Any, ...]:
+        return self.pixel_mean.flatten().tolist(), self.pixel_std.flatten().tolist()
+
+    def _measure(self) -> None:
+        """Find the widths and the grid by one grey picture, and refuse weights that are not sound."""
+        with torch.no_grad():
+            patches, summary = self._frames(torch.zeros(1, 3, self.frame_size, self.frame_size))
+        rows = round(patches.shape[1] ** 0.5)
+        if rows * rows != patches.shape[1]:
+            raise BackboneError(
+                f"The image tower of {self.spec} gives {patches.shape[1]} patches, which form no square "
+                "grid; choose another model."
+            )
+        if not (torch.isfinite(patches).all() and torch.isfinite(summary).all()):
+            raise BackboneError(
+                f"The weights of {self.spec} give values that are not numbers; download them again."
+            )
+        self.grid, self.patch_width, self.joint_width = (rows, rows), patches.shape[2], summary.shape[1]
+
+    def unfreeze(self) -> None:
+        """Everything that the tokens depend on; CLIP's logit scale and a captioner do not count."""
+        super().unfreeze()
+        for name, parameter in self.model.named_parameters():
+            if name.startswith(("logit_scale", "logit_bias", "text_decoder")):
+                parameter.requires_grad_(False)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass, by open_clip's own switch."""
+        self.model.set_grad_checkpointing(enable)
+
+    # ----------------------------------------------------------------- frames
+    def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        visual = self.model.visual
+        if hasattr(visual, "trunk"):
+            patches, summary = _timm_tokens(visual, pixels)
+        elif hasattr(visual, "attnpool"):
+            patches, summary = _resnet_tokens(visual, pixels)
+        else:
+            patches, summary = _vit_tokens(visual, pixels)
+        return patches, nn.functional.normalize(summary, dim=-1)
+
+    # ----------------------------------------------------------------- text
+    def _text(self, sentences: Sequence[Sentence]) -> tuple[Tensor, Tensor, Tensor]:
+        ids = self.tokenizer([sentence.text for sentence in sentences])
+        states, summary = self._text_states(ids.to(self.device))
+        shares = [
+            word_shares(sentence.words, token_spans(self.tokenizer, sentence.text, row))
+            for sentence, row in zip(sentences, ids.numpy(), strict=True)
+        ]
+        means, weights = mean_by_share(states, stack_shares(shares, states.shape[1], self.device))
+        tokens = torch.cat([summary.unsqueeze(1), means[:, 1:]], dim=1)
+        pool = torch.zeros_like(weights)
+        pool[:, 0] = 1
+        return tokens, pool, weights[:, 1:] > 0
+
+    def _text_states(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Token states (B, N, D) in the joint space, and the text embedding (B, D) as it comes."""
+        text = getattr(self.model, "text", None)
+        if text is not None and not hasattr(text, "forward_intermediates"):
+            return _hugging_face_states(text, ids)
+        options = {"text_indices": 1} if text is None else {"indices": 1, "output_fmt": "NLC"}
+        if text is None:
+            out = self.model.forward_intermediates(
+                text=ids, normalize=False, normalize_intermediates=True, **options
+            )
+        else:
+            out = text.forward_intermediates(ids, normalize_intermediates=True, **options)
+        project = (self.model if text is None else text).text_projection
+        return _projected(out["text_intermediates"][-1], project), out["text_features"]
+
+
+def _side(image_size: Any, spec: str) -> int:
+    height, width = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+    if height != width:
+        raise BackboneError(
+            f"{spec} wants pictures of {width}x{height} pixels, not squares; choose another model."
+        )
+    return int(height)
+
+
+def _projected(values: Tensor, projection: Any) -> Tensor:
+    if projection is None:
+        return values
+    return projection(values) if isinstance(projection, nn.Module) else values @ projection
+
+
+def _hugging_face_states(text: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``HFTextEncoder.forward``, keeping the token states."""
+    mask = (ids != text.config.pad_token_id).long()
+    out = text.transformer(input_ids=ids, attention_mask=mask)
+    return text.proj(out.last_hidden_state), text.proj(text.pooler(out, mask))
+
+
+# --------------------------------------------------------------------------- image towers
+def _vit_tokens(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    out = visual.forward_intermediates(pixels, indices=1, output_fmt="NLC")
+    patches = out["image_intermediates"][-1]
+    if visual.attn_pool is None:
+        patches = _projected(visual.ln_post(patches), visual.proj)
+    return patches, out["image_features"]
+
+
+def _resnet_tokens(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    out = visual.forward_intermediates(pixels, indices=1)
+    rows = out["image_intermediates"][-1].flatten(2).transpose(1, 2)
+    return visual.attnpool.c_proj(visual.attnpool.v_proj(rows)), out["image_features"]
+
+
+def _timm_tokens(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    trunk = visual.trunk
+    features = trunk.forward_features(pixels)
+    summary = visual.head(trunk.forward_head(features))
+    if features.ndim == 3:
+        rows = features[:, getattr(trunk, "num_prefix_tokens", 0) :]
+        return _timm_transformer_patches(visual, rows), summary
+    last = str(getattr(trunk, "output_fmt", "NCHW")).endswith("NHWC")
+    rows = (features if last else features.permute(0, 2, 3, 1)).flatten(1, 2)
+    if hasattr(visual.head, "pool"):  # a pooling with positions, made for the whole map only
+        return rows, summary
+    alone = rows.flatten(0, 1)[:, None, None, :] if last else rows.flatten(0, 1)[:, :, None, None]
+    return visual.head(trunk.forward_head(alone)).unflatten(0, rows.shape[:2]), summary
+
+
+def _timm_transformer_patches(visual: Any, rows: Tensor) -> Tensor:
+    trunk = visual.trunk
+    pool = getattr(trunk, "attn_pool", None)
+    if not (hasattr(trunk, "fc_norm") and hasattr(trunk, "head")):
+        return rows
+    if getattr(pool, "pos_embed", None) is not None:
+        return rows
+    pooled = rows if pool is None else pool(rows.flatten(0, 1).unsqueeze(1)).unflatten(0, rows.shape[:2])
+    return visual.head(trunk.head(trunk.fc_norm(pooled)))

@@ -1,0 +1,504 @@
+"""Readers of five benchmarks' annotation files, exactly as they are published.
+
+Each reader answers: which videos are in this split, and which sentences belong to each. Looking for
+the video files is the work of ``data.py``. Files are found by name at any depth below the folder of
+annotations; where two benchmarks use one name (``train_list.txt``), the folder that names the
+benchmark decides.
+
+    msrvtt-9k, msrvtt-7k  1k-A: 9,000 or 7,010 videos to train on; 1,000 test videos, one sentence each
+    msrvtt-full           the official 6,513 / 497 / 2,990, 20 sentences each
+    msvd                  1,200 / 100 / 670, about 40 sentences each
+    didemo                one paragraph a video: its descriptions joined
+    activitynet           one paragraph a video: train and val_1, the customary test
+    vatex                 25,991 / 1,500 / 1,500 (HGR's lists), 10 English sentences each
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from vtr_demo.errors import ConfigError, ManifestError
+
+# --------------------------------------------------------------------------- a benchmark's files: annota
+VIDEO_EXTENSIONS = (
+    ".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv",
+    ".3gp", ".3g2", ".ts", ".mts", ".m2ts", ".ogv", ".gif",
+)  # fmt: skip
+"""What a benchmark's video file may end with; of several files for one video the earliest here is taken."""
+
+
+# --------------------------------------------------------------------------- annotations
+class AnnotationFolder:
+    """The files below the folder of annotations, by name."""
+
+    def __init__(self, root: Path, benchmark: str) -> None:
+        if not root.is_dir():
+            raise ManifestError(f"The folder of annotations {root} does not exist; check the path.")
+        self.root, self.hint = root, benchmark.split("-", maxsplit=1)[0]
+        self.paths: dict[str, list[Path]] = {}
+        for folder, _, names in sorted(os.walk(root)):
+            for name in sorted(names):
+                self.paths.setdefault(name, []).append(Path(folder, name))
+
+    def has(self, name: str) -> bool:
+        """Whether a file of that name lies anywhere below the folder."""
+        return name in self.paths
+
+    def present(self, *names: str) -> list[str]:
+        """Those of ``names`` that are there, in the order asked; refuses none."""
+        found = [name for name in names if self.has(name)]
+        if not found:
+            raise ManifestError(
+                f"{self.hint} needs {' or '.join(names)}, and none is below {self.root}; put it there."
+            )
+        return found
+
+    def find(self, name: str) -> Path:
+        """The one file of that name; refuses none, and several that differ."""
+        found = self.paths.get(name, [])
+        hinted = [path for path in found if self.hint in str(path.parent.relative_to(self.root)).lower()]
+        found = hinted or found
+        if not found:
+            raise ManifestError(
+                f"{self.hint} needs the file {name}, which is not below {self.root}; put it there."
+            )
+        if len(found) > 1 and len({path.read_bytes() for path in found}) > 1:
+            places = " and ".join(str(path.parent) for path in found)
+            raise ManifestError(
+                f"Different files named {name} lie in {places}; name the folder of one of them."
+            )
+        return found[0]
+
+    def text(self, name: str) -> tuple[Path, str]:
+        """The file's path and its text, without a byte order mark."""
+        path = self.find(name)
+        try:
+            return path, path.read_text("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ManifestError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
+
+    def json(self, name: str, kind: type) -> tuple[Path, Any]:
+        """The file's JSON value, which must be a ``kind``."""
+        path, text = self.text(name)
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(
+                f"{path} is not readable as JSON ({error}); fetch the published file again."
+            ) from error
+        return path, checked(value, kind, f"{path}")
+
+    def table(self, name: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+        """The rows of a CSV file whose header must hold ``columns``, the first of them a key."""
+        path, text = self.text(name)
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        try:
+            lacking = [column for column in columns if column not in (reader.fieldnames or ())]
+            if lacking:
+                raise ManifestError(
+                    f"{path}: the header has {reader.fieldnames}, not the column {lacking[0]!r}; "
+                    "fetch the published file again."
+                )
+            rows = []
+            for row in reader:
+                if not all((row[column] or "").strip() for column in columns):
+                    raise ManifestError(
+                        f"{path}, line {reader.line_num}: a value of {columns} is missing; fill it in."
+                    )
+                rows.append(row)
+        except csv.Error as error:
+            raise ManifestError(
+                f"{path}, near line {reader.line_num}: {error}; fetch the published file again."
+            ) from error
+        unique([row[columns[0]] for row in rows], f"{path}")
+        return rows
+
+    def lines(self, name: str) -> list[str]:
+        """The non-empty lines of a list of ids, without surrounding blanks."""
+        return unique([line.strip() for line in self.text(name)[1].split("\n") if line.strip()], name)
+
+
+def checked(value: Any, kind: type, where: str) -> Any:
+    """``value`` itself, which must be a ``kind``; ``where`` names it in the error."""
+    if not isinstance(value, kind):
+        raise ManifestError(
+            f"{where}: expected a {kind.__name__}, found {str(value)[:60]!r}; use the published form."
+        )
+    return value
+
+
+def required(record: Any, key: str, kind: type, where: str) -> Any:
+    """``record[key]``, which must exist and be a ``kind``."""
+    if not isinstance(record, dict) or key not in record:
+        raise ManifestError(f"{where}: {key!r} is missing; use the published form of the file.")
+    return checked(record[key], kind, f"{where}, {key!r}")
+
+
+def tidied(values: list[Any], where: str) -> tuple[str, ...]:
+    """Sentences with single blanks, as the files write them otherwise; empty ones dropped."""
+    tidy = (" ".join(checked(value, str, where).split()) for value in values)
+    return tuple(sentence for sentence in tidy if sentence)
+
+
+def unique(ids: list[str], where: str) -> list[str]:
+    """``ids`` themselves, none of which may come twice."""
+    seen: set[str] = set()
+    for id_ in ids:
+        if id_ in seen:
+            raise ManifestError(f"{where} lists {id_} twice; keep one of the two.")
+        seen.add(id_)
+    return ids
+
+
+def spans_of(values: list[Any], where: str) -> list[tuple[float, float]]:
+    """[[start, end], ...] as tuples, at least one; the unit is the file's (seconds or segments)."""
+    spans = []
+    for value in values:
+        pair: Any = value if isinstance(value, list) and len(value) == 2 else [None]
+        if not all(isinstance(number, (int, float)) for number in pair):
+            raise ManifestError(
+                f"{where}: a time must be [start, end], found {value!r}; use the published form."
+            )
+        spans.append((float(pair[0]), float(pair[1])))
+    if not spans:
+        raise ManifestError(f"{where}: there are no times; use the published form.")
+    return spans
+
+
+# --------------------------------------------------------------------------- videos
+def find_videos(folder: Path, names_by_id: Mapping[str, Sequence[str]]) -> dict[str, Path]:
+    """Files below ``folder`` by video id, at any depth (links are followed) and with any extension.
+
+    ``names_by_id``: what each video's file may be called, without extension, the likeliest first.
+
+    Names must agree in case; where none does, a name that agrees but for case serves if it is the only
+    one. Of several files for one video, the first by extension, then by path, is taken.
+    """
+    if not folder.is_dir():
+        raise ManifestError(f"The folder of videos {folder} does not exist; check the path.")
+    exact: dict[str, list[Path]] = {}
+    for path in _walk(folder):
+        exact.setdefault(_stem(path.name), []).append(path)
+    loose: dict[str, list[str]] = {}
+    for stem in exact:
+        loose.setdefault(stem.lower(), []).append(stem)
+    found = {}
+    for id_, names in names_by_id.items():
+        stems = [name for name in names if name in exact]
+        stems = stems or [loose[name.lower()][0] for name in names if len(loose.get(name.lower(), ())) == 1]
+        if stems:
+            found[id_] = min(exact[stems[0]], key=_preference)
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files that may be videos: a known extension, or none at all (as some of DiDeMo's)."""
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()  # a link back to a folder above
+            continue
+        seen.add(real)
+        for name in names:
+            suffix = Path(name).suffix.lower()
+            if not name.startswith(".") and (suffix in VIDEO_EXTENSIONS or suffix in ("", ".")):
+                path = Path(root, name)
+                if path.is_file():
+                    yield path
+
+
+def _stem(name: str) -> str:
+    """The name without its video extensions: ``a.mov.mp4`` (a converted file) is ``a``."""
+    while True:
+        stem, dot, ending = name.rpartition(".")
+        if not stem or (dot + ending).lower() not in (*VIDEO_EXTENSIONS, "."):
+            return name
+        name = stem
+
+
+def _preference(path: Path) -> tuple[int, str]:
+    suffix = path.suffix.lower()
+    return VIDEO_EXTENSIONS.index(suffix) if suffix in VIDEO_EXTENSIONS else len(VIDEO_EXTENSIONS), str(path)
+
+
+log = logging.getLogger(__name__)
+
+SPLITS: dict[str, tuple[str, ...]] = {
+    "msrvtt-9k": ("train", "test"),
+    "msrvtt-7k": ("train", "test"),
+    "msrvtt-full": ("train", "val", "test"),
+    "msvd": ("train", "val", "test"),
+    "didemo": ("train", "val", "test"),
+    "activitynet": ("train", "test", "val_1", "val_2"),
+    "vatex": ("train", "val", "test", "test1k5_sec"),
+}
+"""The splits of each benchmark. 1k-A and ActivityNet have no validation videos of their own: hold some
+of the training videos out (``data.split_by_group``) rather than choosing a checkpoint on the test."""
+
+OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "didemo": {"order": ("time", "file")},
+    "activitynet": {"order": ("file", "time")},
+}
+"""Options by benchmark, the default first. ``order`` is that of the sentences in a paragraph: as in the
+file (what CLIP4Clip and its followers do) or by time."""
+
+ONE_CAPTION = "one-caption"
+"""Every video has one sentence, so both directions rank the same square table."""
+BEST_OF_CAPTIONS = "best-of-captions"
+"""Every sentence is a query of text->video; video->text counts the best-placed sentence of the video."""
+
+
+@dataclass(frozen=True)
+class VideoText:
+    """The sentences of one video.
+
+    file_names: what its file may be called, without extension, the likeliest first. end_s: how much of
+    the file the sentences speak of, None for all. extra: clips of one film share a ``group``.
+    """
+
+    id: str
+    captions: tuple[str, ...]
+    file_names: tuple[str, ...]
+    end_s: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """One split of one benchmark. ``uncaptioned``: listed videos for which no sentence was published."""
+
+    name: str
+    split: str
+    videos: tuple[VideoText, ...]
+    uncaptioned: tuple[str, ...]
+    protocol: str
+
+
+def read_annotations(
+    name: str, *, split: str, annotations: Path, options: Mapping[str, str] | None = None
+) -> Annotations:
+    """Read one split of benchmark ``name`` (a key of ``SPLITS``) from the folder ``annotations``."""
+    if name not in SPLITS:
+        raise ConfigError(
+            f"Unknown dataset {name!r}; give a manifest (.jsonl) or one of {', '.join(SPLITS)}."
+        )
+    if split not in SPLITS[name]:
+        raise ConfigError(f"Dataset {name} has no split {split!r}; it has {', '.join(SPLITS[name])}.")
+    chosen = _options(name, options or {})
+    videos, uncaptioned = _READERS[name](AnnotationFolder(Path(annotations), name), name, split, chosen)
+    if not videos:
+        raise ManifestError(
+            f"{name} {split}: none of the {len(uncaptioned)} listed videos has a sentence in the files "
+            f"below {annotations}; check that the lists and the captions belong together."
+        )
+    if uncaptioned:
+        log.warning("%s %s: %d listed videos lack sentences and are left out", name, split, len(uncaptioned))
+    if "order" in chosen:
+        protocol = f"paragraph-by-{chosen['order']}"
+    else:
+        protocol = protocol_of(video.captions for video in videos)
+    return Annotations(name, split, tuple(videos), tuple(uncaptioned), protocol)
+
+
+def protocol_of(captions: Iterable[tuple[str, ...]]) -> str:
+    """The name of the evaluation protocol that these captions, one tuple a video, call for."""
+    return ONE_CAPTION if all(len(sentences) == 1 for sentences in captions) else BEST_OF_CAPTIONS
+
+
+def _options(name: str, given: Mapping[str, str]) -> dict[str, str]:
+    known = OPTIONS.get(name, {})
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(f"Dataset {name} has no option {key!r}; it has {', '.join(known) or 'none'}.")
+        if value not in known[key]:
+            raise ConfigError(f"Option {key!r} of {name} must be one of {known[key]}, got {value!r}.")
+    return {key: given.get(key, choices[0]) for key, choices in known.items()}
+
+
+# --------------------------------------------------------------------------- the five
+Read = tuple[list[VideoText], list[str]]
+
+
+def _msrvtt(files: AnnotationFolder, name: str, split: str, _: dict[str, str]) -> Read:
+    """Xu et al. 2016. The 1k-A test (JSFusion, Yu et al. 2018) has its CSV's one sentence a video."""
+    if split == "test" and name != "msrvtt-full":
+        file = "MSRVTT_JSFUSION_test.csv"
+        sentences = {row["video_id"]: row["sentence"] for row in files.table(file, ("video_id", "sentence"))}
+        return _captioned([VideoText(id_, tidied([text], file), (id_,)) for id_, text in sentences.items()])
+    infos, captions = _msrvtt_json(files)
+    if name == "msrvtt-full":
+        official = {"train": "train", "val": "validate", "test": "test"}[split]
+        ids = [id_ for id_, info in infos.items() if info.get("split") == official]
+    else:
+        table = f"MSRVTT_train.{name.removeprefix('msrvtt-')}.csv"
+        ids = [row["video_id"] for row in files.table(table, ("video_id",))]
+    lacking = [id_ for id_ in ids if id_ not in captions]
+    if lacking or not ids:
+        raise ManifestError(
+            f"{name} {split}: {len(lacking)} of {len(ids)} videos have no sentence (first: {lacking[:1]}); "
+            "train_val_videodatainfo.json and test_videodatainfo.json are both needed."
+        )
+    groups = {id_: {"group": info.get("url", id_)} for id_, info in infos.items()}
+    return _captioned(
+        [VideoText(id_, tuple(captions[id_]), (id_,), None, groups.get(id_, {})) for id_ in ids]
+    )
+
+
+def _msrvtt_json(files: AnnotationFolder) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
+    """Videos and sentences by id, from the official pair or from the joined file of CLIP4Clip."""
+    official = ("train_val_videodatainfo.json", "test_videodatainfo.json")
+    present = files.present(*official, "MSRVTT_data.json")
+    infos: dict[str, dict[str, Any]] = {}
+    captions: dict[str, list[str]] = {}
+    for file in [file for file in present if file in official] or present:
+        path, value = files.json(file, dict)
+        for info in required(value, "videos", list, f"{path}"):
+            infos[required(info, "video_id", str, f"{path}, a video")] = info
+        for row in required(value, "sentences", list, f"{path}"):
+            where = f"{path}, a sentence"
+            sentences = tidied([required(row, "caption", str, where)], where)
+            captions.setdefault(required(row, "video_id", str, where), []).extend(sentences)
+    return infos, {id_: sentences for id_, sentences in captions.items() if sentences}
+
+
+def _msvd(files: AnnotationFolder, name: str, split: str, _: dict[str, str]) -> Read:
+    """Chen and Dolan 2011. The list decides the split, since the caption dumps mix train and test ids.
+
+    One source a video, the fullest first: AllVideoDescriptions.txt (the authors'), then
+    test500_ground_truth.json, then train1450_mlds_training_label.json (about half of a video's sentences).
+    """
+    readers = {
+        "AllVideoDescriptions.txt": _msvd_lines,
+        "test500_ground_truth.json": _msvd_dump,
+        "train1450_mlds_training_label.json": _msvd_dump,
+    }
+    captions: dict[str, tuple[str, ...]] = {}
+    for file in files.present(*readers):
+        captions = readers[file](files, file) | captions
+    ids = files.lines(f"{split}_list.txt")
+    return _listed(ids, captions, lambda id_: (id_,))
+
+
+def _msvd_lines(files: AnnotationFolder, file: str) -> dict[str, tuple[str, ...]]:
+    captions: dict[str, list[str]] = {}
+    path, text = files.text(file)
+    for line in text.split("\n"):
+        if not line.startswith("#") and line.strip():
+            id_, _, sentence = line.strip().partition(" ")
+            captions.setdefault(id_, []).extend(tidied([sentence], f"{path}"))
+    return {id_: tuple(sentences) for id_, sentences in captions.items()}
+
+
+def _msvd_dump(files: AnnotationFolder, file: str) -> dict[str, tuple[str, ...]]:
+    """Either dump: {"0": {"video_id", "caption"}} or [{"id": "….avi", "caption"}]."""
+    path, value = files.json(file, (list if file.startswith("train") else dict))
+    key = "id" if isinstance(value, list) else "video_id"
+    captions: dict[str, tuple[str, ...]] = {}
+    for number, row in enumerate(value if isinstance(value, list) else value.values()):
+        where = f"{path}, record {number}"
+        id_ = required(row, key, str, where).removesuffix(".avi")
+        captions[id_] = captions.get(id_, ()) + tidied(required(row, "caption", list, where), where)
+    return captions
+
+
+def _didemo(files: AnnotationFolder, name: str, split: str, options: dict[str, str]) -> Read:
+    """Hendricks et al. 2017. A video is its file name without extension: 1,065 in val and 1,004 in test.
+
+    Descriptions in time order stand by the median start, then end, over the annotators (our decision;
+    ``order="file"`` is CLIP4Clip's). Annotators saw the first 30 s, hence ``end_s``.
+    """
+    path, rows = files.json(f"{split}_data.json", list)
+    found: dict[str, list[tuple[float, float, str]]] = {}
+    for number, row in enumerate(rows):
+        where = f"{path}, record {number}"
+        video = required(row, "video", str, where)
+        id_ = video.rpartition(".")[0] or video
+        times = spans_of(required(row, "times", list, where), where)
+        start, end = (median(span[side] for span in times) for side in (0, 1))
+        found.setdefault(id_, []).append((start, end, required(row, "description", str, where)))
+    videos = []
+    for id_, parts in found.items():
+        ordered = sorted(parts, key=lambda part: part[:2]) if options["order"] == "time" else parts
+        paragraph = tidied([" ".join(text for *_, text in ordered)], f"{path}")
+        videos.append(VideoText(id_, paragraph, (id_,), 30.0))
+    return _captioned(videos)
+
+
+def _activitynet(files: AnnotationFolder, name: str, split: str, options: dict[str, str]) -> Read:
+    """Krishna et al. 2017. The sentences of a video joined; val_1 as test (Zhang et al. 2018)."""
+    names = {"train": ("train_modified.json", "train.json"), "test": ("val_1.json",)}
+    path, rows = files.json(files.present(*names.get(split, (f"{split}.json",)))[0], dict)
+    videos = []
+    for id_, row in rows.items():
+        where = f"{path}, {id_}"
+        sentences = required(row, "sentences", list, where)
+        times = spans_of(required(row, "timestamps", list, where), where)
+        if len(times) != len(sentences):
+            raise ManifestError(
+                f"{where}: {len(sentences)} sentences but {len(times)} timestamps; correct the file."
+            )
+        if options["order"] == "time":
+            sentences = [sentences[i] for i in sorted(range(len(times)), key=times.__getitem__)]
+        paragraph = tidied([" ".join(tidied(sentences, where))], where)
+        bare = id_.removeprefix("v_")
+        videos.append(VideoText(id_, paragraph, (f"v_{bare}", bare)))
+    return _captioned(videos)
+
+
+def _vatex(files: AnnotationFolder, name: str, split: str, _: dict[str, str]) -> Read:
+    """Wang et al. 2019, its English sentences. Lists as in HGR (Chen et al. 2020), which halve the official
+    validation videos; ``test1k5_sec`` is another half of them and shares 776 videos with ``val``."""
+    ids = files.lines("test1k5_sec_list.txt" if split == "test1k5_sec" else f"{split}_list.txt")
+    captions: dict[str, tuple[str, ...]] = {}
+    for file in files.present(
+        "vatex_training_v1.0.json", "vatex_validation_v1.0.json", "vatex_public_test_english_v1.1.json"
+    ):
+        path, rows = files.json(file, list)
+        for number, row in enumerate(rows):
+            where = f"{path}, record {number}"
+            captions[required(row, "videoID", str, where)] = tidied(
+                required(row, "enCap", list, where), where
+            )
+    return _listed(ids, captions, _vatex_names)
+
+
+def _vatex_names(id_: str) -> tuple[str, ...]:
+    """``ID_000122_000132``, or the same without the zeros that pad the seconds."""
+    parts = id_.rsplit("_", 2)
+    if len(parts) == 3 and all(part.isdigit() for part in parts[1:]):
+        return id_, f"{parts[0]}_{int(parts[1])}_{int(parts[2])}"
+    return (id_,)
+
+
+def _listed(
+    ids: list[str], captions: dict[str, tuple[str, ...]], names: Callable[[str], tuple[str, ...]]
+) -> Read:
+    """The videos of a list. Clips of one YouTube film (the id's first 11 characters) share a group."""
+    return _captioned(
+        [VideoText(id_, captions.get(id_, ()), names(id_), None, {"group": id_[:11]}) for id_ in ids]
+    )
+
+
+def _captioned(videos: list[VideoText]) -> Read:
+    """The videos that have a sentence, and the ids of those that have none."""
+    with_text = [video for video in videos if video.captions]
+    return with_text, [video.id for video in videos if not video.captions]
+
+
+_READERS: dict[str, Callable[[AnnotationFolder, str, str, dict[str, str]], Read]] = {
+    **dict.fromkeys(("msrvtt-9k", "msrvtt-7k", "msrvtt-full"), _msrvtt),
+    "msvd": _msvd,
+    "didemo": _didemo,
+    "activitynet": _activitynet,
+    "vatex": _vatex,
+}

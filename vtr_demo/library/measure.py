@@ -1,0 +1,205 @@
+"""How well the clips of a library are found by their captions, ranked as its searches rank.
+
+A clip counts by its best moment, as among the hits; protocol ``best_caption`` (see ``protocols``).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from vtr_demo.errors import LibraryError, ManifestError
+from vtr_demo.evaluation.metrics import ablations, report
+from vtr_demo.library.clip_files import ClipRecord
+from vtr_demo.library.index import VectorIndex
+from vtr_demo.library.queries import Queries
+from vtr_demo.results import Measurement, Recall
+from vtr_demo.structures import TermWeights, TextFeatures
+from vtr_demo.text.parser import parse_many
+
+MOST_CAPTIONS = 5_000
+TIMED = 5
+
+
+@dataclass(frozen=True)
+class LibraryTable:
+    """Captions and the clips of a library, to be scored: ``protocols.Scored``.
+
+    vectors (N, F), the rows of each clip together; starts (C,), each clip's first row; positives (X, C) bool.
+    """
+
+    texts: TextFeatures
+    vectors: np.ndarray
+    starts: np.ndarray
+    positives: np.ndarray
+    pairs: np.ndarray | None = None
+
+    def scores(self, weights: TermWeights) -> np.ndarray:
+        """(X, C): each clip by its best row."""
+        every = self.texts.flat(weights).cpu().numpy() @ self.vectors.T
+        return np.maximum.reduceat(every, self.starts, axis=1)
+
+
+def right_answers(
+    captions: Mapping[str, Sequence[str]], owners: Sequence[tuple[str, int]]
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The texts (X), each once, the first row of each clip (C,), and which belong together (X, C).
+
+    ``captions`` by clip id; ``owners`` (clip id, moment) of each row, clip by clip.
+    """
+    clips = list(dict.fromkeys(clip_id for clip_id, _ in owners))
+    place = {clip_id: column for column, clip_id in enumerate(clips)}
+    first = [i for i, (clip_id, _) in enumerate(owners) if i == 0 or owners[i - 1][0] != clip_id]
+    said = [(text.strip(), place[key]) for key, texts in captions.items() if key in place for text in texts]
+    texts = list(dict.fromkeys(text for text, _ in said if text))
+    if not texts:
+        raise LibraryError("No clip of this library has a caption to measure with; give a file of captions.")
+    if len(texts) > MOST_CAPTIONS:
+        raise LibraryError(f"{len(texts)} captions are too many for this page; give at most {MOST_CAPTIONS}.")
+    row = {text: i for i, text in enumerate(texts)}
+    positives = np.zeros((len(texts), len(clips)), dtype=bool)
+    for text, column in said:
+        if text:
+            positives[row[text], column] = True
+    return texts, np.array(first), positives
+
+
+class Searchable(Protocol):
+    """A library as searches see it: rows of vectors (N, F), the (clip id, moment) of each, records by id."""
+
+    @property
+    def index(self) -> VectorIndex | None: ...
+    @property
+    def owners(self) -> tuple[tuple[str, int], ...]: ...
+    @property
+    def vectors(self) -> np.ndarray: ...
+    @property
+    def records(self) -> Mapping[str, ClipRecord]: ...
+
+
+def measured(
+    queries: Queries, view: Searchable, stored_bytes: int, captions: Path | None, weights: TermWeights
+) -> Measurement:
+    """How well clips and captions find each other: the library's own captions, or those of a file."""
+    known: Mapping[str, Sequence[str]]
+    if captions is None:
+        known = {clip_id: record.captions for clip_id, record in view.records.items()}
+    else:
+        known = read_captions(captions, [(key, record.name) for key, record in view.records.items()])
+    texts, starts, positives = right_answers(known, view.owners)
+    features = queries.pretrained.encode_text(parse_many(texts))
+    forth, back, without = recalls(LibraryTable(features, view.vectors, starts, positives), weights)
+    assert view.index is not None
+    return Measurement(
+        texts=len(texts),
+        clips=len(starts),
+        captioned=back.queries,
+        text_to_video=forth,
+        video_to_text=back,
+        ablations=without,
+        query_ms=query_ms(queries, view.index, texts, weights),
+        vector_bytes=view.vectors.nbytes / len(starts),
+        stored_bytes=stored_bytes / len(starts),
+    )
+
+
+def recalls(
+    table: LibraryTable, weights: TermWeights
+) -> tuple[Recall, Recall, dict[str, tuple[float, float]]]:
+    """Text to video, video to text, and R@1 of both without each term and with it alone."""
+    found = report(table, weights)
+    without = {
+        name: (row["text_to_video R@1"], row["video_to_text R@1"])
+        for name, row in ablations(table, weights).items()
+    }
+    texts, captioned = len(table.positives), int(table.positives.any(axis=0).sum())
+    sides = (("text_to_video", texts), ("video_to_text", captioned))
+    forth, back = (_recall(found[side], queries) for side, queries in sides)
+    return forth, back, without
+
+
+def query_ms(queries: Queries, index: VectorIndex, texts: Sequence[str], weights: TermWeights) -> float:
+    """Milliseconds for one sentence, read, encoded and searched for; the median of a few."""
+    taken = []
+    for text in texts[:TIMED]:
+        started = time.perf_counter()
+        index.search(queries.flat(parse_many([text]), weights), 1)
+        taken.append(1000 * (time.perf_counter() - started))
+    return float(np.median(taken))
+
+
+def _recall(found: dict[str, Any], queries: int) -> Recall:
+    spread = {name: (low, high) for name, (low, high) in found["interval_95"].items()}
+    return Recall(queries, {name: found[name] for name in spread}, spread)
+
+
+# --------------------------------------------------------------------------- a file of captions
+def read_captions(path: Path, clips: Collection[tuple[str, str]]) -> dict[str, list[str]]:
+    """Captions by clip id from a file; ``clips`` are the (id, file name) of the library's.
+
+    `.csv` with the columns `clip` and `caption`, or one JSON object a line, as in the manifests of
+    training: `{"path": "a.mp4", "captions": ["a dog runs"]}`. A name counts without its folders. A line
+    that cannot be used raises ``ManifestError``, which names it.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{path.name} is not UTF-8 text; save it as CSV or JSON lines in UTF-8."
+        ) from error
+    rows = _csv_rows(text, path.name) if path.suffix.lower() == ".csv" else _json_rows(text, path.name)
+    named: dict[str, list[str]] = {}
+    for clip_id, known in clips:
+        named.setdefault(known, []).append(clip_id)
+    found: dict[str, list[str]] = {}
+    for number, name, captions in rows:
+        plain = name.replace("\\", "/").rsplit("/", 1)[-1]
+        ids = named.get(plain, [])
+        if len(ids) != 1:
+            told = "is not in the library" if not ids else "several clips of the library are called"
+            raise ManifestError(
+                f"Line {number} of {path.name} names {plain!r}, which {told}; use the names that clips have "
+                "there, each for one clip."
+            )
+        found.setdefault(ids[0], []).extend(captions)
+    return found
+
+
+def _csv_rows(text: str, name: str) -> list[tuple[int, str, list[str]]]:
+    reader = csv.DictReader(io.StringIO(text))
+    if not {"clip", "caption"} <= set(reader.fieldnames or ()):
+        raise ManifestError(f"{name} has no columns `clip` and `caption`; write them into its first line.")
+    try:
+        return [(reader.line_num, row["clip"] or "", [row["caption"] or ""]) for row in reader]
+    except csv.Error as error:
+        raise ManifestError(
+            f"{name} is no CSV file past line {reader.line_num}: {error}; mend it."
+        ) from error
+
+
+def _json_rows(text: str, name: str) -> list[tuple[int, str, list[str]]]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(f"Line {number} of {name} is no JSON; write one object a line.") from error
+        if not (isinstance(row, dict) and isinstance(row.get("path"), str) and _strings(row.get("captions"))):
+            form = '{"path": "a.mp4", "captions": ["a dog runs"]}'
+            raise ManifestError(f"Line {number} of {name} must be an object like {form}.")
+        rows.append((number, row["path"], row["captions"]))
+    return rows
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

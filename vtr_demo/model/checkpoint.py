@@ -1,0 +1,258 @@
+"""A checkpoint folder: weights, the settings that built them, and digests that prove both.
+
+model.safetensors     the heads, and with them the towers if those were fine-tuned
+checkpoint.json       settings, backbone and its fingerprint, attributes, concept names, digest
+README.md             the model card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vtr_demo.backbones.registry import Backbone, load_backbone
+from vtr_demo.config import ModelConfig, VideoConfig, from_dict, to_dict
+from vtr_demo.errors import CheckpointError, ConfigError
+from vtr_demo.files import fingerprint, replace_file, sha256_of, to_json
+from vtr_demo.model.attributes import Vocabulary
+from vtr_demo.model.model import VTRModel, join_texts, model_from
+from vtr_demo.structures import LEVELS, Sentence, TextFeatures
+
+_CHUNK = 64
+BUNDLED = Path(__file__).resolve().parents[2] / "checkpoints" / "bundled"
+WEIGHTS, SETTINGS = "model.safetensors", "checkpoint.json"
+UNTRAINED = "untrained:"
+_PREVIOUS = "model.previous.safetensors"
+_FORMAT = 1
+_KINDS: dict[str, Any] = {
+    "sha256": str,
+    "backbone": dict,
+    "model": dict,
+    "video": dict,
+    "attributes": dict | None,
+    "concept_names": list,
+    "training": dict,
+}
+
+
+@dataclass(frozen=True)
+class RetrievalModel:
+    """A model ready for use, with everything that was saved beside its weights."""
+
+    spec: str
+    model: VTRModel
+    backbone: Backbone
+    video: VideoConfig = field(default_factory=VideoConfig)
+    vocabulary: Vocabulary | None = None
+    concept_names: tuple[str, ...] = ()
+    training: dict[str, Any] = field(default_factory=dict)
+    """What was trained on what, for people; nothing reads it."""
+    weights_digest: str = "untrained"
+    tuned: bool = False
+    """Whether its towers learnt too, so that their name alone does not bring them back."""
+
+    @property
+    def tower_fingerprint(self) -> str:
+        """Equal for models whose frames and tower tokens can be exchanged."""
+        return fingerprint(self.backbone.fingerprint, self.video)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for models that give equal vectors."""
+        return fingerprint(self.tower_fingerprint, self.model.config, self.weights_digest)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """(K,) the concepts' names, or numbers where they have none."""
+        count = self.model.config.concepts
+        return self.concept_names or tuple(f"concept {k + 1}" for k in range(count))
+
+    @torch.no_grad()
+    def encode_text(self, sentences: Sequence[Sentence]) -> TextFeatures:
+        """The text side of the score for many sentences, some at a time, without parts."""
+        device = next(self.model.parameters()).device
+        return join_texts(
+            [
+                self.model.encode_text(self.backbone.encode_text(sentences[a : a + _CHUNK]).to(device))
+                for a in range(0, len(sentences), _CHUNK)
+            ]
+        )
+
+
+def save(folder: Path, trained: RetrievalModel, *, with_backbone: bool = False) -> None:
+    """Write ``trained`` to ``folder``; a crash leaves the old checkpoint or the new one.
+
+    The settings name the digest of their weights, so replacing them is the step that counts; until
+    then the old weights are kept under another name.
+    """
+    from safetensors.torch import save as to_bytes
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"heads.{k}": v.detach().cpu().contiguous() for k, v in _own(trained.model).items()}
+    if with_backbone:
+        state = trained.backbone.state_dict()
+        tensors |= {f"backbone.{k}": v.detach().cpu().contiguous() for k, v in state.items()}
+    data = to_bytes(tensors)
+    digest = hashlib.sha256(data).hexdigest()
+    settings = {
+        "format": _FORMAT,
+        "sha256": digest,
+        "backbone": {"spec": trained.backbone.spec, "fingerprint": trained.backbone.fingerprint},
+        "model": to_dict(trained.model.config),
+        "video": to_dict(trained.video),
+        "attributes": trained.vocabulary.to_dict() if trained.vocabulary else None,
+        "concept_names": list(trained.concept_names),
+        "training": trained.training,
+    }
+    previous = folder / _PREVIOUS
+    if (folder / WEIGHTS).is_file() and not previous.is_file():  # one that is there saved an earlier crash
+        (folder / WEIGHTS).replace(previous)
+    replace_file(folder / WEIGHTS, data)
+    replace_file(folder / SETTINGS, to_json(settings))
+    previous.unlink(missing_ok=True)
+
+
+def load(spec: str, device: str = "cpu") -> RetrievalModel:
+    """Open what SPEC names.
+
+    `bundled` is the checkpoint that comes with the package; a folder is a checkpoint; a backbone
+    name (`tiny`, `open_clip:NAME/PRETRAINED`) or `untrained:BACKBONE` gives heads that have
+    learned nothing and rank exactly as the backbone alone does.
+    """
+    if spec == "bundled":
+        return replace(_load_folder(BUNDLED, device), spec=spec)
+    if spec.startswith(UNTRAINED):
+        return untrained(spec.removeprefix(UNTRAINED), device, spec=spec)
+    if (Path(spec) / SETTINGS).is_file():
+        return _load_folder(Path(spec), device)
+    if Path(spec).is_dir() and not (Path(spec) / "open_clip_config.json").is_file():
+        raise CheckpointError(
+            f"{spec} holds no {SETTINGS}; give a folder that `python -m vtr_demo train` wrote, "
+            "`bundled`, or `open_clip:NAME/PRETRAINED`."
+        )
+    return untrained(spec, device)
+
+
+def described(spec: str) -> tuple[ModelConfig, VideoConfig]:
+    """The settings of the checkpoint that SPEC names (`bundled` or a folder), read without its weights."""
+    folder = BUNDLED if spec == "bundled" else Path(spec)
+    if not (folder / SETTINGS).is_file():
+        raise CheckpointError(
+            f"{spec} is no trained checkpoint; give `bundled` or a folder that `python -m vtr_demo train` "
+            "wrote."
+        )
+    config, video, _ = _described(folder, _settings(folder))
+    return config, video
+
+
+def untrained(backbone: str, device: str = "cpu", *, spec: str = "", seed: int = 0) -> RetrievalModel:
+    """Heads that have learned nothing over ``backbone``; the same ones every time."""
+    towers = load_backbone(backbone, device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = model_from(ModelConfig(backbone=backbone), towers)
+    return RetrievalModel(spec or backbone, model.to(device), towers)
+
+
+def _load_folder(folder: Path, device: str) -> RetrievalModel:
+    settings = _settings(folder)
+    weights = _weights(folder, settings["sha256"])
+    config, video, vocabulary = _described(folder, settings)
+    towers = load_backbone(settings["backbone"]["spec"], device)
+    tuned = {k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")}
+    if tuned:
+        _load_state(towers, tuned, folder)
+    elif towers.fingerprint != settings["backbone"]["fingerprint"]:
+        raise CheckpointError(
+            f"The heads in {folder} were trained over other weights of {towers.spec}; "
+            "install the weights named in its model card or train again."
+        )
+    sizes = [vocabulary.sizes[level] for level in LEVELS] if vocabulary else ()
+    model = model_from(config, towers, sizes)
+    _load_state(
+        model, {k.removeprefix("heads."): v for k, v in weights.items() if k.startswith("heads.")}, folder
+    )
+    return RetrievalModel(
+        str(folder),
+        model.to(device),
+        towers,
+        video,
+        vocabulary,
+        tuple(settings["concept_names"]),
+        settings["training"],
+        settings["sha256"],
+        bool(tuned),
+    )
+
+
+def _described(folder: Path, settings: dict[str, Any]) -> tuple[ModelConfig, VideoConfig, Vocabulary | None]:
+    try:
+        return (
+            from_dict(ModelConfig, settings["model"]),
+            from_dict(VideoConfig, settings["video"]),
+            Vocabulary.from_dict(settings["attributes"]) if settings["attributes"] else None,
+        )
+    except (ConfigError, CheckpointError) as error:
+        raise CheckpointError(f"{folder / SETTINGS} does not fit this version: {error}") from error
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        if settings["format"] != _FORMAT:
+            raise CheckpointError(f"{path} has format {settings['format']}, this version reads {_FORMAT}.")
+        for key, kind in _KINDS.items():
+            if not isinstance(settings[key], kind):
+                raise TypeError(f"{key!r} has the wrong type")
+        if not all(isinstance(settings["backbone"][key], str) for key in ("spec", "fingerprint")):
+            raise TypeError("'backbone' is not described")
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error.strerror}); train or download it again."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error!r}); train or download it again.") from error
+    return dict(settings)
+
+
+def _weights(folder: Path, digest: str) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    found = [path for path in (folder / WEIGHTS, folder / _PREVIOUS) if path.is_file()]
+    for path in found:
+        if sha256_of(path) == digest:
+            return load_file(path)
+    fault = "does not match its digest" if found else "is missing"
+    raise CheckpointError(f"{folder / WEIGHTS} {fault}; train or download the checkpoint again.")
+
+
+def _load_state(module: torch.nn.Module, state: dict[str, Tensor], folder: Path) -> None:
+    own = _own(module)
+    wrong = sorted(
+        k
+        for k in own.keys() | state.keys()
+        if k not in own or k not in state or own[k].shape != state[k].shape
+    )
+    if wrong:
+        raise CheckpointError(
+            f"{folder} belongs to another architecture: {len(wrong)} tensors differ, such as {wrong[0]!r}."
+        )
+    module.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()}, strict=False)
+
+
+def _own(module: torch.nn.Module) -> dict[str, Tensor]:
+    """The state without names that are second names of shared tensors (safetensors stores each once)."""
+    seen: dict[int, str] = {}
+    return {
+        name: value
+        for name, value in module.state_dict().items()
+        if value.numel() and seen.setdefault(value.data_ptr(), name) == name
+    }

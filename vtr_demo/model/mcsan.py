@@ -1,0 +1,363 @@
+"""MCSAN's four semantic levels, each pooled into one unit vector per modality.
+
+Source: Nian et al., "Multi-Level Cross-Modal Semantic Alignment Network for Video-Text
+Retrieval", Mathematics 10(18) 3346, 2022 (abstract). The abstract names the levels, the
+"spatial-temporal semantic learning structures" and the shared attribute projection; their form
+below is our decision:
+
+    v_l = norm( sum_tp a^l_tp V_l x^l_tp )      t_l = norm( sum_w b^l_w U_l e_w )
+
+Pooling is linear in the value tokens and its weights look at one modality only, so that
+<t_l, v_l> is an exact sum over (word, frame, patch) and can be indexed. On the relationship level a
+token's value is its content times its role (``binding``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vtr_demo.model.layers import (
+    Block,
+    SharedDropout,
+    clock,
+    difference,
+    fourier,
+    grid_positions,
+    identity_linear,
+    masked_softmax,
+    zero_linear,
+)
+from vtr_demo.model.motion import Movement, followed, match, way
+from vtr_demo.model.roles import SCENE_EVIDENCE, Roles, scene_evidence, sentence_evidence
+from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
+
+# --------------------------------------------------------------------------- pooling the tokens of each
+RELATIONSHIP = LEVELS.index("relationship")
+SHORTEST = 1e-4
+"""A sum of tokens shorter than this is rounding (changes that cancel out) and is not made a unit vector."""
+
+
+class LevelPool(nn.Module):
+    """Linear attention pooling of one level; starts as the mean over the tokens that ``prior`` admits.
+
+    ``contextual`` weighs tokens by their context and adds the values of contextual tokens to those of the
+    base tokens.
+    """
+
+    def __init__(self, width: int, hidden: int, *, contextual: bool = True) -> None:
+        super().__init__()
+        self.score = zero_linear(hidden, 1) if contextual else None
+        self.value_base = identity_linear(width)
+        self.value_hidden = zero_linear(hidden, width) if contextual else None
+
+    def weights(self, hidden: Tensor, prior: Tensor, mask: Tensor) -> Tensor:
+        """a (B, N): softmax of learned scores plus the log ``prior``, over ``mask``."""
+        scores = self.score(hidden).squeeze(-1) if self.score is not None else 0.0
+        return masked_softmax(scores + prior, mask)
+
+    def vector(self, base: Tensor, weights: Tensor, hidden: Tensor) -> Tensor:
+        """The unit level vector (B, D) of pooled ``base`` (B, D) and of ``hidden`` (B, N, H); V is linear."""
+        value = self.value_base(base)
+        if self.value_hidden is not None:
+            value = value + self.value_hidden(torch.einsum("bn,bnh->bh", weights, hidden))
+        return F.normalize(value, dim=-1, eps=SHORTEST)
+
+    def parts(self, weights: Tensor, base: Tensor, hidden: Tensor) -> Tensor:
+        """The summands (B, N, D) of the unit level vector, from tokens that are not pooled yet."""
+        value = self.value_base(base)
+        if self.value_hidden is not None:
+            value = value + self.value_hidden(hidden)
+        summands = weights.unsqueeze(-1) * value
+        return summands / summands.sum(1).norm(dim=-1).clamp_min(SHORTEST)[:, None, None]
+
+
+class LevelPools(nn.ModuleList):
+    """One pool a level. With ``binding`` the relationship level does without contextual tokens: they know
+    what the things are and would learn pairs of things by heart."""
+
+    def __init__(self, width: int, hidden: int, *, binding: bool) -> None:
+        super().__init__(
+            LevelPool(width, hidden, contextual=not binding or level != RELATIONSHIP)
+            for level in range(len(LEVELS))
+        )
+
+    def each(self) -> list[LevelPool]:
+        """The pools in the order of ``LEVELS``."""
+        return [pool for pool in self if isinstance(pool, LevelPool)]
+
+    def weights(self, hidden: Sequence[Tensor], priors: Sequence[Tensor], mask: Tensor) -> Tensor:
+        """a (B, L, N) from contextual tokens (B, N, H) and log priors (N,) of each level."""
+        columns = zip(self.each(), hidden, priors, strict=True)
+        return torch.stack([pool.weights(h, prior, mask) for pool, h, prior in columns], dim=1)
+
+    def vectors(self, pooled: Tensor, weights: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+        """Unit (B, L, D) from pooled base tokens (B, L, D), weights (B, L, N) and hidden (B, N, H) each."""
+        columns = zip(self.each(), pooled.unbind(1), weights.unbind(1), hidden, strict=True)
+        return torch.stack([pool.vector(x, a, h) for pool, x, a, h in columns], dim=1)
+
+    def parts(self, weights: Tensor, bases: Sequence[Tensor], hidden: Sequence[Tensor]) -> Tensor:
+        """(B, L, N, D): the summands of ``vectors``, from each level's base tokens (B, N, D)."""
+        columns = zip(self.each(), weights.unbind(1), bases, hidden, strict=True)
+        return torch.stack([pool.parts(a, x, h) for pool, a, x, h in columns], dim=1)
+
+
+def with_relationship(levels: Tensor, own: Tensor) -> Tensor:
+    """``levels`` (B, L, ...) with ``own`` (B, ...) for the relationship level."""
+    rows = list(levels.unbind(1))
+    rows[RELATIONSHIP] = own
+    return torch.stack(rows, dim=1)
+
+
+def rebound(pooled: Tensor, weights: Tensor, tokens: Tensor) -> Tensor:
+    """``pooled`` (B, L, D) with the relationship level's row pooled from ``tokens`` (B, N, D)."""
+    return with_relationship(pooled, torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], tokens))
+
+
+BASE_MIX = ((1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
+"""How much of (token, change since the previous frame, motion of the whole frame) each level's base tokens
+hold: motion is heard where all is heard, and where what is done is heard."""
+
+ENTITY = LEVELS.index("entity")
+WHOLE_HIDDEN = 1024
+"""Width of the network from a frame's mean patch to its summary token."""
+FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite and trainable
+
+
+@dataclass(frozen=True)
+class LevelOutput:
+    """One modality's levels. N is T*(1+P) for video and 1+W for text.
+
+    vectors (B, L, D) unit, zero where the level is absent or cancels out; weights (B, L, N), sums
+    to 1 over the level's tokens; base (B, N, D), the tokens near the tower's space; hidden[l] (B, N, H), the
+    level's contextual tokens; frame_mask (B, T) for video, None for text; roles (B, N, D), the factors
+    of the relationship level's base tokens, None where roles are not bound; motion (B, N, D), the whole
+    frames' motion in their place and zeros elsewhere, None for text and where no tower reads motion.
+    """
+
+    vectors: Tensor
+    weights: Tensor
+    base: Tensor
+    hidden: tuple[Tensor, ...]
+    frame_mask: Tensor | None = None
+    roles: Tensor | None = None
+    motion: Tensor | None = None
+
+
+class VideoLevels(nn.Module):
+    """Decomposes a clip: entity in space, action in time, relationship from both, global from all."""
+
+    mix: Tensor
+
+    def __init__(
+        self, patch_width: int, width: int, hidden: int, heads: int, dropout: float, *, binding: bool
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Linear(patch_width, width, bias=False)
+        if patch_width == width:
+            nn.init.eye_(self.stem.weight)
+        self.whole = nn.Sequential(
+            nn.Linear(patch_width, WHOLE_HIDDEN),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            zero_linear(WHOLE_HIDDEN, width),
+        )
+        self.enter_patch = nn.Linear(patch_width, hidden)
+        self.enter_summary = nn.Linear(width, hidden)
+        self.place = nn.Linear(16, hidden)
+        self.time = nn.Linear(8, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.spatial = Block(hidden, heads, dropout)
+        self.motion = nn.Conv3d(2 * hidden, hidden, 3, padding=1, groups=hidden)
+        self.follow = nn.Linear(hidden + 3, hidden)
+        self.movement = Movement(hidden)
+        self.enter_motion = zero_linear(width, hidden)
+        self.motion_mix = nn.Linear(hidden, hidden)
+        self.temporal = Block(hidden, heads, dropout)
+        self.relation = None if binding else Block(hidden, heads, dropout)
+        self.dropout = SharedDropout(dropout)
+        self.pools = LevelPools(width, hidden, binding=binding)
+        self.roles = Roles(SCENE_EVIDENCE, width) if binding else None
+        # log prior of [summary, patch] tokens: the global level starts on the summaries alone,
+        # the others on the patches alone (DESIGN rule 3)
+        self.prior = nn.Parameter(torch.tensor([[0.0, FLOOR], [FLOOR, 0.0], [FLOOR, 0.0], [FLOOR, 0.0]]))
+        self.register_buffer("mix", torch.tensor(BASE_MIX), persistent=False)
+
+    def forward(self, tokens: VideoTokens) -> LevelOutput:
+        """Levels of a padded batch; a clip's result does not depend on its neighbours."""
+        b, t, p, _ = tokens.patches.shape
+        mask = tokens.frame_mask
+        # the summary token also reads the frame's mean patch: what a plain pooled head would see
+        summary = tokens.summary + self.whole(tokens.patches.mean(2)) * mask.unsqueeze(-1)
+        base = torch.cat([summary.unsqueeze(2), self.stem(tokens.patches)], dim=2).flatten(1, 2)
+        entity = self._entity(tokens)
+        found, shift = match(tokens.patches, mask, tokens.grid)
+        action = self._action(tokens, entity, found, shift)
+        both = entity + action
+        relation = self._within_frames(self.relation, both) if self.relation else both
+        hidden = tuple(self.dropout(s).flatten(1, 2) for s in (both, entity, action, relation))
+        token_mask = mask[:, :, None].expand(b, t, 1 + p).reshape(b, -1)
+        priors = [torch.cat([prior[:1], prior[1:].expand(p)]).repeat(t) for prior in self.prior]
+        weights = self.pools.weights(hidden, priors, token_mask)
+        change, motion = _change(base, mask), _in_place(tokens)
+        roles = None
+        if self.roles is not None:
+            # it is things that have relations: the level looks where the entity level does
+            seen = weights[:, ENTITY]
+            evidence = scene_evidence(tokens.patches, shift, seen.view(b, t, 1 + p), mask, tokens.grid)
+            roles, counts = self.roles(evidence.flatten(1, 2))
+            counts = counts + seen.clamp_min(1e-6).log() + priors[RELATIONSHIP]
+            weights = with_relationship(weights, masked_softmax(counts, token_mask))
+        mix = zip(self.mix.to(weights).T.unsqueeze(-1), (base, change, motion), strict=True)
+        pooled = sum((share * weights) @ x for share, x in mix if x is not None)
+        if roles is not None:
+            pooled = rebound(pooled, weights, (base + change) * roles)
+        vectors = self.pools.vectors(pooled, weights, hidden)
+        return LevelOutput(vectors, weights, base, hidden, mask, roles, motion)
+
+    def parts(self, out: LevelOutput) -> Tensor:
+        """(B, L, N, D): the summands of ``out.vectors``; a change belongs to the frame where it arrives."""
+        assert out.frame_mask is not None
+        change = _change(out.base, out.frame_mask)
+        tokens = (out.base, change, out.motion)
+        bases = [
+            torch.stack([share * x for share, x in zip(mix, tokens, strict=True) if x is not None]).sum(0)
+            for mix in BASE_MIX
+        ]
+        return self.pools.parts(out.weights, _in_roles(bases, out.roles), out.hidden)
+
+    def _entity(self, tokens: VideoTokens) -> Tensor:
+        """Entity tokens (B, T, 1+P, H): each frame alone, so that they hear nothing of motion."""
+        place = self.place(grid_positions(tokens.grid, tokens.patches.device).to(tokens.patches))
+        patches = self.enter_patch(tokens.patches) + place
+        hidden = torch.cat([self.enter_summary(tokens.summary).unsqueeze(2), patches], dim=2)
+        return self._within_frames(self.spatial, self.norm(hidden))
+
+    def _action(self, tokens: VideoTokens, entity: Tensor, found: Tensor, shift: Tensor) -> Tensor:
+        """Action tokens (B, T, 1+P, H): frame differences, a 3x3x3 convolution, how each patch has moved and
+        changed since the place where it was ``found`` (``matching``, ``movement``), the motion of whole
+        frames, attention in time."""
+        b, t, n, h = entity.shape
+        mask, grid = tokens.frame_mask, tokens.grid
+        both = torch.stack([entity, difference(entity, mask)], dim=-1).flatten(3)  # (B, T, 1+P, 2H)
+        both = both * mask[:, :, None, None]
+        volume = both[:, :, 1:].reshape(b, t, *grid, 2 * h).permute(0, 4, 1, 2, 3)
+        moved = self.motion(volume).permute(0, 2, 3, 4, 1).reshape(b, t, n - 1, h)
+        moved = moved + self.follow(torch.cat([followed(entity[:, :, 1:], found, mask), way(shift)], dim=-1))
+        moved = moved + self.movement(tokens.patches, shift, mask, grid)
+        whole = both[:, :, :1].reshape(b, t, 1, h, 2)[..., 1]
+        if tokens.motion is not None:
+            whole = whole + self.enter_motion(tokens.motion * mask.unsqueeze(-1)).unsqueeze(2)
+        hidden = self.motion_mix(F.gelu(torch.cat([whole, moved], dim=2)))
+        hidden = hidden + self.time(clock(mask))[:, :, None]
+        lines = hidden.transpose(1, 2).reshape(b * n, t, h)
+        lines = self.temporal(lines, mask.repeat_interleave(n, dim=0))
+        return lines.view(b, n, t, h).transpose(1, 2)
+
+    @staticmethod
+    def _within_frames(block: nn.Module, x: Tensor) -> Tensor:
+        return block(x.flatten(0, 1)).view_as(x)
+
+
+def _change(base: Tensor, mask: Tensor) -> Tensor:
+    """``difference`` of tokens (B, T*N, D). Differences are taken before they are pooled: the other way
+    round, a still picture would leave rounding errors, and normalising would make a vector of them."""
+    return difference(base.unflatten(1, (mask.shape[1], -1)), mask).flatten(1, 2)
+
+
+def _in_place(tokens: VideoTokens) -> Tensor | None:
+    """The motion of whole frames as (B, T*(1+P), Ds), zero for patches and padding."""
+    if tokens.motion is None:
+        return None
+    whole = (tokens.motion * tokens.frame_mask.unsqueeze(-1)).unsqueeze(2)
+    return F.pad(whole, (0, 0, 0, tokens.patches.shape[2])).flatten(1, 2)
+
+
+class TextLevels(nn.Module):
+    """Pools the words of each level; starts as the tower's own sentence vector and plain word means."""
+
+    def __init__(self, width: int, hidden: int, heads: int, dropout: float, *, binding: bool) -> None:
+        super().__init__()
+        self.enter = nn.Linear(width, hidden)
+        self.order = nn.Linear(8, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.context = Block(hidden, heads, dropout)
+        self.dropout = SharedDropout(dropout)
+        self.pools = LevelPools(width, hidden, binding=binding)
+        self.roles = Roles(2 * width + 2, width) if binding else None
+        self.word_bias = nn.Parameter(torch.zeros(()))
+        self.gate = zero_linear(width, len(LEVELS), bias=True)
+
+    def forward(self, tokens: TextTokens) -> tuple[LevelOutput, Tensor]:
+        """Levels, and level logits (B, L) that are -inf where the sentence lacks the level."""
+        words = tokens.words * tokens.word_mask.unsqueeze(-1)
+        base = torch.cat([tokens.summary.unsqueeze(1), words], dim=1)  # (B, 1+W, D)
+        whole = torch.ones_like(tokens.word_mask[:, :1])
+        mask = torch.cat([whole, tokens.word_mask], dim=1)
+        places = torch.arange(base.shape[1], device=base.device) / 32
+        hidden = self.norm(self.enter(base) + self.order(fourier(places.unsqueeze(-1))))
+        hidden = self.dropout(self.context(hidden, mask))
+        weights = torch.stack([self._weights(i, tokens, hidden) for i in range(len(LEVELS))], dim=1)
+        hiddens = (hidden,) * len(LEVELS)
+        roles = None
+        if self.roles is not None:
+            roles, counts = self.roles(sentence_evidence(tokens))
+            weights = with_relationship(weights, masked_softmax(counts, weights[:, RELATIONSHIP] > 0))
+        pooled = weights @ base
+        if roles is not None:
+            pooled = rebound(pooled, weights, base * roles)
+        vectors = self.pools.vectors(pooled, weights, hiddens)
+        absent = weights.sum(-1) == 0
+        sentence = F.normalize((weights[:, :1] @ base).squeeze(1), dim=-1)
+        logits = self.gate(sentence).masked_fill(absent, -torch.inf)
+        return LevelOutput(vectors, weights, base, hiddens, roles=roles), logits
+
+    def parts(self, out: LevelOutput) -> Tensor:
+        """(B, L, 1+W, D): the summands of ``out.vectors``."""
+        return self.pools.parts(out.weights, _in_roles([out.base] * len(LEVELS), out.roles), out.hidden)
+
+    def _weights(self, level: int, tokens: TextTokens, hidden: Tensor) -> Tensor:
+        """b^l (B, 1+W): the global level follows the tower's own pooling, the others their words alone."""
+        is_global = torch.full_like(tokens.word_mask[:, :1], level == 0)
+        mask = torch.cat([is_global, tokens.level_mask[:, level] & tokens.word_mask], dim=1)
+        prior = torch.zeros_like(tokens.pool)
+        if level == 0:
+            prior = tokens.pool.clamp_min(1e-30).log().clamp_min(FLOOR)
+            prior = torch.cat([prior[:, :1], prior[:, 1:] + self.word_bias], dim=1)
+        return self.pools.each()[level].weights(hidden, prior, mask)
+
+
+def _in_roles(bases: list[Tensor], roles: Tensor | None) -> list[Tensor]:
+    """Each level's base tokens (B, N, D), those of the relationship level in their roles."""
+    if roles is not None:
+        bases[RELATIONSHIP] = bases[RELATIONSHIP] * roles
+    return bases
+
+
+class Attributes(nn.Module):
+    """Attribute logits of each level from its vectors (MCSAN's projection layer).
+
+    ``shared`` uses one projection for both modalities, the paper's constraint; otherwise one each
+    (the hybrid-space form, for the ablation). The bias starts at -log(99), as focal loss wants.
+    """
+
+    def __init__(self, width: int, sizes: tuple[int, ...], *, shared: bool) -> None:
+        super().__init__()
+        self.video = nn.ModuleList(_attribute_layer(width, size) for size in sizes)
+        self.text = self.video if shared else nn.ModuleList(_attribute_layer(width, size) for size in sizes)
+
+    def forward(self, vectors: Tensor, modality: str) -> tuple[Tensor, ...]:
+        """(B, L, D) unit vectors -> L tensors of (B, A_l) logits."""
+        layers = self.video if modality == "video" else self.text
+        return tuple(layer(vectors[:, i] * vectors.shape[-1] ** 0.5) for i, layer in enumerate(layers))
+
+
+def _attribute_layer(width: int, size: int) -> nn.Linear:
+    layer = nn.Linear(width, size)
+    nn.init.normal_(layer.weight, std=width**-0.5)
+    nn.init.constant_(layer.bias, -4.595)  # -log(99)
+    return layer

@@ -1,0 +1,249 @@
+"""The whole model: one backbone, MCSAN's levels and S2CA's concepts, one score.
+
+    s = sum_l g_l <t_l, v_l>  +  lambda sum_k w_k o_k <C^t_k, C^v_k>  =  <flat(text), flat(video)>
+
+g, w depend on the text only and o on the video only, so the score is one inner product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vtr_demo.config import ModelConfig
+from vtr_demo.model.layers import zero_linear
+from vtr_demo.model.mcsan import Attributes, LevelOutput, TextLevels, VideoLevels
+from vtr_demo.model.s2ca import ConceptOutput, Concepts
+from vtr_demo.structures import (
+    Alignment,
+    Sentence,
+    TermWeights,
+    TextFeatures,
+    TextTokens,
+    VideoFeatures,
+    VideoTokens,
+)
+
+WHOLE_SENTENCE = "whole sentence"
+TRAINING_CONCEPT_WEIGHT = 0.5
+"""lambda while training, beside levels whose gates sum to 1."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One modality after its heads: what training needs beyond the features of the score."""
+
+    levels: LevelOutput
+    concepts: ConceptOutput
+    level_logits: Tensor | None
+    """(B, L) for text, None for video."""
+    concept_tokens: Tensor
+    """(B, N, D) the tokens that were allocated."""
+    concept_mask: Tensor
+    """(B, N) bool."""
+
+
+class VTRModel(nn.Module):
+    """The heads over a backbone's tokens; the backbone itself is handed tokens in and stays outside.
+
+    ``patch_width`` is Dv, ``width`` the joint width D, ``attributes`` the vocabulary size of each
+    level (empty: no attribute projection).
+    """
+
+    reduction: Tensor
+    reduction_mean: Tensor
+
+    def __init__(
+        self, config: ModelConfig, *, patch_width: int, width: int, attributes: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        self.config, self.patch_width, self.width = config, patch_width, width
+        self.attribute_sizes = tuple(attributes)
+        entered = min(config.reduce, patch_width) or patch_width
+        self.register_buffer("reduction", torch.eye(patch_width) if entered < patch_width else torch.empty(0))
+        self.register_buffer("reduction_mean", torch.zeros(patch_width if entered < patch_width else 0))
+        if entered < patch_width:
+            self.reduction = self.reduction[:, :entered].clone()
+        hidden = config.hidden
+        self.video = VideoLevels(entered, width, hidden, config.heads, config.dropout, binding=config.binding)
+        self.text = TextLevels(width, hidden, config.heads, config.dropout, binding=config.binding)
+        self.concepts = Concepts(
+            width,
+            config.concepts,
+            config.concept_width,
+            eps=config.assign_eps,
+            shared=config.shared_prototypes,
+            allocation=config.allocation,
+        )
+        self.concept_video = zero_linear(hidden, width)
+        self.concept_text = zero_linear(hidden, width)
+        self.attributes = (
+            Attributes(width, self.attribute_sizes, shared=config.shared_attributes) if attributes else None
+        )
+
+    @property
+    def default_weights(self) -> TermWeights:
+        """Untrained: the global level alone. Trained: the config's level weights and lambda."""
+        if not self.config.trained:
+            return TermWeights(1.0, 0.0, 0.0, 0.0, 0.0)
+        whole, entity, action, relationship = self.config.level_weights
+        relationship *= self.config.relationship
+        return TermWeights(whole, entity, action, relationship, self.config.concept_weight)
+
+    @property
+    def training_weights(self) -> TermWeights:
+        """The weights that training ranks with: every level counts alike, wherever the sliders start."""
+        concepts = TRAINING_CONCEPT_WEIGHT if self.config.concept_weight else 0.0
+        return TermWeights(1.0, 1.0, 1.0, float(self.config.relationship), concepts)
+
+    # ------------------------------------------------------------------ encoding
+    def reduced(self, tokens: VideoTokens) -> VideoTokens:
+        """Tokens with their patches at the width that the heads take; done once when features are cached."""
+        if not self.reduction.numel() or tokens.patches.shape[-1] == self.reduction.shape[1]:
+            return tokens
+        patches = (tokens.patches.float() - self.reduction_mean) @ self.reduction
+        return replace(tokens, patches=patches)
+
+    def forward_video(self, tokens: VideoTokens) -> Encoded:
+        """Levels and concepts of a padded batch of clips."""
+        tokens = self.reduced(tokens)
+        levels = self.video(tokens)
+        x = levels.base + self.concept_video(levels.hidden[0])
+        seen = tokens.frame_mask[:, :, None].expand(tokens.patches.shape[:3])
+        mask = F.pad(seen, (1, 0)).flatten(1)  # the summary token belongs to no concept
+        return Encoded(levels, self.concepts(x, mask, "video"), None, x, mask)
+
+    def forward_text(self, tokens: TextTokens) -> Encoded:
+        """Levels and concepts of a padded batch of sentences."""
+        levels, logits = self.text(tokens)
+        x = levels.base + self.concept_text(levels.hidden[0])
+        mask = torch.cat([torch.zeros_like(tokens.word_mask[:, :1]), tokens.word_mask], dim=1)
+        return Encoded(levels, self.concepts(x, mask, "text"), logits, x, mask)
+
+    def encode_video(self, tokens: VideoTokens, *, parts: bool = False) -> VideoFeatures:
+        """Features of a padded batch of clips; with ``parts``, also the summands of every vector."""
+        return self.video_features(self.forward_video(tokens), tokens.patches.shape[1], parts=parts)
+
+    def encode_text(self, tokens: TextTokens, *, parts: bool = False) -> TextFeatures:
+        """Features of a padded batch of sentences; with ``parts``, also the summands of every vector."""
+        return self.text_features(self.forward_text(tokens), parts=parts)
+
+    def video_features(self, out: Encoded, frames: int, *, parts: bool = False) -> VideoFeatures:
+        """The video side of the score from ``forward_video``; ``frames`` is T."""
+        grid = (frames, -1)
+        return VideoFeatures(
+            out.levels.vectors,
+            out.concepts.vectors,
+            out.concepts.index().unflatten(1, grid),
+            self.video.parts(out.levels).unflatten(2, grid) if parts else None,
+            self.concepts.parts(out.concepts, out.concept_tokens, "video").unflatten(2, grid)
+            if parts
+            else None,
+        )
+
+    def text_features(self, out: Encoded, *, parts: bool = False) -> TextFeatures:
+        """The text side of the score from ``forward_text``."""
+        assert out.level_logits is not None
+        return TextFeatures(
+            out.levels.vectors,
+            out.level_logits,
+            out.concepts.vectors,
+            self.concepts.text_weights(out.concepts),
+            out.concepts.index(),
+            self.text.parts(out.levels) if parts else None,
+            self.concepts.parts(out.concepts, out.concept_tokens, "text") if parts else None,
+        )
+
+    # ------------------------------------------------------------------ scoring
+    def scores(self, text: TextFeatures, video: VideoFeatures, weights: TermWeights | None = None) -> Tensor:
+        """(B_text, B_video): the one inner product."""
+        return text.flat(weights or self.default_weights) @ video.flat().T
+
+    @torch.no_grad()
+    def align(
+        self,
+        sentence: Sentence,
+        text: TextTokens,
+        video: VideoTokens,
+        seconds: np.ndarray,
+        weights: TermWeights | None = None,
+    ) -> Alignment:
+        """The score of one sentence and one clip with every summand, down to (word, frame, patch)."""
+        weights = weights or self.default_weights
+        device = next(self.parameters()).device
+        t = self.encode_text(text.to(device), parts=True)
+        v = self.encode_video(video.to(device), parts=True)
+        assert t.level_parts is not None
+        assert v.level_parts is not None
+        assert t.concept_parts is not None
+        assert v.concept_parts is not None
+        gates = t.gates(weights)[0]
+        levels = torch.einsum("l,lwd,ltpd->lwtp", gates, t.level_parts[0], v.level_parts[0])
+        concepts = torch.einsum(
+            "k,kwd,ktpd->kwtp", t.shares(weights)[0], t.concept_parts[0], v.concept_parts[0]
+        )
+        return Alignment(
+            score=float(self.scores(t, v, weights)[0, 0]),
+            level_terms=levels.cpu().numpy(),
+            concept_terms=concepts.sum(0).cpu().numpy(),
+            word_concept=t.allocation[0].cpu().numpy(),
+            patch_concept=v.allocation[0].cpu().numpy(),
+            concept_count=self.config.concepts,
+            words=(WHOLE_SENTENCE, *(word.text for word in sentence.words)),
+            seconds=seconds,
+            grid=video.grid,
+            concept_scores=concepts.sum((1, 2, 3)).cpu().numpy()
+            if self.config.allocation == "soft"
+            else None,
+        )
+
+    @torch.no_grad()
+    def tags(self, video: VideoFeatures) -> tuple[Tensor, ...]:
+        """L tensors (B, A_l): the attribute probabilities of each level; empty when untrained."""
+        if self.attributes is None:
+            return ()
+        return tuple(logits.sigmoid() for logits in self.attributes(video.levels, "video"))
+
+
+def join_texts(parts: Sequence[TextFeatures]) -> TextFeatures:
+    """Batches of sentences as one, without allocations and parts."""
+    return TextFeatures(
+        torch.cat([part.levels for part in parts]),
+        torch.cat([part.level_logits for part in parts]),
+        torch.cat([part.concepts for part in parts]),
+        torch.cat([part.concept_weights for part in parts]),
+        torch.empty(0, 0, dtype=torch.long),
+    )
+
+
+def join_videos(parts: Sequence[VideoFeatures]) -> VideoFeatures:
+    """Batches of clips as one, without allocations and parts."""
+    levels, concepts = (torch.cat([getattr(p, name) for p in parts]) for name in ("levels", "concepts"))
+    return VideoFeatures(levels, concepts, torch.empty(0, 0, 0, dtype=torch.long))
+
+
+def principal_directions(patches: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Mean (Dv,) and the ``width`` leading principal directions (Dv, width) of (N, Dv) tokens."""
+    mean = patches.mean(0)
+    centred = patches - mean
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    return mean, vectors.flip(1)[:, :width].contiguous()
+
+
+def entropy_share(soft: Tensor) -> float:
+    """Usage entropy of (B, K, N) allocations as a share of log K: 1 is even use, 0 is collapse."""
+    usage = F.normalize(soft.sum((0, 2)), p=1, dim=0)
+    return float(-(usage * usage.clamp_min(1e-12).log()).sum() / np.log(max(2, len(usage))))
+
+
+def model_from(config: ModelConfig, backbone: Any, attributes: Sequence[int] = ()) -> VTRModel:
+    """An untrained model that fits ``backbone``."""
+    return VTRModel(
+        config, patch_width=backbone.patch_width, width=backbone.joint_width, attributes=attributes
+    ).eval()

@@ -1,0 +1,216 @@
+"""Sampling playground clips: what acts, and where it stands so that it stays in the central square."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vtr_demo.errors import ConfigError
+from vtr_demo.playground.spec import (
+    BACKDROPS,
+    CAMERAS,
+    MOTIONS,
+    PLACE,
+    RELATIONS,
+    SCENES,
+    Actor,
+    ClipSpec,
+    Split,
+    in_split,
+    motions_for,
+    sprites_of,
+)
+from vtr_demo.playground.things import CONTAINERS, THINGS
+
+_TRIES = 20_000
+APART = (*PLACE, "fall", "rise")
+"""Motions that leave room for a neighbour."""
+BYSTANDER = ("fly", "float", "spin", "twirl")
+
+
+def sample_spec(
+    rng: np.random.Generator,
+    *,
+    split: Split = "train",
+    relation: str | None = None,
+    actors: int | None = None,
+) -> ClipSpec:
+    """A random clip of ``split``; ``relation`` and the number of ``actors`` can be fixed."""
+    names = sprites_of(split)
+    for _ in range(_TRIES):
+        spec = _draw(rng, names, relation, actors)
+        if in_split(spec, split):
+            return spec
+    raise ConfigError(f"No clip of split {split!r} was found for relation {relation!r}; free one of them.")
+
+
+def _pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
+    return options[int(rng.integers(len(options)))]
+
+
+def _draw(rng: np.random.Generator, names: list[str], relation: str | None, actors: int | None) -> ClipSpec:
+    count = actors or int(rng.choice([1, 2, 3], p=[0.4, 0.45, 0.15]))
+    if relation is not None:
+        count = max(count, 2)
+    elif count > 1 and rng.random() < 0.85:
+        relation = _pick(rng, list(RELATIONS))
+    if relation == "over" or (relation and RELATIONS[relation].group == "height"):
+        count = 2  # the sky is taken
+    sprites = [str(name) for name in rng.choice(names, count, replace=False)]
+    if relation == "in":
+        free = [name for name in names if name not in CONTAINERS and name not in sprites]
+        sprites = [name if name not in CONTAINERS else _pick(rng, free) for name in sprites]
+        sprites[1] = _pick(rng, list(CONTAINERS))
+        if len(set(sprites)) < count:
+            return _draw(rng, names, relation, actors)
+    seed = int(rng.integers(2**31))
+    return ClipSpec(
+        scene=_pick(rng, list(SCENES)),
+        actors=layout(sprites, _motions(rng, relation, count), relation, seed),
+        relation=relation,
+        camera=str(rng.choice(list(CAMERAS), p=[0.6, 0.1, 0.1, 0.1, 0.1])),
+        backdrop=int(rng.integers(BACKDROPS)),
+        seed=seed,
+        duration_s=round(float(rng.uniform(3.0, 5.0)), 1),
+    )
+
+
+def _motions(rng: np.random.Generator, relation: str | None, count: int) -> list[str]:
+    if relation is None:
+        return [_pick(rng, list(MOTIONS) if count == 1 else APART) for _ in range(count)]
+    return [_pick(rng, allowed) for allowed in motions_for(relation)] + [_pick(rng, BYSTANDER)] * (count - 2)
+
+
+# --------------------------------------------------------------------------- places
+def layout(
+    sprites: Sequence[str], motions: Sequence[str], relation: str | None, seed: int
+) -> tuple[Actor, ...]:
+    """Places for the things. The noise belongs to the place, not to the thing, so that two things
+    can change places with everything else unchanged; it depends on ``seed`` alone."""
+    rng = np.random.default_rng([seed, 0])
+    slots = _pair(relation, rng) if relation else _row(len(sprites), motions[0], rng)
+    if relation and len(sprites) == 3:
+        x = rng.uniform(-0.15, 0.15)
+        busy = RELATIONS[relation].group in ("contact", "inside")
+        slots.append({"x": 2 * x if not busy else 0.33 * (1 if x > 0 else -1), **_OVERHEAD})
+    placed = []
+    for slot, sprite, motion in zip(slots, sprites, motions, strict=True):
+        heading = int(slot.get("heading", rng.choice([-1, 1])))
+        values = {
+            "x": slot["x"],
+            "depth": slot["depth"],
+            "size": slot["size"] * THINGS[sprite].size,
+            "lift": slot.get("lift", 0.0),
+            "phase": rng.random(),
+            "tempo": rng.uniform(0.85, 1.2),
+        }
+        numbers = {name: round(float(value), 3) for name, value in values.items()}
+        placed.append(Actor(sprite, motion, heading=heading, **numbers))
+    return tuple(placed)
+
+
+Slot = dict[str, Any]
+_OVERHEAD = {"depth": 0.0, "size": 0.2, "lift": 0.46}
+
+
+def _row(count: int, motion: str, rng: np.random.Generator) -> list[Slot]:
+    """Things without a relation: one in the middle, or two or three side by side."""
+    noise = rng.uniform(-1, 1, (3, 2))
+    if count == 1:
+        family = MOTIONS[motion].family
+        size = {"travel": 0.34, "place": 0.42, "vertical": 0.36, "depth": 0.4, "loop": 0.3}[family]
+        wander = 0.07 if family in ("place", "vertical") else 0.0
+        return [
+            {
+                "x": wander * noise[0, 0],
+                "depth": 0.6 + 0.2 * noise[0, 1],
+                "size": size * (1 + 0.08 * noise[1, 0]),
+            }
+        ]
+    places = (-0.24, 0.24) if count == 2 else (-0.31, 0.0, 0.31)
+    size = 0.34 if count == 2 else 0.26
+    return [
+        {"x": x + 0.02 * noise[i, 0], "depth": 0.55 + 0.3 * noise[i, 1], "size": size}
+        for i, x in enumerate(places)
+    ]
+
+
+def _pair(relation: str, rng: np.random.Generator) -> list[Slot]:
+    """Where two things stand in ``relation``; the first slot is the relation's subject."""
+    side = int(rng.choice([-1, 1]))
+    noise = rng.uniform(-1, 1, 3)
+    return _GROUPS[RELATIONS[relation].group](relation, side, *(float(value) for value in noise))
+
+
+def _stacked(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
+    up = {"x": 0.05 * dx, "depth": 0.5, "size": 0.26, "lift": 0.4}
+    down = {"x": 0.05 * dz, "depth": 0.5, "size": 0.28}
+    return [up, down] if relation == "above" else [down, up]
+
+
+def _overlapping(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
+    front = {"x": side * (0.1 + 0.03 * dx), "depth": 1.0, "size": 0.29}
+    back = {"x": -side * (0.1 + 0.03 * dx), "depth": 0.05, "size": 0.46}
+    return [front, back] if relation == "in front of" else [back, front]
+
+
+def _touching(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
+    top = {"x": 0.04 * dx, "depth": 0.65, "size": 0.28}
+    base = {"x": 0.04 * dx, "depth": 0.65, "size": 0.42}
+    return [top, base] if relation == "on" else [base, top]
+
+
+def _inside(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
+    return [{"x": 0.05 * dx, "depth": 0.7, "size": 0.35}, {"x": 0.05 * dx, "depth": 0.7, "size": 0.5}]
+
+
+def _pursuing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
+    first = -0.18 * side if relation == "follow" else 0.18 * side
+    shared = {"depth": 0.6 + 0.2 * dz, "size": 0.29, "heading": side}
+    return [{"x": first, **shared}, {"x": -first, **shared}]
+
+
+def _facing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
+    reach = 0.31 if relation == "swap with" else 0.34
+    inward = -1 if relation == "part from" else 1
+    shared = {"depth": 0.6 + 0.15 * dz, "size": 0.3}
+    return [
+        {"x": -side * reach, "heading": side * inward, **shared},
+        {"x": side * reach, "heading": -side * inward, **shared},
+    ]
+
+
+def _beside(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
+    if relation == "next to":
+        reach, size, first = 0.17, 0.32, side
+    else:
+        reach, size, first = 0.24, 0.34, -1 if relation == "left of" else 1
+    left = {"x": -reach + 0.02 * dx, "depth": 0.55 + 0.3 * dz, "size": size * (1 + 0.08 * ds)}
+    right = {"x": reach + 0.02 * dx, "depth": 0.55 - 0.2 * dz, "size": size * (1 - 0.08 * ds)}
+    return [left, right] if first < 0 else [right, left]
+
+
+def _passing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
+    """The first thing moves along a path that the second, standing one defines."""
+    mover: Slot = {"x": 0.0, "depth": 0.5, "size": 0.25, "heading": side}
+    if relation in ("toward", "away from"):
+        end = side if relation == "toward" else -side
+        return [{**mover, "depth": 0.6, "size": 0.27}, {"x": 0.25 * end, "depth": 0.55, "size": 0.34}]
+    far = {"around": 0.5, "past": 0.1, "over": 0.6}[relation]
+    size = {"around": 0.34, "past": 0.42, "over": 0.29}[relation]
+    mover["depth"] = {"around": 0.5, "past": 0.95, "over": 0.6}[relation]
+    return [mover, {"x": 0.03 * dx, "depth": far, "size": size}]
+
+
+_GROUPS: dict[str, Callable[[str, int, float, float, float], list[Slot]]] = {
+    "side": _beside,
+    "height": _stacked,
+    "depth": _overlapping,
+    "contact": _touching,
+    "inside": _inside,
+    "pursuit": _pursuing,
+    "path": _passing,
+    "mutual": _facing,
+}

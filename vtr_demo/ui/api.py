@@ -1,0 +1,153 @@
+"""The four public functions of the page: typed, JSON in and out, for people's scripts and for agents.
+
+Their docstrings become the descriptions of the API and of the MCP tools.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from vtr_demo.errors import VtrError
+from vtr_demo.structures import TermWeights
+from vtr_demo.ui.state import EngineLike
+from vtr_demo.viz.figures import match_json
+
+MOST_HITS = 50
+
+
+def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
+    """search_videos, rank_captions, explain_match and library_status over one engine."""
+
+    def chosen(weights: dict[str, float] | None, muted: list[str] | None) -> TermWeights:
+        return engine.weigh(weights or {}, muted or ())
+
+    def search_videos(
+        text: str, k: int = 8, weights: dict[str, float] | None = None, muted: list[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Find the clips of the library that fit a sentence, best first, with the parts of each score.
+
+        Args:
+            text: A sentence about what happens in the clip.
+            k: How many clips to return, 1 to 50.
+            weights: Factors for some of global, entity, action, relationship and concepts, from 0; the
+                others keep those of library_status.
+            muted: Names of concepts that shall add nothing, as given by library_status.
+        """
+        found = engine.search(text, k=max(1, min(int(k), MOST_HITS)), weights=chosen(weights, muted))
+        return [
+            {
+                "id": hit.clip_id,
+                "name": hit.name,
+                "score": hit.score,
+                "start_s": hit.start_s,
+                "end_s": hit.end_s,
+                "confidence": hit.confidence,
+                "confident": found.confident,
+                "terms": hit.terms,
+            }
+            for hit in found.hits
+        ]
+
+    def rank_captions(
+        clip_id: str,
+        captions: list[str],
+        weights: dict[str, float] | None = None,
+        muted: list[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Rank sentences for one clip of the library, best first.
+
+        Args:
+            clip_id: The id of a clip, as given by search_videos or library_status.
+            captions: Sentences to rank; an empty list ranks the library's own captions.
+            weights: Factors for the parts of the score, as in search_videos.
+            muted: Names of concepts that shall add nothing.
+        """
+        hits = engine.describe(
+            clip_id, captions=captions or None, k=max(10, len(captions)), weights=chosen(weights, muted)
+        )
+        return [
+            {"text": hit.text, "score": hit.score, "confidence": hit.confidence, "terms": hit.terms}
+            for hit in hits
+        ]
+
+    def explain_match(
+        text: str, clip_id: str, weights: dict[str, float] | None = None, muted: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Take the score of a sentence and a clip apart into levels, words, frames and concepts.
+
+        Args:
+            text: The sentence.
+            clip_id: The id of a clip, as given by search_videos or library_status.
+            weights: Factors for the parts of the score, as in search_videos.
+            muted: Names of concepts that shall add nothing.
+        """
+        why = engine.explain(text, clip_id, weights=chosen(weights, muted))
+        return match_json(why, engine.clip(clip_id).name)
+
+    def library_status() -> dict[str, Any]:
+        """The model with its concepts and weights, the size of the library, and its clips with their ids
+        and captions."""
+        status = engine.status()
+        clips = [
+            {
+                "id": clip.clip_id,
+                "name": clip.name,
+                "duration_s": clip.duration_s,
+                "captions": list(clip.captions),
+            }
+            for clip in engine.clips()
+        ]
+        return {
+            "model": status.model,
+            "trained": status.trained,
+            "device": status.device,
+            "weights": status.default_weights.by_term(),
+            "concepts": list(status.concept_names),
+            "moments": status.moments,
+            "stored_bytes": status.stored_bytes,
+            "problems": list(status.problems),
+            "clips": clips,
+        }
+
+    return search_videos, rank_captions, explain_match, library_status
+
+
+def mcp_ready() -> bool:
+    """Whether an MCP library that Gradio can use is installed (`pip install "gradio[mcp]"`)."""
+    try:
+        return importlib.metadata.version("mcp").split(".")[0] == "1"
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+# --------------------------------------------------------------------------- pictures and films of the l
+HEADERS = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+
+
+def route(engine: EngineLike) -> Route:
+    """``/clips/ID/poster``, ``/clips/ID/moment-N`` and ``/clips/ID/media``; the engine alone says
+    what belongs to an id."""
+
+    def serve(request: Request) -> Response:
+        kind = request.path_params["kind"]
+        try:
+            clip = engine.clip(request.path_params["clip_id"])
+            if moment := re.fullmatch("moment-([0-9]{1,6})", kind):
+                still = engine.still(clip.clip_id, int(moment[1]))
+                return Response(still, media_type="image/jpeg", headers=HEADERS)
+        except VtrError as error:
+            return PlainTextResponse(str(error), status_code=404)
+        files = {"poster": clip.poster, "media": clip.media}
+        file = files.get(kind)
+        if file is None or not file.is_file():
+            return PlainTextResponse("There is no such file.", status_code=404)
+        return FileResponse(file, headers=HEADERS)
+
+    return Route("/clips/{clip_id}/{kind}", serve)

@@ -1,0 +1,130 @@
+"""What the page loads besides its HTML, style, script and Gradio's theme variables in the page's colours, and
+the pieces of it that Gradio makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vtr_demo.structures import TERMS
+from vtr_demo.ui.html import TERM_NAMES
+from vtr_demo.viz.overlays import TERM_COLOURS
+
+STATIC = Path(__file__).with_name("static")
+ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect width='32' "
+    "height='32' rx='8' fill='%2317595c'/%3E%3Cg fill='%23fff'%3E"
+    "%3Crect x='7' y='8' width='18' height='4' rx='2'/%3E"
+    "%3Crect x='7' y='14' width='12' height='4' rx='2' opacity='.75'/%3E"
+    "%3Crect x='7' y='20' width='7' height='4' rx='2' opacity='.5'/%3E%3C/g%3E%3C/svg%3E"
+)
+CLICK = """element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-do]');
+  if (button && element.contains(button)) trigger('click', {...button.dataset});
+});
+element.addEventListener('focusin', ({target}) => {
+  if (target.dataset.edit) target.dataset.before = target.textContent;
+});
+element.addEventListener('keydown', (event) => {
+  const field = event.target;
+  if (!field.dataset.edit || !['Enter', 'Escape'].includes(event.key)) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (event.key === 'Escape') field.textContent = field.dataset.before;
+  field.blur();
+});
+element.addEventListener('focusout', ({target}) => {
+  const {edit, before, first, longest, ...data} = target.dataset;
+  if (!edit) return;
+  const text = target.textContent = (target.textContent.trim() || first).slice(0, Number(longest));
+  if (text !== before) trigger('click', {...data, do: edit, text});
+});"""
+"""Runs once for each piece of HTML: a button reports its data-* attributes as the event's data, and a text
+that can be written over what it became."""
+TO_PANEL = "() => window.vtrShowPanel()"
+TO_TILE = "() => document.querySelector('.tile.open')?.scrollIntoView({ block: 'nearest' })"
+THEME = {
+    "body_background_fill": "--paper",
+    "background_fill_primary": "--sheet",
+    "background_fill_secondary": "--paper",
+    "block_background_fill": "--sheet",
+    "block_border_color": "--line",
+    "border_color_primary": "--line",
+    "body_text_color": "--ink",
+    "body_text_color_subdued": "--soft",
+    "block_label_text_color": "--soft",
+    "block_label_background_fill": "--sheet",
+    "block_title_text_color": "--ink",
+    "input_background_fill": "--sheet",
+    "input_border_color": "--line",
+    "input_placeholder_color": "--soft",
+    "slider_color": "--accent",
+    "button_primary_background_fill": "--accent",
+    "button_primary_background_fill_hover": "--accent",
+    "button_primary_text_color": "--accent-ink",
+    "button_secondary_background_fill": "--sheet",
+    "button_secondary_background_fill_hover": "--wash",
+    "button_secondary_text_color": "--ink",
+    "button_secondary_border_color": "--line",
+    "color_accent": "--accent",
+    "color_accent_soft": "--wash",
+    "link_text_color": "--accent",
+    "loader_color": "--accent",
+}
+"""Gradio's theme variables by the token of page.css that each takes; light and dark follow the token."""
+
+
+def html_block(value: str = "", elem_id: str | None = None) -> Any:
+    """A piece of page, a ``gradio.HTML`` whose buttons and texts report what is done with them."""
+    from gradio import HTML
+
+    return HTML(value, elem_id=elem_id, elem_classes="vtr", js_on_load=CLICK, apply_default_css=False)
+
+
+def explanation(elem_id: str) -> list[Any]:
+    """Player, summary and body of an explanation; hidden by the style while they are empty."""
+    from gradio import Column, Row
+
+    with Column(elem_id=elem_id, elem_classes="explained"):
+        with Row(elem_classes="explained-top"):
+            pieces = [html_block(), html_block()]
+        return [*pieces, html_block()]
+
+
+def mixer(values: Sequence[float]) -> list[Any]:
+    """Five sliders, one a term."""
+    from gradio import Slider
+
+    return [
+        Slider(0, 2, value, step=0.05, label=TERM_NAMES[name], buttons=[], elem_classes=["mix", f"m-{name}"])
+        for name, value in zip(TERMS, values, strict=True)
+    ]
+
+
+def theme() -> Any:
+    """Gradio's theme in the page's fonts and colours."""
+    from gradio import themes
+
+    font = themes.LocalFont  # bundled with Gradio, complete in these two weights only
+    return themes.Base(
+        font=[font("IBM Plex Sans", (400, 700)), themes.Font("sans-serif")],
+        font_mono=[font("IBM Plex Mono", (400, 700)), themes.Font("monospace")],
+    ).set(**theme_values())
+
+
+def theme_values() -> dict[str, str]:
+    """``THEME`` as CSS values, the dark ones too."""
+    values = {key: f"var({token})" for key, token in THEME.items()}
+    return values | {f"{key}_dark": value for key, value in values.items() if key != "color_accent"}
+
+
+def term_css() -> str:
+    """The colours of the parts as CSS variables, from the same constants as the pictures."""
+    return ":root{" + "".join(f"--{name}:{colour};" for name, colour in TERM_COLOURS.items()) + "}"
+
+
+def head() -> str:
+    """Icon, style and script for the document's head; nothing is fetched from elsewhere."""
+    style, script = ((STATIC / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    return f'<link rel="icon" href="{ICON}"><style>{term_css()}{style}</style><script>{script}</script>'

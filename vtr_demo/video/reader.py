@@ -1,0 +1,215 @@
+"""From a video file to plain arrays: the two readers, held to the same frames, and what a file holds.
+
+Nothing here imports torch, so that the worker process (`video_worker.py`) starts in a quarter of a second.
+PyAV reads what people bring. decord (0.6, 2021) reads plain MP4, MOV, MKV, WebM and AVI quickly, but it
+hangs for ever on MPEG-TS and cannot read AV1 or broken files, so those are refused before it sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vtr_demo.config import LimitConfig
+from vtr_demo.errors import VideoError
+from vtr_demo.video.decode import RESAVE, Source
+
+_CONTAINERS = {"matroska,webm": "mkv", "mpegts": "ts", "mpeg": "mpg"}
+_USE_PYAV = 'use reader="pyav"'
+_DECORD_REFUSES = {"ts": "it is MPEG-TS, on which decord hangs", "av1": "it is AV1, which decord cannot read"}
+_PLAYABLE = {"mp4": ("h264", "av1"), "webm": ("vp8", "vp9", "av1")}
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file holds: seconds from its time stamps, width and height as shown, fps on average."""
+
+    duration_s: float
+    width: int
+    height: int
+    fps: float
+    codec: str
+    container: str
+    rotation: int
+    """Degrees, clockwise, by which the stored picture is turned to stand upright: 0, 90, 180 or 270."""
+    frame_count: int | None
+    browser_playable: bool
+    """True where the common browsers play it as it is: 8-bit 4:2:0 in a container and codec of theirs."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Decoded frames: pixels (T, size, size, 3) uint8 RGB, seconds (T,) float64, first frame at 0.
+
+    box is the square view in the upright picture: left, top, width, height, picture width and height.
+    """
+
+    pixels: np.ndarray
+    seconds: np.ndarray
+    box: tuple[int, int, int, int, int, int]
+    duration_s: float
+
+
+def spread_seconds(duration_s: float, count: int) -> list[float]:
+    """The centres of ``count`` equal parts of a clip, in seconds."""
+    if count < 1 or not 0 <= duration_s < float("inf"):
+        raise ValueError(f"cannot spread {count} frames over {duration_s} s")
+    return [duration_s * (2 * i + 1) / (2 * count) for i in range(count)]
+
+
+def describe(path: str | Path, limits: LimitConfig | None = None) -> VideoInfo:
+    """Read the time stamps and decode the first frame; VideoError where there is none."""
+    with Source(path, limits) as source:
+        _, _, frame = _first(source)
+        width, height, turns = source.upright(frame)
+        timeline, codec, container = source.timeline, source.codec, _container(source)
+        playable = codec in _PLAYABLE.get(container, ()) and frame.format.name in ("yuv420p", "yuvj420p")
+        duration_s, count = timeline.duration_s, len(timeline.ticks)
+        fps = count / duration_s if duration_s > 0 else 0.0
+        rotation = -90 * turns % 360
+        return VideoInfo(duration_s, width, height, fps, codec, container, rotation, count, playable)
+
+
+def read_clip(
+    path: str | Path,
+    seconds: Sequence[float] | int,
+    *,
+    size: int,
+    fit: str,
+    reader: str,
+    limits: LimitConfig | None = None,
+) -> Clip:
+    """The frames shown at ``seconds`` (or so many, spread evenly) by the named reader."""
+    read = _read_decord if reader == "decord" else _read_pyav
+    return read(path, seconds, size, fit, limits)
+
+
+def check_seconds(seconds: Sequence[float] | int, duration_s: float) -> list[float]:
+    """Times to read at: an int is spread evenly; times must be finite, not negative and ascending."""
+    if isinstance(seconds, int):
+        return spread_seconds(duration_s, seconds)
+    times = [float(second) for second in seconds]
+    if not times or not all(0 <= a <= b < float("inf") for a, b in zip([0.0, *times], times, strict=False)):
+        raise ValueError(f"seconds must be finite, not negative and ascending, got {times}")
+    return times
+
+
+# ---------------------------------------------------------------------- pictures
+def square_box(width: int, height: int, fit: str) -> tuple[int, int, int, int, int, int]:
+    """The view that the model gets of a picture: its largest centred square, or all of it ("squash")."""
+    if fit == "squash":
+        return 0, 0, width, height, width, height
+    side = min(width, height)
+    return (width - side) // 2, (height - side) // 2, side, side, width, height
+
+
+def square_view(picture: np.ndarray, box: tuple[int, ...], size: int) -> np.ndarray:
+    """The view ``box`` of an upright picture (H, W, 3), stored at any scale, as (size, size, 3)."""
+    from PIL import Image
+
+    left, top, width, height, full_width, full_height = box
+    sx, sy = picture.shape[1] / full_width, picture.shape[0] / full_height
+    part = (left * sx, top * sy, (left + width) * sx, (top + height) * sy)
+    image = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC, box=part)
+    return np.array(image)
+
+
+def _to_rgb(frame: Any, turns: int, size: int) -> np.ndarray:
+    # Large pictures are first shrunk to twice the size in one C call: a 4K frame in RGB costs 25 MB.
+    scale = min(1.0, 2 * size / min(frame.width, frame.height))
+    width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
+    rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
+    return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), turns))
+
+
+# ---------------------------------------------------------------------- PyAV
+def _read_pyav(
+    path: str | Path, seconds: Sequence[float] | int, size: int, fit: str, limits: LimitConfig | None
+) -> Clip:
+    with Source(path, limits) as source:
+        timeline = source.timeline
+        wanted = [timeline.tick_at(second) for second in check_seconds(seconds, timeline.duration_s)]
+        box: tuple[int, int, int, int, int, int] | None = None
+        views: dict[int, tuple[int, np.ndarray]] = {}
+        for tick, own, frame in source.frames(sorted(set(wanted))):
+            width, height, turns = source.upright(frame)
+            box = box or square_box(width, height, fit)
+            views[tick] = own, square_view(_to_rgb(frame, turns, size), box, size)
+        if box is None:
+            raise _no_picture(path)
+        # A tick whose frame is damaged shows the frame before it, as a player does.
+        held = next(iter(views.values()))
+        rows = [held := views.get(tick, held) for tick in wanted]
+        shown_s = np.array([timeline.second(own) for own, _ in rows])
+        return Clip(np.stack([view for _, view in rows]), shown_s, box, timeline.duration_s)
+
+
+def _first(source: Source) -> tuple[int, int, Any]:
+    """The first frame that can be decoded."""
+    found = next(source.frames(source.timeline.ticks[:1].tolist()), None)
+    if found is None:
+        found = next(((tick, tick, frame) for tick, frame in source.decode()), None)
+    if found is None:
+        raise _no_picture(source.path)
+    return found
+
+
+def _no_picture(path: str | Path) -> VideoError:
+    return VideoError(path, "none of its pictures could be decoded", RESAVE)
+
+
+def _container(source: Source) -> str:
+    name = source.container.format.name
+    if name.startswith("mov,mp4"):
+        brand = source.container.metadata.get("major_brand", "qt")
+        return "mov" if brand.startswith("qt") else "3gp" if brand.startswith("3g") else "mp4"
+    if name == "matroska,webm":
+        # The two share a demuxer; the document type stands in the file's first bytes.
+        with source.path.open("rb") as file:
+            return "webm" if b"webm" in file.read(64) else "mkv"
+    return _CONTAINERS.get(name, name)
+
+
+# ---------------------------------------------------------------------- decord
+def _read_decord(
+    path: str | Path, seconds: Sequence[float] | int, size: int, fit: str, limits: LimitConfig | None
+) -> Clip:
+    import decord
+
+    with Source(path, limits) as source:
+        timeline, aspect, kind = source.timeline, source.pixel_aspect, {_container(source), source.codec}
+    for refused, reason in _DECORD_REFUSES.items():
+        if refused in kind:
+            raise VideoError(path, reason, _USE_PYAV)
+    starts = np.array([timeline.second(tick) for tick in timeline.ticks.tolist()])
+    wanted = [timeline.tick_at(second) for second in check_seconds(seconds, timeline.duration_s)]
+    numbers = np.searchsorted(timeline.ticks, wanted).tolist()
+    views: dict[int, np.ndarray] = {}
+    try:
+        video = decord.VideoReader(str(Path(path).absolute()), ctx=decord.cpu(0), num_threads=1)
+        stamps = np.asarray(video.get_frame_timestamp(np.arange(len(video))))[:, 0]
+        # Where decord lists wrong times (H.264 with B frames in AVI, MPEG-PS), its frames are wrong too.
+        if stamps.shape != starts.shape or np.abs(stamps - stamps[0] - starts).max() > 5e-3:
+            raise VideoError(path, "decord does not find its frames at the right seconds", _USE_PYAV)
+        for number, picture in _decord_pictures(video, sorted(set(numbers)), timeline.open_groups):
+            box = square_box(max(1, round(picture.shape[1] * aspect)), picture.shape[0], fit)
+            views[number] = square_view(picture, box, size)
+    except (decord.DECORDError, RuntimeError, IndexError) as error:
+        raise VideoError(path, "decord cannot read it", _USE_PYAV) from error
+    return Clip(np.stack([views[n] for n in numbers]), starts[numbers], box, timeline.duration_s)
+
+
+def _decord_pictures(video: Any, numbers: list[int], in_order: bool) -> Iterator[tuple[int, np.ndarray]]:
+    if not in_order:
+        yield from ((number, video[number].asnumpy()) for number in numbers)
+        return
+    # After a seek into an open group decord miscounts (HEVC: two of eight frames wrong): read in order.
+    wanted = set(numbers)
+    for number in range(numbers[-1] + 1):
+        picture = video.next()
+        if number in wanted:
+            yield number, picture.asnumpy()
