@@ -16,8 +16,8 @@ TEXTS = [f"a {noun} runs after {count} dogs" for noun in ("man", "woman", "cat")
 @pytest.fixture
 def two_processes(monkeypatch):
     """As little as ten texts is worth a process, and there are two processors."""
-    monkeypatch.setattr(distributed, "WORTH", 10)
-    monkeypatch.setattr(distributed, "_AT_ONCE", 4)
+    monkeypatch.setattr(distributed, "MIN_ITEMS_PER_PROCESS", 10)
+    monkeypatch.setattr(distributed, "_BATCH_SIZE", 4)
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
 
 
@@ -28,22 +28,22 @@ def process_of(values):
 @pytest.mark.parametrize("count", [0, 1, 9, 19, 20, 27])
 def test_sentences_come_in_their_order(two_processes, count):
     texts = TEXTS[:count]
-    found = distributed.spread(texts, parse_many)
+    found = distributed.parallel_map(texts, parse_many)
     alone = parse_many(texts)
     assert found == alone
     assert [s.labels for s in found] == [s.labels for s in alone]  # which equality leaves out
 
 
 def test_much_work_is_shared_and_little_is_not(two_processes):
-    assert os.getpid() not in distributed.spread(TEXTS, process_of)
-    assert set(distributed.spread(TEXTS[:19], process_of)) == {os.getpid()}
+    assert os.getpid() not in distributed.parallel_map(TEXTS, process_of)
+    assert set(distributed.parallel_map(TEXTS[:19], process_of)) == {os.getpid()}
 
 
 def test_each_rank_of_torchrun_has_its_processors(two_processes, monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert set(distributed.spread(TEXTS, process_of)) == {os.getpid()}
+    assert set(distributed.parallel_map(TEXTS, process_of)) == {os.getpid()}
 
 
 def test_what_goes_wrong_elsewhere_is_raised_here(two_processes):
     with pytest.raises(TextError):
-        distributed.spread([*TEXTS, "\x00"], parse_many)
+        distributed.parallel_map([*TEXTS, "\x00"], parse_many)

@@ -1,10 +1,10 @@
-"""Several processes that train as one: rows gathered with gradients, means over all ranks, one writer.
+"""Helpers for training in several processes: gathered rows with gradients, means over all ranks, one writer.
 
-Started by torchrun (gloo on CPU, NCCL on GPU). In a single process everything here does nothing.
+torchrun starts the processes (gloo on CPU, NCCL on GPU). In a single process every function here is a no-op.
 
-A loss of joint vectors is computed on every rank alike, while a loss of one rank's own tokens is
-weighted by ``share``; in both cases the mean of the ranks' gradients, which is what
-DistributedDataParallel takes, is the gradient of one process with the joined batch.
+A loss over the gathered vectors is computed alike on every rank; a loss over a rank's own tokens is
+weighted by ``rank_weight``. In both cases the mean of the ranks' gradients, which DistributedDataParallel
+takes, equals the gradient of one process with the joint batch.
 """
 
 from __future__ import annotations
@@ -24,75 +24,76 @@ from vtr_demo.errors import ConfigError
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
-PATIENCE = timedelta(hours=12)
-"""How long a rank waits for the others: rank 0 may decode a whole data set first."""
+TIMEOUT = timedelta(hours=12)
+"""How long a collective waits: rank 0 may decode a whole data set first."""
+MIN_ITEMS_PER_PROCESS = 20_000
+"""Smallest share of ``parallel_map`` worth a process: about 30 s of parsing for 3 s of start-up."""
+_BATCH_SIZE = 2_000
 
 
 def world() -> int:
-    """The number of processes."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if world() > 1 else 0
 
 
-def device_of(wanted: str) -> torch.device:
-    """``auto``: this process's GPU where there is one, else the CPU."""
+def resolve_device(name: str) -> torch.device:
+    """Return the device ``name``: ``cuda`` is this process's GPU, and so is ``auto`` where there is one."""
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda":
-        wanted = f"cuda:{local}"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f'device is {wanted!r}, but torch finds no GPU; set device to "auto" or "cpu".')
-    return torch.device(wanted)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local}"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f'device is {name!r}, but torch finds no GPU; set device to "auto" or "cpu".')
+    return torch.device(name)
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[None]:
-    """The process group that torchrun's environment describes, for as long as the block runs."""
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the process group that torchrun's environment describes; rank 0 alone logs below warnings."""
     if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    package = logging.getLogger("vtr_demo")
-    level = package.level
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    log = logging.getLogger("vtr_demo")
+    level = log.level
     if rank() > 0:
-        package.setLevel(logging.WARNING)  # one rank tells what all of them do
+        log.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        package.setLevel(level)
+        log.setLevel(level)
         dist.destroy_process_group()
 
 
-def gather(rows: Tensor) -> Tensor:
-    """(B, ...) of every rank as (world * B, ...), rank by rank, with gradients; B is the same everywhere."""
-    return _Gather.apply(rows) if world() > 1 else rows
+def all_gather(rows: Tensor) -> Tensor:
+    """Gather (B, ...) of every rank as (world * B, ...), in the order of ranks, with gradients; B is the same
+    on every rank.
+
+    Every rank computes the same loss from the result, so the sum of the ranks' gradients is ``world`` times
+    its own and the backward pass needs no communication. (torch.distributed.nn does it with one, and is
+    deprecated since torch 2.13.)
+    """
+    if world() == 1:
+        return rows
+    parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(world())]
+    dist.all_gather(parts, rows.detach().contiguous())
+    if rows.requires_grad and torch.is_grad_enabled():
+        own = rows.view_as(rows)
+        own.register_hook(lambda gradient: gradient * world())
+        parts[rank()] = own
+    return torch.cat(parts)
 
 
-class _Gather(torch.autograd.Function):
-    """Every rank computes the same loss, so the sum of the ranks' gradients is world times its own."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.rows = len(rows)
-        parts = [torch.empty_like(rows) for _ in range(world())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        start = rank() * ctx.rows
-        return gradients[0][start : start + ctx.rows] * world()
-
-
-def total(value: Tensor) -> Tensor:
-    """The sum over the ranks, without a gradient."""
+def all_reduce_sum(value: Tensor) -> Tensor:
+    """Return the sum over the ranks, without gradient."""
     if world() == 1:
         return value
     value = value.detach().clone()
@@ -100,54 +101,51 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
-def share(count: Tensor) -> Tensor:
-    """The factor of a mean over this rank's ``count`` entries that makes the mean of the ranks the joint
-    mean: world * count / all counts."""
+def rank_weight(count: Tensor) -> Tensor:
+    """Return world * count / (sum of the ranks' counts): the weight of a mean over this rank's ``count``
+    entries with which the mean over the ranks is the mean over all entries."""
     if world() == 1:
         return torch.ones((), device=count.device)
     count = count.float()
-    return world() * count / total(count).clamp(min=1)
+    return world() * count / all_reduce_sum(count).clamp(min=1)
 
 
-def together(value: Any) -> list[Any]:
-    """What every rank says, in the order of the ranks."""
+def all_gather_object(value: Any) -> list[Any]:
+    """Return the ``value`` of every rank, in the order of ranks."""
     if world() == 1:
         return [value]
-    said: list[Any] = [None] * world()
-    dist.all_gather_object(said, value)
-    return said
+    values: list[Any] = [None] * world()
+    dist.all_gather_object(values, value)
+    return values
 
 
-def divided(values: Sequence[_A], work: Callable[[Sequence[_A]], Sequence[_B]]) -> list[_B]:
-    """What ``work`` answers to each of ``values``, in order. All ranks have them, and each does its part."""
-    parts = together(work(values[rank() :: world()]))
+def scatter_map(values: Sequence[_A], function: Callable[[Sequence[_A]], Sequence[_B]]) -> list[_B]:
+    """Return ``function(values)``, of which each rank computes its part; every rank passes all ``values``."""
+    parts = all_gather_object(function(values[rank() :: world()]))
     return [parts[i % len(parts)][i // len(parts)] for i in range(len(values))]
 
 
-def wait() -> None:
-    """Until every rank is here."""
+def barrier() -> None:
+    """Wait until every rank is here."""
     if world() > 1:
         dist.barrier()
 
 
-# --------------------------------------------------------------------------- work in pure Python, parsin
-WORTH = 20_000
-"""Values that each process must have to do: some half a minute of parsing, for three seconds to start."""
-_AT_ONCE = 2_000
+def parallel_map(values: Sequence[_A], function: Callable[[Sequence[_A]], Sequence[_B]]) -> list[_B]:
+    """Return ``function(values)``, computed by several processes on this machine where there is enough to do.
 
-
-def spread(values: Sequence[_A], work: Callable[[Sequence[_A]], Sequence[_B]]) -> list[_B]:
-    """What ``work`` answers to each of ``values``, in order; an exception of it is raised here.
-
-    Where there is enough to do, as many processes share it as there are processors for each rank of
-    torchrun. ``work`` is then found by its name, so it must be a function of a module.
+    Each rank of torchrun gets its share of the processors. ``function`` must be a function of a module, since
+    it is pickled by name. An exception in a process is raised here.
     """
     from joblib import Parallel, cpu_count, delayed
 
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    processes = min(cpu_count() // ranks, len(values) // WORTH)
+    processes = min(cpu_count() // ranks, len(values) // MIN_ITEMS_PER_PROCESS)
     if processes < 2:
-        return list(work(values))
-    parts = [values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE)]
-    answers = Parallel(processes)(delayed(work)(part) for part in parts)
-    return [answer for part in answers for answer in part]
+        return list(function(values))
+    batches = [values[start : start + _BATCH_SIZE] for start in range(0, len(values), _BATCH_SIZE)]
+    return [
+        result
+        for part in Parallel(processes)(delayed(function)(batch) for batch in batches)
+        for result in part
+    ]

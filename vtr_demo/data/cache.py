@@ -19,7 +19,7 @@ from torch import Tensor
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone
 from vtr_demo.data.dataset import Sample
-from vtr_demo.distributed import spread
+from vtr_demo.distributed import parallel_map
 from vtr_demo.errors import VideoError
 from vtr_demo.files import fingerprint, replace_file, tokens_from_bytes, tokens_to_bytes
 from vtr_demo.model.model import VTRModel
@@ -76,7 +76,7 @@ class VideoCache:
         """
         own = items if self._folder is None else items[distributed.rank() :: distributed.world()]
         bad: dict[str, str] = {}
-        for said in distributed.together(self._failures(own, label)):
+        for said in distributed.all_gather_object(self._failures(own, label)):
             bad |= said
         for sentence in bad.values():
             log.warning("%s", sentence)
@@ -209,7 +209,11 @@ def level_embeddings(
         text: [level_phrase(sentence, level) for level in LEVELS] for text, sentence in distinct.items()
     }
     spoken = sorted({phrase for group in phrases.values() for phrase in group if phrase})
-    read = distributed.divided(spoken, partial(spread, work=parse_many)) if divided else parse_many(spoken)
+    read = (
+        distributed.scatter_map(spoken, partial(parallel_map, function=parse_many))
+        if divided
+        else parse_many(spoken)
+    )
     readable = dict(zip(spoken, read, strict=True))
     vectors: dict[str, Tensor] = {}
     for text, value in _encoded({**distinct, **readable}, backbone, divided):
@@ -238,7 +242,7 @@ def _encoded(
     with tqdm(total=len(ordered), desc="sentences", disable=True if distributed.rank() else None) as bar:
         for start in range(0, len(chunks), world):
             some = chunks[start : start + world]
-            batches = distributed.divided(some, encode) if divided else encode(some)
+            batches = distributed.scatter_map(some, encode) if divided else encode(some)
             for chunk, batch in zip(some, batches, strict=True):
                 bar.update(len(chunk))
                 for row, (text, sentence) in enumerate(chunk):
@@ -330,7 +334,7 @@ class FrameStore:
         for item, future in tqdm(futures, desc=f"frames: {label}", unit="clip", disable=None):
             if failed := future.result():
                 bad[item.key] = failed
-        for said in distributed.together(bad):
+        for said in distributed.all_gather_object(bad):
             bad |= said
         for sentence in bad.values():
             log.warning("%s", sentence)

@@ -18,7 +18,7 @@ from vtr_demo import distributed
 from vtr_demo.config import TrainConfig, VideoConfig
 from vtr_demo.data.benchmarks import SPLITS
 from vtr_demo.data.manifest import Clip, Dataset, load_dataset, split_by_group
-from vtr_demo.distributed import spread
+from vtr_demo.distributed import parallel_map
 from vtr_demo.errors import ManifestError, VideoError
 from vtr_demo.playground.captions import Falsehood
 from vtr_demo.playground.generate import (
@@ -149,7 +149,11 @@ def mirrored(items: Sequence[Sample], video: VideoConfig) -> list[Sample]:
 
 def parsed_texts(texts: list[str]) -> tuple[dict[str, Sentence], list[str]]:
     """By text, and what cannot be read. Several processes divide the texts, which are the same for all."""
-    found = dict(zip(texts, distributed.divided(texts, partial(spread, work=parse_readable)), strict=True))
+    found = dict(
+        zip(
+            texts, distributed.scatter_map(texts, partial(parallel_map, function=parse_readable)), strict=True
+        )
+    )
     parsed = {text: sentence for text, sentence in found.items() if sentence is not None}
     return parsed, [text for text in texts if text not in parsed]
 

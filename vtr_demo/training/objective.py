@@ -141,7 +141,7 @@ def _everyone(own: GatheredFeatures) -> GatheredFeatures:
     """The vectors of all processes, rank by rank, with gradients to this one's."""
     if distributed.world() == 1:
         return own
-    gather = distributed.gather
+    gather = distributed.all_gather
     text = own.texts
     return GatheredFeatures(
         TextFeatures(
@@ -191,7 +191,7 @@ def loss_terms(
     sides = encode(model, batch, config, precision)
     weights = model.training_weights
     terms = _ranking(sides.every, config, weights)
-    if config.pairs and any(distributed.together(batch.contrasts is not None)):
+    if config.pairs and any(distributed.all_gather_object(batch.contrasts is not None)):
         terms["pairs"] = config.pairs * _pairs(model, sides, batch.contrasts, config, weights, precision)
     if config.kl:
         terms["kl"] = config.kl * _divergence(model, sides.every, config, _used(weights))
@@ -276,7 +276,9 @@ def _pairs(
     nothing can be said falsely of what is done, and relations would drown it."""
     own = sides.own
     if contrasts is None:
-        distributed.total(own.levels.new_zeros(len(LEVELS)))  # the other ranks wait for this one's counts
+        distributed.all_reduce_sum(
+            own.levels.new_zeros(len(LEVELS))
+        )  # the other ranks wait for this one's counts
         return own.levels.sum() * 0.0
     with autocast(own.levels.device, precision):
         told = in_float(model.encode_text(contrasts.tokens))
@@ -296,7 +298,7 @@ def _pairs(
         wrong += [levels[some]] * 3
     gap, level = torch.cat(gaps, dim=1), torch.cat(wrong)
     each = torch.arange(len(LEVELS), device=level.device)
-    counts = distributed.total((level.unsqueeze(1) == each).sum(0).to(gap))
+    counts = distributed.all_reduce_sum((level.unsqueeze(1) == each).sum(0).to(gap))
     taught = torch.isfinite(weights.log_levels(gap))[level]
     lost = F.softplus(-config.scale * gap)
     return ((lost[0] + taught * lost[1]) / counts[level]).sum() * distributed.world() / counts.count_nonzero()
@@ -363,7 +365,9 @@ def _balance(out: Encoded, mask: Tensor) -> Tensor:
     if distributed.world() == 1:
         return losses.usage_balance(out.concepts.soft, mask)
     sums = (out.concepts.soft.float() * mask.unsqueeze(1)).sum((0, 2))
-    mean = distributed.gather(sums.unsqueeze(0)).sum(0) / distributed.total(mask.sum()).clamp_min(1)
+    mean = distributed.all_gather(sums.unsqueeze(0)).sum(0) / distributed.all_reduce_sum(
+        mask.sum()
+    ).clamp_min(1)
     return losses.usage_balance(mean.view(1, -1, 1), torch.ones(1, 1, dtype=torch.bool, device=mean.device))
 
 
@@ -377,7 +381,7 @@ def _distillation(sides: BatchOutput, batch: Batch, distiller: Distiller) -> Ten
     for out, tokens in zip(sides.videos, taught.videos, strict=True):
         mask = out.concept_mask
         patches = F.pad(tokens.patches, (0, 0, 1, 0)).flatten(1, 2)  # a blank in the summary's place
-        counted = distributed.share(mask.sum())
+        counted = distributed.rank_weight(mask.sum())
         loss = loss + distiller.token_loss(out.concepts, mask, patches, "video") * counted / len(sides.videos)
         vectors = own.levels[row : row + len(tokens), 0]
         whole = (tokens.whole * tokens.frame_mask.unsqueeze(-1)).sum(1)
@@ -385,7 +389,7 @@ def _distillation(sides: BatchOutput, batch: Batch, distiller: Distiller) -> Ten
         row += len(tokens)
     words = F.pad(taught.texts.words, (0, 0, 1, 0))
     mask = sides.texts.concept_mask & F.pad(taught.texts.word_mask, (1, 0))
-    counted = distributed.share(mask.sum())
+    counted = distributed.rank_weight(mask.sum())
     loss = loss + distiller.token_loss(sides.texts.concepts, mask, words, "text") * counted
     sentences = sentence_vector(batch.teaching.texts) if batch.teaching else batch.meaning[:, 0]
     return loss + distiller.global_loss(own.texts.levels[:, 0], sentences, "text")
@@ -403,5 +407,6 @@ def check_finite(terms: dict[str, Tensor]) -> str:
     """The name of the first term that is not finite on any rank, or an empty string."""
     broken = torch.stack([(~torch.isfinite(value.detach())).float() for value in terms.values()])
     return next(
-        (name for name, bad in zip(terms, distributed.total(broken).tolist(), strict=True) if bad), ""
+        (name for name, bad in zip(terms, distributed.all_reduce_sum(broken).tolist(), strict=True) if bad),
+        "",
     )

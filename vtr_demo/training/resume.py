@@ -80,7 +80,7 @@ class RunState:
         """Restore the saved state, if there is one; another run's is refused."""
         trainer = self._trainer
         path = trainer.out / STATE
-        distributed.wait()
+        distributed.barrier()
         if not path.exists():
             return
         state = _read(path)

@@ -194,7 +194,7 @@ def gather(config: TrainConfig) -> TrainingData:
 
     Items that cannot be read are left out and named in the log.
     """
-    device = distributed.device_of(config.device)
+    device = distributed.resolve_device(config.device)
     if config.precision == "fp16" and device.type != "cuda":
         raise ConfigError("precision fp16 needs a GPU, and there is none; use bf16 or fp32.")
     torch.manual_seed(config.seed)

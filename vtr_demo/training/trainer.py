@@ -311,7 +311,7 @@ class Trainer:
     def _checkpoint(self) -> str:
         """Validate, save and log; rank 0 works and the others hear the outcome."""
         said = self._judge() if distributed.rank() == 0 else None
-        outcome = distributed.together(said)[0]
+        outcome = distributed.all_gather_object(said)[0]
         self.best, self.stale, self.sums = outcome[0], outcome[1], {}
         return str(outcome[2])
 
@@ -360,5 +360,5 @@ def prepare(config: TrainConfig, material: TrainingData | None = None) -> Traine
 
 def train(config: TrainConfig) -> Path:
     """Train by ``config``; returns the folder of the best checkpoint."""
-    with distributed.joined(distributed.device_of(config.device)):
+    with distributed.process_group(distributed.resolve_device(config.device)):
         return prepare(config).run()
