@@ -195,7 +195,7 @@ def test_an_idle_worker_that_died_is_replaced(clip):
 def test_workers_end_with_the_program_that_started_them(clip, tmp_path, ending):
     code = f"""
 import json, os, signal, sys
-from vtr_demo.video import sandbox as video_worker
+from vtr_demo.video import sandbox
 from vtr_demo.config import LimitConfig
 sandbox.call("describe", {str(clip)!r}, {{}}, LimitConfig())
 print(json.dumps([worker.process.pid for worker in sandbox._idle]), flush=True)

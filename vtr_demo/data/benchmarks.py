@@ -27,15 +27,9 @@ from statistics import median
 from typing import Any
 
 from vtr_demo.errors import ConfigError, ManifestError
+from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
 # --------------------------------------------------------------------------- a benchmark's files: annota
-VIDEO_EXTENSIONS = (
-    ".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv",
-    ".3gp", ".3g2", ".ts", ".mts", ".m2ts", ".ogv", ".gif",
-)  # fmt: skip
-"""What a benchmark's video file may end with; of several files for one video the earliest here is taken."""
-
-
 # --------------------------------------------------------------------------- annotations
 class AnnotationFolder:
     """The files below the folder of annotations, by name."""

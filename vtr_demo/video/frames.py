@@ -138,9 +138,6 @@ def convert_for_browser(
     return target
 
 
-# ---------------------------------------------------------------------- shots
-
-
 def _checked(path: str | Path, limits: LimitConfig | None = None) -> Path:
     """The path of a regular, readable, not empty file within the size limit."""
     path = Path(path)

@@ -18,6 +18,12 @@ from vtr_demo.config import LimitConfig
 from vtr_demo.errors import VideoError
 from vtr_demo.video.decode import RESAVE, Source
 
+VIDEO_EXTENSIONS = (
+    ".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv",
+    ".3gp", ".3g2", ".ts", ".mts", ".m2ts", ".ogv", ".gif",
+)  # fmt: skip
+"""Endings of video files, for the page and the command line alike; the preferred ones come first."""
+
 _CONTAINERS = {"matroska,webm": "mkv", "mpegts": "ts", "mpeg": "mpg"}
 _USE_PYAV = 'use reader="pyav"'
 _DECORD_REFUSES = {"ts": "it is MPEG-TS, on which decord hangs", "av1": "it is AV1, which decord cannot read"}
