@@ -29,6 +29,7 @@ from typing import Any
 from vtr_demo.errors import ConfigError, ManifestError
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
+
 # --------------------------------------------------------------------------- a benchmark's files: annota
 # --------------------------------------------------------------------------- annotations
 class AnnotationFolder:
