@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtr_demo.answer import Answer, Tell
-from vtr_demo.data.benchmarks import VIDEO_EXTENSIONS
 from vtr_demo.errors import ConfigError, ManifestError, VideoError, VtrError
+from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
 if TYPE_CHECKING:
     from vtr_demo.library.engine import Engine

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from vtr_demo.data.benchmarks import SPLITS, VIDEO_EXTENSIONS, find_videos, protocol_of, read_annotations
+from vtr_demo.data.benchmarks import SPLITS, find_videos, protocol_of, read_annotations
 from vtr_demo.errors import ConfigError, ManifestError
+from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
 log = logging.getLogger(__name__)
 
