@@ -118,17 +118,17 @@ class ConceptView:
     number: int
     """From 0."""
     name: str
-    first: str
+    default_name: str
     """What training called it, whatever its name is now."""
     patches: float
     """Its share of all patches."""
     words: float
     """Its share of all words."""
-    said: tuple[tuple[str, int], ...]
+    top_words: tuple[tuple[str, int], ...]
     """Words that no other concept holds more often, with how often it holds them."""
     shots: tuple[ConceptShot, ...]
     """The clips of which it holds the largest part of a frame, the largest first."""
-    met: tuple[float, float] | None
+    agreement: tuple[float, float] | None
     """Mean cosine of captions with their own clip and with others; None where too few hold the concept."""
 
 

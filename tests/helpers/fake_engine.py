@@ -262,13 +262,17 @@ class FakeEngine:
     def explain(
         self,
         text: str,
-        clip_id: str,
-        moment: int = -1,
+        clip: str | Hit,
+        moment: int | None = None,
         weights: TermWeights | None = None,
         struck: Collection[int] = (),
     ) -> Explanation:
-        """Frames, terms and word effects for one pair."""
+        """Frames, terms and word effects for one pair; by default of the moment that a search ranks."""
         sentence, weights = without(text, struck), weights or self.default_weights
+        clip_id = clip if isinstance(clip, str) else clip.clip_id
+        if moment is None:
+            hits = [clip] if isinstance(clip, Hit) else self.search(text, 10**6, weights, struck).hits
+            moment = next((hit.moment for hit in hits if hit.clip_id == clip_id), -1)
         made = self._align(sentence, clip_id, moment, weights)
         scene, view = self._scene(clip_id)
         frames = [np.asarray(draw(scene, s / view.duration_s, SIZE, SIZE)) for s in made.seconds]

@@ -37,7 +37,7 @@ def engine(spec: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engi
 
 def wholes(engine: Engine) -> dict[str, Explanation]:
     """Each clip as a whole: an explanation shows the same frames whatever the sentence."""
-    return {clip.clip_id: engine.explain("snow", clip.clip_id) for clip in engine.clips()}
+    return {clip.clip_id: engine.explain("snow", clip.clip_id, -1) for clip in engine.clips()}
 
 
 def test_shares_of_patches_are_those_of_the_explanations(engine: Engine) -> None:
@@ -53,15 +53,19 @@ def test_words_are_counted_where_explanations_put_them(engine: Engine) -> None:
     clip = engine.clips()[0].clip_id
     held = [Counter[str]() for _ in range(CONCEPTS)]
     for text in (*(text for texts in CAPTIONS for text in texts), *NULLS):
-        owners = engine.explain(text, clip).alignment.word_concept[1:]
+        owners = engine.explain(text, clip, -1).alignment.word_concept[1:]
         for word, owner in zip(parse(text).words, owners, strict=True):
             held[owner][word.text.lower()] += 1
     total = sum(sum(own.values()) for own in held)
     for view, own in zip(engine.concepts(), held, strict=True):
         assert view.words == pytest.approx(sum(own.values()) / total)
         most = {word: n for word, n in own.items() if n == max(other[word] for other in held)}
-        assert dict(view.said) == most if len(most) <= concepts.SAID else set(view.said) <= set(most.items())
-        assert [n for _, n in view.said] == sorted((n for _, n in view.said), reverse=True)
+        assert (
+            dict(view.top_words) == most
+            if len(most) <= concepts.TOP_WORDS
+            else set(view.top_words) <= set(most.items())
+        )
+        assert [n for _, n in view.top_words] == sorted((n for _, n in view.top_words), reverse=True)
 
 
 def test_a_shot_is_the_fullest_frame_of_its_clip_and_the_fullest_clips_come_first(engine: Engine) -> None:
@@ -92,7 +96,7 @@ def test_only_the_fullest_clips_are_shown(engine: Engine, monkeypatch: pytest.Mo
 def test_agreement_is_the_mean_cosine_where_both_hold_the_concept(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert all(view.met is None for view in engine.concepts()), "three captions are too few"
+    assert all(view.agreement is None for view in engine.concepts()), "three captions are too few"
     monkeypatch.setattr(concepts, "ENOUGH", 1)
     views = concepts.concept_views(engine.pretrained, engine._library.shelf)
     shelf, model = engine._library.shelf, engine.pretrained
@@ -110,12 +114,12 @@ def test_agreement_is_the_mean_cosine_where_both_hold_the_concept(
                 for k in range(CONCEPTS):
                     if said[k].norm() > 0 and clip[k].norm() > 0:
                         (own if i == j else others)[k].append((said[k] @ clip[k]).item())
-    assert any(view.met for view in views)
+    assert any(view.agreement for view in views)
     for view, here, there in zip(views, own, others, strict=True):
         if here and there:
-            assert view.met == pytest.approx((np.mean(here), np.mean(there)), abs=1e-5)
+            assert view.agreement == pytest.approx((np.mean(here), np.mean(there)), abs=1e-5)
         else:
-            assert view.met is None
+            assert view.agreement is None
 
 
 def test_a_damaged_clip_is_left_out_and_an_empty_library_holds_words_alone(
@@ -133,12 +137,12 @@ def test_a_damaged_clip_is_left_out_and_an_empty_library_holds_words_alone(
         copy.delete(clip.clip_id)
     empty = copy.concepts()
     copy.close()
-    assert all(not view.shots and view.patches == 0 and view.met is None for view in empty)
+    assert all(not view.shots and view.patches == 0 and view.agreement is None for view in empty)
     assert sum(view.words for view in empty) == pytest.approx(1)
 
 
 def test_a_large_library_is_looked_at_in_part(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(concepts, "LOOKED", 2)
+    monkeypatch.setattr(concepts, "MAX_CLIPS", 2)
     views = concepts.concept_views(engine.pretrained, engine._library.shelf)
     ends = {engine.clips()[0].clip_id, engine.clips()[-1].clip_id}
     assert {shot.clip_id for view in views for shot in view.shots} == ends

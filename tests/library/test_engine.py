@@ -190,6 +190,18 @@ def test_an_explanation_rebuilds_the_very_score_of_its_hit(
         assert tuple(found.gates) == LEVELS
 
 
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("weights", [None, MIXED])
+def test_a_clip_by_its_id_and_a_hit_are_explained_by_the_moment_that_was_ranked(
+    original: Engine, text: str, weights: TermWeights | None
+) -> None:
+    for hit in original.search(text, weights=weights).hits:
+        for clip in (hit, hit.clip_id):
+            found = original.explain(text, clip, weights=weights)
+            assert found.moment == hit.moment
+            assert found.alignment.score == pytest.approx(hit.score, abs=1e-5)
+
+
 def test_a_moments_explanation_shows_the_frames_of_whole_and_moment(original: Engine) -> None:
     clip_id = by_name(original, "numbers.mp4")
     record = original._library.record(clip_id)

@@ -107,7 +107,7 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
         tabs.library(nasty.clips(), [clip_id]), tabs.report(report, {clip_id: NASTY}),
         tabs.library_state(replace(nasty.status(), model=NASTY, problems=(NASTY,))),
         tabs.about(replace(nasty.status(), model=NASTY)),
-        concepts.gallery([replace(view, name=NASTY, said=((NASTY, 1),)) for view in nasty.concepts()]),
+        concepts.gallery([replace(view, name=NASTY, top_words=((NASTY, 1),)) for view in nasty.concepts()]),
         explanation.section(replace(view, clip_id="other"), why, [explanation.Rival(2, named, -1)], why),
     ]  # fmt: skip
     for piece in pieces:
@@ -353,7 +353,7 @@ def test_text_has_the_contrast_of_wcag_aa(block, text, ground):
 
 def test_concepts_are_shown_by_what_they_hold_the_fullest_first(engine):
     views = list(engine.concepts())
-    views[0] = replace(views[0], words=0.5, patches=0.0, shots=(), said=())
+    views[0] = replace(views[0], words=0.5, patches=0.0, shots=(), top_words=())
     text = concepts.gallery(views)
     Tags(text)
     order = [int(number) - 1 for number in re.findall(r'class="swatch"[^>]*></i><span>(\d+)</span>', text)]
@@ -362,7 +362,7 @@ def test_concepts_are_shown_by_what_they_hold_the_fullest_first(engine):
     widths = [float(width) for width in re.findall(r'<i style="width:([\d.]+)%', text)]
     assert widths == pytest.approx([100 * share / max(shares) for share in shares], abs=0.06)
     assert text.count('data-do="choose"') == sum(len(view.shots) for view in views)
-    assert text.count("Too few captions") == sum(view.met is None for view in views)
+    assert text.count("Too few captions") == sum(view.agreement is None for view in views)
     assert concepts.gallery([])
 
 

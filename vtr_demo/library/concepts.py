@@ -22,9 +22,9 @@ from vtr_demo.results import LONGEST_NAME, ConceptShot, ConceptView
 from vtr_demo.structures import Sentence
 from vtr_demo.text.parser import parse_many
 
-LOOKED = 200
+MAX_CLIPS = 200
 """Clips that are looked at, spread over the library: a larger one need not be read as a whole."""
-SHOWN, SAID = 6, 8
+SHOWN, TOP_WORDS = 6, 8
 """Clips and words shown of a concept."""
 ENOUGH = 5
 """Pairs of a caption and a clip below which nothing is said of how far they agree."""
@@ -51,9 +51,12 @@ def concept_views(
     """
     count = pretrained.model.config.concepts
     looked = _look(pretrained, shelf)
+    vectors = [clip.vectors for clip in looked]
     pairs = [(text, i) for i, clip in enumerate(looked) for text in clip.record.captions]
-    words, said = _listen(pretrained, parse_many([*(text for text, _ in pairs), *general]))
-    met = _agreement(said[: len(pairs)], [i for _, i in pairs], [clip.vectors for clip in looked], count)
+    words, said = collect_words(pretrained, parse_many([*(text for text, _ in pairs), *general]))
+    agreement = _agreement(
+        said[: len(pairs)], [i for _, i in pairs], [clip.vectors for clip in looked], count
+    )
     owners = [clip.allocation.ravel() for clip in looked]
     patches = np.bincount(np.concatenate([*owners, np.zeros(0, int)]), minlength=count)
     spoken = np.array([sum(own.values()) for own in words])
@@ -61,12 +64,12 @@ def concept_views(
         ConceptView(
             number=k,
             name=pretrained.names[k],
-            first=pretrained.names[k],
+            default_name=pretrained.names[k],
             patches=float(patches[k] / max(patches.sum(), 1)),
             words=float(spoken[k] / max(spoken.sum(), 1)),
-            said=listed,
+            top_words=listed,
             shots=_shots(k, looked, shelf),
-            met=met[k],
+            agreement=agreement[k],
         )
         for k, listed in enumerate(_listed(words))
     )
@@ -75,7 +78,7 @@ def concept_views(
 def _look(pretrained: RetrievalModel, shelf: Shelf) -> list[_Looked]:
     records = shelf.list()
     found = []
-    for place in sorted({round(i) for i in np.linspace(0, len(records) - 1, min(LOOKED, len(records)))}):
+    for place in sorted({round(i) for i in np.linspace(0, len(records) - 1, min(MAX_CLIPS, len(records)))}):
         record = records[place]
         try:
             tokens = shelf.tokens(record.id)
@@ -89,7 +92,9 @@ def _look(pretrained: RetrievalModel, shelf: Shelf) -> list[_Looked]:
 
 
 @torch.no_grad()
-def _listen(pretrained: RetrievalModel, sentences: Sequence[Sentence]) -> tuple[list[Counter[str]], Tensor]:
+def collect_words(
+    pretrained: RetrievalModel, sentences: Sequence[Sentence]
+) -> tuple[list[Counter[str]], Tensor]:
     """How often each concept holds each word, and the sentences' vectors in each concept (N, K, Dc)."""
     model = pretrained.model
     device = next(model.parameters()).device
@@ -114,7 +119,7 @@ def _listed(words: Sequence[Counter[str]]) -> list[tuple[tuple[str, int], ...]]:
             most[word] = max(times, most.get(word, 0))
     return [
         tuple(sorted(((w, n) for w, n in own.items() if n == most[w]), key=lambda pair: (-pair[1], pair[0])))[
-            :SAID
+            :TOP_WORDS
         ]
         for own in words
     ]

@@ -19,7 +19,7 @@ from vtr_demo.library.explain import explained, hit
 from vtr_demo.library.index import VectorIndex
 from vtr_demo.library.indexing import Librarian, analyse, encode_parts, whole_frames
 from vtr_demo.library.measure import measured
-from vtr_demo.library.queries import Queries
+from vtr_demo.library.queries import Queries, Query
 from vtr_demo.model import checkpoint
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import (
@@ -169,16 +169,23 @@ class Engine:
     def explain(
         self,
         text: str,
-        clip_id: str,
-        moment: int = -1,
+        clip: str | Hit,
+        moment: int | None = None,
         weights: TermWeights | None = None,
         struck: Collection[int] = (),
     ) -> Explanation:
-        """Every summand of a hit's score, and the pixels that the model saw. Nothing is decoded."""
-        query = self._queries.one(text, struck)
-        return explained(
-            self._queries, self._library.shelf, clip_id, query, moment, weights or self.default_weights
-        )
+        """Explain the score of a sentence and a clip down to each (word, frame, patch); decodes nothing.
+
+        Pass the ``Hit`` of a search, or a clip's id, with the weights that the search had. Without
+        ``moment`` it is what the search ranks: the hit's own moment, or of an id the moment that scores
+        best with these weights, so that both give the same score. A number explains that moment, fused
+        with the whole clip as it is ranked; -1 the whole clip alone, as ``describe`` ranks it.
+        """
+        query, weights = self._queries.one(text, struck), weights or self.default_weights
+        clip_id = clip if isinstance(clip, str) else clip.clip_id
+        if moment is None:
+            moment = clip.moment if isinstance(clip, Hit) else self._ranked_moment(query, clip_id, weights)
+        return explained(self._queries, self._library.shelf, clip_id, query, moment, weights)
 
     def concepts(self) -> tuple[ConceptView, ...]:
         """What each concept holds in this library; computed once for each state of it."""
@@ -271,6 +278,15 @@ class Engine:
         )
 
     # ------------------------------------------------------------------ inside
+    def _ranked_moment(self, query: Query, clip_id: str, weights: TermWeights) -> int:
+        """The moment of a clip that searches rank, -1 for the whole clip."""
+        view = self._view
+        rows = [i for i, (owner, _) in enumerate(view.owners) if owner == clip_id]
+        if not rows:
+            return -1
+        scores = view.vectors[rows] @ query.features.flat(weights).cpu().numpy()[0]
+        return view.owners[rows[int(scores.argmax())]][1]
+
     def _refresh(self) -> None:
         vectors, owners = self._library.searchable()
         index = None

@@ -121,13 +121,13 @@ def _name(view: ConceptView, nameable: bool) -> str:
     return (
         f'<span class="name" contenteditable="plaintext-only" spellcheck="false" role="textbox" '
         f'aria-label="Name of concept {view.number + 1}" data-edit="rename" data-longest="{LONGEST_NAME}" '
-        f'data-first="{esc(view.first)}" data-concept="{view.number}">'
+        f'data-first="{esc(view.default_name)}" data-concept="{view.number}">'
         f"{esc(view.name)}</span>"
     )
 
 
 def _card(view: ConceptView, longest: float, muted: bool, nameable: bool) -> str:
-    said = "".join(f"<span>{esc(word)} <small>{times}</small></span>" for word, times in view.said)
+    said = "".join(f"<span>{esc(word)} <small>{times}</small></span>" for word, times in view.top_words)
     shots = "".join(_shot(shot, view.number) for shot in view.shots)
     return (
         f'<article class="concept{" muted" if muted else ""}"><div class="line">'
@@ -163,9 +163,9 @@ def _shot(shot: ConceptShot, concept: int) -> str:
 
 
 def _meeting(view: ConceptView) -> str:
-    if view.met is None:
+    if view.agreement is None:
         return "Too few captions here hold it to say how far words and pictures agree in it."
-    own, others = view.met
+    own, others = view.agreement
     return (
         f"Words and patches agree by {signed(own)} (mean cosine) in a caption’s own clip, by "
         f"{signed(others)} in others."
