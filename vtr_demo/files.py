@@ -1,4 +1,4 @@
-"""Files that a crash cannot leave half-written, and the lock that keeps two writers apart."""
+"""Atomic writes, digests, the lock of a folder, and how arrays are stored as bytes."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import hashlib
 import io
 import json
 import os
-import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from PIL import Image
+from pydantic import BaseModel
 
 from vtr_demo.errors import LibraryError
 from vtr_demo.structures import CropBox, FrameBatch, VideoTokens
 
 _CHUNK = 2**20
+_STRIP_HEIGHT, _STRIP_FRAMES = 120, 8
 
 
+# --------------------------------------------------------------------------- digests
 def sha256_of(path: Path) -> str:
-    """The digest of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -32,8 +36,21 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def fingerprint(*parts: Any) -> str:
+    """Return a digest of 16 hexadecimal digits of configs and plain values: equal settings, equal digest."""
+    text = json.dumps([_plain(part) for part in parts], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+# --------------------------------------------------------------------------- writing
 def write_synced(path: Path, data: bytes) -> None:
-    """Write ``data`` and wait until the disk has it."""
+    """Write ``data`` and wait until it is on disk."""
     with path.open("wb") as stream:
         stream.write(data)
         stream.flush()
@@ -41,13 +58,13 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until the disk has what was written to ``path``."""
+    """Wait until the content of ``path`` is on disk."""
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in ``folder`` (Windows has no such call and needs none)."""
+    """Wait until the names in ``folder`` are on disk (Windows has no such call and needs none)."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -58,21 +75,30 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` in one step: a reader, or a crash, sees the old file or the new one."""
-    draft = path.with_name(f".tmp-{os.getpid()}-{path.name}")  # others may be writing the same
-    write_synced(draft, data)
-    draft.replace(path)
+    """Write ``path`` atomically: a reader, a crash or a failed write sees the old file or the new one.
+
+    A write that fails raises its ``OSError`` and leaves neither a draft nor a changed target.
+    """
+    # Another process or thread may be writing the same file.
+    draft = path.with_name(f".tmp-{os.getpid()}-{threading.get_ident()}-{path.name}")
+    try:
+        write_synced(draft, data)
+        draft.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
-def to_json(value: Any) -> bytes:
-    """Readable JSON with a stable order of keys."""
+def json_bytes(value: Any) -> bytes:
+    """Encode readable JSON with sorted keys, as UTF-8."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 
 @contextmanager
-def explained(failed: str) -> Iterator[None]:
-    """A full disk or a missing right becomes a ``LibraryError`` that begins with ``failed``."""
+def library_errors(failed: str) -> Iterator[None]:
+    """Raise an ``OSError`` (full disk, missing right) as a ``LibraryError`` that begins with ``failed``."""
     try:
         yield
     except OSError as error:
@@ -83,57 +109,31 @@ def explained(failed: str) -> Iterator[None]:
 
 
 class FolderLock:
-    """One writer a folder. The system drops the lock when the process ends, however it ends."""
+    """Allow one writer a folder. The system drops the lock when the process ends, however it ends."""
 
     def __init__(self, folder: Path) -> None:
         """Take the lock of ``folder`` or raise ``LibraryError``."""
-        self._stream = (folder / ".lock").open("a+")
+        # Not per thread: a page opens the library in one thread and closes it in another.
+        self._lock = FileLock(folder / ".lock", blocking=False, thread_local=False)
+        owner = folder / ".lock-owner"
         try:
-            _lock(self._stream.fileno())
-        except (BlockingIOError, PermissionError) as error:
-            self._stream.seek(0)
-            owner = self._stream.read().strip() or "unknown"
-            self._stream.close()
+            self._lock.acquire()
+        except Timeout as error:
+            name = owner.read_text(encoding="utf-8") if owner.is_file() else "unknown"
             raise LibraryError(
-                f"The library {folder} is being written by another process ({owner}); "
+                f"The library {folder} is being written by another process ({name}); "
                 "stop that one, or add and delete clips there."
             ) from error
-        self._stream.truncate(0)
-        self._stream.write(f"process {os.getpid()}")
-        self._stream.flush()
+        owner.write_text(f"process {os.getpid()}", encoding="utf-8")
 
     def release(self) -> None:
-        """Give the lock back; harmless when repeated."""
-        self._stream.close()
+        """Release the lock; harmless when repeated."""
+        self._lock.release()
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        # A byte far past the owner's name, so that a refused process can still read the name.
-        os.lseek(descriptor, _CHUNK, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def fingerprint(*parts: Any) -> str:
-    """A short digest of configs and strings: equal settings, equal fingerprint."""
-    plain = [asdict(part) if is_dataclass(part) and not isinstance(part, type) else part for part in parts]
-    text = json.dumps(plain, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-# --------------------------------------------------------------------------- arrays to bytes and back, f
-_STRIP_HEIGHT, _STRIP_FRAMES = 120, 8
-
-
+# --------------------------------------------------------------------------- arrays as bytes
 def frames_to_bytes(frames: FrameBatch) -> bytes:
-    """An npz of losslessly coded frames that can be decoded one by one."""
+    """Encode frames without loss as an npz in which each can be decoded alone."""
     # WebP at its quickest is a third smaller than PNG and no slower (measured).
     coded = []
     for pixels in frames.pixels:
@@ -155,17 +155,17 @@ def frames_to_bytes(frames: FrameBatch) -> bytes:
 
 
 def frames_from_bytes(data: bytes, indices: Sequence[int] | None = None) -> FrameBatch:
-    """The very pixels that ``frames_to_bytes`` was given; ``indices`` decodes only those frames."""
+    """Decode what ``frames_to_bytes`` wrote, pixel for pixel; ``indices`` decodes only those frames."""
     with np.load(io.BytesIO(data), allow_pickle=False) as stored:
         coded, offsets, seconds = stored["data"], stored["offsets"], stored["seconds"]
         crop, duration_s = CropBox(*stored["crop"].tolist()), float(stored["duration_s"])
-    chosen = list(range(len(seconds))) if indices is None else list(indices)
-    pixels = [_picture(coded[offsets[i] : offsets[i + 1]].tobytes()) for i in chosen]
-    return FrameBatch(np.stack(pixels), seconds[chosen], crop, duration_s)
+    indices = list(range(len(seconds))) if indices is None else list(indices)
+    pixels = [_picture(coded[offsets[i] : offsets[i + 1]].tobytes()) for i in indices]
+    return FrameBatch(np.stack(pixels), seconds[indices], crop, duration_s)
 
 
 def tokens_to_bytes(tokens: VideoTokens) -> bytes:
-    """Safetensors in float16; refuses what float16 cannot hold."""
+    """Encode as safetensors in float16; values that float16 cannot hold raise ``LibraryError``."""
     from safetensors.torch import save
 
     small = tokens.half()
@@ -179,7 +179,7 @@ def tokens_to_bytes(tokens: VideoTokens) -> bytes:
 
 
 def tokens_from_bytes(data: bytes) -> VideoTokens:
-    """The tokens that ``tokens_to_bytes`` was given, to float16 precision, in float32 on the CPU."""
+    """Decode what ``tokens_to_bytes`` wrote, as float32 on the CPU."""
     from safetensors.torch import load
 
     stored = load(data)
@@ -189,7 +189,7 @@ def tokens_from_bytes(data: bytes) -> VideoTokens:
 
 
 def array_to_bytes(values: np.ndarray) -> bytes:
-    """A float32 npy file; refuses NaN and infinite numbers."""
+    """Encode as a float32 npy file; NaN and infinite numbers raise ``LibraryError``."""
     if not np.isfinite(values).all():
         raise LibraryError("The video's vectors are not finite; check the model's weights.")
     stream = io.BytesIO()
@@ -198,12 +198,12 @@ def array_to_bytes(values: np.ndarray) -> bytes:
 
 
 def array_from_bytes(data: bytes) -> np.ndarray:
-    """The array that ``array_to_bytes`` was given."""
+    """Decode what ``array_to_bytes`` wrote."""
     return np.load(io.BytesIO(data), allow_pickle=False)
 
 
 def jpeg(pixels: np.ndarray, max_width: int = 640) -> bytes:
-    """A picture (H, W, 3) uint8 as JPEG, made narrower where it is wider than ``max_width`` pixels."""
+    """Encode pixels (H, W, 3) uint8 as JPEG, scaled down to ``max_width`` pixels where they are wider."""
     picture = Image.fromarray(pixels)
     if picture.width > max_width:
         height = max(1, round(picture.height * max_width / picture.width))
@@ -214,11 +214,11 @@ def jpeg(pixels: np.ndarray, max_width: int = 640) -> bytes:
 
 
 def strip(pixels: np.ndarray) -> bytes:
-    """Up to eight of the frames (T, H, W, 3), evenly spread and side by side, as JPEG 120 pixels high."""
+    """Encode up to 8 evenly spaced frames of (T, H, W, 3), side by side, as JPEG 120 pixels high."""
     count = min(_STRIP_FRAMES, len(pixels))
-    chosen = np.linspace(0, len(pixels) - 1, count).round().astype(int)
+    indices = np.linspace(0, len(pixels) - 1, count).round().astype(int)
     width = max(1, round(pixels.shape[2] * _STRIP_HEIGHT / pixels.shape[1]))
-    small = [Image.fromarray(pixels[i]).resize((width, _STRIP_HEIGHT)) for i in chosen]
+    small = [Image.fromarray(pixels[i]).resize((width, _STRIP_HEIGHT)) for i in indices]
     joined = np.concatenate([np.asarray(picture) for picture in small], axis=1)
     return jpeg(joined, max_width=joined.shape[1])
 

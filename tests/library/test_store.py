@@ -291,7 +291,7 @@ def test_the_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=root, check=False)
     assert done.returncode == -signal.SIGKILL
-    assert "process" in (tmp_path / ".lock").read_text()
+    assert "process" in (tmp_path / ".lock-owner").read_text()
     Store.open(tmp_path, OURS).close()
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from vtr_demo import files
 from vtr_demo.errors import LibraryError
-from vtr_demo.files import sha256_of, sync_file, sync_folder, to_json, write_synced
+from vtr_demo.files import json_bytes, sha256_of, sync_file, sync_folder, write_synced
 from vtr_demo.library.segments import Moment
 from vtr_demo.structures import FrameBatch, VideoTokens
 
@@ -191,7 +191,7 @@ def write_clip(target: Path, record: ClipRecord, origin: Origin, contents: ClipC
 def _seal(target: Path, record: ClipRecord, origin: Origin, digests: dict[str, str]) -> None:
     """Write the record last: a folder that has one is complete."""
     values = {"version": _FORMAT, "record": asdict(record), "origin": asdict(origin), "digests": digests}
-    write_synced(target / RECORD, to_json(values))
+    write_synced(target / RECORD, json_bytes(values))
     sync_folder(target)
 
 

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from vtr_demo import files
 from vtr_demo.errors import LibraryError
-from vtr_demo.files import FolderLock, explained, replace_file, sync_folder, to_json
+from vtr_demo.files import FolderLock, json_bytes, library_errors, replace_file, sync_folder
 from vtr_demo.library.clip_files import (
     CLIP_ID,
     POSTER,
@@ -48,7 +48,7 @@ _LEFTOVER = ".tmp-"
 
 def now() -> str:
     """The time as an ISO string in UTC, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Catalog:
         """Replace library.json in one step."""
         clips = [{"id": key, "name": name} for key, name in self.clips.items()]
         values = {"version": _FORMAT, "created": self.created, "origin": asdict(self.origin), "clips": clips}
-        replace_file(directory / MANIFEST, to_json(values))
+        replace_file(directory / MANIFEST, json_bytes(values))
 
 
 def clip_path(directory: Path, clip_id: str, origin: Origin) -> Path:
@@ -187,7 +187,7 @@ class Shelf:
         cannot be read are left out and named by ``problems``.
         """
         shelf = cls(require_library(Path(directory)), origin)
-        with explained(f"The library {directory} was not opened"):
+        with library_errors(f"The library {directory} was not opened"):
             shelf._load(allow_stale)
         return shelf
 
@@ -387,7 +387,7 @@ class Store(Shelf):
         rebuild: reading and ``delete`` work, then ``replace`` or ``replace_vectors``, and ``switch``.
         """
         folder = Path(directory)
-        with explained(f"The library {folder} was not opened"):
+        with library_errors(f"The library {folder} was not opened"):
             if create:
                 folder.mkdir(parents=True, exist_ok=True)
             else:
@@ -421,7 +421,7 @@ class Store(Shelf):
         with self._changing(f"The settings {name!r} were not kept"):
             path = self._note_path(name)
             path.parent.mkdir(exist_ok=True)
-            replace_file(path, to_json(value))
+            replace_file(path, json_bytes(value))
 
     def add(self, record: ClipRecord, contents: ClipContents) -> ClipRecord:
         """Store a clip: it survives a crash once this returns, and until then nothing has changed.
@@ -496,7 +496,7 @@ class Store(Shelf):
     @contextmanager
     def _changing(self, failed: str) -> Iterator[None]:
         """One change at a time, in a library that is open for writing."""
-        with self._mutex, explained(failed):
+        with self._mutex, library_errors(failed):
             if self._lock is None:
                 raise LibraryError(f"The library {self.directory} is closed; open it again to change it.")
             yield

@@ -20,7 +20,7 @@ from torch import Tensor
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig, VideoConfig, from_dict, to_dict
 from vtr_demo.errors import CheckpointError, ConfigError
-from vtr_demo.files import fingerprint, replace_file, sha256_of, to_json
+from vtr_demo.files import fingerprint, json_bytes, replace_file, sha256_of
 from vtr_demo.model.attributes import Vocabulary
 from vtr_demo.model.model import VTRModel, join_texts, model_from
 from vtr_demo.structures import LEVELS, Sentence, TextFeatures
@@ -115,7 +115,7 @@ def save(folder: Path, trained: RetrievalModel, *, with_backbone: bool = False) 
     if (folder / WEIGHTS).is_file() and not previous.is_file():  # one that is there saved an earlier crash
         (folder / WEIGHTS).replace(previous)
     replace_file(folder / WEIGHTS, data)
-    replace_file(folder / SETTINGS, to_json(settings))
+    replace_file(folder / SETTINGS, json_bytes(settings))
     previous.unlink(missing_ok=True)
 
 

@@ -35,7 +35,7 @@ from vtr_demo.evaluation.evaluate import (
     validation_value,
 )
 from vtr_demo.evaluation.metrics import report
-from vtr_demo.files import replace_file, to_json
+from vtr_demo.files import json_bytes, replace_file
 from vtr_demo.model.attributes import Vocabulary
 from vtr_demo.model.checkpoint import RetrievalModel, save
 from vtr_demo.model.model import VTRModel
@@ -260,7 +260,7 @@ class Trainer:
     def _announce(self) -> None:
         if distributed.rank() == 0:
             self.out.mkdir(parents=True, exist_ok=True)
-            replace_file(self.out / CONFIG, to_json(to_dict(self.config)))
+            replace_file(self.out / CONFIG, json_bytes(to_dict(self.config)))
             if self._missing:
                 replace_file(self.out / MISSING, "\n".join([*self._missing, ""]).encode())
 

@@ -1,0 +1,98 @@
+"""Atomic writes under injected failures; fingerprints of settings."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from vtr_demo.errors import LibraryError
+from vtr_demo.files import FolderLock, fingerprint, replace_file
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace", "interrupt"])
+@pytest.mark.parametrize("before", [None, b"old"], ids=["new file", "old file"])
+def test_a_failed_write_leaves_neither_a_draft_nor_a_changed_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, before: bytes | None
+) -> None:
+    path = tmp_path / "settings.json"
+    if before is not None:
+        path.write_bytes(before)
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt if step == "interrupt" else OSError(28, "No space left on device")
+
+    class FullDisk:
+        """A stream that writes half of what it gets and fails."""
+
+        def __init__(self, stream) -> None:
+            self.stream = stream
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.stream.close()
+
+        def write(self, data: bytes) -> None:
+            self.stream.write(data[: len(data) // 2])
+            fail()
+
+    with monkeypatch.context() as patch:
+        if step == "write":
+            plain = Path.open
+            patch.setattr(Path, "open", lambda self, mode: FullDisk(plain(self, mode)))
+        elif step == "replace":
+            patch.setattr(Path, "replace", fail)
+        else:
+            patch.setattr(os, "fsync", fail)
+        with pytest.raises(KeyboardInterrupt if step == "interrupt" else OSError):
+            replace_file(path, b"new content")
+    assert [file.name for file in tmp_path.iterdir()] == ([] if before is None else [path.name])
+    assert before is None or path.read_bytes() == before
+    replace_file(path, b"new content")
+    assert path.read_bytes() == b"new content"
+
+
+def test_threads_that_write_one_file_leave_the_whole_content_of_one(tmp_path: Path) -> None:
+    path, contents = tmp_path / "file", [bytes([i]) * 100_000 for i in range(4)]
+    threads = [threading.Thread(target=replace_file, args=(path, data)) for data in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_bytes() in contents
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_is_released_by_another_thread_than_its_owner(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    with pytest.raises(LibraryError, match=f"process {os.getpid()}"):
+        FolderLock(tmp_path)
+    thread = threading.Thread(target=lock.release)
+    thread.start()
+    thread.join()
+    lock.release()
+    FolderLock(tmp_path).release()
+
+
+@dataclass(frozen=True)
+class Plain:
+    width: int
+    sizes: tuple[int, ...]
+
+
+class Model(BaseModel):
+    width: int
+    sizes: tuple[int, ...]
+
+
+def test_equal_settings_have_equal_fingerprints_whatever_class_holds_them() -> None:
+    values = {"width": 3, "sizes": (1, 2)}
+    assert fingerprint(Plain(**values)) == fingerprint(Model(**values)) == fingerprint(values)
+    assert fingerprint(Plain(**values)) != fingerprint(Plain(3, (2, 1)))
+    assert fingerprint("a", "b") != fingerprint("b", "a")
