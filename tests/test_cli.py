@@ -313,7 +313,7 @@ def test_an_explanation_adds_up_from_words_and_frames_to_the_score(call, clips, 
 
 
 def test_an_explanation_is_of_the_score_that_a_search_gives(call, library, tmp_path, monkeypatch):
-    blank = np.zeros((2, 2, 3), np.uint8)  # the pictures have a test of their own, and take seconds
+    blank = Image.new("RGB", (2, 2))  # the pictures have a test of their own, and take seconds
     monkeypatch.setattr("vtr_demo.viz.figures.explanation_figure", lambda *_, **__: blank)
     hits = json.loads(call("search", SENTENCE, "--library", library, "--json")[1])
     hit = next(hit for hit in hits if hit["name"] == "LONG.MP4")

@@ -81,22 +81,22 @@ def describe(chosen: Namespace, tell: Tell) -> Answer:
 
 def explain(chosen: Namespace, tell: Tell) -> Answer:
     """Why a sentence and a clip match: pictures, and every word x frame part."""
-    from vtr_demo.viz import dossier
+    from vtr_demo.viz import figures
 
     if chosen.library:
         with _opened(chosen, chosen.library, tell, readonly=True) as engine:
-            answer = dossier.write(chosen.out, *_explained(engine, chosen, str(chosen.video)))
+            answer = figures.export(chosen.out, *_explained(engine, chosen, str(chosen.video)))
     else:
         with _for_one_file(chosen, tell) as engine:
             report = engine.add([chosen.video], keep_copy=False)
             if report.failed:
                 raise VtrError(report.failed[0][1])
-            answer = dossier.write(chosen.out, *_explained(engine, chosen, report.added[0]))
+            answer = figures.export(chosen.out, *_explained(engine, chosen, report.added[0]))
     lines = [
         f"{answer['score']:+.3f}  {answer['text']}  ~  {answer['name']}",
         _terms(answer["terms"]),
         *(f"{word['adds']:+.3f}  {word['word']}" for word in answer["words"]),
-        *(f"wrote {chosen.out / name}" for name in (*answer["pictures"], dossier.DOCUMENT)),
+        *(f"wrote {chosen.out / name}" for name in (*answer["pictures"], figures.DOCUMENT)),
     ]
     return Answer(answer, "\n".join(lines))
 

@@ -216,7 +216,7 @@ def frames(explanation: Explanation, pick: str) -> str:
             )
             note = ""
         else:
-            shown = overlays.overlay(explanation.frames[t], heat[t, 1:].reshape(made.grid), (-limit, limit))
+            shown = overlays.overlay(explanation.frames[t], heat[t, 1:].reshape(made.grid), limit)
             note = f"<b>{signed(float(heat[t].sum()), 3)}</b>"
         figures.append(
             f'<button class="shot" data-seek="{second:.3f}" title="Play from {clock(second)}">'

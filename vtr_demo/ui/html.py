@@ -261,6 +261,6 @@ def data_uri(picture: np.ndarray) -> str:
 
 def heat_style(value: float, limit: float) -> str:
     """A value on the colour scale of all pictures, for elements of class ``heat``."""
-    *colour, opacity = tint(value, (-limit, limit))
+    *colour, opacity = tint(value, limit)
     red, green, blue = (round(255 * part) for part in colour)
     return f"--tint:rgb({red} {green} {blue});--opacity:{opacity:.3f}"

@@ -1,245 +1,343 @@
-"""Whole pictures: one chart each, and the page that explains why a sentence and a clip match."""
+"""One explanation as pictures and as JSON."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from vtr_demo.results import Explanation
-from vtr_demo.structures import Alignment
+from vtr_demo.results import Explanation, Hit
+from vtr_demo.structures import TERMS, Alignment
 from vtr_demo.viz import overlays
-from vtr_demo.viz.bar import (
+from vtr_demo.viz.layout import (
+    HEADING,
+    INNER,
+    MARGIN,
     SMALL,
     TEXT,
+    WIDTH,
+    Page,
+    ThemeName,
     amount,
-    draw_legend,
-    draw_terms,
-    draw_timeline,
-    draw_words,
+    fitted,
+    fonts,
+    ink_on,
+    printable,
+    short_name,
+    spread,
+    text_width,
     time_label,
+    wrapped,
 )
-from vtr_demo.viz.chart import draw_concept_frames, draw_concept_words, draw_word_frames
-from vtr_demo.viz.sheet import Sheet, ThemeName, wrapped
+from vtr_demo.viz.overlays import NEGATIVE, POSITIVE, TERM_COLOURS, concept_colour, finite, rgb
 
-_WIDTH, _MOST_FRAMES = 10.0, 24
-_NOTE = (
+DOCUMENT = "explanation.json"
+LABELS, SUMS, ROW = 1.9, 1.3, 0.27
+"""Width of the labels left of a grid, width of the sums right of it, height of its rows."""
+COLUMNS = INNER - LABELS - SUMS
+MAX_FRAMES, PER_ROW = 24, 6
+NOTE = (
     "The parts add up to the score. They are attributed to the tokens that the towers hand over; "
     "within a tower, neighbouring words and patches have already seen each other."
 )
 
 
-def word_frame_grid(
-    heat: np.ndarray,
-    words: Sequence[str],
-    seconds: Sequence[float],
-    value_range: tuple[float, float],
-    *,
-    frames: np.ndarray | None = None,
-    theme: ThemeName = "light",
-) -> np.ndarray:
-    """Words by frames with its legend, as (H, W, 3) uint8; arguments as ``draw_word_frames``."""
-    sheet = Sheet(_WIDTH, theme)
-    draw_word_frames(sheet, heat, words, seconds, value_range, frames=frames)
-    sheet.y += 0.2
-    draw_legend(sheet, value_range)
-    return sheet.finish()
+# --------------------------------------------------------------------------- files
+def export(out: Path, why: Explanation, hit: Hit) -> dict[str, Any]:
+    """Write ``why`` as PNG files and ``explanation.json`` into ``out``; return the JSON, which lists them.
 
-
-def concept_words_grid(
-    word_concept: np.ndarray,
-    strength: np.ndarray,
-    words: Sequence[str],
-    concept_count: int,
-    *,
-    names: Sequence[str] | None = None,
-    theme: ThemeName = "light",
-) -> np.ndarray:
-    """Words by concepts, as (H, W, 3) uint8; arguments as ``draw_concept_words``."""
-    sheet = Sheet(_WIDTH, theme)
-    draw_concept_words(sheet, word_concept, strength, words, concept_count, names=names)
-    return sheet.finish()
-
-
-def concept_frames_grid(
-    patch_concept: np.ndarray,
-    seconds: Sequence[float],
-    *,
-    names: Sequence[str] | None = None,
-    frames: np.ndarray | None = None,
-    theme: ThemeName = "light",
-) -> np.ndarray:
-    """Concepts by frames, as (H, W, 3) uint8; arguments as ``draw_concept_frames``."""
-    sheet = Sheet(_WIDTH, theme)
-    draw_concept_frames(sheet, patch_concept, seconds, names=names, frames=frames)
-    return sheet.finish()
-
-
-def timeline_strip(
-    values: np.ndarray,
-    seconds: Sequence[float],
-    duration_s: float,
-    value_range: tuple[float, float],
-    *,
-    frames: np.ndarray | None = None,
-    theme: ThemeName = "light",
-) -> np.ndarray:
-    """What each moment adds along the clip, as (H, W, 3) uint8; arguments as ``draw_timeline``."""
-    sheet = Sheet(_WIDTH, theme, margin=0.12)
-    draw_timeline(sheet, values, seconds, duration_s, value_range, frames=frames)
-    return sheet.finish()
-
-
-def legend(value_range: tuple[float, float], *, theme: ThemeName = "light") -> np.ndarray:
-    """The colour scale of all heat maps, as (H, W, 3) uint8."""
-    sheet = Sheet(5.2, theme, margin=0.12)
-    draw_legend(sheet, value_range)
-    return sheet.finish()
-
-
-def explanation_figure(
-    alignment: Alignment,
-    frames: np.ndarray,
-    *,
-    sentence: str,
-    clip: str = "",
-    concept_names: Sequence[str] | None = None,
-    theme: ThemeName = "light",
-) -> np.ndarray:
-    """Why a sentence and a clip match, on one page, as (H, W, 3) uint8.
-
-    frames (T, S, S, 3) uint8 are the pixels the model saw; ``clip`` is what to call the clip.
+    ``parts`` holds (1+W, T) numbers for each term, rows as in ``words`` (the whole sentence first) and
+    columns as in ``frames``; each adds up to its entry in ``terms``, and these to ``score``.
     """
-    page = explanation_sheet(
-        alignment, frames, sentence=sentence, clip=clip, concept_names=concept_names, theme=theme
-    )
-    return page.finish()
-
-
-def explanation_sheet(
-    alignment: Alignment,
-    frames: np.ndarray,
-    *,
-    sentence: str,
-    clip: str = "",
-    concept_names: Sequence[str] | None = None,
-    theme: ThemeName = "light",
-) -> Sheet:
-    """The page of ``explanation_figure`` before it is finished, to draw more below it."""
-    sheet = Sheet(_WIDTH, theme, margin=0.4)
-    _head(sheet, alignment, sentence, clip)
-    grid = overlays.word_frame_heat(alignment)
-    totals = grid.sum(axis=1)
-    _section(sheet, "Words", "what each word adds")
-    draw_words(sheet, alignment.words, totals, overlays.shared_range([totals]))
-    _frames(sheet, alignment, frames)
-    _section(sheet, "Words and frames", "what each word and frame add together")
-    grid_range = overlays.shared_range([grid])
-    draw_word_frames(sheet, grid, alignment.words, alignment.seconds.tolist(), grid_range, frames=frames)
-    sheet.y += 0.16
-    draw_legend(sheet, grid_range)
-    _concepts(sheet, alignment, frames, concept_names)
-    sheet.y += 0.3
-    for line in wrapped(_NOTE, SMALL, sheet.inner, 3):
-        sheet.text(sheet.left, sheet.y, line, SMALL, colour=sheet.theme.soft)
-        sheet.y += 0.16
-    return sheet
-
-
-def _head(sheet: Sheet, alignment: Alignment, sentence: str, clip: str) -> None:
-    """The sentence, the clip, the score and its terms."""
-    count, first, last = len(alignment.seconds), *(time_label(float(alignment.seconds[i])) for i in (0, -1))
-    where = f"{count} frames from {first} to {last}" if count > 1 else f"one frame at {first}"
-    sheet.text(sheet.right, sheet.y + 0.12, f"{alignment.score:.3f}", 22, align="right", bold=True)
-    sheet.text(sheet.right, sheet.y + 0.42, "score", TEXT, colour=sheet.theme.soft, align="right")
-    for line in wrapped(f"“{sentence}”", 15, sheet.inner - 1.5, 3, bold=True):
-        sheet.text(sheet.left, sheet.y + 0.12, line, 15, bold=True)
-        sheet.y += 0.3
-    for line in wrapped(f"{clip}  ·  {where}" if clip else where, TEXT, sheet.inner - 1.5, 1):
-        sheet.text(sheet.left, sheet.y + 0.08, line, TEXT, colour=sheet.theme.soft)
-    sheet.y += 0.44
-    draw_terms(sheet, alignment.terms())
-
-
-def _section(sheet: Sheet, title: str, about: str) -> None:
-    sheet.y += 0.36
-    sheet.text(sheet.left, sheet.y, title, 11, bold=True)
-    sheet.y += 0.2
-    sheet.text(sheet.left, sheet.y, about, SMALL, colour=sheet.theme.soft)
-    sheet.y += 0.18
-
-
-def _frames(sheet: Sheet, alignment: Alignment, frames: np.ndarray) -> None:
-    """Every frame under its heat map, at most six to a row, with what its patches and its summary add."""
-    heat, whole = overlays.patch_heat(alignment), overlays.whole_frame_heat(alignment)
-    value_range = overlays.shared_range([heat])
-    largest = float(np.abs([*heat.sum(axis=(1, 2)), *whole]).max())
-    shown = np.unique(np.linspace(0, len(frames) - 1, min(_MOST_FRAMES, len(frames))).round().astype(int))
-    left_out = f" ({len(shown)} of {len(frames)} frames)" if len(shown) < len(frames) else ""
-    about = f"where in each frame{left_out}; what a whole frame's summary adds lies nowhere in the picture"
-    _section(sheet, "Picture", about)
-    rows = -(-len(shown) // 6)
-    columns = max(4, -(-len(shown) // rows))
-    width = (sheet.inner - 0.1 * (columns - 1)) / columns
-    height = width * frames.shape[1] / frames.shape[2]
-    for place, index in enumerate(shown.tolist()):
-        x = sheet.left + place % columns * (width + 0.1)
-        sheet.image(x, sheet.y, width, height, overlays.overlay(frames[index], heat[index], value_range))
-        caption, below = sheet.y + height + 0.1, f"patches {amount(float(heat[index].sum()), largest)}"
-        sheet.text(x, caption, time_label(float(alignment.seconds[index])), SMALL, bold=True)
-        sheet.text(x + width, caption, below, SMALL, colour=sheet.theme.soft, align="right")
-        summary = f"whole frame {amount(float(whole[index]), largest)}"
-        sheet.text(x + width, caption + 0.14, summary, SMALL, colour=sheet.theme.soft, align="right")
-        if place % columns == columns - 1 or place == len(shown) - 1:
-            sheet.y += height + 0.38
-    draw_legend(sheet, value_range)
-
-
-def _concepts(sheet: Sheet, alignment: Alignment, frames: np.ndarray, names: Sequence[str] | None) -> None:
-    """Both sides of the concept allocation."""
-    strength = alignment.concept_terms.sum(axis=(1, 2))
-    _section(sheet, "Concepts in the sentence", "the concept of each word, and what it adds through it")
-    draw_concept_words(
-        sheet, alignment.word_concept, strength, alignment.words, alignment.concept_count, names=names
-    )
-    _section(sheet, "Concepts in the picture", "the share of each frame's patches that a concept holds")
-    patches = alignment.patch_concept[:, 1:]
-    draw_concept_frames(sheet, patches, alignment.seconds.tolist(), names=names, frames=frames)
-    width = (sheet.inner - 0.1 * 5) / 6
-    height = width * frames.shape[1] / frames.shape[2]
-    sheet.y += 0.15
-    for column, index in enumerate(np.linspace(0, len(frames) - 1, min(6, len(frames))).round().astype(int)):
-        painted = overlays.concept_overlay(frames[index], patches[index].reshape(alignment.grid))
-        sheet.image(sheet.left + column * (width + 0.1), sheet.y, width, height, painted)
-    sheet.y += height
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = {
+        "explanation.png": explanation_figure(why, hit.name),
+        "explanation_dark.png": explanation_figure(why, hit.name, theme="dark"),
+        "words.png": word_frame_figure(why.alignment, why.frames),
+    }
+    for name, picture in pictures.items():
+        picture.save(out / name, compress_level=6)
+    parts = zip(TERMS, why.alignment.all_terms().sum(axis=3).tolist(), strict=True)
+    answer = match_json(why, hit.name) | {
+        "text": why.sentence.text,
+        "path": hit.path,
+        "start_s": hit.start_s,
+        "end_s": hit.end_s,
+        "moment": why.moment,
+        "confidence": hit.confidence,
+        "parts": dict(parts),
+        "tags": {level: dict(tags) for level, tags in why.video_tags.items()},
+        "pictures": list(pictures),
+    }
+    (out / DOCUMENT).write_text(json.dumps(answer, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return answer
 
 
 def match_json(why: Explanation, clip_name: str) -> dict[str, Any]:
-    """An explanation as plain JSON values; ``adds`` of the words and of the frames each sum to the score."""
-    made = why.alignment
-    by_word = overlays.word_parts(made)
-    by_frame = overlays.picked(made, "total").sum(axis=1)
+    """Return an explanation as plain JSON values; ``adds`` of the words and of the frames each sum to the
+    score."""
+    alignment = why.alignment
+    by_word = overlays.word_parts(alignment)
+    by_frame = overlays.picked(alignment, "total").sum(axis=1)
     words = [
-        {"word": word, "adds": float(by_word[i]), "concept": _concept(why, int(made.word_concept[i]))}
+        {
+            "word": word,
+            "adds": float(by_word[i]),
+            "concept": why.concept_names[concept] if concept >= 0 else None,
+        }
         | ({"without_it": -float(why.word_effects[i - 1])} if 0 < i <= len(why.word_effects) else {})
-        for i, word in enumerate(made.words)
+        for i, (word, concept) in enumerate(zip(alignment.words, alignment.word_concept, strict=True))
     ]
     frames = [
-        {"second": float(s), "adds": float(value)} for s, value in zip(made.seconds, by_frame, strict=True)
+        {"second": float(second), "adds": float(value)}
+        for second, value in zip(alignment.seconds, by_frame, strict=True)
     ]
-    concepts = zip(why.concept_names, made.by_concept(), strict=True)
     return {
         "id": why.clip_id,
         "name": clip_name,
-        "score": float(made.score),
-        "terms": made.terms(),
+        "score": float(alignment.score),
+        "terms": alignment.terms(),
         "gates": {level: float(gate) for level, gate in why.gates.items()},
         "words": words,
         "frames": frames,
-        "concepts": {name: float(value) for name, value in concepts},
+        "concepts": dict(zip(why.concept_names, map(float, alignment.by_concept()), strict=True)),
     }
 
 
-def _concept(why: Explanation, concept: int) -> str | None:
-    return why.concept_names[concept] if concept >= 0 else None
+# --------------------------------------------------------------------------- figures
+def explanation_figure(why: Explanation, clip: str = "", *, theme: ThemeName = "light") -> Image.Image:
+    """Draw why a sentence and a clip match: score, five parts, words by frames, heat on frames, concepts.
+
+    ``clip`` is what to call the clip. Raises ``ScoreError`` where a summand is not finite.
+    """
+    page = Page(theme)
+    alignment, names = why.alignment, why.concept_names
+    _head(page, alignment, why.sentence.text, clip)
+    _terms(page, alignment.terms())
+    _heading(page, "Words and frames", "what each word and frame add together; sums at the side and below")
+    _word_frames(page, alignment, why.frames)
+    _heat(page, alignment, why.frames)
+    _heading(page, "Concepts in the sentence", "the concept of each word, and what it adds through it")
+    _concept_words(page, alignment, names)
+    _heading(page, "Concepts in the picture", "the share of each frame's patches that a concept holds")
+    _concept_frames(page, alignment, why.frames, names)
+    for i, line in enumerate(wrapped(NOTE, SMALL, INNER, 2)):
+        page.text(MARGIN, 0.1 + 0.16 * i, line, SMALL, colour=page.soft)
+    return page.image(0.2)
+
+
+def word_frame_figure(alignment: Alignment, frames: np.ndarray, *, theme: ThemeName = "light") -> Image.Image:
+    """Draw words by frames, frames (T, S, S, 3) uint8 on top, sums of rows and columns at the sides."""
+    page = Page(theme)
+    _word_frames(page, alignment, frames)
+    return page.image()
+
+
+# --------------------------------------------------------------------------- sections of a page
+def _head(page: Page, alignment: Alignment, sentence: str, clip: str) -> None:
+    count, seconds = len(alignment.seconds), alignment.seconds
+    first, last = time_label(float(seconds.min())), time_label(float(seconds.max()))
+    where = f"{count} frames from {first} to {last}" if count > 1 else f"one frame at {first}"
+    page.text(WIDTH - MARGIN, 0.16, f"{alignment.score:.3f}", 22, ha="right", weight="bold")
+    page.text(WIDTH - MARGIN, 0.46, "score", TEXT, colour=page.soft, ha="right")
+    lines = wrapped(f"“{sentence}”", 15, INNER - 1.5, 3, "bold")
+    for i, line in enumerate(lines):
+        page.text(MARGIN, 0.14 + 0.3 * i, line, 15, weight="bold")
+    about = fitted(f"{clip}  ·  {where}" if clip else where, TEXT, INNER - 1.5)
+    page.text(MARGIN, 0.18 + 0.3 * len(lines), about, TEXT, colour=page.soft)
+    page.y += 0.36 + 0.3 * max(1, len(lines))
+
+
+def _heading(page: Page, title: str, about: str) -> None:
+    page.text(MARGIN, 0.38, title, HEADING, weight="bold")
+    page.text(MARGIN, 0.58, about, SMALL, colour=page.soft)
+    page.y += 0.75
+
+
+def _terms(page: Page, terms: dict[str, float]) -> None:
+    """The five terms as one stacked bar, negative ones left of zero, and as numbers."""
+    finite(np.array([*terms.values()]))
+    bar = page.axes(MARGIN, 0.12, INNER, 0.26, panel=True)
+    right = left = 0.0
+    for name, value in terms.items():
+        bar.barh(0, value, left=right if value >= 0 else left, height=1, color=TERM_COLOURS[name],
+                 edgecolor=page.panel, linewidth=1.5)  # fmt: skip
+        right, left = (right + value, left) if value >= 0 else (right, left + value)
+    bar.set(xlim=(left, right if right > left else 1), ylim=(-0.5, 0.5), xticks=[], yticks=[])
+    if left < 0:
+        bar.axvline(0, ymin=-0.25, ymax=1.25, color=page.ink, linewidth=1.2, clip_on=False)
+    limit = max(map(abs, terms.values()))
+    for i, (name, value) in enumerate(terms.items()):
+        x = MARGIN + i * INNER / len(terms)
+        page.axes(x, 0.52, 0.14, 0.14).set(facecolor=TERM_COLOURS[name], frame_on=True)
+        page.text(x + 0.22, 0.59, name, TEXT)
+        page.text(x + 0.22, 0.78, amount(value, limit), TEXT, colour=page.soft)
+    page.y += 0.9
+
+
+def _word_frames(page: Page, alignment: Alignment, frames: np.ndarray) -> None:
+    """Words by frames with the sums of both, thumbnails on top, the colour scale below."""
+    heat = finite(alignment.all_terms().sum(axis=(0, 3)))
+    count, limit = heat.shape[1], overlays.colour_limit(heat)
+    width = min(COLUMNS, 0.75 * count)
+    page.y += _thumbnails(page, frames, width) + 0.05
+    _matrix(page, page.heat(heat, limit), alignment.words, width)
+    _sums(page, width, heat.sum(axis=1))
+    page.y += ROW * len(heat) + 0.08
+    by_frame = heat.sum(axis=0)
+    below = page.axes(MARGIN + LABELS, 0.0, width, 0.38)
+    below.bar(range(count), by_frame, 0.9, color=[POSITIVE if v >= 0 else NEGATIVE for v in by_frame])
+    below.axhline(0, color=page.line, linewidth=0.8)
+    below.set_xlim(-0.5, count - 0.5)
+    page.text(MARGIN + LABELS - 0.07, 0.19, "all words", SMALL, colour=page.soft, ha="right")
+    page.y += 0.38
+    _times(page, below, alignment.seconds, width)
+    _scale(page, limit)
+
+
+def _heat(page: Page, alignment: Alignment, frames: np.ndarray) -> None:
+    """Every frame, at most ``MAX_FRAMES``, under its heat map, with what its patches and its summary add."""
+    total = finite(overlays.picked(alignment, "total"))
+    heat, whole = total[:, 1:], total[:, 0]
+    limit, largest = overlays.colour_limit(heat), float(np.abs([*heat.sum(axis=1), *whole]).max())
+    shown = spread(len(frames), MAX_FRAMES)
+    some = f" ({len(shown)} of {len(frames)} frames)" if len(shown) < len(frames) else ""
+    about = f"where in each frame{some}; what a frame's summary token adds lies nowhere in the picture"
+    _heading(page, "Heat on frames", about)
+    columns = max(4, -(-len(shown) // -(-len(shown) // PER_ROW)))
+    side = (INNER - 0.1 * (columns - 1)) / columns
+    height = side * frames.shape[1] / frames.shape[2]
+    for place, index in enumerate(shown):
+        x = MARGIN + place % columns * (side + 0.1)
+        painted = overlays.overlay(frames[index], heat[index].reshape(alignment.grid), limit)
+        page.axes(x, 0.0, side, height).imshow(painted, aspect="auto")
+        page.text(x, height + 0.1, time_label(float(alignment.seconds[index])), SMALL, weight="bold")
+        numbers = (
+            f"patches {amount(heat[index].sum(), largest)}",
+            f"whole frame {amount(whole[index], largest)}",
+        )
+        for i, number in enumerate(numbers):
+            page.text(x + side, height + 0.1 + 0.14 * i, number, SMALL, colour=page.soft, ha="right")
+        if place % columns == columns - 1 or place == len(shown) - 1:
+            page.y += height + 0.4
+    _scale(page, limit)
+
+
+def _concept_words(page: Page, alignment: Alignment, names: Sequence[str]) -> None:
+    """The Discrete Concept Allocation Matrix of the sentence (S2CA): words by concepts."""
+    count, words = alignment.concept_count, alignment.words
+    width = min(COLUMNS, 0.36 * count)
+    shown = [fitted(short_name(name), SMALL, 1.6) for name in names[:count]]
+    page.y += max((text_width(name, SMALL) for name in shown), default=0.0) * 0.72 + 0.05
+    colours = np.array([[rgb(concept_colour(k)) for k in range(count)]])
+    head = page.axes(MARGIN + LABELS, 0.0, width, 0.2)
+    head.imshow(colours, aspect="auto")
+    _gaps(page, head, colours)
+    style = {"family": fonts(), "parse_math": False}
+    for k, name in enumerate(shown):
+        number = {"fontsize": min(SMALL, 60 * width / count), "color": ink_on(concept_colour(k))}
+        head.text(k, 0, str(k + 1), ha="center", va="center", weight="bold", **number)
+        slanted = {"rotation": 45, "rotation_mode": "anchor", "ha": "left", "va": "bottom"}
+        head.text(k - 0.1, -0.65, printable(name), fontsize=SMALL, color=page.ink, **slanted, **style)
+    page.y += 0.24
+    held = alignment.word_concept[:, None] == np.arange(count)
+    _matrix(page, np.where(held[..., None], colours, rgb(page.panel)), words, width)
+    strength = finite(alignment.concept_terms.sum(axis=(1, 2)))
+    _sums(page, width, strength, [concept_colour(int(k)) for k in alignment.word_concept])
+    page.y += ROW * len(words)
+
+
+def _concept_frames(page: Page, alignment: Alignment, frames: np.ndarray, names: Sequence[str]) -> None:
+    """Frames with their patches in the concepts' colours, and the share of each concept in each frame."""
+    patches = alignment.patch_concept[:, 1:]
+    side = (INNER - 0.1 * (PER_ROW - 1)) / PER_ROW
+    height = side * frames.shape[1] / frames.shape[2]
+    for column, index in enumerate(spread(len(frames), PER_ROW)):
+        painted = overlays.concept_overlay(frames[index], patches[index].reshape(alignment.grid))
+        page.axes(MARGIN + column * (side + 0.1), 0.0, side, height).imshow(painted, aspect="auto")
+    page.y += height + 0.15
+    share, concepts = overlays.concept_shares(patches)
+    if not concepts:
+        return
+    width = min(COLUMNS, 0.75 * len(frames))
+    colours = np.array([rgb(concept_colour(k)) for k in concepts])[:, None]
+    strength = (share / share.max())[..., None]
+    labels = [f"{short_name(names[k])}  {k + 1}" for k in concepts]
+    grid = _matrix(page, rgb(page.panel) * (1 - strength) + colours * strength, labels, width)
+    for row, k in enumerate(concepts):
+        middle, x = ROW * (row + 0.5), MARGIN + LABELS + width + 0.12
+        page.axes(x, middle - 0.05, 0.1, 0.1).set(facecolor=concept_colour(k), frame_on=True)
+        page.text(x + 0.17, middle, f"{share[row].mean():.0%}", SMALL, colour=page.soft)
+    page.y += ROW * len(concepts)
+    _times(page, grid, alignment.seconds, width)
+
+
+# --------------------------------------------------------------------------- parts of a grid
+def _matrix(page: Page, cells: np.ndarray, rows: Sequence[str], width: float) -> Any:
+    """Coloured cells (R, C, 3) with the names of their rows, at the cursor."""
+    axes = page.axes(MARGIN + LABELS, 0.0, width, ROW * len(rows))
+    axes.imshow(cells, aspect="auto")
+    _gaps(page, axes, cells)
+    for row, name in enumerate(rows):
+        page.text(
+            MARGIN + LABELS - 0.07, ROW * (row + 0.5), fitted(name, TEXT, LABELS - 0.1), TEXT, ha="right"
+        )
+    return axes
+
+
+def _gaps(page: Page, axes: Any, cells: np.ndarray) -> None:
+    """White lines between cells, unless these are narrow."""
+    rows, columns = cells.shape[:2]
+    if columns <= 48:
+        axes.set_xticks(np.arange(columns - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(rows - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color=page.ground, linewidth=1.6)
+
+
+def _thumbnails(page: Page, frames: np.ndarray, width: float) -> float:
+    """The frame of each column above it, or of every few columns where they are narrow; the height."""
+    cell = width / len(frames)
+    every = max(1, int(np.ceil(0.42 / cell)))
+    height = 0.94 * cell * every * frames.shape[1] / frames.shape[2]
+    film = page.axes(MARGIN + LABELS, 0.0, width, height)
+    for column in range(0, len(frames), every):
+        part = min(every, len(frames) - column) / every
+        pixels = frames[column][:, : max(1, round(frames.shape[2] * part))]
+        film.imshow(pixels, extent=(column, column + 0.94 * every * part, 0, 1), aspect="auto")
+    film.set(xlim=(0, len(frames)), ylim=(0, 1))
+    return height
+
+
+def _times(page: Page, axes: Any, seconds: np.ndarray, width: float) -> None:
+    shown = range(0, len(seconds), max(1, int(np.ceil(0.5 * len(seconds) / width))))
+    axes.set_xticks([*shown], [time_label(float(seconds[i])) for i in shown], fontsize=SMALL, color=page.soft)
+    page.y += 0.35
+
+
+def _sums(page: Page, width: float, values: np.ndarray, colours: Sequence[str] | None = None) -> None:
+    """A bar and a number for each row, beside the grid of this ``width`` at the cursor."""
+    x = MARGIN + LABELS + width + 0.12
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    axes = page.axes(x, 0.0, 0.52, ROW * len(values))
+    fills = colours or [POSITIVE if value >= 0 else NEGATIVE for value in values]
+    axes.barh(range(len(values)), values, 0.45, color=fills)
+    axes.axvline(0, color=page.line, linewidth=0.8)
+    axes.set(xlim=(low, high) if high > low else (0, 1), ylim=(len(values) - 0.5, -0.5))
+    for row, value in enumerate(values):
+        label = amount(float(value), max(-low, high))
+        page.text(x + SUMS - 0.12, ROW * (row + 0.5), label, SMALL, colour=page.soft, ha="right")
+
+
+def _scale(page: Page, limit: float) -> None:
+    """The legend of the one colour scale."""
+    axes = page.axes(MARGIN, 0.0, 3.2, 0.13)
+    axes.imshow(page.heat(np.linspace(-1, 1, 255)[None], 1.0), aspect="auto", extent=(-1, 1, 0, 1))
+    page.text(MARGIN, 0.24, amount(-limit, limit), SMALL, colour=page.soft)
+    page.text(MARGIN + 1.6, 0.24, "0", SMALL, colour=page.soft, ha="center")
+    page.text(MARGIN + 3.2, 0.24, amount(limit, limit), SMALL, colour=page.soft, ha="right")
+    page.text(MARGIN + 3.35, 0.065, "contribution to the score", SMALL, colour=page.soft)
+    page.y += 0.3

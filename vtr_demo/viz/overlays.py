@@ -1,21 +1,20 @@
-"""Contributions painted onto frames, and the views of an ``Alignment`` that the pictures show.
+"""Every colour of the pictures, the sums of a score's parts that they show, and how these lie on frames.
 
-Every view is a plain sum over the summands of the score, so what is painted is what was ranked.
+Each sum is over the summands of the score, so what is painted is what was ranked.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from vtr_demo.errors import ScoreError
 from vtr_demo.structures import TERMS, Alignment
 
-# --------------------------------------------------------------------------- every colour of the picture
+# --------------------------------------------------------------------------- colours
 POSITIVE = "#f27a16"
 """Raises the score."""
 NEGATIVE = "#5d6be6"
@@ -71,32 +70,31 @@ def rgb(colour: str) -> np.ndarray:
     return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float32) / 255
 
 
-def tint(values: np.ndarray | float, value_range: tuple[float, float]) -> np.ndarray:
+def tint(values: np.ndarray | float, limit: float) -> np.ndarray:
     """Contributions of any shape as RGBA (..., 4) in 0..1: the one colour scale of all heat maps.
 
     Hue is the sign and opacity the size, equally on both sides, so zero is invisible on any ground.
-    value_range (lowest, highest) must enclose zero; what lies beyond it takes the end's colour.
+    What lies beyond -limit..limit takes the end's colour. Raises ``ScoreError`` where a number is not finite
+    or the limit not positive.
     """
-    low, high = checked_range(value_range)
-    numbers = finite(values)
-    strength = np.clip(numbers, low, high) / max(-low, high)
+    if not (np.isfinite(limit) and limit > 0):
+        raise ScoreError(f"The limit of a colour scale must be finite and positive, got {limit}.")
+    strength = np.clip(finite(values) / limit, -1, 1)
     colour = np.where((strength >= 0)[..., None], rgb(POSITIVE), rgb(NEGATIVE))
     opacity = _STRONGEST * np.abs(strength) ** _CURVE
     return np.concatenate([colour, opacity[..., None]], axis=-1).astype(np.float32)
+
+
+def colour_limit(values: np.ndarray) -> float:
+    """The largest size among ``values``; 1 where all are ``NEGLIGIBLE``, so that rounding stays neutral."""
+    limit = float(np.abs(finite(values)).max(initial=0.0))
+    return limit if limit > NEGLIGIBLE else 1.0
 
 
 def blend(ground: np.ndarray, paint: np.ndarray) -> np.ndarray:
     """RGB (..., 3) with RGBA (..., 4) laid over it, both in 0..1."""
     opacity = paint[..., 3:]
     return ground * (1 - opacity) + paint[..., :3] * opacity
-
-
-def checked_range(value_range: tuple[float, float]) -> tuple[float, float]:
-    """``value_range`` as two floats, if it is finite, has a width and encloses zero."""
-    low, high = float(value_range[0]), float(value_range[1])
-    if not (np.isfinite([low, high]).all() and low <= 0 <= high and low < high):
-        raise ScoreError(f"A colour range must be finite, enclose zero and have a width, got {value_range}.")
-    return low, high
 
 
 def finite(values: np.ndarray | float) -> np.ndarray:
@@ -116,63 +114,54 @@ _SHADE = 0.3
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-# --------------------------------------------------------------------------- views of the summands
-def contributions(
-    alignment: Alignment, words: Collection[int] | None = None, terms: Sequence[str] = TERMS
-) -> np.ndarray:
-    """(1+W, T, 1+P): the summands of the chosen ``terms``, zero for words that are not chosen.
+# --------------------------------------------------------------------------- sums of the score's parts
+def word_parts(alignment: Alignment) -> np.ndarray:
+    """(1+W,): what each word adds to the score; entry 0 is the whole sentence."""
+    return alignment.all_terms().sum(axis=(0, 2, 3))
 
-    Word 0 is the whole sentence and patch 0 the whole frame; ``words`` None takes all.
+
+def picked(alignment: Alignment, pick: str) -> np.ndarray:
+    """(T, 1+P): the summands that ``pick`` names; an unknown pick gives the total.
+
+    Picks: ``total``, ``term:NAME`` as in ``TERMS``, ``word:I`` as in ``Alignment.words``, ``concept:K``.
     """
-    unknown = set(terms) - set(TERMS)
-    if unknown:
-        raise ValueError(f"unknown terms {sorted(unknown)}; known: {', '.join(TERMS)}")
-    summed = finite(alignment.all_terms()[[TERMS.index(name) for name in terms]].sum(axis=0))
-    if words is not None:
-        left_out = [index for index in range(len(summed)) if index not in set(words)]
-        summed[left_out] = 0.0
-    return summed
+    kind, _, name = pick.partition(":")
+    terms = alignment.all_terms()
+    number = int(name) if name.isascii() and name.isdigit() else -1
+    if kind == "term" and name in TERMS:
+        return terms[TERMS.index(name)].sum(axis=0)
+    if kind == "word" and 0 <= number < len(alignment.words):
+        return terms[:, number].sum(axis=0)
+    if kind == "concept" and 0 <= number < alignment.concept_count:
+        return alignment.concept_terms[alignment.word_concept == number].sum(axis=0)
+    return terms.sum(axis=(0, 1))
 
 
-def patch_heat(
-    alignment: Alignment, words: Collection[int] | None = None, terms: Sequence[str] = TERMS
-) -> np.ndarray:
-    """(T, rows, columns): what each patch of picture adds to the score."""
-    summed = contributions(alignment, words, terms).sum(axis=0)
-    return summed[:, 1:].reshape(len(summed), *alignment.grid)
+def patch_limit(alignment: Alignment) -> float:
+    """The largest patch part of the total and of any term: one colour range for all picks."""
+    terms = alignment.all_terms()[..., 1:].sum(axis=1)
+    return float(max(np.abs(terms).max(), np.abs(terms.sum(axis=0)).max(), 1e-9))
 
 
-def whole_frame_heat(
-    alignment: Alignment, words: Collection[int] | None = None, terms: Sequence[str] = TERMS
-) -> np.ndarray:
-    """(T,): what each frame's summary token adds, which lies nowhere in the picture."""
-    return contributions(alignment, words, terms).sum(axis=0)[:, 0]
+def concept_shares(patch_concept: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """(C, T) shares of each frame's patches by concept, and the C concepts, the largest first.
 
-
-def word_frame_heat(alignment: Alignment, terms: Sequence[str] = TERMS) -> np.ndarray:
-    """(1+W, T): what each word and frame add together."""
-    return contributions(alignment, terms=terms).sum(axis=2)
-
-
-def shared_range(maps: Iterable[np.ndarray]) -> tuple[float, float]:
-    """The range of several maps together with zero, so that equal values get equal colours in all.
-
-    Maps without a value above ``NEGLIGIBLE`` get (-1, 1): they are drawn neutral, since what is left
-    of a term that is switched off is rounding, not evidence.
+    patch_concept (T, P) holds concept numbers, -1 for none.
     """
-    arrays = [finite(values).ravel() for values in maps]
-    joined = np.concatenate([np.zeros(1), *arrays])
-    low, high = float(joined.min()), float(joined.max())
-    return (low, high) if max(-low, high) > NEGLIGIBLE else (-1.0, 1.0)
+    concepts = [int(concept) for concept in np.unique(patch_concept) if concept >= 0]
+    share = np.array([(patch_concept == concept).mean(axis=1) for concept in concepts])
+    share = share.reshape(len(concepts), len(patch_concept))
+    order = np.argsort(-share.mean(axis=1), kind="stable")
+    return share[order], [concepts[index] for index in order]
 
 
 # --------------------------------------------------------------------------- onto frames
-def overlay(frame: np.ndarray, heat: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+def overlay(frame: np.ndarray, heat: np.ndarray, limit: float) -> np.ndarray:
     """A frame (H, W, 3) uint8 tinted by ``heat`` (rows, columns); returns (H, W, 3) uint8.
 
     The map is enlarged first and coloured after, so every pixel has a colour of the scale, and
     linearly, so no pixel exceeds the patches around it. The frame is muted, and a patch that adds
-    nothing leaves it at that. Equal values get equal tints in every frame of one ``value_range``.
+    nothing leaves it at that. Equal values get equal tints in every frame of one ``limit``.
     """
     numbers = finite(heat)
     if numbers.ndim != 2:
@@ -180,23 +169,17 @@ def overlay(frame: np.ndarray, heat: np.ndarray, value_range: tuple[float, float
     height, width = _checked_frame(frame).shape[:2]
     grid = Image.fromarray(numbers.astype(np.float32))
     large = np.asarray(grid.resize((width, height), Image.Resampling.BILINEAR))
-    return _bytes(blend(_muted(frame), tint(large, value_range)))
+    return _bytes(blend(_muted(frame), tint(large, limit)))
 
 
-def concept_overlay(
-    frame: np.ndarray, allocation: np.ndarray, highlighted: Collection[int] | None = None
-) -> np.ndarray:
+def concept_overlay(frame: np.ndarray, allocation: np.ndarray) -> np.ndarray:
     """A frame (H, W, 3) uint8 with each patch in its concept's colour; returns (H, W, 3) uint8.
 
-    allocation (rows, columns) holds concept numbers, -1 for none. Only ``highlighted`` concepts are
-    painted where given. Borders are drawn where the concept changes.
+    allocation (rows, columns) holds concept numbers, -1 for none. Borders show where the concept changes.
     """
     if allocation.ndim != 2:
         raise ScoreError(f"An allocation must be (rows, columns), got {allocation.shape}.")
-    shown = allocation.astype(int)
-    if highlighted is not None:
-        shown = np.where(np.isin(shown, list(highlighted)), shown, -1)
-    large = _enlarged(shown, _checked_frame(frame))
+    large = _enlarged(allocation.astype(int), _checked_frame(frame))
     paint = np.zeros((*large.shape, 4), dtype=np.float32)
     for concept in np.unique(large[large >= 0]):
         paint[large == concept] = [*rgb(concept_colour(int(concept))), 0.5]
@@ -234,42 +217,11 @@ def _borders(large: np.ndarray) -> np.ndarray:
     return border
 
 
-def poster_strip(frames: np.ndarray, seconds: Sequence[float] | None = None, height: int = 120) -> np.ndarray:
-    """Frames (T, H, W, 3) uint8 side by side, ``height`` pixels high, with their times where given."""
-    width = max(1, round(frames.shape[2] * height / frames.shape[1]))
-    gap = max(1, height // 40)
-    strip = Image.new("RGBA", (len(frames) * (width + gap) - gap, height), (0, 0, 0, 0))
-    for index, pixels in enumerate(frames):
-        picture = Image.fromarray(_checked_frame(pixels)).resize((width, height), Image.Resampling.LANCZOS)
-        if seconds is not None:
-            _stamp(picture, f"{seconds[index]:.1f} s")
-        strip.paste(picture, (index * (width + gap), 0))
-    return np.asarray(strip)
-
-
-def to_png(image: np.ndarray) -> bytes:
-    """An RGB or RGBA picture, uint8, as a PNG file."""
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG", compress_level=6)
-    return stream.getvalue()
-
-
 def to_jpeg(image: np.ndarray, quality: int = 84) -> bytes:
-    """An RGB picture, uint8, as a JPEG file: a tenth of the PNG, for pages that send many frames."""
+    """An RGB picture, uint8, as a JPEG file: a tenth of a PNG, for pages that send many frames."""
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "JPEG", quality=quality)
     return stream.getvalue()
-
-
-def _stamp(picture: Image.Image, text: str) -> None:
-    """White text on a dark chip in the lower left corner."""
-    size = max(9, picture.height // 9)
-    font = ImageFont.load_default(size)
-    draw = ImageDraw.Draw(picture, "RGBA")
-    pad, bottom = size // 3, picture.height - size // 3
-    left, top, right, low = draw.textbbox((2 * pad, bottom - pad), text, font=font, anchor="lb")
-    draw.rounded_rectangle((left - pad, top - pad, right + pad, low + pad), pad, fill=(10, 12, 16, 170))
-    draw.text((2 * pad, bottom - pad), text, font=font, anchor="lb", fill=(255, 255, 255, 255))
 
 
 def _muted(frame: np.ndarray) -> np.ndarray:
@@ -287,27 +239,3 @@ def _checked_frame(frame: np.ndarray) -> np.ndarray:
 
 def _bytes(colours: np.ndarray) -> np.ndarray:
     return (np.clip(colours, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def word_parts(alignment: Alignment) -> np.ndarray:
-    """(1+W,): what each word adds to the score; entry 0 is the whole sentence."""
-    return alignment.all_terms().sum(axis=(0, 2, 3))
-
-
-def picked(alignment: Alignment, pick: str) -> np.ndarray:
-    """(T, 1+P): the summands that ``pick`` names; an unknown pick shows the total."""
-    kind, _, name = pick.partition(":")
-    terms = alignment.all_terms()
-    if kind == "term" and name in TERMS:
-        return terms[TERMS.index(name)].sum(axis=0)
-    if kind == "word" and name.isdigit() and int(name) < len(alignment.words):
-        return terms[:, int(name)].sum(axis=0)
-    if kind == "concept" and name.isdigit() and int(name) < alignment.concept_count:
-        return alignment.concept_terms[alignment.word_concept == int(name)].sum(axis=0)
-    return terms.sum(axis=(0, 1))
-
-
-def patch_limit(alignment: Alignment) -> float:
-    """The largest patch part of the total and of any term: one colour range for all picks."""
-    terms = alignment.all_terms()[..., 1:].sum(axis=1)
-    return float(max(np.abs(terms).max(), np.abs(terms.sum(axis=0)).max(), 1e-9))
