@@ -20,7 +20,7 @@ from tests.helpers.small_runs import EVERY_LOSS, draw_sprites, eight_pairs, smal
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import ModelConfig, TrainConfig
-from vtr_demo.data import cache as cache_module
+from vtr_demo.data import captions as captions_module
 from vtr_demo.errors import TrainingError
 from vtr_demo.structures import Sentence, TextTokens
 from vtr_demo.text.parser import parse_many
@@ -87,8 +87,8 @@ def some_texts() -> tuple[dict[str, TextTokens], int]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tower, "encode_text", counted)
-        patch.setattr(cache_module, "_CHUNK", 2)
-        found = cache_module.text_tokens(parse_many(TEXTS), tower, divided=True)
+        patch.setattr(captions_module, "_CHUNK", 2)
+        found = captions_module.text_tokens(parse_many(TEXTS), tower, divided=True)
     return found, len(encoded)
 
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from vtr_demo.backbones.registry import load_backbone
-from vtr_demo.data.cache import VideoCache, encode_texts, text_batch
+from vtr_demo.data.cache import VideoCache
+from vtr_demo.data.captions import encode_texts, text_batch
 from vtr_demo.data.dataset import Sample
 from vtr_demo.errors import VideoError
 from vtr_demo.files import tokens_to_bytes
@@ -45,7 +46,7 @@ class Clips:
 
 
 def cache(folder: Path | None, workers: int) -> VideoCache:
-    return VideoCache(folder, load_backbone("tiny", "cpu"), None, 3, workers)
+    return VideoCache(folder, load_backbone("tiny", "cpu"), 3, workers=workers)
 
 
 def test_sentences_of_a_corpus_take_half_the_memory_and_come_back_as_float32() -> None:
@@ -69,7 +70,7 @@ def test_tokens_of_another_precision_are_kept_apart(tmp_path: Path) -> None:
     for half in (False, True):
         tower = load_backbone("tiny", "cpu")
         tower.motion_half = half
-        VideoCache(tmp_path, tower, None, 3).fill(clips, "training")
+        VideoCache(tmp_path, tower, 3).fill(clips, "training")
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -123,7 +124,7 @@ def test_few_clips_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def slow(self, pixels) -> VideoTokens:
         time.sleep(0.005)
-        done = len(store._known)
+        done = len(store._in_memory)
         ahead.append(len(clips.asked) - done)
         return encode(self, pixels)
 

@@ -1,19 +1,17 @@
-"""Manifests, splits and batches."""
+"""Manifests and held-out splits."""
 
 from __future__ import annotations
 
 import json
 import logging
 import random
-from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtr_demo.data.manifest import Clip, caption_batches, k_folds, load_dataset, load_manifest, split_by_group
+from vtr_demo.data.manifest import Clip, load_dataset, load_manifest, split_by_group
 from vtr_demo.errors import ConfigError, ManifestError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -217,129 +215,37 @@ def test_the_given_manifests_are_read_whole(name, rows):
     assert (len(dataset.clips), dataset.missing) == (rows, ())  # rows as data/README.md states them
 
 
-# --------------------------------------------------------------------------- splits and batches
-def clips_of(*captions: tuple[str, ...], **extra: list) -> list[Clip]:
+# --------------------------------------------------------------------------- held-out clips
+def clips_of(*groups: str | None) -> list[Clip]:
     return [
-        Clip(f"c{i:03}", Path(f"{i}.mp4"), sentences, extra={key: values[i] for key, values in extra.items()})
-        for i, sentences in enumerate(captions)
+        Clip(f"c{i:03}", Path(f"{i}.mp4"), ("x",), extra={} if group is None else {"group": group})
+        for i, group in enumerate(groups)
     ]
 
 
-caption_lists = st.lists(
-    st.lists(st.sampled_from([f"sentence {i}" for i in range(30)]), min_size=1, max_size=2, unique=True),
-    min_size=4,
-    max_size=24,
-)
-
-
-def said_on(side: tuple[Clip, ...]) -> set[str]:
-    return {caption for clip in side for caption in clip.captions}
-
-
 @settings(deadline=None)
-@given(caption_lists, st.integers(2, 4), st.integers(0, 5))
-def test_no_sentence_falls_on_both_sides_and_every_clip_is_held_out_once(captions, folds, seed):
-    clips = clips_of(*map(tuple, captions))
+@given(st.lists(st.sampled_from([None, *"abcdef"]), min_size=8, max_size=30), st.integers(0, 5))
+def test_a_group_stays_on_one_side_whatever_the_order_of_the_clips(groups, seed):
+    clips = clips_of(*groups)
     try:
-        rounds = k_folds(clips, folds, seed=seed)
+        training, held = split_by_group(clips, 0.4, seed=seed)
     except ConfigError:
-        return  # fewer independent groups than folds; the message has a test of its own
-    for training, held in rounds:
-        assert not said_on(training) & said_on(held)
-        assert sorted(clip.id for clip in (*training, *held)) == [clip.id for clip in clips]
-    assert Counter(clip.id for _, held in rounds for clip in held) == Counter(clip.id for clip in clips)
-
-
-@settings(deadline=None)
-@given(caption_lists, st.integers(0, 5))
-def test_the_order_of_the_clips_does_not_change_the_folds(captions, seed):
-    clips = clips_of(*map(tuple, captions))
-    try:
-        rounds = k_folds(clips, 2, seed=seed)
-    except ConfigError:
-        return
+        return  # every group is too large; the message has a test of its own
+    assert sorted(clip.id for clip in (*training, *held)) == [clip.id for clip in clips]
+    sides = [{clip.extra["group"] for clip in side if clip.extra} for side in (training, held)]
+    assert not sides[0] & sides[1]
     shuffled = random.Random(seed).sample(clips, len(clips))
-    assert [set(held) for _, held in k_folds(shuffled, 2, seed=seed)] == [set(held) for _, held in rounds]
-
-
-def test_four_generators_of_one_prompt_stay_together_and_folds_are_even():
-    prompts = [(f"Prompt number {i // 4}!",) if i % 2 else (f"prompt  number {i // 4}",) for i in range(140)]
-    for _, held in k_folds(clips_of(*prompts), 5):
-        assert len(held) == 28
-        assert set(Counter(int(clip.id[1:]) // 4 for clip in held).values()) == {4}
-
-
-def test_clips_linked_through_a_third_stay_together():
-    clips = clips_of(("a",), ("b",), ("a", "b"), ("c",), film=["x", "y", "z", "x"])
-    assert sorted(len(held) for _, held in k_folds(clips, 2)) == [1, 3]
-    with pytest.raises(ConfigError, match="1 independent groups"):
-        k_folds(clips, 2, keys=("caption", "film"))
-
-
-def test_a_key_that_a_clip_lacks_links_it_to_nobody():
-    clips = clips_of(("a",), ("b",), ("c",), ("d",), film=["x", "x", None, None])
-    groups = {len(held) for _, held in k_folds(clips, 3, keys=("film",))}
-    assert groups == {1, 2}
-
-
-def test_another_seed_gives_other_folds():
-    clips = clips_of(*((f"s{i}",) for i in range(40)))
-    assert k_folds(clips, 4, seed=1) == k_folds(clips, 4, seed=1)
-    assert k_folds(clips, 4, seed=1) != k_folds(clips, 4, seed=2)
-
-
-@pytest.mark.parametrize("folds", [0, 1, 5])
-def test_folds_beyond_the_groups_are_refused(folds):
-    with pytest.raises(ConfigError, match="4 independent groups"):
-        k_folds(clips_of(("a",), ("b",), ("c",), ("d",)), folds)
+    assert set(split_by_group(shuffled, 0.4, seed=seed)[1]) == set(held)
 
 
 def test_the_held_out_share_is_met_and_never_passed():
-    clips = clips_of(*((f"s{i // 3}",) for i in range(90)))
+    clips = clips_of(*(f"film {i // 3}" for i in range(90)))
     training, held = split_by_group(clips, 0.1)
     assert (len(training), len(held)) == (81, 9)
-    assert not said_on(training) & said_on(held)
-    assert split_by_group(clips, 0.1) == (training, held)
     assert split_by_group(clips, 0.1, seed=1) != (training, held)
 
 
 @pytest.mark.parametrize(("share", "reason"), [(0.0, "between 0 and 1"), (1.0, "between"), (0.2, "No group")])
 def test_a_share_that_cannot_be_held_out_is_refused(share, reason):
     with pytest.raises(ConfigError, match=reason):
-        split_by_group(clips_of(*[("same",)] * 9, ("same",)), share)
-
-
-@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 3))
-def test_an_epoch_takes_every_clip_once_with_a_caption_of_its_own(count, batch, seed):
-    clips = clips_of(*(tuple(f"{i}{j}" for j in range(1 + i % 3)) for i in range(count)))
-    batches = list(caption_batches(np.random.default_rng(seed), clips, batch))
-    assert sorted(i for part in batches for i, _ in part) == list(range(count))
-    assert all(0 <= j < len(clips[i].captions) for part in batches for i, j in part)
-    sizes = [len(part) for part in batches]
-    assert max(sizes) <= batch
-    assert max(sizes) - min(sizes) <= 1
-    assert len(sizes) == -(-count // batch)
-
-
-def test_equal_generators_give_equal_epochs_and_the_next_epoch_differs():
-    clips = clips_of(*[("a", "b", "c", "d")] * 20)
-    rng = np.random.default_rng(7)
-    first, second = (list(caption_batches(rng, clips, 6)) for _ in range(2))
-    assert first == list(caption_batches(np.random.default_rng(7), clips, 6))
-    assert first != second
-
-
-def test_every_caption_of_a_clip_is_drawn_equally_often():
-    clips = clips_of(("a", "b", "c", "d"))
-    rng = np.random.default_rng(0)
-    drawn = Counter(j for _ in range(4000) for part in caption_batches(rng, clips, 1) for _, j in part)
-    assert set(drawn) == {0, 1, 2, 3}
-    assert max(abs(count - 1000) for count in drawn.values()) < 5 * np.sqrt(4000 * 0.25 * 0.75)
-
-
-def test_batches_of_nothing_are_refused():
-    rng = np.random.default_rng(0)
-    with pytest.raises(ConfigError, match="no clips"):
-        list(caption_batches(rng, [], 4))
-    with pytest.raises(ConfigError, match="at least one clip, got 0"):
-        list(caption_batches(rng, clips_of(("a",)), 0))
+        split_by_group(clips_of(*["same"] * 10), share)

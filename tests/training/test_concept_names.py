@@ -9,7 +9,7 @@ import torch
 
 from tests.helpers.models import row as single
 from tests.helpers.models import sentence_of, small_model, text_tokens, video_tokens
-from vtr_demo.data.cache import EncodedCaption
+from vtr_demo.data.captions import EncodedCaption
 from vtr_demo.model.attributes import Vocabulary
 from vtr_demo.structures import LEVELS
 from vtr_demo.training.concept_names import (

@@ -1,9 +1,6 @@
-"""Readers of five benchmarks' annotation files, exactly as they are published.
+"""Reads the splits of five video-text benchmarks from their annotation files as published.
 
-Each reader answers: which videos are in this split, and which sentences belong to each. Looking for
-the video files is the work of ``data.py``. Files are found by name at any depth below the folder of
-annotations; where two benchmarks use one name (``train_list.txt``), the folder that names the
-benchmark decides.
+Each reader lists the videos of a split and their sentences; ``find_videos`` looks up the video files.
 
     msrvtt-9k, msrvtt-7k  1k-A: 9,000 or 7,010 videos to train on; 1,000 test videos, one sentence each
     msrvtt-full           the official 6,513 / 497 / 2,990, 20 sentences each
@@ -15,9 +12,6 @@ benchmark decides.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,205 +20,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from vtr_demo.data.annotation_files import (
+    AnnotationFolder,
+    clean_sentences,
+    read_spans,
+    required,
+)
 from vtr_demo.errors import ConfigError, ManifestError
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
-
-
-# --------------------------------------------------------------------------- a benchmark's files: annota
-# --------------------------------------------------------------------------- annotations
-class AnnotationFolder:
-    """The files below the folder of annotations, by name."""
-
-    def __init__(self, root: Path, benchmark: str) -> None:
-        if not root.is_dir():
-            raise ManifestError(f"The folder of annotations {root} does not exist; check the path.")
-        self.root, self.hint = root, benchmark.split("-", maxsplit=1)[0]
-        self.paths: dict[str, list[Path]] = {}
-        for folder, _, names in sorted(os.walk(root)):
-            for name in sorted(names):
-                self.paths.setdefault(name, []).append(Path(folder, name))
-
-    def has(self, name: str) -> bool:
-        """Whether a file of that name lies anywhere below the folder."""
-        return name in self.paths
-
-    def present(self, *names: str) -> list[str]:
-        """Those of ``names`` that are there, in the order asked; refuses none."""
-        found = [name for name in names if self.has(name)]
-        if not found:
-            raise ManifestError(
-                f"{self.hint} needs {' or '.join(names)}, and none is below {self.root}; put it there."
-            )
-        return found
-
-    def find(self, name: str) -> Path:
-        """The one file of that name; refuses none, and several that differ."""
-        found = self.paths.get(name, [])
-        hinted = [path for path in found if self.hint in str(path.parent.relative_to(self.root)).lower()]
-        found = hinted or found
-        if not found:
-            raise ManifestError(
-                f"{self.hint} needs the file {name}, which is not below {self.root}; put it there."
-            )
-        if len(found) > 1 and len({path.read_bytes() for path in found}) > 1:
-            places = " and ".join(str(path.parent) for path in found)
-            raise ManifestError(
-                f"Different files named {name} lie in {places}; name the folder of one of them."
-            )
-        return found[0]
-
-    def text(self, name: str) -> tuple[Path, str]:
-        """The file's path and its text, without a byte order mark."""
-        path = self.find(name)
-        try:
-            return path, path.read_text("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ManifestError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8.") from error
-
-    def json(self, name: str, kind: type) -> tuple[Path, Any]:
-        """The file's JSON value, which must be a ``kind``."""
-        path, text = self.text(name)
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ManifestError(
-                f"{path} is not readable as JSON ({error}); fetch the published file again."
-            ) from error
-        return path, checked(value, kind, f"{path}")
-
-    def table(self, name: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
-        """The rows of a CSV file whose header must hold ``columns``, the first of them a key."""
-        path, text = self.text(name)
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        try:
-            lacking = [column for column in columns if column not in (reader.fieldnames or ())]
-            if lacking:
-                raise ManifestError(
-                    f"{path}: the header has {reader.fieldnames}, not the column {lacking[0]!r}; "
-                    "fetch the published file again."
-                )
-            rows = []
-            for row in reader:
-                if not all((row[column] or "").strip() for column in columns):
-                    raise ManifestError(
-                        f"{path}, line {reader.line_num}: a value of {columns} is missing; fill it in."
-                    )
-                rows.append(row)
-        except csv.Error as error:
-            raise ManifestError(
-                f"{path}, near line {reader.line_num}: {error}; fetch the published file again."
-            ) from error
-        unique([row[columns[0]] for row in rows], f"{path}")
-        return rows
-
-    def lines(self, name: str) -> list[str]:
-        """The non-empty lines of a list of ids, without surrounding blanks."""
-        return unique([line.strip() for line in self.text(name)[1].split("\n") if line.strip()], name)
-
-
-def checked(value: Any, kind: type, where: str) -> Any:
-    """``value`` itself, which must be a ``kind``; ``where`` names it in the error."""
-    if not isinstance(value, kind):
-        raise ManifestError(
-            f"{where}: expected a {kind.__name__}, found {str(value)[:60]!r}; use the published form."
-        )
-    return value
-
-
-def required(record: Any, key: str, kind: type, where: str) -> Any:
-    """``record[key]``, which must exist and be a ``kind``."""
-    if not isinstance(record, dict) or key not in record:
-        raise ManifestError(f"{where}: {key!r} is missing; use the published form of the file.")
-    return checked(record[key], kind, f"{where}, {key!r}")
-
-
-def tidied(values: list[Any], where: str) -> tuple[str, ...]:
-    """Sentences with single blanks, as the files write them otherwise; empty ones dropped."""
-    tidy = (" ".join(checked(value, str, where).split()) for value in values)
-    return tuple(sentence for sentence in tidy if sentence)
-
-
-def unique(ids: list[str], where: str) -> list[str]:
-    """``ids`` themselves, none of which may come twice."""
-    seen: set[str] = set()
-    for id_ in ids:
-        if id_ in seen:
-            raise ManifestError(f"{where} lists {id_} twice; keep one of the two.")
-        seen.add(id_)
-    return ids
-
-
-def spans_of(values: list[Any], where: str) -> list[tuple[float, float]]:
-    """[[start, end], ...] as tuples, at least one; the unit is the file's (seconds or segments)."""
-    spans = []
-    for value in values:
-        pair: Any = value if isinstance(value, list) and len(value) == 2 else [None]
-        if not all(isinstance(number, (int, float)) for number in pair):
-            raise ManifestError(
-                f"{where}: a time must be [start, end], found {value!r}; use the published form."
-            )
-        spans.append((float(pair[0]), float(pair[1])))
-    if not spans:
-        raise ManifestError(f"{where}: there are no times; use the published form.")
-    return spans
-
-
-# --------------------------------------------------------------------------- videos
-def find_videos(folder: Path, names_by_id: Mapping[str, Sequence[str]]) -> dict[str, Path]:
-    """Files below ``folder`` by video id, at any depth (links are followed) and with any extension.
-
-    ``names_by_id``: what each video's file may be called, without extension, the likeliest first.
-
-    Names must agree in case; where none does, a name that agrees but for case serves if it is the only
-    one. Of several files for one video, the first by extension, then by path, is taken.
-    """
-    if not folder.is_dir():
-        raise ManifestError(f"The folder of videos {folder} does not exist; check the path.")
-    exact: dict[str, list[Path]] = {}
-    for path in _walk(folder):
-        exact.setdefault(_stem(path.name), []).append(path)
-    loose: dict[str, list[str]] = {}
-    for stem in exact:
-        loose.setdefault(stem.lower(), []).append(stem)
-    found = {}
-    for id_, names in names_by_id.items():
-        stems = [name for name in names if name in exact]
-        stems = stems or [loose[name.lower()][0] for name in names if len(loose.get(name.lower(), ())) == 1]
-        if stems:
-            found[id_] = min(exact[stems[0]], key=_preference)
-    return found
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files that may be videos: a known extension, or none at all (as some of DiDeMo's)."""
-    seen: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()  # a link back to a folder above
-            continue
-        seen.add(real)
-        for name in names:
-            suffix = Path(name).suffix.lower()
-            if not name.startswith(".") and (suffix in VIDEO_EXTENSIONS or suffix in ("", ".")):
-                path = Path(root, name)
-                if path.is_file():
-                    yield path
-
-
-def _stem(name: str) -> str:
-    """The name without its video extensions: ``a.mov.mp4`` (a converted file) is ``a``."""
-    while True:
-        stem, dot, ending = name.rpartition(".")
-        if not stem or (dot + ending).lower() not in (*VIDEO_EXTENSIONS, "."):
-            return name
-        name = stem
-
-
-def _preference(path: Path) -> tuple[int, str]:
-    suffix = path.suffix.lower()
-    return VIDEO_EXTENSIONS.index(suffix) if suffix in VIDEO_EXTENSIONS else len(VIDEO_EXTENSIONS), str(path)
-
 
 log = logging.getLogger(__name__)
 
@@ -238,7 +41,7 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "vatex": ("train", "val", "test", "test1k5_sec"),
 }
 """The splits of each benchmark. 1k-A and ActivityNet have no validation videos of their own: hold some
-of the training videos out (``data.split_by_group``) rather than choosing a checkpoint on the test."""
+of the training videos out (``TrainConfig.hold_out``) rather than selecting a checkpoint on the test."""
 
 OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "didemo": {"order": ("time", "file")},
@@ -257,8 +60,8 @@ BEST_OF_CAPTIONS = "best-of-captions"
 class VideoText:
     """The sentences of one video.
 
-    file_names: what its file may be called, without extension, the likeliest first. end_s: how much of
-    the file the sentences speak of, None for all. extra: clips of one film share a ``group``.
+    file_names: possible names of its file without extension, the likeliest first. end_s: the sentences
+    describe the file up to here, None for all of it. extra: clips of one film share a ``group``.
     """
 
     id: str
@@ -282,15 +85,18 @@ class Annotations:
 def read_annotations(
     name: str, *, split: str, annotations: Path, options: Mapping[str, str] | None = None
 ) -> Annotations:
-    """Read one split of benchmark ``name`` (a key of ``SPLITS``) from the folder ``annotations``."""
+    """Read one split of benchmark ``name`` (a key of ``SPLITS``) from the folder ``annotations``.
+
+    Raises ConfigError for an unknown name, split or option and ManifestError for files that do not fit.
+    """
     if name not in SPLITS:
         raise ConfigError(
             f"Unknown dataset {name!r}; give a manifest (.jsonl) or one of {', '.join(SPLITS)}."
         )
     if split not in SPLITS[name]:
         raise ConfigError(f"Dataset {name} has no split {split!r}; it has {', '.join(SPLITS[name])}.")
-    chosen = _options(name, options or {})
-    videos, uncaptioned = _READERS[name](AnnotationFolder(Path(annotations), name), name, split, chosen)
+    settings = _options(name, options or {})
+    videos, uncaptioned = _READERS[name](AnnotationFolder(Path(annotations), name), name, split, settings)
     if not videos:
         raise ManifestError(
             f"{name} {split}: none of the {len(uncaptioned)} listed videos has a sentence in the files "
@@ -298,15 +104,15 @@ def read_annotations(
         )
     if uncaptioned:
         log.warning("%s %s: %d listed videos lack sentences and are left out", name, split, len(uncaptioned))
-    if "order" in chosen:
-        protocol = f"paragraph-by-{chosen['order']}"
+    if "order" in settings:
+        protocol = f"paragraph-by-{settings['order']}"
     else:
         protocol = protocol_of(video.captions for video in videos)
     return Annotations(name, split, tuple(videos), tuple(uncaptioned), protocol)
 
 
 def protocol_of(captions: Iterable[tuple[str, ...]]) -> str:
-    """The name of the evaluation protocol that these captions, one tuple a video, call for."""
+    """Return the evaluation protocol for these captions, one tuple a video."""
     return ONE_CAPTION if all(len(sentences) == 1 for sentences in captions) else BEST_OF_CAPTIONS
 
 
@@ -320,7 +126,7 @@ def _options(name: str, given: Mapping[str, str]) -> dict[str, str]:
     return {key: given.get(key, choices[0]) for key, choices in known.items()}
 
 
-# --------------------------------------------------------------------------- the five
+# --------------------------------------------------------------------------- readers, one a benchmark
 Read = tuple[list[VideoText], list[str]]
 
 
@@ -329,7 +135,9 @@ def _msrvtt(files: AnnotationFolder, name: str, split: str, _: dict[str, str]) -
     if split == "test" and name != "msrvtt-full":
         file = "MSRVTT_JSFUSION_test.csv"
         sentences = {row["video_id"]: row["sentence"] for row in files.table(file, ("video_id", "sentence"))}
-        return _captioned([VideoText(id_, tidied([text], file), (id_,)) for id_, text in sentences.items()])
+        return _captioned(
+            [VideoText(id_, clean_sentences([text], file), (id_,)) for id_, text in sentences.items()]
+        )
     infos, captions = _msrvtt_json(files)
     if name == "msrvtt-full":
         official = {"train": "train", "val": "validate", "test": "test"}[split]
@@ -361,7 +169,7 @@ def _msrvtt_json(files: AnnotationFolder) -> tuple[dict[str, dict[str, Any]], di
             infos[required(info, "video_id", str, f"{path}, a video")] = info
         for row in required(value, "sentences", list, f"{path}"):
             where = f"{path}, a sentence"
-            sentences = tidied([required(row, "caption", str, where)], where)
+            sentences = clean_sentences([required(row, "caption", str, where)], where)
             captions.setdefault(required(row, "video_id", str, where), []).extend(sentences)
     return infos, {id_: sentences for id_, sentences in captions.items() if sentences}
 
@@ -390,7 +198,7 @@ def _msvd_lines(files: AnnotationFolder, file: str) -> dict[str, tuple[str, ...]
     for line in text.split("\n"):
         if not line.startswith("#") and line.strip():
             id_, _, sentence = line.strip().partition(" ")
-            captions.setdefault(id_, []).extend(tidied([sentence], f"{path}"))
+            captions.setdefault(id_, []).extend(clean_sentences([sentence], f"{path}"))
     return {id_: tuple(sentences) for id_, sentences in captions.items()}
 
 
@@ -402,7 +210,7 @@ def _msvd_dump(files: AnnotationFolder, file: str) -> dict[str, tuple[str, ...]]
     for number, row in enumerate(value if isinstance(value, list) else value.values()):
         where = f"{path}, record {number}"
         id_ = required(row, key, str, where).removesuffix(".avi")
-        captions[id_] = captions.get(id_, ()) + tidied(required(row, "caption", list, where), where)
+        captions[id_] = captions.get(id_, ()) + clean_sentences(required(row, "caption", list, where), where)
     return captions
 
 
@@ -413,18 +221,18 @@ def _didemo(files: AnnotationFolder, name: str, split: str, options: dict[str, s
     ``order="file"`` is CLIP4Clip's). Annotators saw the first 30 s, hence ``end_s``.
     """
     path, rows = files.json(f"{split}_data.json", list)
-    found: dict[str, list[tuple[float, float, str]]] = {}
+    descriptions: dict[str, list[tuple[float, float, str]]] = {}
     for number, row in enumerate(rows):
         where = f"{path}, record {number}"
         video = required(row, "video", str, where)
         id_ = video.rpartition(".")[0] or video
-        times = spans_of(required(row, "times", list, where), where)
+        times = read_spans(required(row, "times", list, where), where)
         start, end = (median(span[side] for span in times) for side in (0, 1))
-        found.setdefault(id_, []).append((start, end, required(row, "description", str, where)))
+        descriptions.setdefault(id_, []).append((start, end, required(row, "description", str, where)))
     videos = []
-    for id_, parts in found.items():
+    for id_, parts in descriptions.items():
         ordered = sorted(parts, key=lambda part: part[:2]) if options["order"] == "time" else parts
-        paragraph = tidied([" ".join(text for *_, text in ordered)], f"{path}")
+        paragraph = clean_sentences([" ".join(text for *_, text in ordered)], f"{path}")
         videos.append(VideoText(id_, paragraph, (id_,), 30.0))
     return _captioned(videos)
 
@@ -437,14 +245,14 @@ def _activitynet(files: AnnotationFolder, name: str, split: str, options: dict[s
     for id_, row in rows.items():
         where = f"{path}, {id_}"
         sentences = required(row, "sentences", list, where)
-        times = spans_of(required(row, "timestamps", list, where), where)
+        times = read_spans(required(row, "timestamps", list, where), where)
         if len(times) != len(sentences):
             raise ManifestError(
                 f"{where}: {len(sentences)} sentences but {len(times)} timestamps; correct the file."
             )
         if options["order"] == "time":
             sentences = [sentences[i] for i in sorted(range(len(times)), key=times.__getitem__)]
-        paragraph = tidied([" ".join(tidied(sentences, where))], where)
+        paragraph = clean_sentences([" ".join(clean_sentences(sentences, where))], where)
         bare = id_.removeprefix("v_")
         videos.append(VideoText(id_, paragraph, (f"v_{bare}", bare)))
     return _captioned(videos)
@@ -461,7 +269,7 @@ def _vatex(files: AnnotationFolder, name: str, split: str, _: dict[str, str]) ->
         path, rows = files.json(file, list)
         for number, row in enumerate(rows):
             where = f"{path}, record {number}"
-            captions[required(row, "videoID", str, where)] = tidied(
+            captions[required(row, "videoID", str, where)] = clean_sentences(
                 required(row, "enCap", list, where), where
             )
     return _listed(ids, captions, _vatex_names)
@@ -497,3 +305,59 @@ _READERS: dict[str, Callable[[AnnotationFolder, str, str, dict[str, str]], Read]
     "activitynet": _activitynet,
     "vatex": _vatex,
 }
+
+
+# --------------------------------------------------------------------------- video files
+def find_videos(folder: Path, names_by_id: Mapping[str, Sequence[str]]) -> dict[str, Path]:
+    """Find the files of videos below ``folder``, at any depth (links are followed) and with any extension.
+
+    ``names_by_id``: possible file names of each video without extension, the likeliest first. An exact
+    match comes first, then a unique match that ignores case. Of several files for one video the first by
+    extension, then by path, is returned. Returns paths by id; ids without a file are left out.
+    """
+    if not folder.is_dir():
+        raise ManifestError(f"The folder of videos {folder} does not exist; check the path.")
+    exact: dict[str, list[Path]] = {}
+    for path in _walk(folder):
+        exact.setdefault(_stem(path.name), []).append(path)
+    loose: dict[str, list[str]] = {}
+    for stem in exact:
+        loose.setdefault(stem.lower(), []).append(stem)
+    files = {}
+    for id_, names in names_by_id.items():
+        stems = [name for name in names if name in exact]
+        stems = stems or [loose[name.lower()][0] for name in names if len(loose.get(name.lower(), ())) == 1]
+        if stems:
+            files[id_] = min(exact[stems[0]], key=_preference)
+    return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield files that may be videos: a known extension, or none at all (as some of DiDeMo's)."""
+    visited: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in visited:
+            folders.clear()  # a link back to a folder above
+            continue
+        visited.add(real)
+        for name in names:
+            suffix = Path(name).suffix.lower()
+            if not name.startswith(".") and (suffix in VIDEO_EXTENSIONS or suffix in ("", ".")):
+                path = Path(root, name)
+                if path.is_file():
+                    yield path
+
+
+def _stem(name: str) -> str:
+    """The name without its video extensions: ``a.mov.mp4`` (a converted file) is ``a``."""
+    while True:
+        stem, dot, ending = name.rpartition(".")
+        if not stem or (dot + ending).lower() not in (*VIDEO_EXTENSIONS, "."):
+            return name
+        name = stem
+
+
+def _preference(path: Path) -> tuple[int, str]:
+    suffix = path.suffix.lower()
+    return VIDEO_EXTENSIONS.index(suffix) if suffix in VIDEO_EXTENSIONS else len(VIDEO_EXTENSIONS), str(path)

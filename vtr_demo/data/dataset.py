@@ -117,7 +117,7 @@ def load_samples(
 def held_out(items: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     """(training, held out): clips cut from one film stay on one side."""
     clips = [item.clip for item in items if item.clip is not None]
-    chosen = set(split_by_group(clips, share, seed=seed, keys=("group",))[1])
+    chosen = set(split_by_group(clips, share, seed=seed)[1])
     return [i for i in items if i.clip not in chosen], [i for i in items if i.clip in chosen]
 
 

@@ -1,4 +1,4 @@
-"""Captioned clips: manifests, the five benchmarks with their video files, splits and batches."""
+"""Data sets of captioned clips: manifests and benchmarks, and held-out splits by group."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import logging
 import math
 import os
 import random
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from vtr_demo.data.benchmarks import SPLITS, find_videos, protocol_of, read_annotations
 from vtr_demo.errors import ConfigError, ManifestError
@@ -22,7 +19,7 @@ from vtr_demo.video.reader import VIDEO_EXTENSIONS
 log = logging.getLogger(__name__)
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-LISTED = 20  # malformed lines described in one message
+_LISTED = 20  # malformed lines described in one message
 
 
 @dataclass(frozen=True)
@@ -40,11 +37,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One split, ready to be decoded.
+    """One split of a data set.
 
-    missing: ids of videos whose file is absent. uncaptioned: ids of listed videos for which no sentence
-    was published. Both are left out of ``clips`` and belong into every report. protocol: how
-    video->text counts several sentences a video (names in ``datasets.py``).
+    missing: ids of videos whose file is absent. uncaptioned: ids of listed videos for which no sentence was
+    published. Both are left out of ``clips`` and are reported. protocol: how video-to-text counts several
+    sentences a video (see ``benchmarks.protocol_of``).
     """
 
     name: str
@@ -56,11 +53,11 @@ class Dataset:
 
     @property
     def sentences(self) -> int:
-        """The number of sentences over all clips."""
+        """Number of sentences over all clips."""
         return sum(len(clip.captions) for clip in self.clips)
 
     def summary(self) -> str:
-        """One line for a log: counts, what is absent, and the protocol."""
+        """Describe the split in one line: counts, missing files and protocol."""
         absent = [f"{len(self.missing)} video files missing"] if self.missing else []
         absent += [f"{len(self.uncaptioned)} videos without a sentence"] if self.uncaptioned else []
         counts = f"{len(self.clips)} clips, {self.sentences} sentences"
@@ -75,11 +72,11 @@ def load_dataset(
     videos: Path | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """A manifest (a path to ``.jsonl``) or a benchmark (a key of ``datasets.SPLITS``) with its files.
+    """Load a manifest (a path to ``.jsonl``) or a benchmark (a key of ``benchmarks.SPLITS``).
 
     A benchmark needs ``annotations``, the folder of its published files, and ``videos``, the folder
-    below which its videos lie. ``options``: see ``datasets.OPTIONS``. A manifest is
-    narrowed to the rows of ``split`` only where its rows name one.
+    below which its videos lie. ``options``: see ``benchmarks.OPTIONS``. A manifest is narrowed to the rows
+    of ``split`` only where its rows name one. Raises ConfigError or ManifestError.
     """
     if spec not in SPLITS and (spec.endswith((".jsonl", ".json")) or Path(spec).is_file()):
         if options or annotations or videos:
@@ -112,9 +109,9 @@ def load_manifest(path: Path, *, split: str = "all") -> Dataset:
     """Read a manifest: one JSON object a line, UTF-8, blank lines ignored.
 
     Each needs ``path`` (relative to the manifest, or absolute) and ``captions`` (a list of sentences);
-    ``id``, ``kind``, ``start_s`` and ``end_s`` are used where given, all other keys land in ``extra``.
-    Where rows name a ``split``, those of ``split`` are taken ("all": all). Every malformed line is named
-    with its number; rows whose file is absent are listed as missing.
+    ``id``, ``kind``, ``start_s`` and ``end_s`` (seconds) are optional, all other keys go to ``extra``.
+    Where rows name a ``split``, only those of ``split`` are kept ("all": all). Rows whose file is absent are
+    listed as missing. Raises ManifestError that names every malformed line by its number.
     """
     path = Path(path)
     try:
@@ -136,8 +133,8 @@ def load_manifest(path: Path, *, split: str = "all") -> Dataset:
         except (ValueError, RecursionError) as error:
             problems.append(f"line {number}: {error}")
     if problems:
-        more = f"; and {len(problems) - LISTED} more lines" if len(problems) > LISTED else ""
-        raise ManifestError(f"{path} has lines to correct: {'; '.join(problems[:LISTED])}{more}.")
+        more = f"; and {len(problems) - _LISTED} more lines" if len(problems) > _LISTED else ""
+        raise ManifestError(f"{path} has lines to correct: {'; '.join(problems[:_LISTED])}{more}.")
     if not clips:
         raise ManifestError(f"{path} has no rows; write one JSON object with `path` and `captions` a line.")
     clips = _narrowed(path, clips, split)
@@ -152,7 +149,7 @@ def load_manifest(path: Path, *, split: str = "all") -> Dataset:
 
 
 def _row(line: bytes, folder: Path) -> Clip:
-    """One line as a clip; ValueError says what is wrong with it."""
+    """Parse one line; raises ValueError that says what is wrong with it."""
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -191,110 +188,44 @@ def _seconds(value: Any, key: str) -> float | None:
 
 
 def _narrowed(path: Path, clips: list[Clip], split: str) -> list[Clip]:
-    """The rows of one split, where the manifest's rows name their split."""
+    """Keep the rows of one split, where the manifest's rows name their split."""
     named = {str(clip.extra["split"]) for clip in clips if "split" in clip.extra}
     if split == "all" or not named:
         return clips
-    chosen = [clip for clip in clips if clip.extra.get("split") == split]
-    if not chosen or not all("split" in clip.extra for clip in clips):
+    kept = [clip for clip in clips if clip.extra.get("split") == split]
+    if not kept or not all("split" in clip.extra for clip in clips):
         raise ManifestError(
-            f"{path}: {len(chosen)} rows are of split {split!r} (there are {', '.join(sorted(named))}), and "
+            f"{path}: {len(kept)} rows are of split {split!r} (there are {', '.join(sorted(named))}), and "
             "either every row or none must name its `split`."
         )
-    return chosen
+    return kept
 
 
-# --------------------------------------------------------------------------- splits and batches
-Sides = tuple[tuple[Clip, ...], tuple[Clip, ...]]  # training, held-out
-
-
-def k_folds(
-    clips: Sequence[Clip], folds: int, *, seed: int = 0, keys: Sequence[str] = ("caption",)
-) -> list[Sides]:
-    """``folds`` rounds of (training, held-out) clips; every clip is held out once.
-
-    Clips that share a value under any of ``keys`` stay on one side, and so do those linked through a
-    third clip. A key is a name in ``extra`` ("group", "prompt") or "caption": any equal sentence, case
-    and punctuation aside. The outcome depends on the clips and the seed, not on the clips' order.
-    """
-    groups = _linked(clips, keys)
-    if not 2 <= folds <= len(groups):
-        raise ConfigError(
-            f"{folds} folds cannot be cut from {len(groups)} independent groups of clips (linked by "
-            f"{', '.join(keys)}); choose 2 to {len(groups)} folds."
-        )
-    random.Random(seed).shuffle(groups)
-    held: list[list[int]] = [[] for _ in range(folds)]
-    for group in sorted(groups, key=len, reverse=True):
-        min(held, key=len).extend(group)
-    return [_sides(clips, set(out)) for out in held]
-
-
+# --------------------------------------------------------------------------- held-out clips
 def split_by_group(
-    clips: Sequence[Clip], held_out: float, *, seed: int = 0, keys: Sequence[str] = ("caption",)
-) -> Sides:
-    """Hold out the share ``held_out`` of the clips, or a little less; groups as in ``k_folds``."""
+    clips: Sequence[Clip], held_out: float, *, seed: int = 0
+) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """Split clips into (training, held-out), the latter at most the share ``held_out``.
+
+    Clips that share ``extra["group"]`` (cut from one film) stay together. The split depends on the clips and
+    the seed, not on the order of the clips. Raises ConfigError where no group is small enough.
+    """
     if not 0 < held_out < 1:
         raise ConfigError(f"The share to hold out must lie between 0 and 1, got {held_out}.")
-    groups = _linked(clips, keys)
+    by_group: dict[tuple[str, str], list[int]] = {}
+    for i in sorted(range(len(clips)), key=lambda i: clips[i].id):
+        group = clips[i].extra.get("group")
+        by_group.setdefault(("clip", clips[i].id) if group is None else ("group", str(group)), []).append(i)
+    groups = list(by_group.values())
     random.Random(seed).shuffle(groups)
     out: set[int] = set()
-    for group in groups:
-        if len(out) + len(group) <= round(held_out * len(clips)):
-            out.update(group)
+    for members in groups:
+        if len(out) + len(members) <= round(held_out * len(clips)):
+            out.update(members)
     if not out:
         raise ConfigError(
-            f"No group of clips (linked by {', '.join(keys)}) is small enough to be {held_out:.0%} of "
-            f"{len(clips)} clips; hold out a larger share."
+            f"No group of clips is small enough to be {held_out:.0%} of {len(clips)} clips; hold out a "
+            "larger share."
         )
-    return _sides(clips, out)
-
-
-def _sides(clips: Sequence[Clip], out: set[int]) -> Sides:
     training = tuple(clip for i, clip in enumerate(clips) if i not in out)
     return training, tuple(clip for i, clip in enumerate(clips) if i in out)
-
-
-def _linked(clips: Sequence[Clip], keys: Sequence[str]) -> list[list[int]]:
-    """Indices of clips by connected component, in the order of their smallest id."""
-    parent = list(range(len(clips)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    first: dict[tuple[str, str], int] = {}
-    order = sorted(range(len(clips)), key=lambda i: clips[i].id)
-    for i in order:
-        for key in keys:
-            for value in _values(clips[i], key):
-                parent[root(i)] = root(first.setdefault((key, value), i))
-    groups: dict[int, list[int]] = {}
-    for i in order:
-        groups.setdefault(root(i), []).append(i)
-    return list(groups.values())
-
-
-def _values(clip: Clip, key: str) -> list[str]:
-    if key == "caption":
-        return [" ".join(re.findall(r"\w+", caption.casefold())) for caption in clip.captions]
-    return [str(clip.extra[key])] if clip.extra.get(key) is not None else []
-
-
-def caption_batches(
-    rng: np.random.Generator, clips: Sequence[Clip], batch: int
-) -> Iterator[list[tuple[int, int]]]:
-    """One epoch of (clip index, caption index) pairs: each clip once, with a caption drawn at random.
-
-    Sizes differ by one at most and never exceed ``batch``, so that no small remainder is trained with
-    few negatives or dropped (our decision). Equal states of ``rng`` give equal epochs.
-    """
-    if batch < 1:
-        raise ConfigError(f"A batch must hold at least one clip, got {batch}.")
-    if not clips:
-        raise ConfigError("There are no clips to draw batches from; check the dataset and its split.")
-    order = rng.permutation(len(clips))
-    for part in np.array_split(order, math.ceil(len(clips) / batch)):
-        yield [(int(i), int(rng.integers(len(clips[i].captions)))) for i in part]

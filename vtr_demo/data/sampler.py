@@ -15,17 +15,9 @@ from torch import Tensor
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone
 from vtr_demo.config import TrainConfig
-from vtr_demo.data.cache import (
-    CaptionText,
-    EncodedCaption,
-    FrameStore,
-    VideoCache,
-    Videos,
-    padded,
-    text_batch,
-)
+from vtr_demo.data.cache import FrameStore, Reduce, VideoCache, Videos, pad_clips
+from vtr_demo.data.captions import CaptionText, EncodedCaption, text_batch
 from vtr_demo.data.dataset import HardNegative, Sample
-from vtr_demo.model.model import VTRModel
 from vtr_demo.structures import Sentence, TextTokens, VideoTokens, pad_text_tokens, pad_video_tokens
 
 
@@ -73,7 +65,7 @@ class Batch:
     """One step's data: text i belongs to video i over the concatenation of ``videos``.
 
     Videos of equal length travel together (photos apart from clips), so that nothing is padded in
-    vain. meaning (B, 1+L, Dt) as in ``tokens.Text``; labels[l] (B, A_l). Without ``teaching`` the
+    vain. meaning (B, 1+L, Dt) as in ``CaptionText``; labels[l] (B, A_l). Without ``teaching`` the
     batch's own tokens are the teacher's: the frozen towers teach their heads.
     """
 
@@ -127,14 +119,14 @@ class TeacherTokens:
 
 
 class LiveTeacher:
-    """A teacher that looks at the very frames of the batch, for students that are fine-tuned.
+    """A teacher that encodes the frames of the batch, for students that are fine-tuned.
 
-    ``model`` lends its reduction where the teacher is the student's own frozen backbone, so that the
-    targets have the width that the heads take.
+    ``reduce`` is given where the teacher is the student's own frozen backbone, so that the targets have the
+    width that the heads take.
     """
 
-    def __init__(self, backbone: Backbone, grid: tuple[int, int], model: VTRModel | None = None) -> None:
-        self.backbone, self._grid, self._model = backbone, grid, model
+    def __init__(self, backbone: Backbone, grid: tuple[int, int], reduce: Reduce | None = None) -> None:
+        self.backbone, self._grid, self._reduce = backbone, grid, reduce
 
     @torch.no_grad()
     def teach(
@@ -142,8 +134,8 @@ class LiveTeacher:
     ) -> Teaching:
         """Tokens of groups of (pixels (B, T, H, W, 3) uint8, frame mask (B, T)) and of the sentences."""
         videos = [self.backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips]
-        if self._model is not None:
-            videos = [self._model.reduced(tokens) for tokens in videos]
+        if self._reduce is not None:
+            videos = [self._reduce(tokens) for tokens in videos]
         return Teaching(
             tuple(on_grid(tokens, self._grid) for tokens in videos), self.backbone.encode_text(sentences)
         )
@@ -268,7 +260,7 @@ class Sampler:
             tuple(wrong._replace(row=place[wrong.row]) for wrong in false if wrong.row in place),
         )
 
-    def expect(self, rng: np.random.Generator, done: float = 0.0) -> None:
+    def prefetch(self, rng: np.random.Generator, done: float = 0.0) -> None:
         """``batch`` will be asked with this generator soon; nothing to prepare where tokens are kept."""
 
     def _counts(self, done: float, world: int) -> list[tuple[np.ndarray, int]]:
@@ -342,13 +334,13 @@ class Sampler:
 class EndToEndVideos:
     """Clips through the towers as they stand; nothing is remembered. Stands in for a ``VideoCache``."""
 
-    def __init__(self, backbone: Backbone, model: VTRModel, frames: FrameStore) -> None:
-        self._backbone, self._model, self.frames = backbone, model, frames
+    def __init__(self, backbone: Backbone, reduce: Reduce, frames: FrameStore) -> None:
+        self._backbone, self._reduce, self.frames = backbone, reduce, frames
 
     @torch.no_grad()
     def get(self, item: Sample) -> VideoTokens:
         """The tokens of one item, a batch of one, without gradients."""
-        return self._model.reduced(self._backbone.encode_frames(self.frames.get(item)))
+        return self._reduce(self._backbone.encode_frames(self.frames.get(item)))
 
 
 class EndToEndSampler(Sampler):
@@ -378,7 +370,7 @@ class EndToEndSampler(Sampler):
     def batch(self, rng: np.random.Generator, done: float = 0.0) -> Batch:
         """A random batch of tokens that lead back to the towers' weights."""
         draw = self.draw(rng, done)
-        clips = [padded([self._frames.get(self.items[i]) for i in group]) for group in draw.groups]
+        clips = [pad_clips([self._frames.get(self.items[i]) for i in group]) for group in draw.groups]
         sentences = [self._spoken[text].sentence for text in draw.texts]
         videos = tuple(self._backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips)
         texts = self._told(draw.texts)
@@ -391,14 +383,14 @@ class EndToEndSampler(Sampler):
             self._live_teacher.teach(clips, sentences) if self._live_teacher else None,
         )
 
-    def expect(self, rng: np.random.Generator, done: float = 0.0) -> None:
+    def prefetch(self, rng: np.random.Generator, done: float = 0.0) -> None:
         """Decode the clips of a coming batch while this one is computed."""
         draw = self.draw(rng, done)
         rivals = [wrong.rival for wrong in draw.contrasts if wrong.rival is not None]
-        self._frames.expect([*(self.items[i] for i in draw.chosen), *rivals])
+        self._frames.prefetch([*(self.items[i] for i in draw.chosen), *rivals])
 
     def _told(self, texts: Sequence[str]) -> TextTokens:
         return self._backbone.encode_text([self._spoken[text].sentence for text in texts])
 
     def _seen(self, items: Sequence[Sample]) -> VideoTokens:
-        return self._backbone.encode_frame_batch(*padded([self._frames.get(item) for item in items]))
+        return self._backbone.encode_frame_batch(*pad_clips([self._frames.get(item) for item in items]))

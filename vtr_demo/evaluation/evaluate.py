@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vtr_demo.data.cache import VideoCache, Videos, text_tokens
+from vtr_demo.data.cache import VideoCache, Videos
+from vtr_demo.data.captions import text_tokens
 from vtr_demo.data.dataset import Sample, file_samples
 from vtr_demo.data.manifest import Dataset, load_dataset
 from vtr_demo.data.sampler import Batch
@@ -25,6 +26,18 @@ from vtr_demo.model.model import VTRModel, entropy_share, join_texts, join_video
 from vtr_demo.structures import LEVELS, TermWeights, TextTokens, pad_text_tokens, pad_video_tokens
 
 _CHUNK = 32
+
+
+def token_cache(trained: RetrievalModel, folder: Path | None) -> VideoCache:
+    """Return the cache of tower tokens that ``trained`` takes, in ``folder`` or in memory."""
+    model, backbone = trained.model, trained.backbone
+    return VideoCache(
+        folder,
+        backbone,
+        trained.video.clip_frames,
+        reduce=model.reduced,
+        reduce_key=model.reduction_key,
+    )
 
 
 @torch.no_grad()
@@ -136,7 +149,7 @@ def evaluate(
     if progress:
         progress(dataset.summary())
     weights = weights or pretrained.model.default_weights
-    store = VideoCache(cache, pretrained.backbone, pretrained.model, pretrained.video.clip_frames)
+    store = token_cache(pretrained, cache)
     items = store.fill(file_samples(dataset, pretrained.video), dataset.name)
     started = time.perf_counter()
     table = encode_table(pretrained, items, store)
@@ -218,7 +231,7 @@ def compare(
     dataset = open_test(data, split=split, annotations=annotations, videos=videos, kind=kind)
     stores, readable = [], []
     for one in (first, second):
-        store = VideoCache(cache, one.backbone, one.model, one.video.clip_frames)
+        store = token_cache(one, cache)
         readable.append(store.fill(file_samples(dataset, one.video), dataset.name))
         stores.append(store)
     shared = {item.clip for item in readable[0]} & {item.clip for item in readable[1]}

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vtr_demo.data.cache import VideoCache
 from vtr_demo.data.dataset import drawn_sample
+from vtr_demo.evaluation.evaluate import token_cache
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.model import join_videos
 from vtr_demo.playground.generate import Split, minimal_pair
@@ -41,7 +41,7 @@ def probe(
     ``split`` is `probe` (unseen combinations) or `unseen_sprites`. With a 95 % interval over pairs.
     ``cache`` keeps the clips' tokens for the next checkpoint with the same towers.
     """
-    store = VideoCache(cache, pretrained.backbone, pretrained.model, pretrained.video.clip_frames)
+    store = token_cache(pretrained, cache)
     rng = np.random.default_rng([seed, PROBED.index(level)])
     videos: list[VideoFeatures] = []
     texts: list[str] = []

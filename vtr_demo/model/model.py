@@ -110,6 +110,11 @@ class VTRModel(nn.Module):
         patches = (tokens.patches.float() - self.reduction_mean) @ self.reduction
         return replace(tokens, patches=patches)
 
+    @property
+    def reduction_key(self) -> tuple[int, list[float]]:
+        """What tells one reduction from another in the name of a token cache."""
+        return self.config.reduce, self.reduction.flatten()[:64].tolist()
+
     def forward_video(self, tokens: VideoTokens) -> Encoded:
         """Levels and concepts of a padded batch of clips."""
         tokens = self.reduced(tokens)

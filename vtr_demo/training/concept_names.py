@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vtr_demo.data.cache import EncodedCaption, text_batch
+from vtr_demo.data.captions import EncodedCaption, text_batch
 from vtr_demo.data.sampler import Sampler
 from vtr_demo.model.attributes import Vocabulary
 from vtr_demo.model.model import VTRModel

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vtr_demo import distributed
 from vtr_demo.config import LossConfig
-from vtr_demo.data.cache import sentence_vector
+from vtr_demo.data.captions import sentence_vector
 from vtr_demo.data.sampler import Batch, HardNegatives, Teaching
 from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.structures import (

@@ -16,14 +16,8 @@ from torch import Tensor, nn
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig, TrainConfig, VideoConfig
-from vtr_demo.data.cache import (
-    EncodedCaption,
-    FrameStore,
-    VideoCache,
-    encode_texts,
-    level_embeddings,
-    text_tokens,
-)
+from vtr_demo.data.cache import FrameStore, VideoCache
+from vtr_demo.data.captions import EncodedCaption, encode_texts, level_embeddings, text_tokens
 from vtr_demo.data.dataset import (
     MIRRORED,
     Sample,
@@ -208,7 +202,7 @@ def gather(config: TrainConfig) -> TrainingData:
     vocabulary = build_vocabulary(once, sizes, config.attribute_min_count)
     labels = label_matrix(spoken, vocabulary)
     log.info("%s", imbalance_report(labels, vocabulary))
-    reducer = start.model if start else model_from(config.model, backbone)
+    reducer = start.model if start else model_from(config.model, backbone).to(device)
     frames, cache, texts = None, None, None
     if config.freeze_backbone:
         backbone.motion_half = config.motion_precision == "bf16"
@@ -247,7 +241,17 @@ def gather(config: TrainConfig) -> TrainingData:
 def token_cache(config: TrainConfig, backbone: Backbone, reducer: VTRModel | None) -> VideoCache:
     """Where the tokens of ``backbone`` are kept, at the width that ``reducer`` takes."""
     folder = Path(config.cache) if config.cache else None
-    return VideoCache(folder, backbone, reducer, config.video.clip_frames, config.workers)
+    frames, workers = config.video.clip_frames, config.workers
+    if reducer is None:
+        return VideoCache(folder, backbone, frames, workers=workers)
+    return VideoCache(
+        folder,
+        backbone,
+        frames,
+        reduce=reducer.reduced,
+        reduce_key=reducer.reduction_key,
+        workers=workers,
+    )
 
 
 def _items(config: TrainConfig, missing: list[str]) -> tuple[list[Sample], list[Sample]]:
@@ -375,7 +379,7 @@ class _Parts:
         some = some[:: max(1, len(some) // _SAMPLED_TEXTS)]
         tokens = text_tokens([value.sentence for value in some], backbone, divided=True)
         self._begin(
-            VideoCache(None, backbone, self.model, config.video.clip_frames),
+            VideoCache(None, backbone, config.video.clip_frames, reduce=self.material.reducer.reduced),
             self.material.items,
             list(tokens.values()),
         )
@@ -384,10 +388,10 @@ class _Parts:
             tower = load_backbone(config.teacher, str(self.material.device))
             teacher, taught = LiveTeacher(tower, backbone.grid), (tower.patch_width, tower.word_width)
         elif config.loss.distill or config.loss.distill_similarity:
-            teacher = LiveTeacher(frozen_copy(backbone), backbone.grid, self.model)
+            teacher = LiveTeacher(frozen_copy(backbone), backbone.grid, self.model.reduced)
         backbone.unfreeze()
         backbone.set_grad_checkpointing(config.checkpoint_activations)
-        videos = EndToEndVideos(backbone, self.model, frames)
+        videos = EndToEndVideos(backbone, self.model.reduced, frames)
         return EndToEndSampler(
             self.material.items, videos, spoken, self.material.labels, config, backbone, teacher
         ), taught

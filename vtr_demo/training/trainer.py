@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone
 from vtr_demo.config import TrainConfig, read_config, to_dict
-from vtr_demo.data.cache import text_tokens
+from vtr_demo.data.captions import text_tokens
 from vtr_demo.data.dataset import Sample
 from vtr_demo.data.sampler import Sampler
 from vtr_demo.errors import TrainingError
@@ -193,7 +193,7 @@ class Trainer:
         sums: dict[str, float] = {}
         for part in range(self.config.accumulate):
             if self.step < self.config.steps:
-                self.sampler.expect(self._rng(self.step + 1, part), (self.step + 1) / self.config.steps)
+                self.sampler.prefetch(self._rng(self.step + 1, part), (self.step + 1) / self.config.steps)
             with self._synchronised(part == self.config.accumulate - 1):
                 terms = self._computed(
                     self.sampler, self._rng(self.step, part), self.step / self.config.steps
