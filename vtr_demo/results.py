@@ -56,10 +56,13 @@ class CaptionHit:
 
 @dataclass(frozen=True)
 class ClipView:
-    """A clip of the library as a page shows it. Paths lie inside the library or the clip's own folder."""
+    """A clip of the library as a page shows it."""
 
     clip_id: str
     name: str
+    path: Path
+    """The video file: the copy in the library where one is kept, else the file that was indexed. It may have
+    gone from disk since."""
     media: Path | None
     """A file that browsers play; None where the original has gone and no copy was kept."""
     poster: Path

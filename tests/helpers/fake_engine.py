@@ -152,7 +152,7 @@ class FakeEngine:
     def _put(self, scene: Scene, media: Path, poster: Path) -> str:
         clip_id = f"{zlib.crc32(scene.name.encode()):08x}"
         view = ClipView(
-            clip_id, scene.name, media, poster, 3.0, 320, 180, ((0.0, 1.5), (1.5, 3.0)),
+            clip_id, scene.name, media, media, poster, 3.0, 320, 180, ((0.0, 1.5), (1.5, 3.0)),
             scene.captions, "2026-01-01T12:00:00", media.stat().st_size,
         )  # fmt: skip
         self._clips[clip_id] = (scene, view)

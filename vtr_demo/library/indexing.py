@@ -205,6 +205,7 @@ class Librarian:
         return ClipView(
             clip_id=clip_id,
             name=record.name,
+            path=self._shelf.original(clip_id),
             media=self._media(clip_id),
             poster=self._shelf.poster(clip_id),
             duration_s=record.duration_s,

@@ -274,6 +274,11 @@ class Shelf:
         """A JPEG of up to eight frames side by side, 120 pixels high."""
         return self._clip(clip_id).path / STRIP
 
+    def original(self, clip_id: str) -> Path:
+        """Return the copy of the upload where one is kept, else where the original was when it was indexed."""
+        clip = self._clip(clip_id)
+        return clip.path / clip.record.copy if clip.record.copy else Path(clip.record.source)
+
     def media(self, clip_id: str, *, original: bool = False) -> Path:
         """A file to play: the browser version, else the copy of the upload, else the original."""
         clip = self._clip(clip_id)
