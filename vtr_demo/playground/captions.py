@@ -1,15 +1,15 @@
-"""The words of a playground clip: its truth by level, and sentences from a small real grammar.
+"""Sentences about a playground clip: true ones, hard negatives and minimal pairs, and its truth by level.
 
-A sentence is a function of the spec and of a ``Voice``, which fixes the sentence pattern and every
-choice of words. Two specs told in one voice differ in the words for what differs, and nowhere else.
+A sentence is a function of the spec and of a ``Phrasing``, which fixes the sentence pattern and every choice
+of words. In one phrasing, two specs differ in the words for what differs and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -28,13 +28,15 @@ from vtr_demo.playground.spec import (
     in_split,
     motions_for,
 )
-from vtr_demo.playground.things import CONTAINERS, RESERVED, THINGS, WIDE
+from vtr_demo.playground.things import CONTAINERS, THINGS
 
-_PATTERNS = 7
+PairLevel = Literal["entity", "action", "relationship"]
+PAIR_LEVELS: tuple[PairLevel, ...] = get_args(PairLevel)
+_TRIES = 4000
 
 
 @dataclass(frozen=True)
-class Voice:
+class Phrasing:
     """Choices that turn a spec into one sentence; numbers are taken modulo the options there are."""
 
     pattern: int = 0
@@ -43,94 +45,92 @@ class Voice:
     place: int = 0
     relation: int = 0
     heading: bool = False
-    """Say to which side it goes."""
+    """Name the side to which a thing moves."""
     camera: bool = False
-    """Say what the camera does."""
+    """Name the motion of the camera."""
     explicit: bool = True
     """Name every action, also resting."""
 
 
-def draw_voice(rng: np.random.Generator, *, explicit: bool = False) -> Voice:
-    """A random voice; ``explicit`` leaves no action unsaid."""
+def sample_phrasing(rng: np.random.Generator, *, explicit: bool = False) -> Phrasing:
+    """Sample a phrasing; ``explicit`` names every action."""
     n = [int(value) for value in rng.integers(0, 2520, 9)]
     nouns, verbs = (n[1], n[2], n[3]), (n[4], n[5], n[6])
     heading, camera = bool(rng.random() < 0.4), bool(rng.random() < 0.35)
-    return Voice(n[0], nouns, verbs, n[7], n[8], heading, camera, explicit)
+    return Phrasing(n[0], nouns, verbs, n[7], n[8], heading, camera, explicit)
 
 
 def captions(spec: ClipSpec, rng: np.random.Generator, count: int = 4) -> list[str]:
-    """``count`` different true sentences about ``spec``, each naming every actor."""
-    found: dict[str, None] = {}
+    """Return up to ``count`` different true sentences about ``spec``, each naming every actor."""
+    texts: dict[str, None] = {}
     for _ in range(60 * max(count, 1)):
-        if len(found) >= count:
+        if len(texts) >= count:
             break
-        found.setdefault(sentence(spec, draw_voice(rng)))
-    return list(found)
+        texts.setdefault(sentence(spec, sample_phrasing(rng)))
+    return list(texts)
 
 
 def truth(spec: ClipSpec) -> dict[str, Any]:
-    """What is so in the clip, level by level; ``heading`` only for things that travel."""
+    """Return what is true of ``spec`` by level; ``heading`` only of things that travel."""
     names = [actor.sprite for actor in spec.actors]
     return {
         "scene": spec.scene,
         "entity": names,
         "action": [[actor.sprite, actor.motion] for actor in spec.actors],
         "relationship": [[names[0], spec.relation, names[1]]] if spec.relation else [],
-        "heading": [[a.sprite, _side(a)] for a in spec.actors if _heads(spec, a)],
+        "heading": [
+            [a.sprite, "left" if a.heading < 0 else "right"] for a in spec.actors if _travels(spec, a)
+        ],
         "camera": spec.camera,
     }
 
 
-def sentence(spec: ClipSpec, voice: Voice) -> str:
-    """One sentence about ``spec`` in ``voice``."""
-    words = _Words(spec, voice)
+def sentence(spec: ClipSpec, phrasing: Phrasing) -> str:
+    """Return the true sentence about ``spec`` in ``phrasing``."""
+    words = _Words(spec, phrasing)
     if spec.relation:
-        text = _pair(words, spec.relation)
+        text = _related(words, spec.relation)
     elif len(spec.actors) == 1:
         text = _single(words)
     else:
-        text = _company(words)
-    if voice.camera and CAMERAS[spec.camera]:
+        text = _unrelated(words)
+    if phrasing.camera and CAMERAS[spec.camera]:
         text += f" as {CAMERAS[spec.camera]}"
     return text[0].upper() + text[1:]
 
 
 def article(noun: str) -> str:
-    """ "a" or "an", by sound."""
-    silent = noun.startswith(("UFO", "uni", "use", "one"))
-    return "an" if noun[0].lower() in "aeiou" and not silent else "a"
+    """Return "a" or "an", by sound."""
+    consonant = noun.startswith(("UFO", "uni", "use", "one"))
+    return "an" if noun[0].lower() in "aeiou" and not consonant else "a"
 
 
-def _side(actor: Actor) -> str:
-    return "left" if actor.heading < 0 else "right"
-
-
-def _heads(spec: ClipSpec, actor: Actor) -> bool:
-    """Whether the thing goes from one side to the other."""
+def _travels(spec: ClipSpec, actor: Actor) -> bool:
+    """Whether the thing moves from one side to the other."""
     if MOTIONS[actor.motion].family != "travel":
         return False
     return spec.relation is None or RELATIONS[spec.relation].group == "pursuit" or actor is not spec.actors[0]
 
 
 class _Words:
-    """The phrases of one spec in one voice, by the number of the actor."""
+    """The phrases of one spec in one phrasing; ``k`` counts its actors."""
 
-    def __init__(self, spec: ClipSpec, voice: Voice) -> None:
-        self.spec, self.voice = spec, voice
+    def __init__(self, spec: ClipSpec, phrasing: Phrasing) -> None:
+        self.spec, self.phrasing = spec, phrasing
         scene = SCENES[spec.scene]
-        self.place = scene.places[voice.place % len(scene.places)]
-        self.surface = scene.surfaces[voice.place // 7 % len(scene.surfaces)]
+        self.place = scene.places[phrasing.place % len(scene.places)]
+        self.surface = scene.surfaces[phrasing.place // 7 % len(scene.surfaces)]
 
     def _noun(self, k: int) -> str:
         nouns = THINGS[self.spec.actors[k].sprite].nouns
-        return nouns[self.voice.nouns[k] % len(nouns)]
+        return nouns[self.phrasing.nouns[k] % len(nouns)]
 
     def _verb(self, k: int) -> tuple[str, str, str]:
         actor = self.spec.actors[k]
         verbs = MOTIONS[actor.motion].verbs
-        if not self.voice.explicit:
+        if not self.phrasing.explicit:
             verbs = KIND_VERBS.get((actor.motion, THINGS[actor.sprite].kind), verbs)
-        return verbs[self.voice.verbs[k] % len(verbs)]
+        return verbs[self.phrasing.verbs[k] % len(verbs)]
 
     def thing(self, k: int) -> str:
         """a dog"""
@@ -148,41 +148,41 @@ class _Words:
         return f"{verb} {tail}".strip()
 
     def acting(self, k: int) -> str:
-        """a rolling dog / a dog that is swinging back and forth; at rest, unless explicit, a dog"""
-        if self.spec.actors[k].motion == "stay" and not self.voice.explicit:
+        """a rolling dog / a dog that is swinging back and forth; of one at rest, unless explicit, a dog"""
+        if self.spec.actors[k].motion == "stay" and not self.phrasing.explicit:
             return self.thing(k)
         doing, noun = self.doing(k), self._noun(k)
-        if " " in doing or " of " in noun or " with " in noun or " in " in noun or " on " in noun:
+        if " " in doing or {"of", "with", "in", "on"} & set(noun.split()):
             pronoun = "who" if THINGS[self.spec.actors[k].sprite].kind == "person" else "that"
             return f"{self.thing(k)} {pronoun} is {doing}"
         return f"{article(doing)} {doing} {noun}"
 
-    def way(self, k: int) -> str:
-        """to the left, where it is to be said, with a space before it"""
+    def direction(self, k: int) -> str:
+        """to the left / from right to left, with a space before it; "" where it goes unsaid"""
         actor = self.spec.actors[k]
-        if not (self.voice.heading and _heads(self.spec, actor)):
+        if not (self.phrasing.heading and _travels(self.spec, actor)):
             return ""
-        side, other = _side(actor), "right" if actor.heading < 0 else "left"
-        return f" from {other} to {side}" if self.voice.relation % 2 else f" to the {side}"
+        side, other = ("left", "right") if actor.heading < 0 else ("right", "left")
+        return f" from {other} to {side}" if self.phrasing.relation % 2 else f" to the {side}"
 
     def where(self, k: int) -> str:
         """across the sand / on the beach"""
         travels = MOTIONS[self.spec.actors[k].motion].family == "travel"
-        return f"across {self.surface}" if travels and self.voice.place % 3 else self.place
+        return f"across {self.surface}" if travels and self.phrasing.place % 3 else self.place
 
-    def prep(self) -> str:
+    def preposition(self) -> str:
         """to the left of"""
         preps = RELATIONS[self.spec.relation or ""].preps
-        return preps[self.voice.relation % len(preps)]
+        return preps[self.phrasing.relation % len(preps)]
 
-    def between(self) -> tuple[str, str, str] | None:
+    def relation_verb(self) -> tuple[str, str, str] | None:
         """follows, following, followed; None where the relation has no verb"""
         verbs = RELATIONS[self.spec.relation or ""].verbs
-        return verbs[self.voice.relation % len(verbs)] if verbs else None
+        return verbs[self.phrasing.relation % len(verbs)] if verbs else None
 
 
 def _single(w: _Words) -> str:
-    thing, does, doing, way = w.thing(0), w.does(0), w.doing(0), w.way(0)
+    thing, does, doing, way = w.thing(0), w.does(0), w.doing(0), w.direction(0)
     patterns = (
         f"{thing} {does}{way} {w.where(0)}",
         f"{w.place}, {thing} {does}{way}",
@@ -192,14 +192,13 @@ def _single(w: _Words) -> str:
         f"{thing} {doing}{way} {w.where(0)}",
         f"{w.acting(0)} {w.place}",
     )
-    return patterns[w.voice.pattern % len(patterns)]
+    return patterns[w.phrasing.pattern % len(patterns)]
 
 
-def _pair(w: _Words, relation: str) -> str:
+def _related(w: _Words, relation: str) -> str:
     """Two things in a relation; a third one is overhead."""
-    spatial = RELATIONS[relation].group in SPATIAL_GROUPS
-    core, place = _relate(w, spatial), w.place
-    pattern = w.voice.pattern % _PATTERNS
+    core, place = _relation(w, RELATIONS[relation].group in SPATIAL_GROUPS), w.place
+    pattern = w.phrasing.pattern % 7
     if len(w.spec.actors) == 3:
         if pattern % 2:
             return f"with {w.thing(2)} {w.doing(2)} overhead, {core} {place}"
@@ -207,17 +206,17 @@ def _pair(w: _Words, relation: str) -> str:
     return f"{place}, {core}" if pattern in (1, 5) else f"{core} {place}"
 
 
-def _relate(w: _Words, spatial: bool) -> str:
+def _relation(w: _Words, spatial: bool) -> str:
     """The two things and their relation, without the place."""
-    verb = w.between()
-    thing, other, prep, way = w.thing(0), w.acting(1), w.prep(), w.way(0)
+    verb = w.relation_verb()
+    thing, other, prep, way = w.thing(0), w.acting(1), w.preposition(), w.direction(0)
     acting = f"{thing} is {w.doing(0)} {prep} {other}{way}"
     if spatial:
         named = f"{w.acting(0)} is {prep} {other}"
-        bare = named if w.voice.explicit else f"{thing} is {prep} {w.thing(1)}"
+        bare = named if w.phrasing.explicit else f"{thing} is {prep} {w.thing(1)}"
     else:
         named = acting if verb is None else f"{w.acting(0)} {verb[0]} {other}{way}"
-        bare = named if w.voice.explicit or verb is None else f"{thing} {verb[0]} {w.thing(1)}{way}"
+        bare = named if w.phrasing.explicit or verb is None else f"{thing} {verb[0]} {w.thing(1)}{way}"
     passive = f"{other} is {verb[2]} by {w.acting(0)}{way}" if verb is not None and verb[2] else named
     patterns = (
         f"{thing} {w.does(0)} {prep} {other}{way}",
@@ -228,12 +227,12 @@ def _relate(w: _Words, spatial: bool) -> str:
         bare,
         named,
     )
-    return patterns[w.voice.pattern % _PATTERNS]
+    return patterns[w.phrasing.pattern % len(patterns)]
 
 
-def _company(w: _Words) -> str:
+def _unrelated(w: _Words) -> str:
     """Two or three things without a relation."""
-    count, pattern = len(w.spec.actors), w.voice.pattern % 4
+    count, pattern = len(w.spec.actors), w.phrasing.pattern % 4
     if pattern == 0:
         parts = [f"{w.thing(k)} {w.does(k)}" for k in range(count)]
         return f"{', '.join(parts[:-1])} and {parts[-1]} {w.place}"
@@ -247,124 +246,117 @@ def _company(w: _Words) -> str:
     return f"{', '.join(parts[:-1])} and {parts[-1]} {w.place}"
 
 
-# --------------------------------------------------------------------------- clips that differ in exactl
-PairLevel = Literal["entity", "action", "relationship"]
-PAIR_LEVELS: tuple[PairLevel, ...] = ("entity", "action", "relationship")
-Made = Callable[[], ClipSpec]
-"""A spec that is made when it is chosen: of several hundred that are possible one is wanted."""
-_TRIES = 4000
-
-
-class Falsehood(NamedTuple):
-    """What is false of a clip in one level alone, said in a sentence, and a clip of which it is true."""
+# --------------------------------------------------------------------------- minimal pairs, hard negatives
+class FalseCaption(NamedTuple):
+    """A sentence that is false of a clip in one level alone, and a clip of which it is true."""
 
     level: str
     text: str
     spec: ClipSpec
 
 
+Variant = Callable[[], ClipSpec]
+"""A spec that is built on demand: of several hundred, one is needed."""
+
+
 def minimal_pair(
     rng: np.random.Generator, level: PairLevel, split: Split = "probe"
 ) -> tuple[ClipSpec, str, ClipSpec, str]:
-    """Two clips of ``split`` and their sentences that differ in ``level`` and in nothing else.
+    """Sample two clips of ``split``, each followed by its sentence, that differ in ``level`` alone.
 
-    entity: one thing is another one. action: one thing moves otherwise. relationship: another
-    relation between the same things, or exchanged roles. Scene, camera, weather, places and the
-    other words are the same.
+    entity: one thing is another one. action: one thing moves differently. relationship: another relation
+    of the same things, or their roles exchanged. Scene, camera, places and the other words are the same.
     """
     if level not in PAIR_LEVELS:
         raise ConfigError(f"Unknown level {level!r}; use {', '.join(PAIR_LEVELS)}.")
     for _ in range(_TRIES):
         relation = str(rng.choice(list(RELATIONS))) if level == "relationship" else None
         spec = sample_spec(rng, split=split, relation=relation)
-        others = [
-            other for other in (make() for make in _variants(spec, level, rng)) if in_split(other, split)
-        ]
+        others = [v for v in (build() for build in _variants(spec, level, rng)) if in_split(v, split)]
         if not others:
             continue
-        other = others[int(rng.integers(len(others)))]
-        voice = draw_voice(rng, explicit=True)
-        first, second = sentence(spec, voice), sentence(other, _same_words(voice, spec, other))
+        other = _pick(rng, others)
+        phrasing = sample_phrasing(rng, explicit=True)
+        first, second = sentence(spec, phrasing), sentence(other, _same_words(phrasing, spec, other))
         if first != second:
             return spec, first, other, second
     raise ConfigError(f"No minimal pair of level {level!r} was found in split {split!r}.")
 
 
-def contrast(
+def hard_negatives(
     spec: ClipSpec, rng: np.random.Generator, *, explicit: bool = True
-) -> tuple[str, list[Falsehood]]:
-    """A true sentence and, in the same voice, what is false of each level that can be false.
+) -> tuple[str, list[FalseCaption]]:
+    """Return a true sentence and, in the same phrasing, false ones of each level that can be false.
 
-    The levels are entity, action, relationship (another relation, and exchanged roles) and, for a
-    wrong scene, global. ``explicit`` names also what rests; without it rest goes unsaid and no
-    action is false.
+    The levels are entity, action, relationship (another relation, and exchanged roles) and, for another
+    scene, global. Without ``explicit`` resting goes unsaid, and no action is false.
     """
-    voice = draw_voice(rng, explicit=explicit)
-    positive = sentence(spec, voice)
-    return positive, [false for false in _false(spec, rng, voice) if false.text != positive]
+    phrasing = sample_phrasing(rng, explicit=explicit)
+    true = sentence(spec, phrasing)
+    return true, [false for false in _false_captions(spec, rng, phrasing) if false.text != true]
 
 
-def negatives(spec: ClipSpec, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """(level, sentence) pairs that are false in exactly that level; see ``contrast``."""
-    return [(false.level, false.text) for false in contrast(spec, rng)[1]]
+def _false_captions(spec: ClipSpec, rng: np.random.Generator, phrasing: Phrasing) -> Iterator[FalseCaption]:
+    for level in ("entity", "action") if phrasing.explicit else ("entity",):
+        if variants := _variants(spec, level, rng):
+            other = _pick(rng, variants)()
+            yield FalseCaption(level, sentence(other, phrasing), other)
+    for variants in (_other_relations(spec), _exchanged_roles(spec)):
+        if variants:
+            other = _pick(rng, variants)()
+            yield FalseCaption("relationship", sentence(other, _same_words(phrasing, spec, other)), other)
+    elsewhere = replace(spec, scene=_pick(rng, [name for name in SCENES if name != spec.scene]))
+    yield FalseCaption("global", sentence(elsewhere, phrasing), elsewhere)
 
 
-def _false(spec: ClipSpec, rng: np.random.Generator, voice: Voice) -> Iterator[Falsehood]:
-    for level in ("entity", "action") if voice.explicit else ("entity",):
-        options = _variants(spec, level, rng)
-        if options:
-            other = options[int(rng.integers(len(options)))]()
-            yield Falsehood(level, sentence(other, voice), other)
-    for kind in (_other_relations, _exchanged):
-        options = list(kind(spec))
-        if options:
-            other = options[int(rng.integers(len(options)))]()
-            yield Falsehood("relationship", sentence(other, _same_words(voice, spec, other)), other)
-    scenes = [name for name in SCENES if name != spec.scene]
-    elsewhere = replace(spec, scene=scenes[int(rng.integers(len(scenes)))])
-    yield Falsehood("global", sentence(elsewhere, voice), elsewhere)
+def _pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
+    return options[int(rng.integers(len(options)))]
 
 
-def _variants(spec: ClipSpec, level: str, rng: np.random.Generator) -> list[Made]:
+def _variants(spec: ClipSpec, level: str, rng: np.random.Generator) -> list[Variant]:
     """Specs that differ from ``spec`` in ``level`` only."""
     if level == "relationship":
-        return [*_other_relations(spec), *_exchanged(spec)]
+        return [*_other_relations(spec), *_exchanged_roles(spec)]
     index = int(rng.integers(len(spec.actors)))
     if level == "entity":
-        return [*_other_things(spec, 0 if spec.relation == "in" and index == 1 else index)]
-    return [*_other_motions(spec, index)]
+        return _other_things(spec, 0 if spec.relation == "in" and index == 1 else index)
+    return _other_motions(spec, index)
 
 
-def _same_words(voice: Voice, spec: ClipSpec, other: ClipSpec) -> Voice:
-    """The voice that keeps each thing's words when the two things have exchanged their roles."""
-    if other.actors[0].sprite != spec.actors[min(1, len(spec.actors) - 1)].sprite or len(spec.actors) == 1:
-        return voice
-    (a, b, c), (d, e, f) = voice.nouns, voice.verbs
-    return replace(voice, nouns=(b, a, c), verbs=(e, d, f))
+def _same_words(phrasing: Phrasing, spec: ClipSpec, other: ClipSpec) -> Phrasing:
+    """The phrasing that keeps each thing's words where two things have exchanged their roles."""
+    if len(spec.actors) == 1 or other.actors[0].sprite != spec.actors[1].sprite:
+        return phrasing
+    (a, b, c), (d, e, f) = phrasing.nouns, phrasing.verbs
+    return replace(phrasing, nouns=(b, a, c), verbs=(e, d, f))
 
 
-def _with_actor(spec: ClipSpec, index: int, **changes: object) -> ClipSpec:
+def _with_actor(spec: ClipSpec, index: int, **changes: Any) -> ClipSpec:
     actors = list(spec.actors)
-    actors[index] = replace(actors[index], **changes)  # type: ignore[arg-type]
+    actors[index] = replace(actors[index], **changes)
     return replace(spec, actors=tuple(actors))
 
 
-def _other_things(spec: ClipSpec, index: int) -> Iterator[Made]:
+def _other_things(spec: ClipSpec, index: int) -> list[Variant]:
+    """Another thing in the place of an actor, from the things that the same splits show."""
     actor = spec.actors[index]
-    barred = {a.sprite for a in spec.actors} | (set() if in_split(spec, "train") else set(WIDE))
+    reserved, train = THINGS[actor.sprite].split == "unseen_sprites", in_split(spec, "train")
+    variants: list[Variant] = []
     for name, thing in THINGS.items():
-        if name in barred or (name in RESERVED) != (actor.sprite in RESERVED):
+        barred = any(name == other.sprite for other in spec.actors) or (thing.split == "train" and not train)
+        if barred or (thing.split == "unseen_sprites") != reserved:
             continue
         if spec.relation == "in" and name in CONTAINERS:
             continue
         size = round(actor.size * thing.size / THINGS[actor.sprite].size, 3)
-        yield partial(_with_actor, spec, index, sprite=name, size=size)
+        variants.append(partial(_with_actor, spec, index, sprite=name, size=size))
+    return variants
 
 
 _KIN = {"vertical": ("vertical",), "depth": ("depth",), "loop": ("travel",), "travel": ("travel", "loop")}
 
 
-def _other_motions(spec: ClipSpec, index: int) -> Iterator[Made]:
+def _other_motions(spec: ClipSpec, index: int) -> list[Variant]:
     """Motions that fit the same place and size."""
     motion = spec.actors[index].motion
     family = MOTIONS[motion].family
@@ -375,31 +367,30 @@ def _other_motions(spec: ClipSpec, index: int) -> Iterator[Made]:
     else:
         kin = _KIN.get(family, (family,)) if index == 0 else (family,)
         options = tuple(name for name, other in MOTIONS.items() if other.family in kin)
-    for name in options:
-        if name != motion:
-            yield partial(_with_actor, spec, index, motion=name)
+    return [partial(_with_actor, spec, index, motion=name) for name in options if name != motion]
 
 
-def _other_relations(spec: ClipSpec) -> Iterator[Made]:
-    if spec.relation is None:
-        return
+def _other_relations(spec: ClipSpec) -> list[Variant]:
+    """Other relations of the same things that their motions allow."""
     motions = [actor.motion for actor in spec.actors]
-    for name in RELATIONS[spec.relation].swaps:
-        if all(motion in allowed for motion, allowed in zip(motions, motions_for(name), strict=False)):
-            yield partial(_laid_out, spec, list(range(len(motions))), name)
+    return [
+        partial(_rearranged, spec, spec.actors, name)
+        for name in (RELATIONS[spec.relation].swaps if spec.relation else ())
+        if all(motion in allowed for motion, allowed in zip(motions, motions_for(name), strict=False))
+    ]
 
 
-def _exchanged(spec: ClipSpec) -> Iterator[Made]:
-    """The two things in each other's role, each keeping its own motion."""
+def _exchanged_roles(spec: ClipSpec) -> list[Variant]:
+    """The two things in each other's role, each with its own motion."""
     if spec.relation is None or not RELATIONS[spec.relation].roles:
-        return
+        return []
     first, second = motions_for(spec.relation)
-    if spec.actors[1].motion in first and spec.actors[0].motion in second:
-        yield partial(_laid_out, spec, [1, 0, *range(2, len(spec.actors))], spec.relation)
+    if spec.actors[1].motion not in first or spec.actors[0].motion not in second:
+        return []
+    return [partial(_rearranged, spec, (spec.actors[1], spec.actors[0], *spec.actors[2:]), spec.relation)]
 
 
-def _laid_out(spec: ClipSpec, order: list[int], relation: str) -> ClipSpec:
+def _rearranged(spec: ClipSpec, actors: Sequence[Actor], relation: str) -> ClipSpec:
     """The same things in other places; the noise of the places comes from the seed, so it stays."""
-    actors = [spec.actors[k] for k in order]
     placed = layout([a.sprite for a in actors], [a.motion for a in actors], relation, spec.seed)
     return replace(spec, actors=placed, relation=relation)

@@ -1,4 +1,4 @@
-"""Sampling playground clips: what acts, and where it stands so that it stays in the central square."""
+"""Sampling of playground clips, and places for their things inside the central square of the picture."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from vtr_demo.playground.spec import (
     Split,
     in_split,
     motions_for,
-    sprites_of,
+    things_of,
 )
 from vtr_demo.playground.things import CONTAINERS, THINGS
 
 _TRIES = 20_000
 APART = (*PLACE, "fall", "rise")
 """Motions that leave room for a neighbour."""
-BYSTANDER = ("fly", "float", "spin", "twirl")
+_OVERHEAD_MOTIONS = ("fly", "float", "spin", "twirl")
 
 
 def sample_spec(
@@ -37,13 +37,15 @@ def sample_spec(
     relation: str | None = None,
     actors: int | None = None,
 ) -> ClipSpec:
-    """A random clip of ``split``; ``relation`` and the number of ``actors`` can be fixed."""
-    names = sprites_of(split)
+    """Sample a clip of ``split``, with a given ``relation`` or number of ``actors`` if they are set."""
+    names = list(things_of(split))
     for _ in range(_TRIES):
         spec = _draw(rng, names, relation, actors)
         if in_split(spec, split):
             return spec
-    raise ConfigError(f"No clip of split {split!r} was found for relation {relation!r}; free one of them.")
+    raise ConfigError(
+        f"No clip of split {split!r} was found for the relation {relation!r}; leave one of them open."
+    )
 
 
 def _pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
@@ -57,7 +59,7 @@ def _draw(rng: np.random.Generator, names: list[str], relation: str | None, acto
     elif count > 1 and rng.random() < 0.85:
         relation = _pick(rng, list(RELATIONS))
     if relation == "over" or (relation and RELATIONS[relation].group == "height"):
-        count = 2  # the sky is taken
+        count = 2  # no room overhead for a bystander
     sprites = [str(name) for name in rng.choice(names, count, replace=False)]
     if relation == "in":
         free = [name for name in names if name not in CONTAINERS and name not in sprites]
@@ -80,15 +82,20 @@ def _draw(rng: np.random.Generator, names: list[str], relation: str | None, acto
 def _motions(rng: np.random.Generator, relation: str | None, count: int) -> list[str]:
     if relation is None:
         return [_pick(rng, list(MOTIONS) if count == 1 else APART) for _ in range(count)]
-    return [_pick(rng, allowed) for allowed in motions_for(relation)] + [_pick(rng, BYSTANDER)] * (count - 2)
+    return [_pick(rng, allowed) for allowed in motions_for(relation)] + [_pick(rng, _OVERHEAD_MOTIONS)] * (
+        count - 2
+    )
 
 
 # --------------------------------------------------------------------------- places
 def layout(
     sprites: Sequence[str], motions: Sequence[str], relation: str | None, seed: int
 ) -> tuple[Actor, ...]:
-    """Places for the things. The noise belongs to the place, not to the thing, so that two things
-    can change places with everything else unchanged; it depends on ``seed`` alone."""
+    """Place the things.
+
+    The noise depends on ``seed`` alone and belongs to the place, not to the thing: two things can change
+    places with everything else unchanged.
+    """
     rng = np.random.default_rng([seed, 0])
     slots = _pair(relation, rng) if relation else _row(len(sprites), motions[0], rng)
     if relation and len(sprites) == 3:
@@ -98,20 +105,18 @@ def layout(
     placed = []
     for slot, sprite, motion in zip(slots, sprites, motions, strict=True):
         heading = int(slot.get("heading", rng.choice([-1, 1])))
-        values = {
-            "x": slot["x"],
-            "depth": slot["depth"],
+        values = slot | {
             "size": slot["size"] * THINGS[sprite].size,
-            "lift": slot.get("lift", 0.0),
             "phase": rng.random(),
             "tempo": rng.uniform(0.85, 1.2),
         }
-        numbers = {name: round(float(value), 3) for name, value in values.items()}
+        numbers = {name: round(float(value), 3) for name, value in values.items() if name != "heading"}
         placed.append(Actor(sprite, motion, heading=heading, **numbers))
     return tuple(placed)
 
 
 Slot = dict[str, Any]
+"""x, depth and size of a place, and where it matters lift and heading."""
 _OVERHEAD = {"depth": 0.0, "size": 0.2, "lift": 0.46}
 
 
@@ -122,13 +127,8 @@ def _row(count: int, motion: str, rng: np.random.Generator) -> list[Slot]:
         family = MOTIONS[motion].family
         size = {"travel": 0.34, "place": 0.42, "vertical": 0.36, "depth": 0.4, "loop": 0.3}[family]
         wander = 0.07 if family in ("place", "vertical") else 0.0
-        return [
-            {
-                "x": wander * noise[0, 0],
-                "depth": 0.6 + 0.2 * noise[0, 1],
-                "size": size * (1 + 0.08 * noise[1, 0]),
-            }
-        ]
+        x, depth, grow = wander * noise[0, 0], 0.6 + 0.2 * noise[0, 1], 1 + 0.08 * noise[1, 0]
+        return [{"x": x, "depth": depth, "size": size * grow}]
     places = (-0.24, 0.24) if count == 2 else (-0.31, 0.0, 0.31)
     size = 0.34 if count == 2 else 0.26
     return [
@@ -138,7 +138,7 @@ def _row(count: int, motion: str, rng: np.random.Generator) -> list[Slot]:
 
 
 def _pair(relation: str, rng: np.random.Generator) -> list[Slot]:
-    """Where two things stand in ``relation``; the first slot is the relation's subject."""
+    """Places of two things in ``relation``, its subject first."""
     side = int(rng.choice([-1, 1]))
     noise = rng.uniform(-1, 1, 3)
     return _GROUPS[RELATIONS[relation].group](relation, side, *(float(value) for value in noise))
@@ -193,15 +193,15 @@ def _beside(relation: str, side: int, dx: float, dz: float, ds: float) -> list[S
 
 
 def _passing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    """The first thing moves along a path that the second, standing one defines."""
-    mover: Slot = {"x": 0.0, "depth": 0.5, "size": 0.25, "heading": side}
+    """The first thing moves along a path around, past or over the second, standing one."""
+    mover: Slot = {"x": 0.0, "size": 0.25, "heading": side}
     if relation in ("toward", "away from"):
         end = side if relation == "toward" else -side
         return [{**mover, "depth": 0.6, "size": 0.27}, {"x": 0.25 * end, "depth": 0.55, "size": 0.34}]
-    far = {"around": 0.5, "past": 0.1, "over": 0.6}[relation]
-    size = {"around": 0.34, "past": 0.42, "over": 0.29}[relation]
-    mover["depth"] = {"around": 0.5, "past": 0.95, "over": 0.6}[relation]
-    return [mover, {"x": 0.03 * dx, "depth": far, "size": size}]
+    near, far, size = {"around": (0.5, 0.5, 0.34), "past": (0.95, 0.1, 0.42), "over": (0.6, 0.6, 0.29)}[
+        relation
+    ]
+    return [{**mover, "depth": near}, {"x": 0.03 * dx, "depth": far, "size": size}]
 
 
 _GROUPS: dict[str, Callable[[str, int, float, float, float], list[Slot]]] = {

@@ -1,4 +1,4 @@
-"""Where everything in a playground clip is at a given time: pure functions of the spec and the second.
+"""Poses of the things of a playground clip: pure functions of the spec and the second.
 
 Lengths are in picture heights, x = 0 is the centre, y = 0 the top of the picture; angles are in
 degrees, positive turns clockwise.
@@ -13,15 +13,17 @@ from dataclasses import dataclass, replace
 from vtr_demo.playground.spec import MOTIONS, RELATIONS, SCENES, Actor, ClipSpec
 from vtr_demo.playground.things import CONTAINERS, THINGS
 
-# --------------------------------------------------------------------------- what a playground thing loo
 Shape = Callable[[str], tuple[float, float]]
-"""Width and height of a thing's picture, the longer one 1."""
+"""A thing's name -> width and height of its picture, the longer one 1."""
 _TAU = 2 * math.pi
+
+
+# --------------------------------------------------------------------------- poses
 
 
 @dataclass(frozen=True)
 class Pose:
-    """One thing at one time: its centre, its unrotated width and height, and how it is drawn."""
+    """One thing at one time: its centre, its width and height before rotation, and how it is drawn."""
 
     sprite: str
     x: float
@@ -37,16 +39,35 @@ class Pose:
     pivot: tuple[float, float] | None = None
     """The upper end of the rope that it hangs from."""
     rim: float | None = None
-    """A container is drawn once more, below this share of its height, over what it holds."""
+    """If set, only what is below this share of the height is drawn: the front of a container."""
     shadow: bool = True
 
     @property
     def clearance(self) -> float:
-        """Height of the lower edge above the ground, 0 or more."""
+        """Return the height of the lower edge above the ground, 0 or more."""
         return max(0.0, self.ground - self.y - self.height / 2)
 
 
-def smooth(u: float) -> float:
+def poses(spec: ClipSpec, second: float, shape: Shape) -> list[Pose]:
+    """Return the things of ``spec`` at ``second`` in drawing order; a container that holds one, twice."""
+    u = min(max(second / spec.duration_s, 0.0), 1.0)
+    group = RELATIONS[spec.relation].group if spec.relation else None
+    out = []
+    for index, actor in enumerate(spec.actors):
+        point = _route_point(spec, index, u, second)
+        if point is None:
+            out.append(_in_place(spec, actor, u, second, shape))
+        else:
+            out.append(_travelling(spec, actor, u, point, shape))
+    if group == "contact":
+        top, base = (0, 1) if spec.relation == "on" else (1, 0)
+        out[top] = _set_on(out[top], out[base])
+    elif group == "inside":
+        out[:2] = _put_in(out[0], out[1])
+    return sorted(out, key=lambda pose: pose.depth)
+
+
+def _smooth(u: float) -> float:
     u = min(max(u, 0.0), 1.0)
     return u * u * (3 - 2 * u)
 
@@ -56,8 +77,8 @@ def _ground(spec: ClipSpec, depth: float) -> float:
     return far + (near - far) * depth
 
 
-def standing(spec: ClipSpec, actor: Actor, shape: Shape, scale: float = 1.0) -> Pose:
-    """The thing at rest at its place."""
+def _standing(spec: ClipSpec, actor: Actor, shape: Shape, scale: float = 1.0) -> Pose:
+    """The pose of a thing at rest."""
     wide, high = shape(actor.sprite)
     size = actor.size * scale * (0.75 + 0.45 * actor.depth)
     ground = _ground(spec, actor.depth)
@@ -73,19 +94,19 @@ def standing(spec: ClipSpec, actor: Actor, shape: Shape, scale: float = 1.0) -> 
     )
 
 
-def raised(pose: Pose, lift: float) -> Pose:
+def _raised(pose: Pose, lift: float) -> Pose:
     return replace(pose, y=pose.y - lift)
 
 
-def squashed(pose: Pose, amount: float) -> Pose:
-    """Flattened by ``amount`` (negative: stretched) with its lower edge kept where it is."""
+def _squashed(pose: Pose, amount: float) -> Pose:
+    """Flatten by ``amount`` (negative: stretch); the lower edge stays."""
     height = pose.height * (1 - amount)
     lower = pose.y + pose.height / 2
     return replace(pose, height=height, width=pose.width * (1 + 0.6 * amount), y=lower - height / 2)
 
 
-def tilted(pose: Pose, angle: float) -> Pose:
-    """Leaning about the middle of its lower edge."""
+def _tilted(pose: Pose, angle: float) -> Pose:
+    """Rotate about the middle of the lower edge."""
     turn = math.radians(angle)
     half = pose.height / 2
     return replace(
@@ -93,26 +114,26 @@ def tilted(pose: Pose, angle: float) -> Pose:
     )
 
 
-def on_the_spot(spec: ClipSpec, actor: Actor, u: float, second: float, shape: Shape) -> Pose:
-    """A motion that stays at its place, rises, falls, comes or goes."""
-    pose = standing(spec, actor, shape)
+# --------------------------------------------------------------------------- motions in place
+def _in_place(spec: ClipSpec, actor: Actor, u: float, second: float, shape: Shape) -> Pose:
+    """The pose of a thing that stays at its place, rises, falls, comes or goes."""
+    pose = _standing(spec, actor, shape)
     cycle = second * actor.tempo
-    act = _ACTS.get(actor.motion)
-    if act is not None:
-        return act(pose, actor, u, cycle)
+    if actor.motion in _MOVES:
+        return _MOVES[actor.motion](pose, actor, u, cycle)
     if actor.motion in ("grow", "shrink"):
-        grown = smooth((u - 0.05) / 0.9) if actor.motion == "grow" else 1 - smooth((u - 0.05) / 0.9)
-        return standing(spec, actor, shape, 0.38 + 0.84 * grown)
+        done = _smooth((u - 0.05) / 0.9)
+        return _standing(spec, actor, shape, 0.38 + 0.84 * (done if actor.motion == "grow" else 1 - done))
     if actor.motion in ("approach", "leave"):
-        near = smooth(u) if actor.motion == "approach" else 1 - smooth(u)
-        coming = replace(actor, depth=-0.1 + 1.1 * near)
-        pose = standing(spec, coming, shape, 0.36 + 0.72 * near)
+        near = _smooth(u) if actor.motion == "approach" else 1 - _smooth(u)
+        pose = _standing(spec, replace(actor, depth=-0.1 + 1.1 * near), shape, 0.36 + 0.72 * near)
         step = math.sin(math.pi * (7 * u + actor.phase))
-        return tilted(raised(pose, 0.008 * abs(step)), 5 * step)
+        return _tilted(_raised(pose, 0.008 * abs(step)), 5 * step)
     return pose
 
 
-Act = Callable[[Pose, Actor, float, float], Pose]
+Move = Callable[[Pose, Actor, float, float], Pose]
+"""Pose at rest, actor, share of the clip (0..1), seconds times tempo -> pose."""
 
 
 def _spin(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
@@ -124,12 +145,12 @@ def _spin(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
 def _bounce(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
     part = (cycle / 1.15 + actor.phase) % 1.0
     leap = 4 * part * (1 - part)
-    return raised(squashed(pose, 0.22 * max(0.0, 1 - 4 * leap)), 0.15 * leap)
+    return _raised(_squashed(pose, 0.22 * max(0.0, 1 - 4 * leap)), 0.15 * leap)
 
 
 def _shake(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
     wobble = math.sin(_TAU * (5.3 * cycle + actor.phase))
-    return replace(tilted(pose, 6 * math.sin(_TAU * 4.1 * cycle)), x=pose.x + 0.02 * wobble)
+    return replace(_tilted(pose, 6 * math.sin(_TAU * 4.1 * cycle)), x=pose.x + 0.02 * wobble)
 
 
 def _swing(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
@@ -145,24 +166,18 @@ def _swing(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
 def _jump(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
     part = (cycle / 2.0 + actor.phase) % 1.0
     if part < 0.2:
-        return squashed(pose, 0.24 * math.sin(math.pi * part / 0.2))
+        return _squashed(pose, 0.24 * math.sin(math.pi * part / 0.2))
     rise = (part - 0.2) / 0.8
+    if actor.motion == "somersault":
+        return replace(_raised(pose, 0.24 * 4 * rise * (1 - rise)), angle=actor.heading * 360 * _smooth(rise))
     leap = max(0.0, 4 * rise * (1 - rise))
-    return raised(squashed(pose, -0.08 * leap), 0.27 * leap)
-
-
-def _somersault(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
-    part = (cycle / 2.0 + actor.phase) % 1.0
-    if part < 0.2:
-        return squashed(pose, 0.24 * math.sin(math.pi * part / 0.2))
-    rise = (part - 0.2) / 0.8
-    return replace(raised(pose, 0.24 * 4 * rise * (1 - rise)), angle=actor.heading * 360 * smooth(rise))
+    return _raised(_squashed(pose, -0.08 * leap), 0.27 * leap)
 
 
 def _float(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
     wave = math.sin(_TAU * (cycle / 2.4 + actor.phase))
     base = 0.18 if actor.lift == 0 else 0.0
-    return replace(raised(pose, base + 0.045 * wave), angle=3.5 * math.sin(_TAU * cycle / 3.1))
+    return replace(_raised(pose, base + 0.045 * wave), angle=3.5 * math.sin(_TAU * cycle / 3.1))
 
 
 def _twirl(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
@@ -172,7 +187,7 @@ def _twirl(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
 
 
 def _fade(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
-    return replace(pose, alpha=1 - smooth((u - 0.2) / 0.65))
+    return replace(pose, alpha=1 - _smooth((u - 0.2) / 0.65))
 
 
 def _fall(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
@@ -180,21 +195,21 @@ def _fall(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
     fallen = min(u / 0.72, 1.0)
     rebound = max(0.0, math.sin(math.pi * (u - 0.72) / 0.16)) * 0.05 if 0.72 < u < 0.88 else 0.0
     lean = 14 * math.sin(_TAU * (1.3 * fallen + actor.phase)) * (1 - fallen)
-    return replace(raised(pose, room * (1 - fallen**1.7) + rebound), angle=lean)
+    return replace(_raised(pose, room * (1 - fallen**1.7) + rebound), angle=lean)
 
 
 def _rise(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
     room = max(pose.ground - pose.height - 0.03, 0.1)
-    return raised(pose, room * smooth((u - 0.1) / 0.85) ** 1.2)
+    return _raised(pose, room * _smooth((u - 0.1) / 0.85) ** 1.2)
 
 
-_ACTS: dict[str, Act] = {
+_MOVES: dict[str, Move] = {
     "spin": _spin,
     "bounce": _bounce,
     "shake": _shake,
     "swing": _swing,
     "jump": _jump,
-    "somersault": _somersault,
+    "somersault": _jump,
     "float": _float,
     "twirl": _twirl,
     "fade": _fade,
@@ -203,62 +218,48 @@ _ACTS: dict[str, Act] = {
 }
 
 
-def poses(spec: ClipSpec, second: float, shape: Shape) -> list[Pose]:
-    """The things of ``spec`` at ``second`` in the order in which they are to be drawn."""
-    u = min(max(second / spec.duration_s, 0.0), 1.0)
-    group = RELATIONS[spec.relation].group if spec.relation else None
-    out = []
-    for index, actor in enumerate(spec.actors):
-        route = _route(spec, index, u, second)
-        if route is not None:
-            out.append(_travelling(spec, actor, u, route, shape))
-        else:
-            out.append(on_the_spot(spec, actor, u, second, shape))
-    if group == "contact":
-        top, base = (0, 1) if spec.relation == "on" else (1, 0)
-        out[top] = _set_on(out[top], out[base])
-    elif group == "inside":
-        out[:2] = _put_in(out[0], out[1])  # three: the container twice
-    return sorted(out, key=lambda pose: pose.depth)
-
-
 # --------------------------------------------------------------------------- routes
 @dataclass(frozen=True)
-class Route:
-    """A point on a way over the ground: place, way walked so far (signed) and heading there."""
+class RoutePoint:
+    """A point of a route over the ground."""
 
     x: float
     depth: float
-    walked: float
+    travelled: float
+    """Signed distance along x so far, by which a thing has rolled."""
     heading: int
     lift: float = 0.0
     flies: bool = True
-    """Whether the gait "fly" adds its own height."""
+    """Whether the motion "fly" adds its own height."""
 
 
 def _glide(u: float) -> float:
-    """Gentle start and stop, never at rest."""
-    return 0.5 * u + 0.5 * smooth(u)
+    """Ease in and out without coming to rest."""
+    return 0.5 * u + 0.5 * _smooth(u)
 
 
-def _route(spec: ClipSpec, index: int, u: float, second: float) -> Route | None:
-    """Where a travelling actor is; None for one that keeps its place."""
+def _route_point(spec: ClipSpec, index: int, u: float, second: float) -> RoutePoint | None:
+    """Where a travelling actor is; None for one that stays at its place."""
     actor = spec.actors[index]
     if spec.relation and index < 2:
         return _related(spec.relation, spec.actors, index, (u, second))
     if MOTIONS[actor.motion].family == "travel":
         moved = 0.62 * (_glide(u) - 0.5) * actor.heading
-        return Route(actor.x * 0.3 + moved, actor.depth, moved, actor.heading, actor.lift, actor.lift == 0)
+        return RoutePoint(
+            actor.x * 0.3 + moved, actor.depth, moved, actor.heading, actor.lift, actor.lift == 0
+        )
     if actor.motion == "circle":
         return _orbit(actor, second, actor.x, 0.5, radius=(0.21, 0.42))
     return None
 
 
-def _related(relation: str, actors: tuple[Actor, ...], index: int, time: tuple[float, float]) -> Route | None:
+def _related(
+    relation: str, actors: tuple[Actor, ...], index: int, time: tuple[float, float]
+) -> RoutePoint | None:
     actor, group = actors[index], RELATIONS[relation].group
     if group == "pursuit":
         moved = 0.44 * (_glide(time[0]) - 0.5) * actor.heading
-        return Route(actor.x + moved, actor.depth, moved, actor.heading)
+        return RoutePoint(actor.x + moved, actor.depth, moved, actor.heading)
     if group == "mutual":
         return _mutual(relation, actor, time[0], index)
     if group == "path" and index == 0:
@@ -266,69 +267,69 @@ def _related(relation: str, actors: tuple[Actor, ...], index: int, time: tuple[f
     return None
 
 
-def _orbit(actor: Actor, second: float, x: float, depth: float, *, radius: tuple[float, float]) -> Route:
+def _orbit(actor: Actor, second: float, x: float, depth: float, *, radius: tuple[float, float]) -> RoutePoint:
     """A ring on the ground around (x, depth), ``radius`` wide and deep."""
     turn = actor.heading * _TAU * (second * actor.tempo / 3.2 + actor.phase)
     near = math.sin(turn)
     heading = -actor.heading if near > 0 else actor.heading
-    return Route(x + radius[0] * math.cos(turn), depth + radius[1] * near, radius[0] * turn, heading)
+    return RoutePoint(x + radius[0] * math.cos(turn), depth + radius[1] * near, radius[0] * turn, heading)
 
 
-def _mutual(relation: str, actor: Actor, u: float, index: int) -> Route:
+def _mutual(relation: str, actor: Actor, u: float, index: int) -> RoutePoint:
     if relation == "swap with":
         x = actor.x * math.cos(math.pi * _glide(u))
         bow = 0.28 * math.sin(math.pi * _glide(u)) * (1 if index == 0 else -1)
-        return Route(x, actor.depth + bow, x - actor.x, actor.heading)
+        return RoutePoint(x, actor.depth + bow, x - actor.x, actor.heading)
     near = 0.14 * math.copysign(1, actor.x)
     start, end = (actor.x, near) if relation == "meet" else (near, actor.x)
-    x = start + (end - start) * smooth(u / 0.9)
-    return Route(x, actor.depth, x - start, actor.heading)
+    x = start + (end - start) * _smooth(u / 0.9)
+    return RoutePoint(x, actor.depth, x - start, actor.heading)
 
 
-def _path(relation: str, actor: Actor, goal: Actor, u: float, second: float) -> Route:
+def _path(relation: str, actor: Actor, goal: Actor, u: float, second: float) -> RoutePoint:
     if relation == "around":
         return _orbit(actor, second, goal.x, goal.depth, radius=(0.3, 0.48))
     if relation in ("toward", "away from"):
         side = math.copysign(1, goal.x)
         far, near = -0.35 * side, goal.x - 0.28 * side
         start, end = (far, near) if relation == "toward" else (near, far)
-        x = start + (end - start) * smooth(u / 0.9)
-        return Route(x, actor.depth, x - start, actor.heading)
+        x = start + (end - start) * _smooth(u / 0.9)
+        return RoutePoint(x, actor.depth, x - start, actor.heading)
     x = actor.heading * 0.7 * (_glide(u) - 0.5)
     if relation == "past":
-        return Route(x, actor.depth, x, actor.heading)
+        return RoutePoint(x, actor.depth, x, actor.heading)
     if actor.motion == "fly":
-        return Route(x, actor.depth, x, actor.heading, 0.4, False)
+        return RoutePoint(x, actor.depth, x, actor.heading, 0.4, False)
     across = min(max((u - 0.22) / 0.56, 0.0), 1.0)
-    return Route(x, actor.depth, x, actor.heading, 0.46 * 4 * across * (1 - across), False)
+    return RoutePoint(x, actor.depth, x, actor.heading, 0.46 * 4 * across * (1 - across), False)
 
 
-def _travelling(spec: ClipSpec, actor: Actor, u: float, route: Route, shape: Shape) -> Pose:
-    """The gait (slide, roll, hop, fly, waddle) at a point of a route; "circle" slides."""
+def _travelling(spec: ClipSpec, actor: Actor, u: float, route: RoutePoint, shape: Shape) -> Pose:
+    """The pose at a point of a route: slide, roll, hop, fly or waddle; "circle" slides."""
     moved = replace(actor, x=route.x, depth=route.depth, heading=route.heading, lift=route.lift)
-    pose = standing(spec, moved, shape)
+    pose = _standing(spec, moved, shape)
     if actor.motion == "roll":
-        angle = math.degrees(route.walked / (0.5 * max(pose.width, pose.height)))
+        angle = math.degrees(route.travelled / (0.5 * max(pose.width, pose.height)))
         turn = math.radians(angle)
         reach = math.hypot(pose.width / 2 * math.sin(turn), pose.height / 2 * math.cos(turn))
         return replace(pose, angle=angle, y=pose.ground - route.lift - reach)
     if actor.motion == "hop" and (route.flies or route.lift == 0):
         leap = abs(math.sin(math.pi * (3.5 * u + actor.phase)))
-        pose = squashed(pose, 0.2 * max(0.0, 1 - 3.5 * leap))
-        return raised(pose, 0.12 * leap)
+        pose = _squashed(pose, 0.2 * max(0.0, 1 - 3.5 * leap))
+        return _raised(pose, 0.12 * leap)
     if actor.motion == "fly":
         wave = math.sin(_TAU * (1.6 * u + actor.phase))
         lean = 9 * math.cos(_TAU * (1.6 * u + actor.phase)) * -route.heading
-        return replace(raised(pose, (0.26 if route.flies else 0.0) + 0.055 * wave), angle=lean)
+        return replace(_raised(pose, (0.26 if route.flies else 0.0) + 0.055 * wave), angle=lean)
     if actor.motion == "waddle":
         step = math.sin(math.pi * (7 * u + actor.phase))
-        return tilted(raised(pose, 0.012 * abs(step)), 11 * step)
+        return _tilted(_raised(pose, 0.012 * abs(step)), 11 * step)
     return pose
 
 
 # --------------------------------------------------------------------------- contact
 def _set_on(top: Pose, base: Pose) -> Pose:
-    """``top`` stands on ``base``; its own motion is kept."""
+    """Put ``top`` on ``base``; it keeps its own motion."""
     seat = (
         base.ground - base.height * 0.93 if base.angle == 0 else base.y - 0.46 * max(base.width, base.height)
     )
@@ -336,7 +337,7 @@ def _set_on(top: Pose, base: Pose) -> Pose:
 
 
 def _put_in(thing: Pose, container: Pose) -> list[Pose]:
-    """``thing`` looks out of ``container``, whose front hides its lower part."""
+    """Put ``thing`` into ``container``, whose front, drawn last, hides its lower part."""
     rim = CONTAINERS[container.sprite]
     edge = container.ground - container.height * (1 - rim)
     sunk = replace(thing, y=thing.y + edge + 0.4 * thing.height - thing.ground, depth=container.depth + 1e-3)

@@ -1,11 +1,12 @@
-"""Drawing a playground clip: sprites, soft shadows, camera and drifting weather over a painted scene.
+"""Frames of a playground clip: sprites, soft shadows, camera and drifting weather over a painted scene.
 
-Everything is done with Pillow on small pictures: one affine transform for each sprite and frame.
+Pillow does the drawing, with one affine transform for each sprite and frame.
 """
 
 from __future__ import annotations
 
 import functools
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -13,16 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from vtr_demo.errors import ConfigError
-from vtr_demo.playground.brushes import CLOUD, Weather
+from vtr_demo.playground.brushes import PROPS, Weather
 from vtr_demo.playground.motion import Pose, Shape, poses
 from vtr_demo.playground.scenes import MARGIN, Backdrop, paint
 from vtr_demo.playground.spec import ClipSpec
 from vtr_demo.playground.things import THINGS
+from vtr_demo.structures import CropBox, FrameBatch
 
-# --------------------------------------------------------------------------- the playground's sprites: p
+_FOCUS = 0.62
+"""y that stays where it is when the camera zooms."""
+_LARGEST = 4096
+
+# --------------------------------------------------------------------------- sprites
 SPRITES_ENV = "VTR_SPRITES"
 SPRITES_FOLDER = Path(__file__).resolve().parents[2] / "sprites"
 SPRITES_COMMAND = (
@@ -32,7 +38,7 @@ SPRITES_COMMAND = (
 
 
 class Sprites:
-    """The sprite pictures of one folder, cut to their outline and kept at halving sizes."""
+    """The sprite pictures of one folder, cropped to their outline and kept at halving sizes."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -44,7 +50,7 @@ class Sprites:
         self._levels: dict[str, list[Image.Image]] = {}
 
     def levels(self, code: str) -> list[Image.Image]:
-        """RGBA pictures of one sprite, each half the size of the one before."""
+        """Return the RGBA pictures of one sprite, each half the size of the one before."""
         if code not in self._levels:
             file = self.folder / f"{code}.webp"
             try:
@@ -52,7 +58,7 @@ class Sprites:
                     whole = picture.convert("RGBA")
             except OSError as error:
                 raise ConfigError(
-                    f"The sprite {file.name} cannot be read in {self.folder}; {SPRITES_COMMAND}."
+                    f"The sprite {file.name} cannot be read in {self.folder}; run `{SPRITES_COMMAND}`."
                 ) from error
             box = whole.getchannel("A").point(lambda a: 255 if a > 24 else 0).getbbox()
             levels = [whole.crop(box) if box else whole]
@@ -62,14 +68,14 @@ class Sprites:
         return self._levels[code]
 
     def shape(self, code: str) -> tuple[float, float]:
-        """Width and height of the outline, the longer one 1."""
+        """Return width and height of the outline, the longer one 1."""
         wide, high = self.levels(code)[0].size
         longer = max(wide, high)
         return wide / longer, high / longer
 
 
 def find_sprites(folder: str | Path | None = None) -> Sprites:
-    """The sprites in ``folder``, else in $VTR_SPRITES, else in ``sprites/`` beside ``app.py``."""
+    """Return the sprites in ``folder``, else in $VTR_SPRITES, else in ``sprites/`` beside ``app.py``."""
     return _sprites_in(str(folder or os.environ.get(SPRITES_ENV) or SPRITES_FOLDER))
 
 
@@ -78,32 +84,76 @@ def _sprites_in(folder: str) -> Sprites:
     return Sprites(Path(folder))
 
 
-_FOCUS = 0.62
-"""y that stays where it is when the camera zooms."""
-_LARGEST = 4096
-
-
-# --------------------------------------------------------------------------- a clip
-def draw_clip(
-    spec: ClipSpec, seconds: Sequence[float], width: int, height: int, sprites: Sprites
+# --------------------------------------------------------------------------- clips
+def render(
+    spec: ClipSpec,
+    seconds: Sequence[float] | int,
+    *,
+    size: int = 260,
+    height: int | None = None,
+    sprites: str | Path | None = None,
 ) -> np.ndarray:
-    """(T, height, width, 3) uint8 RGB: the clip at ``seconds``."""
+    """Draw (T, H, W, 3) uint8 RGB frames at ``seconds``, or at that many evenly spaced times.
+
+    ``size`` is the width, and the height unless ``height`` is given. A square picture shows the
+    central square of a wide one. ``sprites`` is a folder; see ``find_sprites``.
+    """
+    times = frame_times(spec, seconds) if isinstance(seconds, int) else [float(s) for s in seconds]
+    if not times or not np.isfinite(times).all():
+        raise ConfigError("At least one finite second is needed to draw a clip.")
+    width, height = size, height or size
     if not (8 <= width <= _LARGEST and 8 <= height <= _LARGEST):
         raise ConfigError(f"A frame must be 8 to {_LARGEST} pixels wide and high, got {width}x{height}.")
-    backdrop = _backdrop(spec.scene, spec.backdrop, width, height, sprites)
-    mirrored = spec.seed % 2 == 1
-    frames = np.empty((len(seconds), height, width, 3), np.uint8)
-    for index, second in enumerate(seconds):
-        frames[index] = _frame(spec, float(second), backdrop, mirrored, sprites)
-    return frames
+    pictures = find_sprites(sprites)
+    backdrop = _backdrop(spec.scene, spec.backdrop, width, height, pictures)
+    return np.stack([_frame(spec, second, backdrop, pictures) for second in times])
+
+
+def frame_times(spec: ClipSpec, count: int) -> list[float]:
+    """Return the middles of ``count`` equal parts of the clip, in seconds."""
+    if count < 1:
+        raise ConfigError(f"A clip needs at least one frame, got {count}.")
+    return [(k + 0.5) * spec.duration_s / count for k in range(count)]
+
+
+def frame_batch(
+    spec: ClipSpec, count: int, *, size: int = 260, augment: bool = False, sprites: str | Path | None = None
+) -> FrameBatch:
+    """Draw ``count`` frames of ``size`` x ``size`` pixels as the model takes them.
+
+    ``augment`` degrades them as a video file would (blur, brightness, contrast, JPEG), the same way
+    in all frames and fixed by the spec's seed.
+    """
+    seconds = frame_times(spec, count)
+    pixels = render(spec, seconds, size=size, sprites=sprites)
+    if augment:
+        pixels = _degrade(pixels, np.random.default_rng([spec.seed, 3]))
+    return FrameBatch(pixels, np.array(seconds), CropBox(0, 0, size, size, size, size), spec.duration_s)
+
+
+def _degrade(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change (T, H, W, 3) uint8 lightly, as a camera and a video codec would."""
+    gain, lift = rng.uniform(0.85, 1.12), rng.uniform(-12, 12)
+    tint = rng.uniform(0.96, 1.04, 3)
+    curve = np.clip(np.arange(256)[:, None] * gain * tint + lift, 0, 255).astype(np.uint8)
+    blur, quality = rng.uniform(0, 0.9), int(rng.integers(35, 90))
+    out = np.empty_like(pixels)
+    for index, frame in enumerate(pixels):
+        picture = Image.fromarray(np.stack([curve[frame[..., c], c] for c in range(3)], axis=-1))
+        if blur > 0.3:
+            picture = picture.filter(ImageFilter.GaussianBlur(blur))
+        packed = io.BytesIO()
+        picture.save(packed, "JPEG", quality=quality)
+        out[index] = np.asarray(Image.open(packed))
+    return out
 
 
 def label_clip(
     spec: ClipSpec, seconds: Sequence[float], width: int, height: int, sprites: Sprites
 ) -> np.ndarray:
-    """(T, height, width) uint8: what ``draw_clip`` shows, 1 + i for ``spec.actors[i]``, 0 for the scene.
+    """Return (T, height, width) uint8: 1 + i where ``render`` shows ``spec.actors[i]``, 0 for the scene.
 
-    A thing shows where it is at least half opaque and nothing stands before it; shadows, ropes and
+    A thing shows where it is at least half opaque and nothing is in front of it; shadows, ropes and
     weather belong to the scene.
     """
     number = {actor.sprite: 1 + i for i, actor in enumerate(spec.actors)}
@@ -123,20 +173,20 @@ def _backdrop(scene: str, variant: int, width: int, height: int, sprites: Sprite
 
 
 def _camera(spec: ClipSpec, second: float) -> tuple[float, float]:
-    """(zoom, x) at ``second``; gentle at both ends."""
+    """(zoom, x) of the camera at ``second``, eased at both ends."""
     u = min(max(second / spec.duration_s, 0.0), 1.0)
     eased = u * u * (3 - 2 * u)
     if spec.camera == "zoom in":
         return 1.0 + 0.12 * eased, 0.0
     if spec.camera == "zoom out":
         return 1.12 - 0.12 * eased, 0.0
-    way = {"pan left": -1, "pan right": 1}.get(spec.camera, 0)
-    return 1.0, way * 0.1 * (eased - 0.5)
+    side = {"pan left": -1, "pan right": 1}.get(spec.camera, 0)
+    return 1.0, side * 0.1 * (eased - 0.5)
 
 
-def _frame(spec: ClipSpec, second: float, backdrop: Backdrop, mirrored: bool, sprites: Sprites) -> np.ndarray:
+def _frame(spec: ClipSpec, second: float, backdrop: Backdrop, sprites: Sprites) -> np.ndarray:
     zoom, pan = _camera(spec, second)
-    canvas = _view(backdrop, zoom, 0.6 * pan, mirrored)
+    canvas = _view(backdrop, zoom, 0.6 * pan, mirrored=spec.seed % 2 == 1)
     lens = Lens(canvas.width / 2, canvas.height, zoom, pan)
     _drift_clouds(canvas, backdrop.weather, spec, second, sprites)
     things = poses(spec, second, _shapes(sprites))
@@ -154,7 +204,7 @@ def _shapes(sprites: Sprites) -> Shape:
 
 @dataclass(frozen=True)
 class Lens:
-    """From picture heights to pixels."""
+    """The map from picture heights to pixels."""
 
     centre: float
     height: int
@@ -163,14 +213,14 @@ class Lens:
 
     @property
     def unit(self) -> float:
-        """Pixels in one picture height."""
+        """Return the pixels in one picture height."""
         return self.height * self.zoom
 
     def __call__(self, x: float, y: float) -> tuple[float, float]:
         return self.centre + self.unit * (x - self.pan), self.height * (_FOCUS + self.zoom * (y - _FOCUS))
 
 
-def _view(backdrop: Backdrop, zoom: float, pan: float, mirrored: bool) -> Image.Image:
+def _view(backdrop: Backdrop, zoom: float, pan: float, *, mirrored: bool) -> Image.Image:
     """The part of the painting that the camera sees."""
     width, height = backdrop.width, backdrop.height
     picture = backdrop.picture
@@ -186,7 +236,7 @@ def _view(backdrop: Backdrop, zoom: float, pan: float, mirrored: bool) -> Image.
     return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else view
 
 
-# --------------------------------------------------------------------------- sprites
+# --------------------------------------------------------------------------- things
 def _stamp(canvas: Image.Image, pose: Pose, lens: Lens, sprites: Sprites, label: int | None = None) -> None:
     if pose.pivot is not None and label is None:
         _rope(canvas, pose, lens)
@@ -215,9 +265,9 @@ def _paste(
     rim: float = 0.0,
     label: int | None = None,
 ) -> None:
-    """Draw a sprite around ``centre`` at ``size`` pixels; only below the share ``rim`` of its height.
+    """Draw a sprite around ``centre`` at ``size`` pixels, without the upper share ``rim`` of its height.
 
-    ``label``: write this number where it is at least half opaque, instead of its colours.
+    With ``label`` the canvas gets this number where the sprite is at least half opaque.
     """
     wide, high = max(size[0], 0.5), max(size[1], 0.5)
     source = next(
@@ -308,12 +358,12 @@ def _drift_clouds(
         return
     rng = np.random.default_rng([spec.seed, 1])
     half = canvas.width / canvas.height / 2 + 0.25
-    way = 1 if rng.random() < 0.5 else -1
+    drift = 1 if rng.random() < 0.5 else -1
     for k in range(weather.clouds):
         size, y = rng.uniform(0.14, 0.24), rng.uniform(0.05, 0.22)
         start = (k + rng.random()) / weather.clouds
-        x = ((start + way * second * 0.009 / half) % 1.0) * 2 * half - half
-        levels = sprites.levels(CLOUD)
+        x = ((start + drift * second * 0.009 / half) % 1.0) * 2 * half - half
+        levels = sprites.levels(PROPS["cloud"])
         wide = size * canvas.height
         high = wide * levels[0].height / levels[0].width
         centre = (canvas.width / 2 + x * canvas.height, y * canvas.height)

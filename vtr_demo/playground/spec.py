@@ -1,7 +1,7 @@
-"""A playground clip as a record: what is in it, how it moves, where it stands.
+"""The playground's vocabulary (motions, relations, scenes, cameras), its clip specs and its splits.
 
-A spec fixes the pixels. Where things stand is chosen in ``playground_layout``, motion over
-time in ``playground_motion``, drawing in ``playground_art``, words in ``playground_grammar``.
+A ``ClipSpec`` fixes every pixel of a clip. ``layout`` places its things, ``motion`` moves them, ``render``
+draws them, ``captions`` describes them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from typing import Any, Literal
 import numpy as np
 
 from vtr_demo.errors import ConfigError
-from vtr_demo.playground.things import CONTAINERS, RESERVED, THINGS, WIDE
+from vtr_demo.playground.things import CONTAINERS, THINGS, Thing
 
-# --------------------------------------------------------------------------- the motions, relations and
+# --------------------------------------------------------------------------- vocabulary
 Family = Literal["travel", "place", "vertical", "depth", "loop"]
+Verb = tuple[str, str, str]
+"""Present, participle, and the words after it."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """How a thing moves by itself. A verb is (present, participle, the words after it)."""
+    """How a thing moves by itself."""
 
     family: Family
-    verbs: tuple[tuple[str, str, str], ...]
+    verbs: tuple[Verb, ...]
 
 
 MOTIONS: dict[str, Motion] = {
@@ -69,33 +71,32 @@ MOTIONS: dict[str, Motion] = {
     "circle": Motion("loop", (("goes", "going", "around in circles"), ("circles", "circling", "around"))),
 }
 
-KIND_VERBS: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
+KIND_VERBS: dict[tuple[str, str], tuple[Verb, ...]] = {
     ("slide", "vehicle"): (("drives", "driving", ""), ("rides", "riding", "")),
     ("waddle", "animal"): (("walks", "walking", ""), ("waddles", "waddling", "")),
     ("waddle", "bird"): (("waddles", "waddling", ""), ("walks", "walking", "")),
     ("waddle", "person"): (("walks", "walking", ""), ("toddles", "toddling", "")),
 }
-"""Verbs that suit (motion, kind of thing) better; not used where only one word may differ."""
+"""Verbs that suit a motion of one kind of thing better; left out where only one word may differ."""
 
 Group = Literal["side", "height", "depth", "contact", "inside", "pursuit", "path", "mutual"]
 
 
 @dataclass(frozen=True)
 class Relation:
-    """How the first thing stands to the second.
-
-    preps can follow any verb or "is"; verbs (present, participle, passive participle or "")
-    replace the verb. swaps are the relations that make the sentence false in the same layout.
-    """
+    """How the first thing relates to the second."""
 
     group: Group
     preps: tuple[str, ...]
+    """Prepositions, which follow any verb or "is"."""
     verbs: tuple[tuple[str, str, str], ...] = ()
+    """Present, participle, and passive participle or ""; they replace the verb."""
     swaps: tuple[str, ...] = ()
+    """Relations that make a sentence false."""
     roles: bool = True
     """Whether exchanging the two things makes another scene (not so for "next to")."""
     first: tuple[str, ...] = ()
-    """Motions that the first thing may have; empty: as the group allows."""
+    """Motions that the first thing may have; empty: as ``GROUP_MOTIONS`` allows."""
 
 
 RELATIONS: dict[str, Relation] = {
@@ -156,7 +157,7 @@ SPATIAL_RELATIONS = tuple(name for name, rule in RELATIONS.items() if rule.group
 MOVING_GROUPS = ("pursuit", "path", "mutual")
 """Groups of relations that take time to see."""
 NEIGHBOURS = (("left of", "right of"), ("in front of", "behind"))
-"""Relations, in pairs, of two things on one ground that may both be busy where they stand."""
+"""Pairs of opposite relations of two things that may both move on the spot."""
 
 TRAVEL = tuple(name for name, motion in MOTIONS.items() if motion.family == "travel")
 PLACE = tuple(name for name, motion in MOTIONS.items() if motion.family == "place")
@@ -170,17 +171,18 @@ GROUP_MOTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "path": (TRAVEL, ("stay", "spin", "shake", "bounce", "twirl")),
     "mutual": (TRAVEL, TRAVEL),
 }
-"""Motions of the first and of the second thing that the layout of a relation leaves room for."""
+"""Motions of the first and of the second thing for which the layout of a group of relations has room."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The words of a scene: where something is, and what it moves across; far and near ground lines
-    in picture heights from the top."""
+    """The words and the ground of a scene."""
 
     places: tuple[str, ...]
     surfaces: tuple[str, ...]
+    """What a thing moves across."""
     ground: tuple[float, float] = (0.76, 0.93)
+    """Far and near line of the ground, in picture heights from the top."""
 
 
 SCENES: dict[str, Scene] = {
@@ -218,13 +220,9 @@ CAMERAS: dict[str, str] = {
     "zoom out": "the camera zooms out",
 }
 
-
-Split = Literal["train", "probe", "unseen_sprites"]
-SPLITS: tuple[Split, ...] = ("train", "probe", "unseen_sprites")
+# --------------------------------------------------------------------------- specs
 BACKDROPS = 12
-"""Seeded variants of each scene."""
-HELD_OUT = 0.2
-"""Share of the combinations (thing, motion, relation, scene) that training never shows."""
+"""Variants of each scene."""
 
 
 @dataclass(frozen=True)
@@ -232,24 +230,25 @@ class Actor:
     """One thing that acts. Lengths are in picture heights; x = 0 is the centre of the picture."""
 
     sprite: str
+    """The name of a thing."""
     motion: str
     heading: int = 1
-    """-1 moves (or looks, or turns) to the left, 1 to the right."""
+    """-1 moves, looks or turns to the left, 1 to the right."""
     x: float = 0.0
     depth: float = 0.55
-    """0 stands at the far line of the ground, 1 at the near one."""
+    """0 is the far line of the ground, 1 the near one."""
     size: float = 0.36
     """Longer side of the sprite before perspective."""
     lift: float = 0.0
-    """Height of its resting place above the ground."""
+    """Height of its place above the ground."""
     phase: float = 0.0
-    """Where in its cycle it starts, 0..1."""
+    """Where its cycle starts, 0..1."""
     tempo: float = 1.0
     """Speed of its cycle."""
 
     def __post_init__(self) -> None:
-        _known("thing", self.sprite, THINGS)
-        _known("motion", self.motion, MOTIONS)
+        _require_known("thing", self.sprite, THINGS)
+        _require_known("motion", self.motion, MOTIONS)
         if self.heading not in (-1, 1):
             raise ConfigError(f"heading must be -1 (left) or 1 (right), got {self.heading!r}.")
         for name in ("x", "depth", "size", "lift", "phase", "tempo"):
@@ -261,7 +260,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """One clip. ``relation`` says how actors[0] stands to actors[1]; a third actor is a bystander."""
+    """One clip. ``relation`` holds between the first and the second actor; a third one is a bystander."""
 
     scene: str
     actors: tuple[Actor, ...]
@@ -272,8 +271,8 @@ class ClipSpec:
     duration_s: float = 4.0
 
     def __post_init__(self) -> None:
-        _known("scene", self.scene, SCENES)
-        _known("camera", self.camera, CAMERAS)
+        _require_known("scene", self.scene, SCENES)
+        _require_known("camera", self.camera, CAMERAS)
         if not 1 <= len(self.actors) <= 3:
             raise ConfigError(f"A clip needs one to three actors, got {len(self.actors)}.")
         names = [actor.sprite for actor in self.actors]
@@ -285,7 +284,7 @@ class ClipSpec:
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be a whole number from 0, got {getattr(self, name)!r}.")
         if self.relation is not None:
-            _known("relation", self.relation, RELATIONS)
+            _require_known("relation", self.relation, RELATIONS)
             self._check_relation(self.relation)
 
     def _check_relation(self, relation: str) -> None:
@@ -301,12 +300,12 @@ class ClipSpec:
             raise ConfigError(f"Nothing fits in the {self.actors[1].sprite}; use {', '.join(CONTAINERS)}.")
 
     def to_json(self) -> str:
-        """The spec as one line of JSON."""
+        """Return one line of JSON."""
         return json.dumps(asdict(self))
 
     @staticmethod
     def from_json(text: str | dict[str, Any]) -> ClipSpec:
-        """Read a spec back; refuses what is not one."""
+        """Read a spec back; raises ``ConfigError``."""
         try:
             values = dict(json.loads(text) if isinstance(text, str) else text)
             actors = tuple(Actor(**actor) for actor in values.pop("actors"))
@@ -317,44 +316,48 @@ class ClipSpec:
             ) from error
 
 
-def _known(what: str, name: str, table: dict[str, Any]) -> None:
+def _require_known(what: str, name: str, table: dict[str, Any]) -> None:
     if name not in table:
         raise ConfigError(f"Unknown {what} {name!r}; known: {', '.join(table)}.")
 
 
 def motions_for(relation: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The motions that the first and the second thing may have under ``relation``."""
+    """Return the motions that the first and the second thing may have in ``relation``."""
     rule = RELATIONS[relation]
     first, second = GROUP_MOTIONS[rule.group]
     return rule.first or first, second
 
 
 # --------------------------------------------------------------------------- splits
+Split = Literal["train", "probe", "unseen_sprites"]
+SPLITS: tuple[Split, ...] = ("train", "probe", "unseen_sprites")
+HELD_OUT = 0.2
+"""Share of the combinations (thing, motion, relation, scene) that training never shows (our decision)."""
+
+
 def held_out(sprite: str, motion: str, relation: str | None, scene: str) -> bool:
-    """Whether this combination is kept from training; decided by a digest, so the same everywhere."""
+    """Tell whether training never shows this combination; a digest decides, so it is the same everywhere."""
     digest = hashlib.sha256(f"{sprite}|{motion}|{relation}|{scene}".encode()).digest()
     return digest[0] < HELD_OUT * 256
 
 
 def in_split(spec: ClipSpec, split: Split) -> bool:
-    """train: no actor's combination is held out; probe: every one is, of things that samples show too;
-    unseen_sprites: only reserved things."""
-    names = {actor.sprite for actor in spec.actors}
-    if not names - set(CONTAINERS) <= _shown(split):
+    """Tell whether ``split`` may show ``spec``.
+
+    ``train``: no actor's combination is held out. ``probe``: every one is, of things that training shows
+    and that are drawn by both. ``unseen_sprites``: reserved things alone, whatever they do.
+    """
+    shown = things_of(split)
+    if not all(actor.sprite in shown or actor.sprite in CONTAINERS for actor in spec.actors):
         return False
     held = [held_out(a.sprite, a.motion, spec.relation, spec.scene) for a in spec.actors]
     return split == "unseen_sprites" or (all(held) if split == "probe" else not any(held))
 
 
 @functools.cache
-def _shown(split: Split) -> frozenset[str]:
-    return frozenset(sprites_of(split))
-
-
-def sprites_of(split: Split) -> list[str]:
-    """The things that a split may show."""
+def things_of(split: Split) -> dict[str, Thing]:
+    """Return the things that ``split`` may show, by name."""
     if split not in SPLITS:
         raise ConfigError(f"Unknown split {split!r}; use {', '.join(SPLITS)}.")
-    if split == "unseen_sprites":
-        return [name for name in THINGS if name in RESERVED]
-    return [name for name in THINGS if name not in RESERVED and (split == "train" or name not in WIDE)]
+    shown = {"train": ("", "train"), "probe": ("",), "unseen_sprites": ("unseen_sprites",)}[split]
+    return {name: thing for name, thing in THINGS.items() if thing.split in shown}
