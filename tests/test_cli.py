@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.drawn import draw_clip, moving_square_clip
+from tests.helpers.sprites import draw_sprites
 from vtr_demo import arguments, cli, commands, workshop
 from vtr_demo.config import VideoConfig
 from vtr_demo.model import checkpoint
@@ -441,13 +442,7 @@ def test_a_trained_checkpoint_is_a_model_for_every_command(call, manifest, libra
 
 @pytest.fixture(scope="module")
 def sprites(tmp_path_factory) -> Path:
-    from tests.playground.test_playground import MORE_PROPS, PROPS
-    from vtr_demo.playground.things import THINGS
-
-    folder = tmp_path_factory.mktemp("sprites")
-    for code in {*(thing.code for thing in THINGS.values()), *PROPS, *MORE_PROPS}:
-        Image.new("RGBA", (32, 32), (200, 40, 40, 255)).save(folder / f"{code}.webp", lossless=True)
-    return folder
+    return draw_sprites(tmp_path_factory.mktemp("sprites"))
 
 
 def test_the_playground_films_what_the_manifest_says(call, sprites, tmp_path):

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.small_runs import draw_sprites, eight_pairs, small_config
+from tests.helpers.small_runs import eight_pairs, small_config
+from tests.helpers.sprites import draw_sprites
 from vtr_demo.config import TrainConfig
 from vtr_demo.data.dataset import (
     Sample,
@@ -21,7 +22,9 @@ from vtr_demo.data.dataset import (
     rivals_of,
 )
 from vtr_demo.errors import ConfigError
-from vtr_demo.playground.generate import PAIR_LEVELS, SPLITS, contrast, in_split, sample_spec
+from vtr_demo.playground.captions import PAIR_LEVELS, hard_negatives
+from vtr_demo.playground.layout import sample_spec
+from vtr_demo.playground.spec import SPLITS, in_split
 from vtr_demo.structures import LEVELS
 from vtr_demo.training.trainer import prepare
 
@@ -139,7 +142,7 @@ def test_no_rival_shows_what_training_must_not(sprites: str) -> None:
     for split in SPLITS:
         for _ in range(20):
             spec = sample_spec(rng, split=split)
-            told = [contrast(spec, rng)[1] for _ in range(3)]
+            told = [hard_negatives(spec, rng)[1] for _ in range(3)]
             if (found := rival_of(told, rng, split)) is not None:
                 voice, place, other = found
                 assert in_split(other, split)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw
 
 from tests.helpers.drawn import draw_clip
 from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig
-from vtr_demo.playground.things import THINGS
 
 torch.set_num_threads(1)
 
@@ -64,16 +61,3 @@ def small_config(folder: Path, manifest: Path, backbone: str = "tiny", **changes
         "device": "cpu",
     }
     return TrainConfig(**settings | changes)
-
-
-def draw_sprites(folder: Path) -> Path:
-    """A shape and a colour of its own for each code point, instead of the playground's emoji."""
-    from tests.playground.test_playground import MORE_PROPS, PROPS
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for code in {*(thing.code for thing in THINGS.values()), *PROPS, *MORE_PROPS}:
-        seed = hashlib.sha256(code.encode()).digest()
-        picture = Image.new("RGBA", (32, 32))
-        ImageDraw.Draw(picture).ellipse((2, 4, 30, 28), fill=(*seed[:3], 255))
-        picture.save(folder / f"{code}.webp", lossless=True)
-    return folder

@@ -10,87 +10,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
+from tests.helpers.sprites import draw_sprites
 from vtr_demo.errors import ConfigError
-from vtr_demo.playground.brushes import (
-    BLOSSOM,
-    CACTUS,
-    CLOUD,
-    CORAL,
-    COUCH,
-    EARTH,
-    GARDEN_HOUSE,
-    HOUSE,
-    OFFICE,
-    PAINTING,
-    PALM,
-    PARASOL,
-    PINE,
-    PLANET,
-    PLANT,
-    REED,
-    ROCK,
-    SEEDLING,
-    SHELL,
-    TENT,
-    TREE,
-    TULIP,
-)
-from vtr_demo.playground.captions import Voice, article, sentence
-from vtr_demo.playground.generate import (
-    MAX_BYTES,
+from vtr_demo.playground.captions import (
     PAIR_LEVELS,
-    SPLITS,
-    Actor,
-    ClipSpec,
+    Phrasing,
+    article,
     captions,
-    contrast,
-    frame_batch,
-    generate,
-    held_out,
+    hard_negatives,
     minimal_pair,
-    render,
-    render_samples,
-    sample_spec,
+    sentence,
     truth,
 )
-from vtr_demo.playground.layout import layout
+from vtr_demo.playground.generate import MAX_BYTES, generate, render_samples
+from vtr_demo.playground.layout import layout, sample_spec
 from vtr_demo.playground.motion import poses
-from vtr_demo.playground.spec import MOTIONS, RELATIONS, SCENES
-from vtr_demo.playground.things import RESERVED, THINGS, WIDE
+from vtr_demo.playground.render import frame_batch, render
+from vtr_demo.playground.spec import MOTIONS, RELATIONS, SCENES, SPLITS, Actor, ClipSpec, held_out
+from vtr_demo.playground.things import RESERVED, THINGS, TRAIN_ONLY, load_things
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
-PROPS = (
-    BLOSSOM,
-    CACTUS,
-    CLOUD,
-    CORAL,
-    COUCH,
-    EARTH,
-    GARDEN_HOUSE,
-    HOUSE,
-    OFFICE,
-    PAINTING,
-    PALM,
-    PARASOL,
-    PINE,
-)
-MORE_PROPS = (PLANET, PLANT, REED, ROCK, SEEDLING, SHELL, TENT, TREE, TULIP, "1f344", "1f33b")
 
 
 @pytest.fixture(scope="module")
 def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stand-in sprites: a shape and a colour of its own for each code point."""
-    folder = tmp_path_factory.mktemp("sprites")
-    for code in {*(thing.code for thing in THINGS.values()), *PROPS, *MORE_PROPS}:
-        seed = hashlib.sha256(code.encode()).digest()
-        picture = Image.new("RGBA", (64, 64))
-        draw = ImageDraw.Draw(picture)
-        draw.ellipse((4, 8, 60, 56), fill=(*seed[:3], 255))
-        draw.rectangle((30, 2, 62, 20 + seed[3] % 20), fill=(*seed[4:7], 255))
-        picture.save(folder / f"{code}.webp", lossless=True)
-    return folder
+    return draw_sprites(tmp_path_factory.mktemp("sprites"))
 
 
 @pytest.fixture(autouse=True)
@@ -107,15 +52,44 @@ def one(motion: str = "roll", scene: str = "beach", **changes: object) -> ClipSp
     return replace(ClipSpec(scene, layout(["dog"], [motion], None, 5), seed=5), **changes)  # type: ignore[arg-type]
 
 
-# --------------------------------------------------------------------------- the world
-def test_the_world_is_as_large_as_promised() -> None:
-    assert len(SCENES) >= 10
-    assert len(THINGS) - len(RESERVED) >= 60
-    assert len(MOTIONS) >= 14
-    assert len(RELATIONS) >= 10
-    assert len({thing.code for thing in THINGS.values()}) == len(THINGS)
-    nouns = [noun for thing in THINGS.values() for noun in thing.nouns]
-    assert len(set(nouns)) == len(nouns), "two things share a noun"
+def digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+
+
+# --------------------------------------------------------------------------- vocabulary
+def test_the_table_of_things_is_complete() -> None:
+    assert (len(THINGS), len(TRAIN_ONLY), len(RESERVED)) == (656, 513, 18)
+    assert THINGS["dog"] == next(iter(THINGS.values()))
+    assert THINGS["dog"].nouns == ("dog", "brown dog")
+    assert {thing.facing for thing in THINGS.values()} == {-1, 0, 1}
+    assert [name for name, thing in THINGS.items() if thing.rim] == ["basket", "bucket", "bathtub"]
+
+
+HEADER = "name,code,kind,facing,size,rim,split,nouns\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("name,code\n", "must have the columns"),
+        (HEADER + "dog,1f415,animal,up,1.0,,,dog\n", "Line 2"),
+        (HEADER + "dog,1f415,animal,left,large,,,dog\n", "Line 2"),
+        (HEADER + "dog,1f415,animal,left,nan,,,dog\n", "size nan"),
+        (HEADER + "dog,1f415,animal,left,1.0,1.5,,dog\n", "rim 1.5"),
+        (HEADER + "dog,1f415,animal,left,1.0,,test,dog\n", "split 'test'"),
+        (HEADER + "dog,1f415,animal,left,1.0,,,\n", "empty"),
+        (HEADER + "dog,1f415,animal\n", "Line 2"),
+        (
+            HEADER + "dog,1f415,animal,left,1.0,,,dog\ncat,1f408,animal,left,1.0,,,dog\n",
+            "3.*repeats dog",
+        ),
+    ],
+)
+def test_a_damaged_table_of_things_is_refused_by_line(tmp_path: Path, rows: str, message: str) -> None:
+    path = tmp_path / "things.csv"
+    path.write_text(rows)
+    with pytest.raises(ConfigError, match=message):
+        load_things(path)
 
 
 def test_swaps_name_relations_and_lead_back() -> None:
@@ -133,9 +107,21 @@ def test_a_spec_survives_json() -> None:
         assert ClipSpec.from_json(json.loads(spec.to_json())) == spec
 
 
-def test_sampling_is_fixed_by_the_seed() -> None:
-    assert some_specs(20, seed=7) == some_specs(20, seed=7)
-    assert some_specs(20, seed=7) != some_specs(20, seed=8)
+def test_a_seed_gives_the_same_clips_and_sentences_as_before() -> None:
+    """Training, probes and published results depend on them: a change of these digests changes those."""
+    digests = {}
+    for split in SPLITS:
+        rng = np.random.default_rng(7)
+        specs = [sample_spec(rng, split=split) for _ in range(40)]
+        texts = [(captions(spec, rng), hard_negatives(spec, rng)[0]) for spec in specs]
+        pairs = [minimal_pair(rng, level, split)[1::2] for level in PAIR_LEVELS]
+        digests[split] = digest([spec.to_json() for spec in specs]), digest((texts, pairs))
+    assert digests == {
+        "train": ("97779fb7518aa35e", "f4b269c39717f42d"),
+        "probe": ("bf30463ae9d25e1c", "ce5bf02c4ddca239"),
+        "unseen_sprites": ("13dc37ac19c4cd63", "ced42e4472a98ec9"),
+    }
+    assert some_specs(5, seed=7) != some_specs(5, seed=8)
 
 
 def test_training_never_shows_a_combination_of_the_probes() -> None:
@@ -154,12 +140,12 @@ def test_things_for_training_alone_are_in_no_probe() -> None:
     def shown(split: str) -> set[str]:
         return {a.sprite for s in some_specs(400, split=split) for a in s.actors}
 
-    assert not (shown("probe") | shown("unseen_sprites")) & set(WIDE)
-    assert len(shown("train") & set(WIDE)) > len(WIDE) / 2
+    assert not (shown("probe") | shown("unseen_sprites")) & set(TRAIN_ONLY)
+    assert len(shown("train") & set(TRAIN_ONLY)) > len(TRAIN_ONLY) / 2
     rng = np.random.default_rng(0)
     for _ in range(60):
         first, _, second, _ = minimal_pair(rng, "entity", "probe")
-        assert not {a.sprite for a in (*first.actors, *second.actors)} & set(WIDE)
+        assert not {a.sprite for a in (*first.actors, *second.actors)} & set(TRAIN_ONLY)
 
 
 def test_unseen_sprites_are_the_reserved_ones() -> None:
@@ -353,12 +339,12 @@ def test_articles(noun: str, expected: str) -> None:
 
 def test_known_sentences() -> None:
     single = ClipSpec("beach", (Actor("dog", "roll", heading=-1),))
-    assert sentence(single, Voice(0, place=1)) == "A dog rolls across the sand"
-    assert sentence(single, Voice(3, heading=True)) == "On the beach, a dog is rolling to the left"
+    assert sentence(single, Phrasing(0, place=1)) == "A dog rolls across the sand"
+    assert sentence(single, Phrasing(3, heading=True)) == "On the beach, a dog is rolling to the left"
     pair = ClipSpec("snow", (Actor("cat", "hop"), Actor("bus", "slide")), "follow")
-    assert sentence(pair, Voice(3)) == "A sliding bus is followed by a hopping cat in the snow"
+    assert sentence(pair, Phrasing(3)) == "A sliding bus is followed by a hopping cat in the snow"
     side = ClipSpec("snow", (Actor("cat", "spin"), Actor("owl", "swing")), "left of")
-    assert sentence(side, Voice(0, verbs=(0, 1, 0))) == (
+    assert sentence(side, Phrasing(0, verbs=(0, 1, 0))) == (
         "A cat spins to the left of an owl that is swinging back and forth in the snow"
     )
 
@@ -433,7 +419,7 @@ def test_hard_negatives_name_their_level_and_are_no_true_sentence() -> None:
     rng = np.random.default_rng(14)
     seen = set()
     for spec in some_specs(80, seed=6):
-        positive, wrong = contrast(spec, rng)
+        positive, wrong = hard_negatives(spec, rng)
         assert all(names_actor(positive, actor.sprite) for actor in spec.actors)
         for level, text, other in wrong:
             seen.add(level)

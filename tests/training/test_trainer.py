@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
 
 from tests.helpers.colours import colour_manifest
-from tests.playground.test_playground import MORE_PROPS, PROPS
+from tests.helpers.sprites import draw_sprites
 from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig, to_dict
 from vtr_demo.errors import ConfigError, TrainingError, VtrError
 from vtr_demo.evaluation.evaluate import evaluate
 from vtr_demo.files import fingerprint
 from vtr_demo.model.checkpoint import load
 from vtr_demo.model.model import VTRModel
-from vtr_demo.playground.things import THINGS
 from vtr_demo.training import trainer as step_module
 from vtr_demo.training.objective import loss_terms
 from vtr_demo.training.setup import begin, fit_reduction
@@ -39,14 +37,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shape and a colour of its own for each code point, instead of the emoji."""
-    folder = tmp_path_factory.mktemp("sprites")
-    for code in {*(thing.code for thing in THINGS.values()), *PROPS, *MORE_PROPS}:
-        seed = hashlib.sha256(code.encode()).digest()
-        picture = Image.new("RGBA", (32, 32))
-        ImageDraw.Draw(picture).ellipse((2, 4, 30, 28), fill=(*seed[:3], 255))
-        picture.save(folder / f"{code}.webp", lossless=True)
-    return folder
+    return draw_sprites(tmp_path_factory.mktemp("sprites"))
 
 
 def config(out: Path, manifest: str, **changes: Any) -> TrainConfig:

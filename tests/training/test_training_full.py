@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.helpers.small_clip import save_small_clip
-from tests.helpers.small_runs import EVERY_LOSS, draw_sprites, eight_pairs, small_config
+from tests.helpers.small_runs import EVERY_LOSS, eight_pairs, small_config
+from tests.helpers.sprites import draw_sprites
 from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import CONFIGS, LossConfig, TrainConfig, VideoConfig, read_config
 from vtr_demo.data.benchmarks import SPLITS

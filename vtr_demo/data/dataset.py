@@ -20,17 +20,18 @@ from vtr_demo.data.benchmarks import SPLITS
 from vtr_demo.data.manifest import Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.distributed import parallel_map
 from vtr_demo.errors import ManifestError, VideoError
-from vtr_demo.playground.captions import Falsehood
-from vtr_demo.playground.generate import (
-    PAIR_LEVELS,
+from vtr_demo.playground.captions import PAIR_LEVELS, FalseCaption, hard_negatives
+from vtr_demo.playground.layout import sample_spec
+from vtr_demo.playground.render import frame_batch
+from vtr_demo.playground.spec import (
+    MOVING_GROUPS,
+    NEIGHBOURS,
+    RELATIONS,
+    SPATIAL_RELATIONS,
     ClipSpec,
     Split,
-    contrast,
-    frame_batch,
     in_split,
-    sample_spec,
 )
-from vtr_demo.playground.spec import MOVING_GROUPS, NEIGHBOURS, RELATIONS, SPATIAL_RELATIONS
 from vtr_demo.structures import LEVELS, FrameBatch, Sentence
 from vtr_demo.text.parser import parse_readable
 
@@ -275,7 +276,8 @@ def _drawn(
     """The items of playground specs, each told in so many voices; ``rivals``: each with one, where there is
     any. The generator chooses these last, so that with and without them the rest is the same."""
     drawn = [
-        (spec, [contrast(spec, rng, explicit=kind == "playground") for _ in range(voices)]) for spec in specs
+        (spec, [hard_negatives(spec, rng, explicit=kind == "playground") for _ in range(voices)])
+        for spec in specs
     ]
     spoken = {text for _, told in drawn for true, false in told for text in (true, *(f.text for f in false))}
     parsed, _ = parsed_texts(sorted(spoken))
@@ -296,7 +298,7 @@ def _drawn(
 
 
 def rival_of(
-    told: Sequence[Sequence[Falsehood]], rng: np.random.Generator, split: Split
+    told: Sequence[Sequence[FalseCaption]], rng: np.random.Generator, split: Split
 ) -> tuple[int, int, ClipSpec] | None:
     """(voice, place, spec) of one of the false sentences, at random, whose clip ``split`` may show."""
     options = [

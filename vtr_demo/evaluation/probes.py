@@ -18,7 +18,8 @@ from vtr_demo.data.dataset import drawn_sample
 from vtr_demo.evaluation.evaluate import token_cache
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.model import join_videos
-from vtr_demo.playground.generate import Split, minimal_pair
+from vtr_demo.playground.captions import minimal_pair
+from vtr_demo.playground.spec import Split
 from vtr_demo.structures import LEVELS, TERMS, Sentence, TermWeights, TextFeatures, VideoFeatures
 from vtr_demo.text.parser import parse_many
 
