@@ -24,9 +24,7 @@ backbones viz
 model data ui
 evaluation
 training library
-answer arguments
-bench entrance
-commands workshop
+bench entrance console
 cli app
 __main__
 """

@@ -172,8 +172,8 @@ CASES: dict[str, Callable[[Bench], Case]] = {
 
 
 # --------------------------------------------------------------------------- measuring
-def chosen(names: Sequence[str]) -> tuple[str, ...]:
-    """The cases called ``names``, all without any; refuses what is none."""
+def select(names: Sequence[str]) -> tuple[str, ...]:
+    """Return ``names``, or those of all cases where it is empty; an unknown one raises ``ConfigError``."""
     unknown = [name for name in names if name not in CASES]
     if unknown:
         raise ConfigError(f"Unknown bench {unknown[0]!r}; use {', '.join(CASES)}.")
@@ -181,17 +181,15 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def bench(
-    model: RetrievalModel, clip: Path, names: Sequence[str] = (), *, rounds: int = 7
-) -> Iterator[Ratio]:
-    """Measure the cases called ``names``, one after the other."""
+def run(model: RetrievalModel, clip: Path, names: Sequence[str] = (), *, rounds: int = 7) -> Iterator[Ratio]:
+    """Measure the cases called ``names``, one after the other, each over ``rounds``."""
     model.model.eval()
-    for name in chosen(names):
-        yield measured(name, CASES[name](Bench(model, clip)), rounds)
+    for name in select(names):
+        yield measure(name, CASES[name](Bench(model, clip)), rounds)
 
 
-def measured(name: str, case: Case, rounds: int) -> Ratio:
-    """Run both ways in turns."""
+def measure(name: str, case: Case, rounds: int) -> Ratio:
+    """Run ours and the baseline in turns: once to warm up, then ``rounds`` times."""
     for way in (case.ours, case.baseline):
         way()
     pairs = np.array([(_seconds(case.ours), _seconds(case.baseline)) for _ in range(rounds)])

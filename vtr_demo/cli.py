@@ -1,105 +1,447 @@
-"""The command line: a table of commands, one parser, results on stdout and progress on stderr."""
+"""The command line, `python -m vtr_demo COMMAND …`: results on stdout, progress and messages on stderr.
+
+Heavy modules are imported inside the functions, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
-import logging
+import importlib.util
 import os
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from vtr_demo import commands, workshop
-from vtr_demo.answer import Answer, Tell, to_json
-from vtr_demo.arguments import ARGUMENTS
-from vtr_demo.errors import VtrError
+import typer
+from typer.exceptions import TyperException
 
-PROGRAM = "vtr_demo"
-REFUSED, INTERRUPTED = 2, 130
+from vtr_demo.console import (
+    PROGRAM,
+    REFUSED,
+    Cache,
+    Command,
+    Count,
+    Folder,
+    Json,
+    JsonFile,
+    Kind,
+    Library,
+    Limit,
+    Model,
+    Mute,
+    Number,
+    Seed,
+    Sprites,
+    Weights,
+    answer,
+    find_videos,
+    log_to_stderr,
+    option,
+    progress,
+    read_sentences,
+    read_size,
+    refuse,
+    report,
+)
+from vtr_demo.errors import ConfigError, VideoError, VtrError
+
+if TYPE_CHECKING:
+    from vtr_demo.library.engine import Engine
+    from vtr_demo.results import Hit
+
+INTERRUPTED = 130
+APP = Path(__file__).resolve().parents[1] / "app.py"
+SAMPLES = APP.parent / "sample_videos"
+Protocol = Literal["best_caption", "each_caption", "first_caption", "averaged_captions"]
+Split = Literal["train", "probe", "unseen_sprites"]
+
+app = typer.Typer(
+    help="Text-video retrieval with its reasons.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
-@dataclass(frozen=True)
-class Command:
-    """One word of the command line."""
+# --------------------------------------------------------------------------- a library
+@app.command(cls=Command)
+def index(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Video files, or folders of them.")],
+    library: Library,
+    rebuild: Annotated[bool, option(None, "Move a library of another model to this.", "--rebuild")] = False,
+    copy: Annotated[bool, option(None, "Keep a copy of each file in the library.", "--copy")] = False,
+    model: Model = "bundled",
+    as_json: Json = False,
+) -> int:
+    """Add video files to a library; a file that fails is named with its reason."""
+    from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
-    run: Callable[[Namespace, Tell], Answer]
-    about: str
+    value: dict[str, list[Any]] = {"added": [], "known": [], "failed": []}
+    files = find_videos(paths, VIDEO_EXTENSIONS)
+    if not files:
+        folders, endings = ", ".join(map(str, paths)), " ".join(VIDEO_EXTENSIONS)
+        answer(value, [f"No video file lies in {folders}; known endings: {endings}."], as_json)
+        return 1
+    with _engine(library, model, rebuild=rebuild) as engine:
+        indexed = engine.add(files, keep_copy=copy, progress=progress)
+        names = {clip.clip_id: clip.name for clip in engine.clips()}
+    value["added"] = [{"id": clip_id, "name": names[clip_id]} for clip_id in indexed.added]
+    value["known"] = [*indexed.known]
+    value["failed"] = [{"name": name, "reason": reason} for name, reason in indexed.failed]
+    lines = [
+        *(f"indexed {names[clip_id]} as {clip_id}" for clip_id in indexed.added),
+        *(f"known   {name}" for name in indexed.known),
+        *(f"failed  {reason}" for _, reason in indexed.failed),
+        f"{len(indexed.added)} indexed, {len(indexed.known)} known already, {len(indexed.failed)} failed; "
+        f"{library} holds {len(names)} clips.",
+    ]
+    answer(value, lines, as_json)
+    return 0 if indexed.added or indexed.known else 1
 
 
-COMMANDS: dict[str, Command] = {
-    "index": Command(commands.index, "add video files to a library"),
-    "search": Command(commands.search, "find clips of a library by sentence"),
-    "describe": Command(commands.describe, "rank sentences for a clip"),
-    "explain": Command(commands.explain, "show why a sentence and a clip match"),
-    "evaluate": Command(workshop.evaluate, "measure both directions of retrieval"),
-    "probe": Command(workshop.probe, "tell minimal pairs of clips apart, level by level"),
-    "faithfulness": Command(workshop.faithfulness, "do the summands point at what a score rests on"),
-    "bench": Command(workshop.bench, "speed and memory as ratios to named baselines"),
-    "train": Command(workshop.train, "train a checkpoint"),
-    "playground": Command(workshop.playground, "draw clips with known truth"),
-    "serve": Command(workshop.serve, "open the page; takes the arguments of app.py"),
-}
+@app.command("list", cls=Command)
+def list_clips(library: Library, model: Model = "bundled", as_json: Json = False) -> None:
+    """List the clips of a library."""
+    with _engine(library, model, readonly=True) as engine:
+        clips = engine.clips()
+    value = [
+        {"id": clip.clip_id, "name": clip.name, "duration_s": clip.duration_s, "captions": clip.captions}
+        | {"path": str(clip.path)}
+        for clip in clips
+    ]
+    lines = [f"{clip.clip_id}  {clip.duration_s:7.1f} s  {clip.name}  {clip.path}" for clip in clips]
+    answer(value, lines, as_json)
 
 
-def build_parser() -> ArgumentParser:
-    """The parser of all commands."""
-    parser = ArgumentParser(prog=f"python -m {PROGRAM}", description="Text-video retrieval with its reasons.")
-    words = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        ARGUMENTS[name](words.add_parser(name, help=command.about, description=command.about))
-    return parser
+@app.command(cls=Command)
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="As list prints them.")],
+    library: Library,
+    model: Model = "bundled",
+    as_json: Json = False,
+) -> int:
+    """Forget clips of a library; the original files stay where they are."""
+    deleted, failed = [], []
+    with _engine(library, model, create=False) as engine:
+        for clip_id in dict.fromkeys(ids):
+            try:
+                engine.delete(clip_id)
+                deleted.append(clip_id)
+            except VtrError as error:
+                failed.append({"id": clip_id, "reason": str(error)})
+                refuse(str(error))
+    lines = [f"deleted {clip_id}" for clip_id in deleted]
+    answer({"deleted": deleted, "failed": failed}, lines, as_json)
+    return REFUSED if failed else 0
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """The chosen command and its arguments; a wrong one ends the program with status 2 and its usage."""
-    if argv[:1] == ["serve"]:  # argparse's REMAINDER refuses a first argument that begins with a dash
-        return Namespace(command="serve", rest=list(argv[1:]))
-    return build_parser().parse_args(argv)
+@app.command(cls=Command)
+def prune(library: Library, model: Model = "bundled", as_json: Json = False) -> None:
+    """Forget the clips whose video file is gone from disk; a copy in the library counts as the file."""
+    with _engine(library, model, create=False) as engine:
+        clips = engine.clips()
+        gone = [clip for clip in clips if not clip.path.exists()]
+        for clip in gone:
+            engine.delete(clip.clip_id)
+    deleted = [{"id": clip.clip_id, "name": clip.name, "path": str(clip.path)} for clip in gone]
+    lines = [f"deleted {clip.clip_id}  {clip.name}  {clip.path}" for clip in gone]
+    answer({"deleted": deleted}, [*lines, f"{len(gone)} of {len(clips)} clips deleted."], as_json)
+
+
+@app.command(cls=Command)
+def search(
+    text: str,
+    library: Library,
+    k: Count = 8,
+    weights: Weights = None,
+    mute: Mute = None,
+    model: Model = "bundled",
+    as_json: Json = False,
+) -> None:
+    """Find clips of a library by sentence."""
+    with _engine(library, model, readonly=True) as engine:
+        result = engine.search(text, k, engine.weigh(dict(weights or ()), mute or ()))
+    lines = []
+    if not result.confident:
+        lines.append("No confident match: unrelated sentences often fit a clip here as well.")
+    for rank, hit in enumerate(result.hits, start=1):
+        span = f"{hit.start_s:5.1f}-{hit.end_s:.1f} s"
+        lines.append(f"{rank:2d}. {hit.score:+.3f}  {hit.confidence:4.0%}  {span}  {hit.name}  {hit.path}")
+        lines.append(f"      {_terms(hit.terms)}")
+    answer([_hit(hit) for hit in result.hits], [*lines, *filter(None, [result.note])], as_json)
+
+
+# --------------------------------------------------------------------------- one clip
+@app.command(cls=Command)
+def describe(
+    video: Path,
+    captions: Annotated[Path, option("FILE", "One sentence a line, or a JSON list.")],
+    k: Count = 10,
+    weights: Weights = None,
+    mute: Mute = None,
+    model: Model = "bundled",
+    as_json: Json = False,
+) -> None:
+    """Rank sentences for a clip."""
+    sentences = read_sentences(captions)
+    with _empty_engine(video, model) as engine:
+        factors = engine.weigh(dict(weights or ()), mute or ())
+        hits = engine.describe_file(video, sentences, k, factors)
+    value = [
+        {"text": hit.text, "score": hit.score, "confidence": float(hit.confidence), "terms": hit.terms}
+        for hit in hits
+    ]
+    lines = [f"{i:2d}. {hit.score:+.3f}  {hit.confidence:4.0%}  {hit.text}" for i, hit in enumerate(hits, 1)]
+    answer(value, lines, as_json)
+
+
+@app.command(cls=Command)
+def explain(
+    text: str,
+    video: Annotated[str, typer.Argument(help="A file; with --library the id of a clip.")],
+    out: Annotated[Path, option("DIR", "Folder for the pictures and explanation.json.")],
+    library: Folder = None,
+    weights: Weights = None,
+    mute: Mute = None,
+    model: Model = "bundled",
+    as_json: Json = False,
+) -> None:
+    """Show why a sentence and a clip match: pictures, and the terms with their word x frame parts."""
+    from vtr_demo.viz import figures
+
+    with _engine(library, model, readonly=True) if library else _empty_engine(Path(video), model) as engine:
+        clip_id = video if library else _added(engine, Path(video))
+        name, factors = engine.clip(clip_id).name, engine.weigh(dict(weights or ()), mute or ())
+        hits = engine.search(text, len(engine.clips()), factors).hits
+        hit = next((hit for hit in hits if hit.clip_id == clip_id), None)
+        if hit is None:
+            raise ConfigError(f"{name} is not searchable; rebuild the library.")
+        value = figures.export(out, engine.explain(text, hit, weights=factors), hit)
+    lines = [
+        f"{value['score']:+.3f}  {value['text']}  ~  {value['name']}",
+        _terms(value["terms"]),
+        *(f"{word['adds']:+.3f}  {word['word']}" for word in value["words"]),
+        *(f"wrote {out / name}" for name in (*value["pictures"], figures.DOCUMENT)),
+    ]
+    answer(value, lines, as_json)
+
+
+# --------------------------------------------------------------------------- measuring
+@app.command(cls=Command)
+def evaluate(
+    data: Annotated[str, option("MANIFEST|DATASET", "A .jsonl file or a benchmark's name.")],
+    json_file: JsonFile = None,
+    split: str = "test",
+    annotations: Annotated[Path | None, option("DIR", "A benchmark's official files.")] = None,
+    videos: Annotated[Path | None, option("DIR", "A benchmark's videos.")] = None,
+    kind: Kind = "",
+    protocol: Protocol = "best_caption",
+    normalise: Annotated[list[str] | None, option("NAME …", "Also with dsl, qb_norm or sinkhorn.")] = None,
+    ablations: Annotated[bool, option(None, "Also each term alone and left out.", "--ablations")] = False,
+    against: Annotated[str | None, option("SPEC", "Report the differences to this model instead.")] = None,
+    cache: Cache = None,
+    device: str = "cpu",
+    model: Model = "bundled",
+) -> None:
+    """Measure both directions of retrieval on a manifest or a benchmark."""
+    from vtr_demo.evaluation import evaluate as evaluation
+
+    trained = _load(model, device)
+    options: dict[str, Any] = {"split": split, "annotations": annotations, "videos": videos, "kind": kind}
+    options |= {"protocol": protocol, "cache": cache}
+    if against:
+        report(evaluation.compare(trained, _load(against, device), data, **options), json_file)
+        return
+    options |= {"normalise": normalise or (), "with_ablations": ablations}
+    options["progress"] = lambda line: progress(0.0, line)
+    report(evaluation.evaluate(trained, data, **options), json_file)
+
+
+@app.command(cls=Command)
+def probe(
+    pairs: Number = 200,
+    seed: Seed = 0,
+    split: Literal["probe", "unseen_sprites"] = "probe",
+    sprites: Sprites = None,
+    cache: Cache = None,
+    json_file: JsonFile = None,
+    model: Model = "bundled",
+) -> None:
+    """Tell minimal pairs of drawn clips apart, level by level."""
+    from vtr_demo.evaluation import probes
+
+    trained = _load(model)
+    options: dict[str, Any] = {"split": split, "seed": seed, "sprites": sprites, "cache": cache}
+    options["progress"] = progress
+    levels = {level: probes.probe(trained, level, pairs, **options) for level in probes.PROBED}
+    report(levels | {"model": trained.spec}, json_file)
+
+
+@app.command(cls=Command)
+def faithfulness(
+    data: Annotated[str, option("MANIFEST", "Clips with captions, as .jsonl.")],
+    kind: Kind = "",
+    limit: Limit = None,
+    steps: Annotated[int, option("N", "Points of a curve after the first.", min=1)] = 6,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
+    model: Model = "bundled",
+) -> None:
+    """Measure whether the summands point at what a score rests on."""
+    from vtr_demo.evaluation import faithfulness as evaluation
+
+    options: dict[str, Any] = {"kind": kind, "limit": limit, "steps": steps, "seed": seed}
+    report(evaluation.faithfulness(_load(model), data, progress=progress, **options), json_file)
+
+
+@app.command(cls=Command)
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="All by default.")] = None,
+    clip: Annotated[Path | None, option("FILE", "By default the first of sample_videos.")] = None,
+    rounds: Number = 7,
+    json_file: JsonFile = None,
+    model: Model = "bundled",
+) -> None:
+    """Measure speed and memory as ratios to named baselines."""
+    from vtr_demo import bench as benchmark
+
+    cases = benchmark.select(names or ())
+    clip = clip or next(iter(sorted(SAMPLES.glob("*.mp4"))), None)
+    if clip is None:
+        raise ConfigError(f"There is no clip in {SAMPLES} to measure with; name one with --clip FILE.")
+    rows: list[benchmark.Ratio] = []
+    for row in benchmark.run(_load(model), clip, cases, rounds=rounds):
+        rows.append(row)
+        progress(len(rows) / len(cases), f"{row.name} is measured")
+    if json_file:
+        report({"clip": clip.name, "rounds": rounds, "bench": benchmark.as_json(rows)}, json_file)
+    else:
+        answer(None, [benchmark.table(rows)], as_json=False)
+
+
+# --------------------------------------------------------------------------- training, drawing, the page
+@app.command(cls=Command)
+def train(
+    config: Annotated[Path, option("FILE", "A JSON file, or the name of a shipped one.")],
+    overrides: Annotated[list[str] | None, option("key=value …", "Settings to change.", "--set")] = None,
+) -> None:
+    """Train a checkpoint, in one process or under torchrun."""
+    from vtr_demo.config import read_config
+    from vtr_demo.training import trainer
+
+    settings = read_config(config, overrides or ())
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun one process prints
+    if first:
+        progress(0.0, f"training into {settings.out}")
+    folder = trainer.train(settings)
+    if first:
+        answer(None, [str(folder)], as_json=False)
+
+
+@app.command(cls=Command)
+def playground(
+    out: Annotated[Path, option("DIR")],
+    count: Limit = None,
+    seed: Seed = 0,
+    split: Split = "train",
+    samples: Annotated[Path | None, option("FILE", "Film the specs of this manifest instead.")] = None,
+    sprites: Sprites = None,
+    size: Annotated[Any, option("WxH", parser=read_size)] = "640x360",
+) -> None:
+    """Draw clips with known truth."""
+    from vtr_demo.playground.generate import generate, render_samples
+
+    if samples:
+        manifest = render_samples(out, samples, size=size, sprites=sprites)
+    elif count is None:
+        raise ConfigError("Name how many clips to draw with --count, or give --samples FILE.")
+    else:
+        progress(0.0, f"drawing {count} clips")
+        manifest = generate(out, count, seed, split=split, size=size, sprites=sprites)
+    answer(None, [str(manifest)], as_json=False)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def serve(context: typer.Context) -> None:
+    """Open the page; takes the arguments of app.py."""
+    spec = importlib.util.spec_from_file_location("app", APP) if APP.is_file() else None
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"The page's app.py is not in {APP.parent}; run this inside the repository.")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    page.main(context.args)
+
+
+# --------------------------------------------------------------------------- shared
+@contextmanager
+def _engine(library: Path, model: str, *, create: bool = True, **options: Any) -> Iterator[Engine]:
+    from vtr_demo.library.engine import Engine
+
+    if not create and not library.is_dir():
+        raise ConfigError(f"There is no library at {library}; check the path.")
+    progress(0.0, f"opening the model {model}")
+    engine = Engine.open(library, model, progress=progress, **options)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@contextmanager
+def _empty_engine(video: Path, model: str) -> Iterator[Engine]:
+    """An engine over an empty library, removed afterwards, for a ``video`` that must exist."""
+    if not video.is_file():
+        raise VideoError(video, "there is no such file", "check the path")
+    with tempfile.TemporaryDirectory(prefix="vtr-") as folder, _engine(Path(folder), model) as engine:
+        yield engine
+
+
+def _added(engine: Engine, video: Path) -> str:
+    indexed = engine.add([video], keep_copy=False)
+    if indexed.failed:
+        raise VtrError(indexed.failed[0][1])
+    return indexed.added[0]
+
+
+def _load(model: str, device: str = "cpu") -> Any:
+    from vtr_demo.model import checkpoint
+
+    progress(0.0, f"opening the model {model}")
+    return checkpoint.load(model, device)
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    numbers = {name: float(getattr(hit, name)) for name in ("score", "start_s", "end_s", "confidence")}
+    terms = {name: float(value) for name, value in hit.terms.items()}
+    return {"id": hit.clip_id, "name": hit.name, "path": hit.path} | numbers | {"terms": terms}
+
+
+def _terms(terms: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:+.3f}" for name, value in terms.items())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    chosen = parse(sys.argv[1:] if argv is None else list(argv))
+    args = list(sys.argv[1:] if argv is None else argv)
+    root, status = typer.main.get_command(app), 0
     try:
-        with _messages():
-            answer = COMMANDS[chosen.command].run(chosen, _tell)
-        asked = getattr(chosen, "json", False) is True
-        out = to_json(answer.value) if asked else answer.text
-        if out:
-            print(out, flush=True)
-        return answer.status
+        # Not root.main(), which would turn an interrupt into a message of its own.
+        with log_to_stderr(), root.make_context(f"python -m {PROGRAM}", args) as context:
+            status = root.invoke(context) or 0
+    except typer.Exit as end:  # --help
+        status = end.exit_code
+    except TyperException as error:
+        status = refuse(error.format_message())
     except VtrError as error:
-        return _refused(str(error))
+        status = refuse(str(error))
     except BrokenPipeError:  # the reader has gone, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        status = 1
     except OSError as error:
-        return _refused(f"{error.filename or 'A file'} cannot be used ({error.strerror or error}).")
+        status = refuse(f"{error.filename or 'A file'} cannot be used ({error.strerror or error}).")
     except KeyboardInterrupt:
-        return INTERRUPTED
-
-
-def _refused(sentence: str) -> int:
-    print(f"{PROGRAM}: {' '.join(sentence.split())}", file=sys.stderr)
-    return REFUSED
-
-
-def _tell(fraction: float, what: str) -> None:
-    share = f"{fraction:4.0%} " if 0 < fraction < 1 else ""
-    print(f"{share}{what}", file=sys.stderr)
-
-
-@contextmanager
-def _messages() -> Iterator[None]:
-    """The package's own log messages on stderr, for as long as the command runs."""
-    log = logging.getLogger(PROGRAM)
-    handler, level = logging.StreamHandler(), log.level
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
+        status = INTERRUPTED
+    return status

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from vtr_demo.errors import VtrError
 from vtr_demo.structures import Alignment, Sentence, TermWeights
 
 
@@ -95,6 +98,14 @@ class Explanation:
     """(K,) names of the concepts."""
     video_tags: dict[str, tuple[tuple[str, float], ...]]
     """The clip's likeliest attributes by level with their probabilities; empty when untrained."""
+    draw: Callable[[Explanation], Image.Image] | None = field(default=None, repr=False, compare=False)
+    """Renders the picture that ``figure`` returns; the library sets it, since records draw nothing."""
+
+    def figure(self) -> Image.Image:
+        """Draw the explanation as one picture: the terms, words by frames, and the heat over the frames."""
+        if self.draw is None:
+            raise VtrError("This explanation has no renderer; take it from Engine.explain.")
+        return self.draw(self)
 
 
 @dataclass(frozen=True)

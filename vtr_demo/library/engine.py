@@ -63,7 +63,7 @@ class Engine:
     @classmethod
     def open(
         cls,
-        library: Path,
+        library: Path | str,
         model: str = "bundled",
         *,
         samples: Path | None = None,
@@ -80,7 +80,7 @@ class Engine:
         """
         pretrained, limits = checkpoint.load(model, device), limits or LimitConfig()
         librarian = Librarian.open(
-            library, pretrained, limits, rebuild=rebuild, readonly=readonly, progress=progress
+            Path(library), pretrained, limits, rebuild=rebuild, readonly=readonly, progress=progress
         )
         engine = cls(pretrained, librarian, limits)
         engine._null(engine._view, engine.default_weights)  # so that the first search need not wait for it
@@ -157,10 +157,10 @@ class Engine:
         return self._ranked(encode_parts(self.pretrained, tokens, [whole])[0], captions, k, weights)
 
     def describe_file(
-        self, path: Path, captions: Sequence[str], k: int = 10, weights: TermWeights | None = None
+        self, path: Path | str, captions: Sequence[str], k: int = 10, weights: TermWeights | None = None
     ) -> tuple[CaptionHit, ...]:
         """Sentences ranked for a file that stays outside the library."""
-        found = analyse(path, self.pretrained, self.limits)
+        found = analyse(Path(path), self.pretrained, self.limits)
         return self._ranked(
             encode_parts(self.pretrained, found.tokens, [found.whole])[0], captions, k, weights
         )
@@ -220,7 +220,7 @@ class Engine:
 
     def add(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Path | str],
         *,
         names: Sequence[str] | None = None,
         captions: Sequence[Sequence[str]] | None = None,
@@ -228,11 +228,12 @@ class Engine:
         progress: Progress | None = None,
     ) -> IndexReport:
         """Index files. One that fails is reported and leaves the library as it was."""
+        files = [Path(path) for path in paths]
         with self._lock:
             ready = self._library.ready
             try:
                 return self._library.add(
-                    paths, names=names, captions=captions, keep_copy=keep_copy, progress=progress
+                    files, names=names, captions=captions, keep_copy=keep_copy, progress=progress
                 )
             finally:
                 if self._library.ready != ready:  # new prototypes: what was read before is out of date

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from vtr_demo.library.store import Shelf
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import Explanation, Hit
 from vtr_demo.structures import LEVELS, Alignment, TermWeights, VideoFeatures
+from vtr_demo.viz.figures import explanation_figure
 
 TAGS_SHOWN = 5
 
@@ -60,6 +62,7 @@ def explained(
         word_effects=queries.word_effects(query, fused(features.flat().cpu().numpy())[0], weights),
         concept_names=concept_names(shelf, pretrained),
         video_tags=video_tags(pretrained, features),
+        draw=partial(explanation_figure, clip=record.name),
     )
 
 

@@ -275,7 +275,7 @@ class Shelf:
         return self._clip(clip_id).path / STRIP
 
     def original(self, clip_id: str) -> Path:
-        """Return the copy of the upload where one is kept, else where the original was when it was indexed."""
+        """Return the copy of the upload where one is kept, else the path that was indexed."""
         clip = self._clip(clip_id)
         return clip.path / clip.record.copy if clip.record.copy else Path(clip.record.source)
 

@@ -1,0 +1,180 @@
+"""What the commands share: options that take several values, files of sentences, printing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from vtr_demo.errors import ManifestError
+
+PROGRAM = "vtr_demo"
+REFUSED = 2
+
+
+class Command(TyperCommand):
+    """A command whose repeatable options take several values at once (`--set a=1 b=2`), and whose
+    `--json FILE` may come without FILE."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Write out what typer's parser does not know: `--set a=1 --set b=2`, `--json -`."""
+        repeatable = {name for option in self.params if _is(option, "multiple") for name in option.opts}
+        takes_file = any("--json" in option.opts and not _is(option, "is_flag") for option in self.params)
+        written: list[str] = []
+        option, values = "", 0
+        for i, argument in enumerate(args):
+            if argument == "--":
+                written += args[i:]
+                break
+            if argument.startswith("-") and argument != "-":
+                option, values = argument, 0
+                written.append(argument)
+                following = args[i + 1] if i + 1 < len(args) else "--"
+                if takes_file and argument == "--json" and following.startswith("-") and following != "-":
+                    written.append("-")
+            else:
+                written += [option, argument] if option in repeatable and values else [argument]
+                values += 1
+        return super().parse_args(ctx, written)
+
+
+def _is(parameter: Any, kind: str) -> bool:
+    return bool(getattr(parameter, kind, False))  # arguments have no such fields
+
+
+# --------------------------------------------------------------------------- options
+def option(metavar: str | None, about: str = "", *names: str, **rules: Any) -> Any:
+    """Declare an option by what its value is called and what it does."""
+    return typer.Option(*names, metavar=metavar, help=about or None, **rules)
+
+
+def read_weight(text: str) -> tuple[str, float]:
+    """Read TERM=X."""
+    name, equals, value = text.partition("=")
+    try:
+        return name, float(value if equals else "")
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no factor such as action=2.") from None
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Read WxH, in pixels."""
+    width, _, height = text.partition("x")
+    if not all(side.isdecimal() and int(side) for side in (width, height)):
+        raise typer.BadParameter(f"{text!r} is no size such as 640x360.")
+    return int(width), int(height)
+
+
+Folder = Annotated[Path | None, option("DIR")]
+Library = Annotated[Path, option("DIR", "Folder of the library.")]
+Model = Annotated[str, option("SPEC", "bundled, open_clip:NAME/PRETRAINED or a folder.")]
+Json = Annotated[bool, option(None, "Print JSON and nothing else.", "--json")]
+JsonFile = Annotated[Path | None, option("[FILE]", "Write the result there as well.", "--json")]
+Count = Annotated[int, option("N", "How many to list.", "-k", min=1)]
+Number = Annotated[int, option("N", min=1)]
+Limit = Annotated[int | None, option("N", "How many to draw.", min=1)]
+Weights = Annotated[
+    list[Any] | None, option("TERM=X …", "Factors such as action=2 entity=0.", parser=read_weight)
+]
+Mute = Annotated[list[str] | None, option("NAME …", "Concepts that add nothing.")]
+Seed = Annotated[int, option("S", min=0)]
+Sprites = Annotated[Path | None, option("DIR", "Folder of the emoji pictures.")]
+Cache = Annotated[Path | None, option("DIR", "Keep tokens there for the next run.")]
+Kind = Annotated[str, option("KIND", "Only rows of this kind, such as real.")]
+
+
+# --------------------------------------------------------------------------- files that commands take
+def find_videos(paths: Sequence[Path], endings: tuple[str, ...]) -> list[Path]:
+    """Return the files among ``paths`` and the videos below the folders among them, each once, in order.
+
+    Hidden files and folders are skipped. A named file is kept whatever it is: indexing reports it.
+    """
+    files: dict[Path, None] = {}
+    for path in paths:
+        if not path.is_dir():
+            files[path] = None
+            continue
+        for folder, below, names in os.walk(path):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            for name in sorted(names):
+                if name.lower().endswith(endings) and not name.startswith("."):
+                    files[Path(folder, name)] = None
+    return list(files)
+
+
+def read_sentences(path: Path) -> list[str]:
+    """Return the sentences of a file: one a line, or one JSON list of strings."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
+    lines: Any = text.splitlines()
+    if text.lstrip().startswith("["):
+        try:
+            lines = json.loads(text)
+        except ValueError as error:
+            raise ManifestError(f"{path} begins as a JSON list but is none ({error}).") from error
+    sentences = [line.strip() for line in lines if isinstance(line, str) and line.strip()]
+    if not sentences:
+        raise ManifestError(f"{path} holds no sentence; write one a line.")
+    return sentences
+
+
+# --------------------------------------------------------------------------- printing
+def to_json(value: Any) -> str:
+    """Encode readable JSON; NaN and infinite numbers raise ``ValueError``."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def answer(value: Any, lines: Iterable[str], as_json: bool) -> None:
+    """Print ``value`` as JSON, or ``lines`` for people."""
+    text = to_json(value) if as_json else "\n".join(lines)
+    if text:
+        print(text, flush=True)
+
+
+def report(value: dict[str, Any], file: Path | None) -> None:
+    """Print ``value`` as JSON and write it to ``file``, where that is one."""
+    if file and str(file) != "-":
+        from vtr_demo.files import replace_file
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(file, f"{to_json(value)}\n".encode())
+    answer(value, (), as_json=True)
+
+
+def progress(fraction: float, what: str) -> None:
+    """Print on stderr how far a command is."""
+    percent = f"{fraction:4.0%} " if 0 < fraction < 1 else ""
+    print(f"{percent}{what}", file=sys.stderr)
+
+
+def refuse(sentence: str) -> int:
+    """Print an error on stderr, as one line, and return the exit status."""
+    print(f"{PROGRAM}: {' '.join(sentence.split())}", file=sys.stderr)
+    return REFUSED
+
+
+@contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Show the package's log messages."""
+    log = logging.getLogger(PROGRAM)
+    handler, level = logging.StreamHandler(), log.level
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
