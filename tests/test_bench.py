@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.drawn import moving_square_clip
 from vtr_demo import bench as module
-from vtr_demo.bench import CASES, TOP, Bench, Case, bench, chosen, measured, table
+from vtr_demo.bench import CASES, TOP, Bench, Case, measure, run, select, table
 from vtr_demo.cli import main
 from vtr_demo.errors import ConfigError
 from vtr_demo.model.checkpoint import RetrievalModel, load
@@ -36,7 +36,7 @@ def small_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_case_runs_and_reports_what_it_compared(model: RetrievalModel, clip: Path) -> None:
-    rows = list(bench(model, clip, rounds=2))
+    rows = list(run(model, clip, rounds=2))
     assert [row.name for row in rows] == list(CASES)
     for row in rows:
         assert 0 < row.lowest <= row.ratio <= row.highest
@@ -58,7 +58,7 @@ def test_the_ratio_is_the_median_of_rounds_taken_in_turns(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
     case = Case(lambda: way("ours"), lambda: way("baseline"), "a", "b", 30, 20)
-    row = measured("x", case, 3)
+    row = measure("x", case, 3)
     assert calls == ["ours", "baseline"] * 4
     assert (row.lowest, row.ratio, row.highest, row.seconds) == (0.5, 1.0, 3.0, 2.0)
     assert row.memory == 1.5
@@ -92,8 +92,8 @@ def test_the_whole_file_is_decoded_by_the_baseline(model: RetrievalModel, clip: 
 
 def test_an_unknown_case_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"'dancing'.*decoding, heads"):
-        chosen(["decoding", "dancing"])
-    assert chosen([]) == tuple(CASES)
+        select(["decoding", "dancing"])
+    assert select([]) == tuple(CASES)
 
 
 def test_the_command_prints_ratios_and_writes_json(
