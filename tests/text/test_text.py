@@ -279,7 +279,7 @@ def test_striking_all_words_or_none_that_exists_is_refused():
 # --------------------------------------------------------------------------- the parser's files
 def test_a_damaged_parser_is_refused_with_the_command_that_mends_it(tmp_path):
     copy = tmp_path / "parser"
-    shutil.copytree(parser._installed(), copy, ignore=shutil.ignore_patterns("ner", "senter"))
+    shutil.copytree(parser.parser_folder(), copy, ignore=shutil.ignore_patterns("ner", "senter"))
     assert parser.load_parser(copy).nlp.pipe_names == ["tok2vec", "tagger", "parser", "attribute_ruler"]
     weights = copy / "tagger" / "model"
     data = bytearray(weights.read_bytes())
@@ -296,7 +296,7 @@ def test_a_damaged_parser_is_refused_with_the_command_that_mends_it(tmp_path):
 def test_a_missing_parser_is_refused_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(parser, "PARSER", "no_such_parser_here")
     with pytest.raises(BackboneError, match="not installed; run `pip install"):
-        parser._installed()
+        parser.parser_folder()
 
 
 def test_the_vocabulary_does_not_grow_with_what_is_typed():

@@ -1,9 +1,10 @@
-"""How the small English parser is helped to read captions (all: our decision).
+"""Corrections of the errors that a small English parser makes on captions (all: our decision).
 
-It has two weaknesses there. Prepositions of several words ("to the left of") lead it astray, so
-each is shown to it as one token. And a verb after a bare noun is often taken for a plural or a
-compound noun ("a dog wanders", "a turtle swimming"), so such a word is parsed a second time under
-the guise of an unmistakable verb. Works on spaCy documents that it is handed; loads nothing.
+There are two kinds. Prepositions of several words ("to the left of") mislead it, so each is passed to it as
+one token (``split_units``). And it takes a verb after a bare noun for a plural or a compound noun ("a dog
+wanders", "a turtle swimming"), so such a word is replaced by an unmistakable verb (``find_replacements``) and
+parsed again; ``apply`` then corrects what is contradictory in the parse. It works on spaCy documents and
+loads nothing.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+Doc = Any
+"""A ``spacy.tokens.Doc``."""
+Token = Any
+"""A ``spacy.tokens.Token``."""
 
-# --------------------------------------------------------------------------- word lists and spelling rul
+
+# --------------------------------------------------------------------------- word lists
 def words_of(text: str) -> frozenset[str]:
-    """A closed word list, written as one string."""
+    """Return the words of a list that is written as one string."""
     return frozenset(text.split())
 
 
-COMMON_VERBS = words_of(
+_COMMON_VERBS = words_of(
     """
     add appear applaud approach ask attack bake bend bite blow boil bounce bow braid break brush build
     burn carry carve catch celebrate chase chat cheer chew chop circle clap clean climb collapse collide
@@ -36,14 +42,12 @@ COMMON_VERBS = words_of(
     zigzag zoom
     """
 )
-"""What things do in captions, where an -s form after a noun is more likely a verb than a plural."""
-BARE_VERBS = COMMON_VERBS - words_of(
-    """
-    add ask bow cook cross cut drive flip hunt pet rap rest rock tour visit watch
-    """
+"""Verbs of captions whose -s form after a noun is more likely a verb than a plural."""
+_BARE_VERBS = _COMMON_VERBS - words_of(
+    "add ask bow cook cross cut drive flip hunt pet rap rest rock tour visit watch"
 )
-"""The same without those that are nouns as often: for verbs of plural subjects ("kids dance")."""
-PLURALS = words_of(
+"""The same without those that are as often nouns: for verbs of plural subjects ("kids dance")."""
+_PLURALS = words_of(
     """
     ball bar bead board book bottle box bubble bus can card cat clip color cup dog dress drum eye face finger
     flower frame game glass glove hand head highlight house joke light line match mask number outfit pan
@@ -52,7 +56,7 @@ PLURALS = words_of(
     """
 )
 """Nouns that are verbs too, but whose -s form in a caption is a plural ("the city lights")."""
-THINGS_IN_ING = words_of(
+_ING_NOUNS = words_of(
     """
     anything awning being boarding building ceiling clothing crossing drawing dressing earring ending
     engineering evening everything flooring frosting herring housing icing king landing lettering
@@ -61,8 +65,8 @@ THINGS_IN_ING = words_of(
     sting string stuffing swing thing topping underling wedding wing
     """
 )
-"""Words in -ing that name things, not what is done."""
-OCCASIONS = words_of(
+"""Nouns in -ing that name things, not activities."""
+_OCCASIONS = words_of(
     """
     act area board championship class club competition contest course event floor game gear group hall
     instructor lesson machine match move pan partner platform pool practice program range ring room rope
@@ -70,36 +74,36 @@ OCCASIONS = words_of(
     trail trip tutorial video
     """
 )
-"""What a gerund names rather than describes: in "a swimming pool" nobody swims."""
+"""Nouns that a gerund classifies rather than describes: in "a swimming pool" nobody swims."""
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Base forms of English words, from the lemma tables of the parser."""
+    """Base forms of English words, from the parser's lemma tables."""
 
     verbs: frozenset[str]
     adjectives: frozenset[str]
 
     def is_verb(self, word: str) -> bool:
-        """Whether ``word`` can be the base form of a verb."""
-        return word in self.verbs or word in COMMON_VERBS
+        """Tell whether ``word`` can be the base form of a verb."""
+        return word in self.verbs or word in _COMMON_VERBS
 
     def is_gerund(self, word: str) -> bool:
-        """Whether ``word`` is an -ing form that names what is done: "swimming", not "ceiling"."""
-        return word not in THINGS_IN_ING and any(self.is_verb(base) for base in bases(word, "ing"))
+        """Tell whether ``word`` is an -ing form that names an activity: "swimming", not "ceiling"."""
+        return word not in _ING_NOUNS and any(self.is_verb(base) for base in _bases(word, "ing"))
 
     def lemma(self, form: str, lemma: str) -> str:
-        """The base of an -ing or -ed form: "riding" comes from "ride", though "rid" exists too.
+        """Correct the ``lemma`` of an -ing or -ed form: "riding" comes from "ride", though "rid" exists too.
 
-        English doubles the last letter of a short stem (ridding), so an undoubled one dropped an e.
+        English doubles the last letter of a short stem (ridding), so one that is not doubled dropped an e.
         """
         short_stem = re.fullmatch(r"[^aeiou]*[aeiou][^aeiouwxy]", lemma)
         undoubled = form in (lemma + "ing", lemma + "ed")
         return lemma + "e" if short_stem and undoubled and self.is_verb(lemma + "e") else lemma
 
 
-def bases(word: str, ending: str) -> list[str]:
-    """The base forms that ``word`` may come from by the regular ``ending`` "ing" or "s"."""
+def _bases(word: str, ending: str) -> list[str]:
+    """Possible base forms of ``word``, whose ending is "ing" or "s"."""
     if not word.endswith(ending) or len(word) < len(ending) + 2:
         return []
     stem = word[: -len(ending)]
@@ -112,13 +116,7 @@ def bases(word: str, ending: str) -> list[str]:
     ]
 
 
-Doc = Any
-"""A ``spacy.tokens.Doc``."""
-Token = Any
-"""A ``spacy.tokens.Token``."""
-
-
-_PHRASES = (  # (pattern of a fixed phrase, the single word that the parser sees in its stead)
+_PHRASES = (  # (pattern of a fixed phrase, the word that the parser gets instead)
     (r"in (?:the )?(?:front|back|middle|cent(?:er|re)|midst) of", "behind"),
     (r"(?:on|at|to|by|in) the (?:very )?(?:top|bottom|left|right|edge|side|back|front)"
      r"(?:[- ]hand)?(?: (?:side|edge|corner))? of", "behind"),
@@ -146,16 +144,16 @@ _DO_HAVE = ("do", "does", "did", "doing", "have", "has", "had", "having")
 # --------------------------------------------------------------------------- before the parse
 @dataclass(frozen=True)
 class Unit:
-    """Characters ``[start, end)`` that the parser sees as one token, spelled ``reading``."""
+    """Characters ``[start, end)`` that the parser gets as one token, spelled ``form``."""
 
     text: str
     start: int
     end: int
-    reading: str
+    form: str
 
 
-def units(text: str, tokens: Sequence[tuple[int, int]]) -> list[Unit]:
-    """Join the character spans ``tokens`` of the lower-case ``text`` into units.
+def split_units(text: str, tokens: Sequence[tuple[int, int]]) -> list[Unit]:
+    """Split the lower-case ``text`` into units: the character spans ``tokens``, some of them joined.
 
     Joined are fixed phrases ("next to") and words with hyphens ("t-shirt").
     """
@@ -173,7 +171,7 @@ def units(text: str, tokens: Sequence[tuple[int, int]]) -> list[Unit]:
             spans[-1] = (spans[-1][0], end, text[spans[-1][0] : end])
         else:
             spans.append((start, end, text[start:end]))
-    return [Unit(text[start:end], start, end, reading) for start, end, reading in spans]
+    return [Unit(text[start:end], start, end, form) for start, end, form in spans]
 
 
 def _hyphenated(text: str, last: tuple[int, int, str], start: int, end: int) -> bool:
@@ -184,22 +182,22 @@ def _hyphenated(text: str, last: tuple[int, int, str], start: int, end: int) -> 
 
 
 # --------------------------------------------------------------------------- between two parses
-def misread_verbs(doc: Any, lexicon: Lexicon) -> dict[int, str]:
-    """Tokens that were taken for nouns but are verbs, each with the verb to parse in its stead."""
+def find_replacements(doc: Doc, lexicon: Lexicon) -> dict[int, str]:
+    """Return the tokens that are verbs but were taken for nouns, each with a verb to parse instead."""
     finite = any(t.tag_ in ("VBZ", "VBP", "VBD", "MD") for t in doc)
-    found: dict[int, str] = {}
+    verbs: dict[int, str] = {}
     for token in doc:
-        if token.pos_ in ("VERB", "AUX") or token.i == 0 or token.i - 1 in found:
+        if token.pos_ in ("VERB", "AUX") or token.i == 0 or token.i - 1 in verbs:
             continue
         if _misread_gerund(token, lexicon):
-            found[token.i] = "holding" if _has_object(token) else "walking"
+            verbs[token.i] = "holding" if _has_object(token) else "walking"
         elif _misread_participle(token):
-            found[token.i] = "smiling"
-        elif _misread_third_person(token, found, finite, lexicon):
-            found[token.i] = "sees" if _has_object(token) else "goes"
+            verbs[token.i] = "smiling"
+        elif _misread_third_person(token, verbs, finite, lexicon):
+            verbs[token.i] = "sees" if _has_object(token) else "goes"
         elif _misread_plural_verb(token, finite):
-            found[token.i] = "see" if _has_object(token) else "go"
-    return found
+            verbs[token.i] = "see" if _has_object(token) else "go"
+    return verbs
 
 
 def _misread_gerund(token: Token, lexicon: Lexicon) -> bool:
@@ -215,34 +213,34 @@ def _misread_gerund(token: Token, lexicon: Lexicon) -> bool:
 def _misread_participle(token: Token) -> bool:
     """ "a dancing horse", but not "a dancing competition"."""
     return (
-        any(base in COMMON_VERBS for base in bases(token.lower_, "ing"))
+        any(base in _COMMON_VERBS for base in _bases(token.lower_, "ing"))
         and token.dep_ in ("compound", "nmod", "amod")
         and token.head.i > token.i
         and token.nbor(-1).pos_ in ("DET", "ADJ", "NUM")
-        and token.head.lower_.rstrip("s") not in OCCASIONS
+        and token.head.lower_.rstrip("s") not in _OCCASIONS
     )
 
 
-def _misread_third_person(token: Token, found: dict[int, str], finite: bool, lexicon: Lexicon) -> bool:
-    verbs = [base for base in bases(token.lower_, "s") if lexicon.is_verb(base)]
-    if not verbs:
+def _misread_third_person(token: Token, replaced: dict[int, str], finite: bool, lexicon: Lexicon) -> bool:
+    bases = [base for base in _bases(token.lower_, "s") if lexicon.is_verb(base)]
+    if not bases:
         return False
     before = token.nbor(-1)
-    if before.dep_ == "cc" and any(i in found for i in (token.head.i, before.i - 1)):
+    if before.dep_ == "cc" and any(i in replaced for i in (token.head.i, before.i - 1)):
         return True
     if before.tag_ not in ("NN", "NNP", "JJ", "RB", "WP", "WDT", "VBG") or _describes_plural(before, lexicon):
         return False
-    common = any(base in COMMON_VERBS for base in verbs)
+    common = any(base in _COMMON_VERBS for base in bases)
     if _has_singular_article(token):
         return common or token.dep_ not in ("compound", "nmod")
-    moving = _is_before_path(token) and not any(base in PLURALS for base in verbs)
+    moving = _is_before_path(token) and not any(base in _PLURALS for base in bases)
     return (common or moving) and not finite
 
 
 def _misread_plural_verb(token: Token, finite: bool) -> bool:
     before = token.nbor(-1)
     plural = before.tag_ in ("NNS", "NNPS") or (before.pos_ in _NOUNS and _is_coordinated(before))
-    return not finite and plural and token.tag_ in ("NN", "VB", "JJ") and token.lower_ in BARE_VERBS
+    return not finite and plural and token.tag_ in ("NN", "VB", "JJ") and token.lower_ in _BARE_VERBS
 
 
 def _describes_plural(token: Token, lexicon: Lexicon) -> bool:
@@ -280,7 +278,7 @@ def _has_object(token: Token) -> bool:
 # --------------------------------------------------------------------------- after the parse
 @dataclass
 class Parse:
-    """A parse as plain lists over the N units: spaCy's pos, tag, dep and head index."""
+    """A parse as lists over the N units: spaCy's pos, tag, dep and head index."""
 
     pos: list[str]
     tags: list[str]
@@ -288,16 +286,13 @@ class Parse:
     heads: list[int]
 
 
-def mended(doc: Doc, guised: Collection[int], lexicon: Lexicon) -> Parse:
-    """The parse of ``doc`` without the contradictions that the parser leaves.
-
-    ``guised`` are the tokens that were parsed under the guise of a verb.
-    """
+def apply(doc: Doc, replaced: Collection[int], lexicon: Lexicon) -> Parse:
+    """Return the parse of ``doc`` without its contradictions; the tokens ``replaced`` are verbs."""
     parse = Parse(
         [t.pos_ for t in doc], [t.tag_ for t in doc], [t.dep_ for t in doc], [t.head.i for t in doc]
     )
     for token in doc:
-        if parse.pos[token.i] != "VERB" and (token.i in guised or _is_activity(token, lexicon)):
+        if parse.pos[token.i] != "VERB" and (token.i in replaced or _is_activity(token, lexicon)):
             parse.pos[token.i], parse.tags[token.i] = "VERB", "VBG" if token.lower_.endswith("ing") else "VBZ"
         if token.lower_ in _DO_HAVE and any(c.dep_ == "dobj" for c in token.children):
             parse.pos[token.i] = "VERB"  # "does her routine": taken for an auxiliary
@@ -306,15 +301,15 @@ def mended(doc: Doc, guised: Collection[int], lexicon: Lexicon) -> Parse:
             parse.pos[token.i], parse.tags[token.i] = "NOUN", "NN"  # "the castle/ADJ walks"
     for token in doc:
         if parse.pos[token.i] == "VERB" and token.i > 0:
-            _give_subject(parse, token, token.i in guised)
+            _give_subject(parse, token, token.i in replaced)
     return parse
 
 
-def _give_subject(parse: Parse, verb: Token, guised: bool) -> None:
-    """In "the airplane runs" the noun may hang on the verb as if compounded: it is the subject."""
+def _give_subject(parse: Parse, verb: Token, replaced: bool) -> None:
+    """Make a noun that hangs on the verb as if compounded its subject: "the airplane runs"."""
     noun, beside = verb.i - 1, ("compound", "amod", "nmod")
     left = [c.i for c in verb.children if c.i < noun and c.dep_ in (*beside, "det", "nummod", "poss")]
-    if parse.heads[noun] != verb.i or parse.deps[noun] not in beside or not (left or guised):
+    if parse.heads[noun] != verb.i or parse.deps[noun] not in beside or not (left or replaced):
         return
     parse.pos[noun], parse.deps[noun] = "NOUN", "nsubj"
     for index in left:
@@ -322,7 +317,7 @@ def _give_subject(parse: Parse, verb: Token, guised: bool) -> None:
 
 
 def _is_activity(token: Token, lexicon: Lexicon) -> bool:
-    """A gerund that stands as a noun and names what is done: "(go) fishing", "swimming"."""
+    """Whether a gerund in the place of a noun names an activity: "(go) fishing", "swimming"."""
     return (
         token.pos_ in _NOUNS
         and lexicon.is_gerund(token.lower_)

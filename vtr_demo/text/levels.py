@@ -1,6 +1,6 @@
-"""Rules that turn a dependency parse into the semantic levels of a caption (all: our decision).
+"""Semantic levels of a caption from its dependency parse (rules: our decision).
 
-Works on spaCy documents that it is handed; loads nothing.
+Works on spaCy documents; loads nothing.
 """
 
 from __future__ import annotations
@@ -8,41 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from vtr_demo.text.corrections import words_of
-
-Doc = Any
-"""A ``spacy.tokens.Doc``."""
-Token = Any
-"""A ``spacy.tokens.Token``."""
+from vtr_demo.text.corrections import Doc, Token, words_of
 
 MAX_ENTITIES, MAX_ACTIONS, MAX_RELATIONSHIPS = 6, 4, 4
-"""The numbers of HGR (Chen et al. 2020: 6 nouns, 4 verbs)."""
+"""At most so many of each (as HGR, Chen et al. 2020: 6 nouns, 4 verbs)."""
 
 _LIGHT = words_of("take make do have get give go play put ride")
 _CATENATIVES = words_of(
-    """
-    start begin try continue keep want seem appear see show let help stop attempt need go
-    """
+    "start begin try continue keep want seem appear see show let help stop attempt need go"
 )
-_RELATIONAL = words_of(
-    """
-    front top left right side middle center centre back bottom edge end background
-    """
-)
-_FOOTAGE = words_of(
-    """
-    video clip footage shot view scene picture image photo close-up closeup
-    """
-)
+_RELATIONAL = words_of("front top left right side middle center centre back bottom edge end background")
+_FOOTAGE = words_of("video clip footage shot view scene picture image photo close-up closeup")
 _QUANTITIES = words_of("lot lots group number bunch pair couple series variety kind type piece set team")
 _BE = words_of("be am is are was were been being 's 're 'm")
-_PEOPLE = words_of(
-    """
-    i you he she we they him her them us someone somebody everyone everybody anyone one
-    """
-)
+_PEOPLE = words_of("i you he she we they him her them us someone somebody everyone everybody anyone one")
 _DIRECTIONS = words_of(
     """
     up down left right forward forwards backward backwards away around back off over along past sideways
@@ -56,7 +36,6 @@ _SUBJECTS = frozenset(("nsubj", "csubj"))
 _NOUNS = frozenset(("NOUN", "PROPN"))
 
 
-# --------------------------------------------------------------------------- after the parse
 @dataclass(frozen=True)
 class Levels:
     """Groups of token indices by level, and the attribute labels of each level."""
@@ -67,8 +46,8 @@ class Levels:
     labels: dict[str, tuple[str, ...]]
 
 
-def levels(doc: Doc) -> Levels:
-    """Entities, actions and relationships of a parsed and lemmatised document."""
+def extract(doc: Doc) -> Levels:
+    """Return the entities, actions, relationships and labels of a parsed and lemmatised document."""
     chunks = _entities(doc)[:MAX_ENTITIES]
     verbs = _verbs(doc)
     triples = sorted(_triples(doc, verbs), key=lambda t: t[1][0].i)[:MAX_RELATIONSHIPS]
@@ -112,12 +91,12 @@ def _is_be(token: Token) -> bool:
 
 def _verbs(doc: Doc) -> list[Token]:
     verbs = [t for t in doc if t.pos_ == "VERB" and not _is_be(t) and not _is_state(t)]
-    done = [v for v in verbs if not (v.lemma_ in _CATENATIVES and _complement(v, verbs))]
-    return done or verbs
+    acts = [v for v in verbs if not (v.lemma_ in _CATENATIVES and _complement(v, verbs))]
+    return acts or verbs
 
 
 def _is_state(token: Token) -> bool:
-    """Participles that tell no action: "a broken car", "is shown", "left" in "from the left"."""
+    """Whether a participle names no action: "a broken car", "is shown", "left" in "from the left"."""
     past_adjective = token.tag_ == "VBN" and (token.dep_ == "amod" or token.lemma_ in ("show", "see"))
     direction = token.lower_ == "left" and token.dep_ in ("pcomp", "pobj", "amod")
     return past_adjective or direction or token.lower_ == "according"
@@ -175,7 +154,7 @@ def _triples(doc: Doc, verbs: list[Token]) -> Iterator[Triple]:
 
 
 def _placement(preposition: Token, obj: Token) -> Triple:
-    """What a preposition relates, following chains such as "out onto" and "full of"."""
+    """The triple of a preposition; chains such as "out onto" and "full of" are one predicate."""
     predicate, head = [preposition], preposition.head
     while head.pos_ in ("ADP", "ADV", "ADJ") and head is not predicate[0] and head.dep_ != "ROOT":
         predicate.insert(0, head)
@@ -192,7 +171,7 @@ def _placement(preposition: Token, obj: Token) -> Triple:
 
 
 def _subject(verb: Token, depth: int = 0) -> Token | None:
-    """Who does it: its own subject, else that of the verb or noun that it hangs on."""
+    """The subject of a verb, else of the verb or noun that it depends on."""
     subjects = [c for c in verb.children if c.dep_ in (*_SUBJECTS, "nsubjpass")]
     if subjects and subjects[0].tag_ not in ("WP", "WDT"):
         expletive = subjects[0].tag_ == "EX" or subjects[0].dep_ == "expl"
@@ -216,7 +195,7 @@ def _named(token: Token | None) -> list[Token]:
 
 
 def _counted(token: Token) -> Token:
-    """In "a group of people" the people, else the word itself."""
+    """The people of "a group of people", else the word itself."""
     of = [c for c in token.children if c.lower_ == "of"] if token.lower_ in _QUANTITIES else []
     objects = [c for preposition in of for c in preposition.children if c.dep_ == "pobj"]
     return objects[0] if objects else token

