@@ -100,7 +100,7 @@ def test_a_benchmark_goes_through_train_and_evaluate(name: str, clips: list[Path
     assert 1 <= answer["text_to_video"]["MnR"] <= TESTED
     for protocol in PROTOCOLS:
         again = evaluate(loaded, name, annotations=annotations, videos=videos, protocol=protocol)
-        assert again["video_to_text_protocol"] == protocol
+        assert again["protocol"] == protocol
 
 
 @pytest.mark.parametrize("name", ["msrvtt-9k", "msvd"])

@@ -1,4 +1,4 @@
-"""Laws of the metrics; expected values come from hand-worked tables, loops and scikit-learn's definition."""
+"""Laws of the metrics; expected values come from hand-worked tables and loops."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtr_demo.errors import ScoreError
+from vtr_demo.errors import ConfigError, ScoreError
 from vtr_demo.evaluation import metrics
-from vtr_demo.evaluation.metrics import ranks
+from vtr_demo.evaluation.metrics import PROTOCOLS, ranks, retrieval_ranks
 
 SMALL = st.integers(0, 3)  # few values, so that ties are common
 
@@ -119,69 +119,66 @@ def test_misshapen_input_is_refused(scores, positives):
 
 
 # --------------------------------------------------------------------------- protocols
-def test_best_caption_protocol_equals_a_loop_over_clips():
-    rng = np.random.default_rng(2)
-    clip = np.array([0, 2, 0, 1, 2, 2, 0])
-    scores = rng.integers(0, 4, (7, 3)).astype(float)
-    expected = []
-    for video in range(3):
-        own = [t for t in range(7) if clip[t] == video]
-        expected += naive_ranks(scores[:, video][None], [set(own)])
-    assert metrics.video_to_text(scores, clip).tolist() == expected
+def several_captions(seed=3, kinds=4):
+    """Seven texts of three clips with ties; text 2 belongs to clips 0 and 1, and twice to clip 1."""
+    pairs = np.array([(0, 0), (1, 0), (2, 0), (2, 1), (3, 1), (2, 1), (4, 2), (5, 2), (6, 2)])
+    positives = np.zeros((7, 3), dtype=bool)
+    positives[pairs[:, 0], pairs[:, 1]] = True
+    return np.random.default_rng(seed).integers(0, kinds, (7, 3)).astype(float), positives, pairs
 
 
-def test_each_caption_protocol_equals_a_loop_over_captions():
-    rng = np.random.default_rng(3)
-    clip = np.array([0, 2, 0, 1, 2, 2, 0])
-    scores = rng.integers(0, 4, (7, 3)).astype(float)
-    expected = []
-    for text, video in enumerate(clip):
-        others = [t for t in range(7) if clip[t] != video]
-        column = scores[[text, *others], video]
-        expected += naive_ranks(column[None], [{0}])
-    assert metrics.video_to_text(scores, clip, "each_caption").tolist() == expected
+@pytest.mark.parametrize("seed", range(4))
+def test_merged_equals_a_loop_over_texts_and_clips(seed):
+    scores, positives, pairs = several_captions(seed)
+    found = retrieval_ranks(scores, positives, "merged", pairs)
+    clips_of = [set(np.flatnonzero(row)) for row in positives]
+    texts_of = [set(np.flatnonzero(column)) for column in positives.T]
+    assert found.text_to_video.tolist() == naive_ranks(scores, clips_of)
+    assert found.video_to_text.tolist() == naive_ranks(scores.T, texts_of)
 
 
-def test_the_best_caption_is_never_ranked_below_any_caption():
-    scores = np.random.default_rng(4).normal(size=(12, 4))
-    clip = np.repeat(np.arange(4), 3)
-    best = metrics.video_to_text(scores, clip)
-    each = metrics.video_to_text(scores, clip, "each_caption").reshape(4, 3)
-    assert best.tolist() == each.min(axis=1).tolist()
+@pytest.mark.parametrize("seed", range(4))
+def test_as_published_equals_a_loop_over_captions_each_with_its_one_clip(seed):
+    scores, positives, pairs = several_captions(seed)
+    found = retrieval_ranks(scores, positives, "as_published", pairs)
+    every = scores[pairs[:, 0]]
+    assert found.text_to_video.tolist() == naive_ranks(every, [{clip} for clip in pairs[:, 1]])
+    own = [set(np.flatnonzero(pairs[:, 1] == clip)) for clip in range(3)]
+    assert found.video_to_text.tolist() == naive_ranks(every.T, own)
+    assert found.text_groups.tolist() == pairs[:, 1].tolist()
 
 
-def test_with_one_caption_a_clip_all_protocols_agree():
-    scores = np.random.default_rng(5).normal(size=(6, 6))
-    clip = np.array([3, 1, 0, 5, 4, 2])
-    best, each = (metrics.video_to_text(scores, clip, p) for p in ("best_caption", "each_caption"))
-    assert best[clip].tolist() == each.tolist()
-    for protocol in ("first", "averaged"):
-        single = metrics.one_text_a_video(scores, clip, protocol)
-        assert ranks(single.T, np.arange(6)).tolist() == best.tolist()
+@given(st.integers(1, 5), st.integers(0, 99))
+@settings(deadline=None, max_examples=30)
+def test_without_equal_captions_the_protocols_agree(captions, seed):
+    clip = np.repeat(np.arange(4), captions)
+    scores = np.random.default_rng(seed).integers(0, 5, (len(clip), 4))
+    positives = clip[:, None] == np.arange(4)
+    merged, published = (retrieval_ranks(scores, positives, protocol) for protocol in PROTOCOLS)
+    for name in ("text_to_video", "video_to_text", "text_groups", "video_groups"):
+        assert getattr(merged, name).tolist() == getattr(published, name).tolist()
 
 
-def test_averaged_scores_are_those_of_the_mean_vector():
-    rng = np.random.default_rng(6)
-    texts, videos, clip = rng.normal(size=(9, 5)), rng.normal(size=(3, 5)), np.tile(np.arange(3), 3)
-    means = np.stack([texts[clip == v].mean(axis=0) for v in range(3)])
-    assert np.allclose(metrics.one_text_a_video(texts @ videos.T, clip), means @ videos.T)
-    assert np.allclose(metrics.one_text_a_video(texts @ videos.T, clip, "first"), texts[:3] @ videos.T)
+def test_an_equal_caption_of_another_clip_is_right_only_when_merged():
+    scores, positives = np.array([[5.0, 4, 3], [1, 2, 3]]), np.array([[0, 1, 1], [1, 0, 0]], bool)
+    merged, published = (retrieval_ranks(scores, positives, protocol) for protocol in PROTOCOLS)
+    assert merged.text_to_video.tolist() == [2, 3]
+    assert merged.video_to_text.tolist() == [2, 1, 1.5]
+    assert published.text_to_video.tolist() == [3, 2, 3], "captions stand clip by clip"
+    assert published.text_groups.tolist() == [0, 1, 2]
+    assert published.video_to_text.tolist() == [3, 1.5, 2]
 
 
-def test_a_sentence_may_fit_several_clips():
-    scores = np.array([[5.0, 4, 3], [1, 2, 3]])
-    assert metrics.text_to_video(scores, [{1, 2}, {0}]).tolist() == [2, 3]
-    # Clip 0 has text 1, clips 1 and 2 have text 0.
-    assert metrics.video_to_text(scores, [{1, 2}, {0}]).tolist() == [2, 1, 1.5]
-    assert metrics.video_to_text(scores, [{1, 2}, {0}], "each_caption").tolist() == [1, 1.5, 2]
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_clip_without_a_caption_is_no_query(protocol):
+    positives = np.array([[1, 0, 0], [0, 0, 1]], bool)
+    found = retrieval_ranks(np.ones((2, 3)), positives, protocol)
+    assert (len(found.text_to_video), found.video_groups.tolist()) == (2, [0, 2])
 
 
-def test_a_clip_without_caption_is_no_query_but_an_unknown_protocol_is_refused():
-    assert len(metrics.video_to_text(np.ones((2, 3)), np.array([0, 2]))) == 2
-    with pytest.raises(ScoreError, match="Unknown protocol"):
-        metrics.video_to_text(np.ones((2, 3)), np.array([0, 2]), "best")  # type: ignore[arg-type]
-    with pytest.raises(ScoreError, match="needs a caption"):
-        metrics.one_text_a_video(np.ones((2, 3)), np.array([0, 2]))
+def test_an_unknown_protocol_is_refused_by_name():
+    with pytest.raises(ConfigError, match="median_caption"):
+        retrieval_ranks(np.ones((1, 1)), np.ones((1, 1), bool), "median_caption")
 
 
 # --------------------------------------------------------------------------- summaries and intervals
@@ -234,21 +231,39 @@ def test_a_model_differs_from_itself_by_nothing_and_pairing_narrows():
     rng = np.random.default_rng(9)
     hard = rng.integers(1, 60, 300)
     better = np.maximum(1, hard - rng.integers(0, 3, 300))
-    assert metrics.paired_difference(hard, hard, resamples=100) == (0.0, (0.0, 0.0))
-    value, (low, high) = metrics.paired_difference(hard, better, "MnR", resamples=500)
+    same = metrics.paired_differences(hard, hard, resamples=100)
+    assert set(same) == set(metrics.METRICS)
+    assert set(same.values()) == {(0.0, (0.0, 0.0))}
+    value, (low, high) = metrics.paired_differences(hard, better, resamples=500)["MnR"]
     assert value == pytest.approx(hard.mean() - better.mean())
     assert 0 < low <= value <= high
     unpaired = metrics.interval(hard, resamples=500)["MnR"]
     assert high - low < 0.2 * (unpaired[1] - unpaired[0])
-    mirrored, (left, right) = metrics.paired_difference(better, hard, "MnR", resamples=500)
+    mirrored, (left, right) = metrics.paired_differences(better, hard, resamples=500)["MnR"]
     assert (mirrored, left, right) == pytest.approx((-value, -high, -low))
 
 
-def test_unequal_queries_unknown_metrics_and_wrong_groups_are_refused():
+def test_clusters_are_drawn_whole():
+    groups = np.array([2, 0, 1, 2, 2, 1])
+
+    def counts(drawn):
+        times = [np.sum(drawn == sample) for sample in range(6)]
+        assert times[0] == times[3] == times[4]
+        assert times[2] == times[5]
+        assert times[0] + times[1] + times[2] == 3
+        return np.array([float(len(drawn))])
+
+    low, high = metrics.bootstrap(counts, 6, groups=groups, resamples=200)[0]
+    assert (low, high) == (3, 9)
+
+
+def test_a_single_cluster_has_its_value_as_interval():
+    assert metrics.interval(np.array([1, 4]), groups=np.zeros(2))["MnR"] == (2.5, 2.5)
+
+
+def test_unequal_queries_and_wrong_groups_are_refused():
     with pytest.raises(ScoreError, match="not the same"):
-        metrics.paired_difference(np.ones(3), np.ones(4))
-    with pytest.raises(ScoreError, match="Unknown metric"):
-        metrics.paired_difference(np.ones(3), np.ones(3), "R@7")
+        metrics.paired_differences(np.ones(3), np.ones(4))
     with pytest.raises(ScoreError, match="group"):
         metrics.interval(np.ones(3), groups=np.arange(4), resamples=2)
 

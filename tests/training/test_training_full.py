@@ -405,22 +405,6 @@ def test_a_held_out_share_is_validated_on_and_not_trained_on(manifest: Path, tmp
     assert trainer.validate()["videos"] == 2
 
 
-def test_extras_of_an_evaluation_are_marked_and_leave_the_main_result_alone(
-    manifest: Path, tmp_path: Path
-) -> None:
-    best = load(str(prepare(small_config(tmp_path, manifest)).run()))
-    plain = evaluate(best, str(manifest))
-    more = evaluate(best, str(manifest), normalise=("dsl", "qb_norm", "sinkhorn"), with_ablations=True)
-    assert more["text_to_video"] == plain["text_to_video"]
-    assert set(more["normalised"]) == {"dsl", "qb_norm", "sinkhorn"}
-    assert {part["needs"] for part in more["normalised"].values()} == {"the whole query set"}
-    assert all(part["video_to_text"]["R@10"] == 100 for part in more["normalised"].values())
-    assert plain["cost"]["million_parameters_heads"] > 0
-    json.dumps(more, allow_nan=False)
-    with pytest.raises(ConfigError, match="softmin"):
-        evaluate(best, str(manifest), normalise=("softmin",))
-
-
 def test_a_checkpoint_does_not_differ_from_itself_but_from_another(manifest: Path, tmp_path: Path) -> None:
     best = load(str(prepare(small_config(tmp_path, manifest, steps=40, lr=1e-2, evaluate_every=40)).run()))
     other = load("tiny")

@@ -1,4 +1,4 @@
-"""Both directions of retrieval over captioned clips, by named protocols, with intervals and ablations."""
+"""Evaluate one checkpoint, or compare two, on captioned clips: both directions of retrieval."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from vtr_demo.data.dataset import Sample, file_samples
 from vtr_demo.data.manifest import Dataset, load_dataset
 from vtr_demo.data.sampler import Batch
 from vtr_demo.evaluation import metrics
-from vtr_demo.evaluation.metrics import Protocol, Table, ablations, ranks_by, report
+from vtr_demo.evaluation.metrics import Protocol, Table, ablations, paired_differences, ranks_of, report
 from vtr_demo.model.attributes import Vocabulary, label_matrix
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.model.model import VTRModel, entropy_share, join_texts, join_videos
+from vtr_demo.model.model import VTRModel, join_texts, join_videos
 from vtr_demo.structures import LEVELS, TermWeights, TextTokens, pad_text_tokens, pad_video_tokens
 
 _CHUNK = 32
@@ -47,27 +47,29 @@ def encode_table(
     cache: Videos,
     texts: Mapping[str, TextTokens] | None = None,
 ) -> Table:
-    """Encode a test. Equal captions are one text, right for each of their clips; padding changes nothing.
+    """Encode a test set; equal captions become one text, right for each of their clips.
 
-    ``texts``: tokens of its sentences by their text, where they are known.
+    ``texts`` holds the tokens of the sentences by their text, where they are known already.
     """
     model, backbone = pretrained.model, pretrained.backbone
     device = next(model.parameters()).device
     training = model.training, backbone.training
     model.eval()
     backbone.eval()
-    known = texts or text_tokens([s for item in items for s in item.sentences], backbone)
-    ordered = list(dict.fromkeys(s.text for item in items for s in item.sentences))
-    place = {text: row for row, text in enumerate(ordered)}
-    pairs = np.array([(place[s.text], column) for column, item in enumerate(items) for s in item.sentences])
-    positives = np.zeros((len(ordered), len(items)), dtype=bool)
+    tokens = texts or text_tokens([s for item in items for s in item.sentences], backbone)
+    captions = list(dict.fromkeys(s.text for item in items for s in item.sentences))
+    row = {text: index for index, text in enumerate(captions)}
+    pairs = np.array([(row[s.text], column) for column, item in enumerate(items) for s in item.sentences])
+    positives = np.zeros((len(captions), len(items)), dtype=bool)
     positives[pairs[:, 0], pairs[:, 1]] = True
     videos = [
         model.encode_video(pad_video_tokens([cache.get(i) for i in items[a : a + _CHUNK]]).to(device))
         for a in range(0, len(items), _CHUNK)
     ]
-    chunks = [ordered[a : a + _CHUNK] for a in range(0, len(ordered), _CHUNK)]
-    encoded = [model.encode_text(pad_text_tokens([known[t] for t in c]).to(device)) for c in chunks]
+    encoded = [
+        model.encode_text(pad_text_tokens([tokens[t] for t in captions[a : a + _CHUNK]]).to(device))
+        for a in range(0, len(captions), _CHUNK)
+    ]
     model.train(training[0])
     backbone.train(training[1])
     return Table(join_texts(encoded), join_videos(videos), positives, pairs)
@@ -81,52 +83,57 @@ def attribute_precision(
     vocabulary: Vocabulary,
     training_labels: Sequence[Tensor],
 ) -> dict[str, dict[str, float]]:
-    """By level: mean average precision (percent) of the clips' attributes, at the head and at the tail.
+    """Return, by level, the mean average precision (percent) of attributes at the head and at the tail.
 
     The head is the fifth of the attributes that is most frequent in training, which is where the
-    imbalance comes from; attributes that no clip of the test carries do not count.
+    imbalance comes from; attributes that no clip of the test set carries do not count.
     """
     if model.attributes is None:
         return {}
     labels = label_matrix([list(item.sentences) for item in items], vocabulary)
-    answer = {}
     logits = model.attributes(table.videos.levels, "video")
-    for level, scores, seen in zip(LEVELS, logits, training_labels, strict=True):
+    answer = {}
+    for level, scores, frequent in zip(LEVELS, logits, training_labels, strict=True):
         if not scores.shape[1]:
             continue
         precision = 100 * metrics.average_precision(scores.float().cpu().numpy(), labels[level].numpy() > 0)
-        parts = dict(zip(("head", "tail"), metrics.head_and_tail(seen.numpy() > 0), strict=True))
-        found = {name: precision[index][np.isfinite(precision[index])] for name, index in parts.items()}
-        answer[level] = {name: float(values.mean()) for name, values in found.items() if len(values)}
+        parts = zip(("head", "tail"), metrics.head_and_tail(frequent.numpy() > 0), strict=True)
+        values = {name: precision[index][np.isfinite(precision[index])] for name, index in parts}
+        answer[level] = {name: float(value.mean()) for name, value in values.items() if len(value)}
     return answer
 
 
-def attribute_columns(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """What ``attribute_precision`` found, as one flat row: `entity AP head`, `entity AP tail`, ..."""
-    return {f"{level} AP {part}": value for level, parts in found.items() for part, value in parts.items()}
+def attribute_columns(precision: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Flatten ``attribute_precision`` to one row: `entity AP head`, `entity AP tail`, ..."""
+    return {
+        f"{level} AP {part}": value for level, parts in precision.items() for part, value in parts.items()
+    }
 
 
+@torch.no_grad()
 def concept_usage(model: VTRModel, batch: Batch) -> dict[str, float]:
-    """Entropy of the concepts' use in a batch, as a share of log K: 1 is even use, 0 is collapse.
+    """Return the usage entropy of the concepts in a batch, by modality (see ``metrics.usage_entropy``).
 
-    By modality, of the probabilities and (`hard`) of the arg-max, which is what use allocates by:
-    probabilities may be even while one concept is a little ahead everywhere and takes all tokens.
+    Of the probabilities, and (`hard`) of the arg-max, which allocates at test time: probabilities may be
+    even while one concept is a little ahead everywhere and takes all tokens.
     """
     batch = batch.to(next(model.parameters()).device)
-    seen = [model.forward_video(tokens).concepts.soft for tokens in batch.videos]
-    sides = {"video": seen, "text": [model.forward_text(batch.texts).concepts.soft]}
+    sides = {
+        "video": [model.forward_video(tokens).concepts.soft for tokens in batch.videos],
+        "text": [model.forward_text(batch.texts).concepts.soft],
+    }
     answer = {}
     for side, parts in sides.items():
         for name, form in ((f"usage {side}", Tensor.float), (f"usage {side} hard", _hard)):
-            sums = [form(part).sum((0, 2), keepdim=True) for part in parts]
-            answer[name] = entropy_share(torch.cat(sums))
+            counts = torch.stack([form(part).sum((0, 2)) for part in parts]).sum(0)
+            answer[name] = metrics.usage_entropy(counts.cpu().numpy())
     return answer
 
 
 def _hard(soft: Tensor) -> Tensor:
-    """(B, K, N) 1 at the likeliest concept of each token; padding, which has none, stays 0."""
-    chosen = F.one_hot(soft.argmax(1), soft.shape[1]).transpose(1, 2)
-    return (chosen * (soft.sum(1, keepdim=True) > 0)).float()
+    """(B, K, N) one-hot at the likeliest concept of each token; padding stays 0."""
+    one_hot = F.one_hot(soft.argmax(1), soft.shape[1]).transpose(1, 2)
+    return (one_hot * (soft.sum(1, keepdim=True) > 0)).float()
 
 
 def evaluate(
@@ -137,14 +144,16 @@ def evaluate(
     annotations: Path | None = None,
     videos: Path | None = None,
     kind: str = "",
-    protocol: Protocol = "best_caption",
-    normalise: Sequence[str] = (),
+    protocol: Protocol = "merged",
     weights: TermWeights | None = None,
     cache: Path | None = None,
     with_ablations: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Measure a model on a manifest or benchmark; ``kind`` keeps only rows of that kind (e.g. `real`)."""
+    """Evaluate a model on a manifest or benchmark; ``kind`` keeps only rows of that kind (e.g. `real`).
+
+    Returns the metrics of both directions with their intervals, what was left out, and the cost.
+    """
     dataset = open_test(data, split=split, annotations=annotations, videos=videos, kind=kind)
     if progress:
         progress(dataset.summary())
@@ -158,7 +167,7 @@ def evaluate(
     table.scores(weights)
     ranked_s = time.perf_counter() - started
     texts, clips = table.positives.shape
-    answer = report(table, weights, protocol=protocol, normalise=normalise)
+    answer = report(table, weights, protocol=protocol)
     answer |= {
         "model": pretrained.spec,
         "data": dataset.name,
@@ -180,8 +189,11 @@ def evaluate(
 
 
 def _left_out(dataset: Dataset, items: Sequence[Sample]) -> dict[str, Any]:
-    """What could not be measured, counted and by id. missing: no file, or one that cannot be read
-    (``unreadable`` alone); uncaptioned: listed videos for which no sentence was published."""
+    """What could not be evaluated, counted and by id.
+
+    missing: no file, or one that cannot be read (``unreadable`` alone); uncaptioned: listed videos for
+    which no sentence was published.
+    """
     measured = {item.clip.id for item in items if item.clip}
     unreadable = [clip.id for clip in dataset.clips if clip.id not in measured]
     missing = [*dataset.missing, *unreadable]
@@ -196,7 +208,7 @@ def _left_out(dataset: Dataset, items: Sequence[Sample]) -> dict[str, Any]:
 
 
 def open_test(data: str, *, split: str, annotations: Path | None, videos: Path | None, kind: str) -> Dataset:
-    """A manifest or benchmark, narrowed to rows of ``kind`` where one is named."""
+    """Load a manifest or benchmark, narrowed to rows of ``kind`` where one is named."""
     dataset = load_dataset(data, split=split, annotations=annotations, videos=videos)
     if not kind:
         return dataset
@@ -208,12 +220,12 @@ def _millions(module: torch.nn.Module) -> float:
 
 
 def validation_value(answer: dict[str, Any]) -> float:
-    """One number to choose checkpoints by: the mean of R@1, R@5 and R@10 over both directions."""
+    """Return the mean of R@1, R@5 and R@10 over both directions, which selects the best checkpoint."""
     both = (answer["text_to_video"], answer["video_to_text"])
     return float(np.mean([side[name] for side in both for name in ("R@1", "R@5", "R@10")]))
 
 
-# --------------------------------------------------------------------------- two checkpoints on the same
+# --------------------------------------------------------------------------- two checkpoints
 def compare(
     first: RetrievalModel,
     second: RetrievalModel,
@@ -223,26 +235,28 @@ def compare(
     annotations: Path | None = None,
     videos: Path | None = None,
     kind: str = "",
-    protocol: Protocol = "best_caption",
+    protocol: Protocol = "merged",
     cache: Path | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """First minus second, in both directions, with 95 % intervals by a paired bootstrap over the clips."""
+    """Return first minus second in both directions, with 95 % intervals by a paired bootstrap over clips.
+
+    Only clips that both models can read count.
+    """
     dataset = open_test(data, split=split, annotations=annotations, videos=videos, kind=kind)
-    stores, readable = [], []
-    for one in (first, second):
-        store = token_cache(one, cache)
-        readable.append(store.fill(file_samples(dataset, one.video), dataset.name))
-        stores.append(store)
+    models = (first, second)
+    stores = [token_cache(model, cache) for model in models]
+    readable = [
+        store.fill(file_samples(dataset, model.video), dataset.name)
+        for model, store in zip(models, stores, strict=True)
+    ]
     shared = {item.clip for item in readable[0]} & {item.clip for item in readable[1]}
     tables = [
-        encode_table(one, [item for item in items if item.clip in shared], store)
-        for one, items, store in zip((first, second), readable, stores, strict=True)
+        encode_table(model, [item for item in items if item.clip in shared], store)
+        for model, items, store in zip(models, readable, stores, strict=True)
     ]
-    answer = difference(
-        tables, [one.model.default_weights for one in (first, second)], protocol=protocol, seed=seed
-    )
-    return answer | {
+    weights = [model.model.default_weights for model in models]
+    return difference(tables, weights, protocol=protocol, seed=seed) | {
         "models": [first.spec, second.spec],
         "data": dataset.name,
         "split": dataset.split,
@@ -253,22 +267,18 @@ def compare(
 
 
 def difference(
-    tables: Sequence[Table], weights: Sequence[Any], *, protocol: Protocol = "best_caption", seed: int = 0
+    tables: Sequence[Table], weights: Sequence[TermWeights], *, protocol: Protocol = "merged", seed: int = 0
 ) -> dict[str, Any]:
-    """Each metric of the first table minus that of the second, and its interval; the same queries in both."""
-    first, second = (
-        ranks_by(table.scores(weight), table.positives, protocol, table.pairs)
-        for table, weight in zip(tables, weights, strict=True)
-    )
-    return {
-        "text_to_video": _differences(first.text_to_video, second.text_to_video, first.text_groups, seed),
-        "video_to_text": _differences(first.video_to_text, second.video_to_text, first.video_groups, seed),
+    """Return each metric of the first table minus that of the second, and its interval, on equal queries."""
+    a, b = (ranks_of(table, weight, protocol) for table, weight in zip(tables, weights, strict=True))
+    sides = {
+        "text_to_video": (a.text_to_video, b.text_to_video, a.text_groups),
+        "video_to_text": (a.video_to_text, b.video_to_text, a.video_groups),
     }
-
-
-def _differences(a: np.ndarray, b: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, Any]:
-    answer = {}
-    for metric in metrics.METRICS:
-        value, (low, high) = metrics.paired_difference(a, b, metric, seed=seed, groups=groups)
-        answer[metric] = {"difference": value, "interval_95": [low, high]}
-    return answer
+    return {
+        side: {
+            metric: {"difference": value, "interval_95": list(ends)}
+            for metric, (value, ends) in paired_differences(one, two, seed=seed, groups=groups).items()
+        }
+        for side, (one, two, groups) in sides.items()
+    }

@@ -1,4 +1,4 @@
-"""Retrieval metrics: ranks, recall, intervals, attribute precision, use of the concepts.
+"""Retrieval metrics: ranks, recall with bootstrap intervals, two protocols, attribute precision.
 
 Ranks are 1-based. Tie rule ("expected"): a positive that ties with negatives gets the mean of its
 best and worst possible rank, so that a model which scores everything alike gets the middle rank.
@@ -20,78 +20,66 @@ from vtr_demo.structures import TermWeights, TextFeatures, VideoFeatures
 
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 
+Protocol = Literal["merged", "as_published"]
+"""How several captions of a clip, and equal captions of several clips, count.
+
+``merged``: equal captions are one query, and any of their clips is right. ``as_published``: each
+caption is its own query with its one clip, as CLIP4Clip counts. From video to text, both take the
+best-ranked of a clip's captions (CLIP4Clip's multi-sentence evaluation, used for MSVD and VATEX).
+"""
+PROTOCOLS: tuple[str, ...] = get_args(Protocol)
+
 Positives = np.ndarray | Sequence[Set[int]]
 """The right answers of each query: one index each (Q,), a boolean table (Q, N), or a set each."""
 
 
 # --------------------------------------------------------------------------- ranks
 def ranks(scores: np.ndarray, positives: Positives) -> np.ndarray:
-    """The rank of the best positive of each query, (Q,) float64, from scores (Q, N).
+    """Return the rank of the best positive of each query, (Q,) float64, from scores (Q, N).
 
-    Found by counting: 1 + the negatives above it + half the negatives that tie with it (other
-    positives never push it down). Any float type; non-finite or misshapen scores raise ``ScoreError``.
+    The rank is 1 + the negatives above it + half the negatives that tie with it; other positives
+    never push it down. Raises ``ScoreError`` for non-finite or misshapen scores.
     """
     table = _checked(scores)
     positive = _positive_table(positives, table.shape)
     best = np.where(positive, table, -np.inf).max(axis=1, keepdims=True)
     above = (table > best).sum(axis=1)
-    level = ((table == best) & ~positive).sum(axis=1)
-    return 1.0 + above + level / 2.0
+    tied = ((table == best) & ~positive).sum(axis=1)
+    return 1.0 + above + tied / 2.0
 
 
-def text_to_video(scores: np.ndarray, video_of_text: Positives) -> np.ndarray:
-    """Ranks (texts,) from scores (texts, videos): every caption is a query.
+@dataclass(frozen=True)
+class Ranks:
+    """Ranks of both directions' queries; the groups name the clip that each query belongs to."""
 
-    ``video_of_text`` gives the right clip of each text, or a set where several clips fit.
+    text_to_video: np.ndarray
+    video_to_text: np.ndarray
+    text_groups: np.ndarray
+    video_groups: np.ndarray
+
+
+def retrieval_ranks(
+    scores: np.ndarray, positives: np.ndarray, protocol: Protocol = "merged", pairs: np.ndarray | None = None
+) -> Ranks:
+    """Rank both directions from scores and positives (texts, videos); clips without captions are no queries.
+
+    ``pairs`` (N, 2) lists every caption as (text, clip), which ``as_published`` needs where one clip has
+    equal captions; by default each positive is one caption.
     """
-    return ranks(scores, video_of_text)
-
-
-def video_to_text(
-    scores: np.ndarray,
-    video_of_text: Positives,
-    protocol: Literal["best_caption", "each_caption"] = "best_caption",
-) -> np.ndarray:
-    """Ranks of captions for clips, from scores (texts, videos). The protocols:
-
-    ``best_caption``: one query a clip, (videos,); the best-ranked of its captions counts (CLIP4Clip's
-    multi-sentence evaluation, used for MSVD and VATEX). Clips without a caption are left out.
-    ``each_caption``: one query for each pair of a clip and a caption of it, in the order of the
-    texts; its other captions are not counted as wrong (stricter; our decision on the siblings).
-    For ``averaged`` results apply ``one_text_a_video`` first.
-    """
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"Unknown protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}.")
     table = _checked(scores)
-    positive = _positive_table(video_of_text, table.shape)
-    if protocol == "best_caption":
-        shown = positive.any(axis=0)
-        return ranks(table.T[shown], positive.T[shown])
-    if protocol != "each_caption":
-        raise ScoreError(f"Unknown protocol {protocol!r}; use 'best_caption' or 'each_caption'.")
-    texts, videos = np.nonzero(positive)
-    rivals = ~positive.T[videos]  # (pairs, texts)
-    rows, own = table.T[videos], table[texts, videos][:, None]
-    return 1.0 + ((rows > own) & rivals).sum(axis=1) + ((rows == own) & rivals).sum(axis=1) / 2.0
-
-
-def one_text_a_video(
-    scores: np.ndarray, video_of_text: np.ndarray, protocol: Literal["first", "averaged"] = "averaged"
-) -> np.ndarray:
-    """Scores (videos, videos) with one text a clip, from scores (texts, videos); clips in index order.
-
-    ``first`` keeps each clip's first caption; ``averaged`` takes the mean of its captions, which is
-    the score of their mean vector (not brought back to unit length: our decision), since the score
-    is an inner product. Papers on VATEX and MSVD use either: name which. The right answers are then
-    ``np.arange(videos)``.
-    """
-    table, clip = _checked(scores), np.asarray(video_of_text)
-    if clip.shape != (len(table),):
-        raise ScoreError(f"{len(table)} texts but clips for {len(clip)}.")
-    groups = [np.flatnonzero(clip == index) for index in range(table.shape[1])]
-    if any(len(group) == 0 for group in groups):
-        raise ScoreError("Each clip needs a caption for this protocol; leave out those without.")
-    if protocol == "first":
-        return np.stack([table[group[0]] for group in groups])
-    return np.stack([table[group].mean(axis=0) for group in groups])
+    positive = _positive_table(positives, table.shape)
+    if protocol == "as_published":
+        texts, clips = (np.argwhere(positive.T)[:, ::-1] if pairs is None else pairs).T
+        table, positive = table[texts], clips[:, None] == np.arange(table.shape[1])
+    captioned = np.flatnonzero(positive.any(axis=0))
+    return Ranks(
+        ranks(table, positive),
+        ranks(table.T[captioned], positive.T[captioned]),
+        positive.argmax(axis=1),
+        captioned,
+    )
 
 
 def _checked(scores: np.ndarray) -> np.ndarray:
@@ -102,7 +90,7 @@ def _checked(scores: np.ndarray) -> np.ndarray:
         row, column = np.argwhere(~np.isfinite(table))[0]
         raise ScoreError(
             f"The score of query {row} with candidate {column} is {table[row, column]}; "
-            "check the features that made it."
+            "check the features that it was computed from."
         )
     return table.astype(np.float64)
 
@@ -127,219 +115,102 @@ def _positive_table(positives: Positives, shape: tuple[int, ...]) -> np.ndarray:
     return table
 
 
-# --------------------------------------------------------------------------- summaries
+# --------------------------------------------------------------------------- summaries and intervals
 def summarize(rank: np.ndarray) -> dict[str, float]:
-    """R@1, R@5, R@10 in percent, median and mean rank, of ranks (Q,)."""
-    values = _metrics(np.asarray(rank, dtype=np.float64)[None])
-    return {name: float(value[0]) for name, value in values.items()}
+    """Return R@1, R@5, R@10 in percent, median and mean rank, of ranks (Q,)."""
+    return dict(zip(METRICS, _metrics(np.asarray(rank, dtype=np.float64)).tolist(), strict=True))
 
 
-def _metrics(rank: np.ndarray) -> dict[str, np.ndarray]:
-    """Each metric of each row of ranks (R, Q): (R,)."""
-    if rank.shape[-1] == 0:
+def _metrics(rank: np.ndarray) -> np.ndarray:
+    """(5,) in the order of ``METRICS``."""
+    if not len(rank):
         raise ScoreError("There are no queries to summarise.")
-    recall = {f"R@{k}": 100.0 * (rank <= k).mean(axis=-1) for k in (1, 5, 10)}
-    return {**recall, "MdR": np.median(rank, axis=-1), "MnR": rank.mean(axis=-1)}
+    return np.array([*(100.0 * (rank <= k).mean() for k in (1, 5, 10)), np.median(rank), rank.mean()])
 
 
-# --------------------------------------------------------------------------- intervals
 Interval = tuple[float, float]
 
 
-def interval(
-    rank: np.ndarray,
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    count: int,
     *,
+    groups: np.ndarray | None = None,
     seed: int = 0,
     resamples: int = 2000,
-    groups: np.ndarray | None = None,
     level: float = 0.95,
-) -> dict[str, Interval]:
-    """Percentile bootstrap intervals of every metric over the queries (Efron and Tibshirani 1993).
+) -> np.ndarray:
+    """Return percentile intervals (M, 2) of a statistic over ``count`` samples (Efron and Tibshirani 1993).
 
-    ``groups`` (Q,) names the cluster of each query, e.g. its clip: captions of one clip are not
-    independent, so whole clusters are drawn. Same seed, same interval.
+    ``statistic`` maps the indices of the samples drawn to (M,) values. ``groups`` (count,) names the
+    cluster of each sample, e.g. its clip: captions of one clip are not independent, so whole clusters are
+    drawn. Of a single cluster, both ends are the value. Same seed, same interval.
     """
+    from scipy import stats
+
+    labels = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if labels.shape != (count,):
+        raise ScoreError(f"{count} samples but {len(labels)} group names.")
+    order, sizes = np.argsort(labels, kind="stable"), np.bincount(labels)
+    starts = np.cumsum(sizes) - sizes
+
+    def of_clusters(drawn: np.ndarray) -> np.ndarray:
+        size = sizes[drawn]
+        first = np.repeat(starts[drawn] - np.cumsum(size) + size, size)
+        return statistic(order[first + np.arange(len(first))])
+
+    if len(sizes) < 2:
+        return np.repeat(statistic(order)[:, None], 2, axis=1)
+    found = stats.bootstrap(
+        (np.arange(len(sizes)),),
+        of_clusters,
+        n_resamples=resamples,
+        confidence_level=level,
+        method="percentile",
+        vectorized=False,
+        rng=seed,
+    ).confidence_interval
+    return np.stack([found.low, found.high], axis=-1)
+
+
+def interval(
+    rank: np.ndarray, *, seed: int = 0, resamples: int = 2000, groups: np.ndarray | None = None
+) -> dict[str, Interval]:
+    """Return 95 % bootstrap intervals of every metric over the queries, or over their ``groups``."""
     rank = np.asarray(rank, dtype=np.float64)
-    drawn = _resampled(rank, lambda row: _metrics(row[None]), seed, resamples, groups)
-    return {name: _percentiles(values, level) for name, values in drawn.items()}
+    ends = bootstrap(
+        lambda drawn: _metrics(rank[drawn]), len(rank), groups=groups, seed=seed, resamples=resamples
+    )
+    return {name: (low, high) for name, (low, high) in zip(METRICS, ends.tolist(), strict=True)}
 
 
-def paired_difference(
+def paired_differences(
     ranks_a: np.ndarray,
     ranks_b: np.ndarray,
-    metric: str = "R@1",
     *,
     seed: int = 0,
     resamples: int = 2000,
     groups: np.ndarray | None = None,
-    level: float = 0.95,
-) -> tuple[float, Interval]:
-    """metric(A) - metric(B) on the same queries, and its interval by a paired bootstrap.
+) -> dict[str, tuple[float, Interval]]:
+    """Return metric(A) - metric(B) on the same queries, and its 95 % interval by a paired bootstrap.
 
     Both models are judged on the same drawn queries, so shared difficulty cancels out.
     """
-    if len(ranks_a) != len(ranks_b):
-        raise ScoreError(f"The models answered {len(ranks_a)} and {len(ranks_b)} queries, not the same ones.")
-    pair = np.stack([np.asarray(ranks_a, np.float64), np.asarray(ranks_b, np.float64)])
-    if metric not in METRICS:
-        raise ScoreError(f"Unknown metric {metric!r}; known here: {', '.join(METRICS)}.")
+    a, b = np.asarray(ranks_a, np.float64), np.asarray(ranks_b, np.float64)
+    if len(a) != len(b):
+        raise ScoreError(f"The models answered {len(a)} and {len(b)} queries, not the same ones.")
 
-    def difference(both: np.ndarray) -> dict[str, np.ndarray]:
-        values = _metrics(both)[metric]
-        return {metric: values[:1] - values[1:]}
+    def difference(drawn: np.ndarray) -> np.ndarray:
+        return _metrics(a[drawn]) - _metrics(b[drawn])
 
-    drawn = _resampled(pair, difference, seed, resamples, groups)
-    return float(difference(pair)[metric][0]), _percentiles(drawn[metric], level)
-
-
-def _resampled(
-    rank: np.ndarray,
-    measure: Callable[[np.ndarray], dict[str, np.ndarray]],
-    seed: int,
-    resamples: int,
-    groups: np.ndarray | None,
-) -> dict[str, np.ndarray]:
-    queries = rank.shape[-1]
-    labels = np.arange(queries) if groups is None else np.unique(groups, return_inverse=True)[1]
-    if labels.shape != (queries,):
-        raise ScoreError(f"{queries} queries but {len(labels)} group names.")
-    members = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
-    rng = np.random.default_rng(seed)
-    rows = []
-    for _ in range(resamples):
-        chosen = rng.integers(len(members), size=len(members))
-        index = chosen if groups is None else np.concatenate([members[i] for i in chosen])
-        rows.append(measure(rank[..., index]))
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    values = difference(np.arange(len(a))).tolist()
+    ends = bootstrap(difference, len(a), groups=groups, seed=seed, resamples=resamples).tolist()
+    return {
+        name: (value, (low, high)) for name, value, (low, high) in zip(METRICS, values, ends, strict=True)
+    }
 
 
-def _percentiles(values: np.ndarray, level: float) -> Interval:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-# --------------------------------------------------------------------------- attributes and concepts
-def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Average precision of each attribute, (A,), from scores (N, A) and labels (N, A) bool.
-
-    The step-wise area under the precision-recall curve over distinct thresholds (scikit-learn's
-    ``average_precision_score``), so ties count together. NaN for an attribute without positives.
-    """
-    table, truth = _checked(scores), np.asarray(labels, dtype=bool)
-    if truth.shape != table.shape:
-        raise ScoreError(f"Labels are {truth.shape}, attribute scores are {table.shape}.")
-    return np.array([_one_precision(table[:, a], truth[:, a]) for a in range(table.shape[1])])
-
-
-def _one_precision(scores: np.ndarray, truth: np.ndarray) -> float:
-    if not truth.any():
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    found = np.cumsum(truth[order])[ends]
-    return float(np.sum(np.diff(found, prepend=0) / truth.sum() * found / (ends + 1)))
-
-
-def head_and_tail(labels: np.ndarray, head: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the most frequent ``head`` share of the attributes that occur, and of the rest.
-
-    From labels (N, A) bool. MCSAN's focal loss is meant for the tail, so report both.
-    """
-    counts = np.asarray(labels, dtype=bool).sum(axis=0)
-    order = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
-    cut = int(np.ceil(head * len(order)))
-    return np.sort(order[:cut]), np.sort(order[cut:])
-
-
-def usage_entropy(counts: Any) -> float:
-    """How evenly the concepts are used: the entropy of token counts (K,) over log K, in [0, 1].
-
-    1: all alike; 0: one concept takes everything (collapse).
-    """
-    count = np.asarray(counts, dtype=np.float64)
-    if count.ndim != 1 or not np.isfinite(count).all() or (count < 0).any() or count.sum() == 0:
-        raise ScoreError(f"Concept counts must be finite, not negative and not all zero, got {count}.")
-    share = count[count > 0] / count.sum()
-    return float(-(share * np.log(share)).sum() / np.log(len(count))) if len(count) > 1 else 1.0
-
-
-# --------------------------------------------------------------------------- scores put right by the who
-NEEDS = "the whole query set"
-"""What marks their results."""
-SCALE = 100.0
-"""Factor on scores before an exponential: CLIP's logit scale."""
-
-
-def dual_softmax(scores: np.ndarray, scale: float = SCALE) -> np.ndarray:
-    """The log of the product of both directions' softmaxes (DSL: Cheng et al. 2021, CAMoE).
-
-    CAMoE multiplies the raw score with the softmax over the queries, which turns the order round
-    where scores are negative; the product of two softmaxes does not (our decision).
-    """
-    logits = scale * _checked_table(scores)
-    return logits - _log_sum(logits, 1) + logits - _log_sum(logits, 0)
-
-
-def query_bank(
-    scores: np.ndarray, bank: np.ndarray | None = None, beta: float = 20.0, nearest: int = 1
-) -> np.ndarray:
-    """QB-Norm with its dynamic inverted softmax (Bogolin et al. 2022, eq. 3-5; beta 20, k 1 there).
-
-    bank (M, N): scores of M bank queries, by rights training captions; default the queries
-    themselves. A query whose best candidate is among the ``nearest`` of some bank query has its row
-    divided by the bank's softmax mass, the others stay as they are.
-    """
-    table = _checked_table(scores)
-    known = table if bank is None else _checked_table(bank)
-    if known.shape[1] != table.shape[1]:
-        raise ScoreError(f"The bank scores {known.shape[1]} candidates, the queries {table.shape[1]}.")
-    places = np.argpartition(-known, min(nearest, known.shape[1]) - 1, axis=1)[:, :nearest]
-    active = np.zeros(table.shape[1], dtype=bool)
-    active[places] = True
-    inverted = beta * table - _log_sum(beta * known, 0)
-    return np.where(active[table.argmax(axis=1)][:, None], inverted, table)
-
-
-def sinkhorn(scores: np.ndarray, scale: float = SCALE, rounds: int = 10) -> np.ndarray:
-    """Log of the matrix whose rows and columns all have the same mass (Sinkhorn-Knopp; Cuturi 2013).
-
-    Used at test time by UCoFiA (Wang et al. 2023). The last step is over the columns (candidates),
-    which then sum to exactly Q / N; the rows sum to 1 as far as ``rounds`` brought them.
-    """
-    table = scale * _checked_table(scores)
-    queries, candidates = table.shape
-    for _ in range(rounds):
-        table = table - _log_sum(table, 1)
-        table = table - _log_sum(table, 0) + np.log(queries / candidates)
-    return table
-
-
-NORMALISATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "dsl": dual_softmax,
-    "qb_norm": query_bank,
-    "sinkhorn": sinkhorn,
-}
-
-
-def _checked_table(scores: np.ndarray) -> np.ndarray:
-    table = np.asarray(scores, dtype=np.float64)
-    if table.ndim != 2 or 0 in table.shape or not np.isfinite(table).all():
-        raise ScoreError(f"Scores must be a finite table (queries, candidates), got {table.shape}.")
-    return table
-
-
-def _log_sum(logits: np.ndarray, axis: int) -> np.ndarray:
-    highest = logits.max(axis=axis, keepdims=True)
-    return np.asarray(highest + np.log(np.exp(logits - highest).sum(axis=axis, keepdims=True)))
-
-
-# --------------------------------------------------------------------------- retrieval protocols by name
-Protocol = Literal["best_caption", "each_caption", "first_caption", "averaged_captions"]
-PROTOCOLS: tuple[str, ...] = get_args(Protocol)
-Normalisation = Callable[[np.ndarray], np.ndarray]
-_SIDES = ("text_to_video", "video_to_text")
-
-
+# --------------------------------------------------------------------------- the report
 class Scored(Structure):
     """Texts and videos that can be scored, and which belong together; see ``Table``."""
 
@@ -352,7 +223,7 @@ class Scored(Structure):
 
 @dataclass(frozen=True)
 class Table:
-    """Encoded texts and videos of a test, and which belong together.
+    """Encoded texts and videos of a test set, and which belong together.
 
     positives (texts, videos) bool. pairs (N, 2): every caption of every clip as (text, clip), clip by
     clip in the order of the captions; equal captions are one text, so N may exceed the texts.
@@ -364,120 +235,83 @@ class Table:
     pairs: np.ndarray | None = None
 
     def scores(self, weights: TermWeights) -> np.ndarray:
-        """(texts, videos)."""
+        """Return scores (texts, videos)."""
         with torch.no_grad():
             return (self.texts.flat(weights) @ self.videos.flat().T).cpu().numpy()
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """Ranks of both directions' queries; groups name the clip that each query belongs to."""
-
-    text_to_video: np.ndarray
-    video_to_text: np.ndarray
-    text_groups: np.ndarray
-    video_groups: np.ndarray
-
-
-def ranks_by(
-    scores: np.ndarray,
-    positives: np.ndarray,
-    protocol: str,
-    pairs: np.ndarray | None = None,
-    normalise: Normalisation | None = None,
-) -> Ranks:
-    """Ranks from scores (texts, videos); ``normalise`` is applied to each direction's own queries."""
-    if protocol not in PROTOCOLS:
-        raise ConfigError(f"Unknown protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}.")
-    if protocol in ("first_caption", "averaged_captions"):
-        scores, positives = _one_each(scores, positives, protocol, pairs)
-    forth, back = scores, scores
-    if normalise is not None:
-        forth, back = normalise(scores), normalise(scores.T).T
-    every = protocol == "each_caption"
-    _, clip_of_pair = np.nonzero(positives)
-    return Ranks(
-        text_to_video(forth, positives),
-        video_to_text(back, positives, "each_caption" if every else "best_caption"),
-        positives.argmax(axis=1),
-        clip_of_pair if every else np.flatnonzero(positives.any(axis=0)),
-    )
-
-
-def _one_each(
-    scores: np.ndarray, positives: np.ndarray, protocol: str, pairs: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """One text a clip: scores and right answers (videos, videos)."""
-    if pairs is None:
-        pairs = np.argwhere(positives.T)[:, ::-1]
-    first = protocol == "first_caption"
-    square = one_text_a_video(scores[pairs[:, 0]], pairs[:, 1], "first" if first else "averaged")
-    if not first:
-        return square, np.eye(len(square), dtype=bool)
-    _, start = np.unique(pairs[:, 1], return_index=True)
-    return square, positives[pairs[start, 0]]
-
-
-def ranks_of(table: Scored, weights: TermWeights, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of text to video, one a text, and of video to text by ``protocol``."""
-    found = ranks_by(table.scores(weights), table.positives, protocol, table.pairs)
-    return found.text_to_video, found.video_to_text
+def ranks_of(table: Scored, weights: TermWeights, protocol: Protocol = "merged") -> Ranks:
+    """Rank both directions of a table."""
+    return retrieval_ranks(table.scores(weights), table.positives, protocol, table.pairs)
 
 
 def report(
     table: Scored,
     weights: TermWeights,
     *,
-    protocol: Protocol = "best_caption",
-    normalise: Sequence[str] = (),
+    protocol: Protocol = "merged",
     seed: int = 0,
     resamples: int = 2000,
 ) -> dict[str, Any]:
-    """Both directions' metrics in percent with 95 % bootstrap intervals over the clips.
-
-    ``normalise`` names rows of ``NORMALISATIONS``; what they give stands apart from the main result.
-    """
-    unknown = [name for name in normalise if name not in NORMALISATIONS]
-    if unknown:
-        raise ConfigError(f"Unknown normalisation {unknown[0]!r}; use {', '.join(NORMALISATIONS)}.")
-    scores = table.scores(weights)
-    answer = _summary(ranks_by(scores, table.positives, protocol, table.pairs), seed, resamples)
+    """Summarise both directions in percent with 95 % bootstrap intervals over the clips."""
+    found = ranks_of(table, weights, protocol)
+    answer: dict[str, Any] = {}
+    for name, rank, groups in (
+        ("text_to_video", found.text_to_video, found.text_groups),
+        ("video_to_text", found.video_to_text, found.video_groups),
+    ):
+        ends = interval(rank, seed=seed, resamples=resamples, groups=groups)
+        answer[name] = summarize(rank) | {"interval_95": {key: list(pair) for key, pair in ends.items()}}
     texts, videos = table.positives.shape
-    answer |= {"texts": texts, "videos": videos, "video_to_text_protocol": protocol}
-    if normalise:
-        answer["normalised"] = {
-            name: {"needs": NEEDS}
-            | _summary(
-                ranks_by(scores, table.positives, protocol, table.pairs, NORMALISATIONS[name]),
-                seed,
-                resamples,
-            )
-            for name in normalise
+    return answer | {"texts": texts, "videos": videos, "protocol": protocol}
+
+
+def ablations(table: Scored, weights: TermWeights, protocol: Protocol = "merged") -> dict[str, Any]:
+    """Return R@1 of both directions with each term alone and with each term left out, without training."""
+    answer = {}
+    for name, other in weights.ablated().items():
+        found = ranks_of(table, other, protocol)
+        answer[name] = {
+            "text_to_video R@1": summarize(found.text_to_video)["R@1"],
+            "video_to_text R@1": summarize(found.video_to_text)["R@1"],
         }
     return answer
 
 
-def _summary(found: Ranks, seed: int, resamples: int) -> dict[str, Any]:
-    answer: dict[str, Any] = {}
-    columns = (
-        (found.text_to_video, found.text_groups),
-        (found.video_to_text, found.video_groups),
+# --------------------------------------------------------------------------- attributes and concepts
+def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return scikit-learn's average precision of each attribute, (A,), from scores and labels (N, A).
+
+    NaN for an attribute without positives.
+    """
+    from sklearn.metrics import average_precision_score
+
+    table, truth = _checked(scores), np.asarray(labels, dtype=bool)
+    if truth.shape != table.shape:
+        raise ScoreError(f"Labels are {truth.shape}, attribute scores are {table.shape}.")
+    return np.array(
+        [
+            average_precision_score(column, score) if column.any() else np.nan
+            for column, score in zip(truth.T, table.T, strict=True)
+        ]
     )
-    for name, (rank, groups) in zip(_SIDES, columns, strict=True):
-        clustered = groups if len(np.unique(groups)) < len(groups) else None
-        spread = interval(rank, seed=seed, resamples=resamples, groups=clustered)
-        answer[name] = summarize(rank) | {"interval_95": {k: list(v) for k, v in spread.items()}}
-    return answer
 
 
-def ablations(table: Scored, weights: TermWeights, protocol: Protocol = "best_caption") -> dict[str, Any]:
-    """R@1 of both directions with each term alone and with each term left out (no training involved)."""
-    return {name: _recall(table, other, protocol) for name, other in weights.ablated().items()}
+def head_and_tail(labels: np.ndarray, head: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """Return indices of the most frequent ``head`` share of the attributes that occur, and of the rest.
+
+    From labels (N, A) bool. MCSAN's focal loss is meant for the tail, so report both.
+    """
+    counts = np.asarray(labels, dtype=bool).sum(axis=0)
+    order = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
+    cut = int(np.ceil(head * len(order)))
+    return np.sort(order[:cut]), np.sort(order[cut:])
 
 
-def _recall(table: Scored, weights: TermWeights, protocol: Protocol) -> dict[str, float]:
-    t2v, v2t = ranks_of(table, weights, protocol)
-    return {
-        "text_to_video R@1": summarize(t2v)["R@1"],
-        "video_to_text R@1": summarize(v2t)["R@1"],
-    }
+def usage_entropy(counts: Any) -> float:
+    """Return the entropy of the concepts' token counts (K,) over log K: 1 is even use, 0 is collapse."""
+    count = np.asarray(counts, dtype=np.float64)
+    if count.ndim != 1 or not np.isfinite(count).all() or (count < 0).any() or count.sum() == 0:
+        raise ScoreError(f"Concept counts must be finite, not negative and not all zero, got {count}.")
+    share = count[count > 0] / count.sum()
+    return float(-(share * np.log(share)).sum() / np.log(len(count))) if len(count) > 1 else 1.0

@@ -1,6 +1,6 @@
 """How well the clips of a library are found by their captions, ranked as its searches rank.
 
-A clip counts by its best moment, as among the hits; protocol ``best_caption`` (see ``protocols``).
+A clip counts by its best moment, as among the hits; protocol ``merged`` (see ``evaluation.metrics``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TIMED = 5
 
 @dataclass(frozen=True)
 class LibraryTable:
-    """Captions and the clips of a library, to be scored: ``protocols.Scored``.
+    """Captions and the clips of a library, to be scored: ``metrics.Scored``.
 
     vectors (N, F), the rows of each clip together; starts (C,), each clip's first row; positives (X, C) bool.
     """
