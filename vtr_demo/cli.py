@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 APP = Path(__file__).resolve().parents[1] / "app.py"
 SAMPLES = APP.parent / "sample_videos"
-Protocol = Literal["best_caption", "each_caption", "first_caption", "averaged_captions"]
+Protocol = Literal["merged", "as_published"]
 Split = Literal["train", "probe", "unseen_sprites"]
 
 app = typer.Typer(
@@ -236,8 +236,7 @@ def evaluate(
     annotations: Annotated[Path | None, option("DIR", "A benchmark's official files.")] = None,
     videos: Annotated[Path | None, option("DIR", "A benchmark's videos.")] = None,
     kind: Kind = "",
-    protocol: Protocol = "best_caption",
-    normalise: Annotated[list[str] | None, option("NAME …", "Also with dsl, qb_norm or sinkhorn.")] = None,
+    protocol: Protocol = "merged",
     ablations: Annotated[bool, option(None, "Also each term alone and left out.", "--ablations")] = False,
     against: Annotated[str | None, option("SPEC", "Report the differences to this model instead.")] = None,
     cache: Cache = None,
@@ -253,8 +252,7 @@ def evaluate(
     if against:
         report(evaluation.compare(trained, _load(against, device), data, **options), json_file)
         return
-    options |= {"normalise": normalise or (), "with_ablations": ablations}
-    options["progress"] = lambda line: progress(0.0, line)
+    options |= {"with_ablations": ablations, "progress": lambda line: progress(0.0, line)}
     report(evaluation.evaluate(trained, data, **options), json_file)
 
 
