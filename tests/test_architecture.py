@@ -15,7 +15,7 @@ FILES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sor
 FILES["app"] = ROOT / "app.py"
 
 STEPS = """
-errors
+errors limits
 config structures distributed
 results
 files

@@ -20,7 +20,7 @@ from tests.helpers.small_runs import EVERY_LOSS, eight_pairs, small_config
 from tests.helpers.sprites import draw_sprites
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import load_backbone
-from vtr_demo.config import ModelConfig, TrainConfig
+from vtr_demo.config import TrainConfig
 from vtr_demo.data import captions as captions_module
 from vtr_demo.errors import TrainingError
 from vtr_demo.structures import Sentence, TextTokens
@@ -45,10 +45,10 @@ def configs(folder: Path, ranks: int) -> dict[str, TrainConfig]:
         "batch": 8 // ranks,
         "clip_norm": 1e9,
         "out": str(folder / f"run{ranks}"),
-        "loss": replace(EVERY_LOSS, distill_mask=0.0, soft_temperature=0.1),
+        "loss": EVERY_LOSS.replace(distill_mask=0.0, soft_temperature=0.1),
     }
     frozen = small_config(
-        folder, manifest, playground_clips=4, playground_rivals=True, sprites=str(folder / "sprites"),
+        folder, manifest, playground_clips=4, sprites=str(folder / "sprites"),
         playground_share=0.25, accumulate=2, cache=str(folder / f"cache{ranks}"), **shared,
     )  # fmt: skip
     clip = f"open_clip:local-dir:{folder / 'clip'}"
@@ -107,7 +107,7 @@ def work(rank: int, folder: str) -> None:
     trainer.run()
     answers["weights"] = trainer.model.state_dict()
     answers["best"] = (trainer.best, trainer.stale, trainer.step)
-    broken = prepare(replace(configs(home, WORLD)["frozen"], out=str(home / "broken")))
+    broken = prepare(configs(home, WORLD)["frozen"].replace(out=str(home / "broken")))
     if rank == 1:
         with torch.no_grad():
             broken.sampler.labels[0].fill_(float("nan"))
@@ -203,4 +203,3 @@ def test_one_process_needs_no_group() -> None:
     assert float(distributed.rank_weight(torch.tensor(5))) == 1.0
     assert distributed.all_gather_object("a") == ["a"]
     assert (distributed.world(), distributed.rank()) == (1, 0)
-    assert ModelConfig().allocation == "hard"  # what ``quiet`` stands in for

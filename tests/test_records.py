@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.models import WEIGHTS, row, small_model, text_tokens, video_tokens
+from tests.helpers.models import WEIGHTS, row, text_tokens, video_tokens
 from vtr_demo.errors import ConfigError
 from vtr_demo.structures import (
     LEVELS,
@@ -177,12 +177,6 @@ def test_an_alignment_of_other_words_or_frames_is_refused() -> None:
             0.0, np.zeros((4, 2, 2, 7)), np.zeros((3, 2, 7)), np.zeros(3), np.zeros((2, 7)), 5,
             ("all", "a", "b"), np.arange(2.0), (2, 3),
         )  # fmt: skip
-
-
-def test_soft_concepts_tell_their_own_shares() -> None:
-    model = small_model(allocation="soft")
-    alignment = model.align(_words(3), text_tokens(3), video_tokens(2), np.arange(2.0), WEIGHTS)
-    assert alignment.by_concept().sum() == pytest.approx(alignment.terms()["concepts"], abs=1e-5)
 
 
 def _words(count: int) -> Sentence:

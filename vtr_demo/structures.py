@@ -252,8 +252,7 @@ class Alignment:
     level_terms (L, 1+W, T, 1+P) and concept_terms (1+W, T, 1+P) are the summands: together they
     add up to ``score``. word_concept (1+W,) and patch_concept (T, 1+P) are the discrete concept
     allocations, -1 for none. concept_count is K. words has 1+W entries, the first for the whole
-    sentence; seconds is (T,). concept_scores (K,) is given where a token may belong to several
-    concepts (the soft ablation), so that the arg-max allocation does not tell the shares.
+    sentence; seconds is (T,).
     """
 
     score: float
@@ -265,7 +264,6 @@ class Alignment:
     words: tuple[str, ...]
     seconds: np.ndarray
     grid: tuple[int, int]
-    concept_scores: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.words), len(self.seconds), 1 + self.grid[0] * self.grid[1])
@@ -286,8 +284,6 @@ class Alignment:
 
     def by_concept(self) -> np.ndarray:
         """(K,): the contribution of each concept; adds up to the ``concepts`` term."""
-        if self.concept_scores is not None:
-            return self.concept_scores
         held = self.word_concept >= 0
         by_word = self.concept_terms.sum(axis=(1, 2))
         return np.bincount(self.word_concept[held], by_word[held], self.concept_count)

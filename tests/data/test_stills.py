@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.helpers.small_runs import eight_pairs, small_config
@@ -16,15 +15,9 @@ from vtr_demo.data.dataset import (
     Sample,
     playground_encounters,
     playground_neighbours,
-    playground_samples,
     playground_stills,
-    rival_of,
-    rivals_of,
 )
 from vtr_demo.errors import ConfigError
-from vtr_demo.playground.captions import PAIR_LEVELS, hard_negatives
-from vtr_demo.playground.layout import sample_spec
-from vtr_demo.playground.spec import SPLITS, in_split
 from vtr_demo.structures import LEVELS
 from vtr_demo.training.trainer import prepare
 
@@ -111,53 +104,3 @@ def test_neighbours_move_and_one_is_beside_or_behind_the_other(sprites: str) -> 
     assert all(any("in front of" in s or "behind" in s for s in texts) for texts in said[1::2])
     wrong = {LEVELS[level] for item in items for one in item.contrasts for level, _ in one.false}
     assert "action" in wrong, "something false is said of what moves"
-
-
-DRAWS = (playground_samples, playground_stills, playground_encounters, playground_neighbours)
-
-
-@pytest.mark.parametrize("draw", DRAWS)
-def test_a_rival_is_a_clip_of_which_a_false_sentence_is_true(
-    draw: Callable[..., list[Sample]], sprites: str
-) -> None:
-    plain, items = (draw(12, seed=3, sprites=sprites, rivals=rivals) for rivals in (False, True))
-    assert plain == items, "rivals change nothing else"
-    assert not rivals_of(plain)
-    assert sum(len(one.rivals) for item in items for one in item.contrasts) >= 8
-    for item in items:
-        for one in item.contrasts:
-            for place, rival in one.rivals.items():
-                assert LEVELS[one.false[place][0]] in PAIR_LEVELS
-                assert (rival.kind, rival.sentences) == (item.kind, ())
-                pictures = [x.frames(3, 32).pixels for x in (item, rival)]
-                assert pictures[0].shape == pictures[1].shape
-                assert (pictures[0] != pictures[1]).any()
-    again = draw(12, seed=3, sprites=sprites, rivals=True)
-    assert [r.key for r in rivals_of(items)] == [r.key for r in rivals_of(again)]
-
-
-def test_no_rival_shows_what_training_must_not(sprites: str) -> None:
-    """The rival's spec, drawn from what is false of a clip, is in the split of the clip."""
-    rng = np.random.default_rng(5)
-    for split in SPLITS:
-        for _ in range(20):
-            spec = sample_spec(rng, split=split)
-            told = [hard_negatives(spec, rng)[1] for _ in range(3)]
-            if (found := rival_of(told, rng, split)) is not None:
-                voice, place, other = found
-                assert in_split(other, split)
-                assert told[voice][place].spec == other
-
-
-@pytest.mark.parametrize("towers_learn", [False, True])
-def test_a_run_with_rivals_holds_clips_against_them(towers_learn: bool, sprites: str, tmp_path: Path) -> None:
-    manifest = eight_pairs(tmp_path / "clips", frames=4)
-    counts = {"playground_clips": 4, "playground_stills": 6, "steps": 2, "batch": 8, "sprites": sprites}
-    shares = {"playground_share": 0.25, "still_share": 0.5, "playground_rivals": True}
-    learns = {"freeze_backbone": False, "cache": ""} if towers_learn else {}
-    trainer = prepare(small_config(tmp_path, manifest, **counts, **shares, **learns))
-    batch = trainer.sampler.batch(trainer._rng(1, 0))
-    assert batch.contrasts is not None
-    assert batch.contrasts.shown is not None
-    assert len(batch.contrasts.shown) == sum(len(group) for group in batch.contrasts.rivals) > 0
-    assert trainer.train_step()["pairs"] > 0

@@ -25,7 +25,7 @@ PAIRS = {
 }
 """Five or more say `ball` and `roll`, so that there are attributes to learn."""
 EVERY_LOSS = LossConfig(
-    soft_temperature=0.0, balance=0.05, distill=0.05, distill_similarity=0.02, kl=0.02, attributes=0.02
+    soft_temperature=0.0, balance=0.05, distill=0.05, kl=0.02, attributes=0.02
 )
 """All terms on but ``pairs``, which needs the playground; only the own caption is right."""
 

@@ -13,8 +13,8 @@ from vtr_demo.structures import Alignment
 WHOLE, MOMENT = (0, 2, 4, 6), (2, 3, 4)
 
 
-def both(allocation: str = "hard") -> tuple[Alignment, Alignment]:
-    model, text, video = small_model(allocation=allocation), text_tokens(7), video_tokens(8)
+def both() -> tuple[Alignment, Alignment]:
+    model, text, video = small_model(), text_tokens(7), video_tokens(8)
     first, second = (
         model.align(sentence_of(7), text, video.take(frames), np.array(frames) * 0.5, WEIGHTS)
         for frames in (WHOLE, MOMENT)
@@ -26,9 +26,8 @@ def mean(whole: float, moment: float) -> float:
     return WHOLE_SHARE * whole + (1 - WHOLE_SHARE) * moment
 
 
-@pytest.mark.parametrize("allocation", ["hard", "soft"])
-def test_the_merged_terms_rebuild_the_weighted_mean_of_both_scores(allocation: str) -> None:
-    whole, moment = both(allocation)
+def test_the_merged_terms_rebuild_the_weighted_mean_of_both_scores() -> None:
+    whole, moment = both()
     merged, frames = merged_alignment(whole, WHOLE, moment, MOMENT)
     assert frames == [0, 2, 3, 4, 6]
     assert merged.seconds.tolist() == [0.0, 1.0, 1.5, 2.0, 3.0]

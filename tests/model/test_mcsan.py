@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from tests.helpers.models import WIDTH, alive, row, small_model, text_tokens, video_tokens
+from tests.helpers.models import WIDTH, row, small_model, text_tokens, video_tokens
 from vtr_demo.model.mcsan import BASE_MIX, Attributes, LevelPool
 from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
 
@@ -212,17 +212,8 @@ def test_gates_of_a_living_model_depend_on_the_sentence() -> None:
 
 
 # ---------------------------------------------------------------------- attributes
-@pytest.mark.parametrize("shared", [True, False])
-def test_one_attribute_projection_serves_both_modalities_unless_told_otherwise(shared: bool) -> None:
-    attributes = alive(Attributes(WIDTH, (3, 0, 5, 2), shared=shared))
-    vectors = normalize(torch.randn(2, len(LEVELS), WIDTH), dim=-1)
-    seen, read = attributes(vectors, "video"), attributes(vectors, "text")
-    assert [tuple(logits.shape) for logits in seen] == [(2, 3), (2, 0), (2, 5), (2, 2)]
-    assert all(torch.equal(a, b) for a, b in zip(seen, read, strict=True)) is shared
-
-
 def test_attributes_start_near_one_percent() -> None:
     torch.manual_seed(0)
     vectors = normalize(torch.randn(64, len(LEVELS), WIDTH), dim=-1)
-    chance = torch.cat(Attributes(WIDTH, (40,) * 4, shared=True)(vectors, "video")).sigmoid()
+    chance = torch.cat(Attributes(WIDTH, (40,) * 4)(vectors)).sigmoid()
     assert 0.005 < float(chance.median()) < 0.02

@@ -127,11 +127,10 @@ def test_the_terms_rebuild_every_score_down_to_words_frames_and_patches(towers: 
         assert alignment.words[1:] == tuple(word.text for word in sentence.words)
 
 
-@pytest.mark.parametrize("allocation", ["hard", "soft"])
 @pytest.mark.parametrize("frames", [1, 4])
 @pytest.mark.parametrize("words", [1, 7])
-def test_terms_rebuild_the_score_for_every_shape(allocation: str, frames: int, words: int) -> None:
-    model = small_model(allocation=allocation, shared_prototypes=False)
+def test_terms_rebuild_the_score_for_every_shape(frames: int, words: int) -> None:
+    model = small_model()
     alignment = model.align(
         sentence_of(words), text_tokens(words), video_tokens(frames), np.arange(float(frames)), WEIGHTS
     )
@@ -148,9 +147,8 @@ def test_each_term_is_the_score_with_the_other_terms_silenced() -> None:
         assert whole.terms()[name] == pytest.approx(gates[i] * cosine, abs=1e-5)
 
 
-@pytest.mark.parametrize("allocation", ["hard", "soft"])
-def test_muting_a_concept_takes_away_its_summand_and_nothing_else(allocation: str) -> None:
-    model, text, video = small_model(allocation=allocation), text_tokens(7), video_tokens(3)
+def test_muting_a_concept_takes_away_its_summand_and_nothing_else() -> None:
+    model, text, video = small_model(), text_tokens(7), video_tokens(3)
     whole = model.align(sentence_of(7), text, video, np.arange(3.0), WEIGHTS)
     added = whole.by_concept()
     heard = np.flatnonzero(np.abs(added) > 1e-4).tolist()
@@ -296,13 +294,13 @@ def likeliest(chances: np.ndarray, embeddings: torch.Tensor) -> np.ndarray:
 def test_an_untrained_bundled_model_ranks_as_mean_conse_against_sentence_transformers() -> None:
     from sentence_transformers import SentenceTransformer
 
-    from vtr_demo.backbones import bundled
+    from vtr_demo.backbones import bundled as towers
 
     backbone = bundled()
     pixels = [clip(backbone, n, seed=n) for n in (2, 1)]
     torch.manual_seed(0)
     ours = untrained_scores(model_from(ModelConfig(), backbone), backbone, SENTENCES, pixels)
-    folder = bundled._wheel_path(bundled.TEXT_WHEEL, bundled.TEXT_FOLDER)
+    folder = towers._wheel_path(towers.TEXT_WHEEL, towers.TEXT_FOLDER)
     texts = SentenceTransformer(str(folder), device="cpu").encode(list(SENTENCES), show_progress_bar=False)
     videos = []
     for frames in pixels:
@@ -320,7 +318,6 @@ def test_untrained_weights_hear_the_global_level_alone_and_trained_ones_all() ->
     assert small_model().default_weights == ALL_OFF_BUT_GLOBAL
     trained = small_model(trained=True, concept_weight=0.4).default_weights
     assert trained == TermWeights(1, 1, 1, 1, 0.4)
-    assert small_model(trained=True, relationship=False).default_weights.relationship == 0
 
 
 def test_the_other_levels_and_the_concepts_are_computed_before_training_too() -> None:

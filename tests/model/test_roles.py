@@ -49,7 +49,7 @@ def test_roles_are_one_at_birth_and_differ_once_drawn() -> None:
 def test_the_relationship_level_looks_where_the_entity_level_looks() -> None:
     """At birth its weights are the entity level's; evidence alone moves them."""
     torch.manual_seed(0)
-    levels = VideoLevels(5, 8, 16, 2, 0.0, binding=True).eval()
+    levels = VideoLevels(5, 8, 16, 2, 0.0).eval()
     torch.nn.init.normal_(levels.pools.each()[ENTITY].score.weight)  # type: ignore[union-attr]
     tokens = VideoTokens(torch.randn(2, 3, 12, 5), torch.randn(2, 3, 8), torch.ones(2, 3).bool(), GRID)
     weights = levels(tokens).weights

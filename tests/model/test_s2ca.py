@@ -29,16 +29,14 @@ def tokens(*lengths: int, seed: int = 0, junk: float = 0.0) -> tuple[torch.Tenso
 
 # ---------------------------------------------------------------------- the allocation
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("allocation", ["hard", "soft"])
-def test_columns_sum_to_one_and_to_zero_where_padded(training: bool, allocation: str) -> None:
+def test_columns_sum_to_one_and_to_zero_where_padded(training: bool) -> None:
     x, mask = tokens(N, 4)
-    out = concepts(allocation=allocation).train(training)(x, mask, "video")
+    out = concepts().train(training)(x, mask, "video")
     assert torch.allclose(out.allocation.sum(1), mask.float(), atol=1e-5)
     assert torch.allclose(out.soft.sum(1), mask.float(), atol=1e-5)
-    if allocation == "hard":
-        rounded = out.allocation.round()
-        assert torch.allclose(out.allocation, rounded, atol=1e-6)
-        assert set(rounded.unique().tolist()) <= {0.0, 1.0}
+    rounded = out.allocation.round()
+    assert torch.allclose(out.allocation, rounded, atol=1e-6)
+    assert set(rounded.unique().tolist()) <= {0.0, 1.0}
 
 
 def test_in_use_the_allocation_is_the_arg_max_and_always_the_same() -> None:
@@ -73,16 +71,15 @@ def test_index_names_each_tokens_concept_and_minus_one_for_padding() -> None:
 
 # ---------------------------------------------------------------------- aggregated features
 @pytest.mark.parametrize("side", ["video", "text"])
-@pytest.mark.parametrize("allocation", ["hard", "soft"])
-def test_concepts_equal_a_plain_loop(side: Any, allocation: str) -> None:
-    module = concepts(allocation=allocation, eps=0.7)
+def test_concepts_equal_a_plain_loop(side: Any) -> None:
+    module = concepts(eps=0.7)
     x, mask = tokens(N)
     with torch.no_grad():
         out = module(x, mask, side)
         centre = module.centre[("video", "text").index(side)]
         shifted = [token - centre for token in x[0]]
         for k in range(K):
-            p = module.prototypes[0, k]
+            p = module.prototypes[k]
             looks = torch.stack([
                 module.query(p) @ module.key(t / t.norm()) / module.inner**0.5 for t in shifted
             ]).softmax(0)  # fmt: skip
@@ -104,7 +101,7 @@ def test_concepts_equal_a_plain_loop(side: Any, allocation: str) -> None:
 
 
 def _first_logits(module: Concepts, shifted: list[torch.Tensor]) -> torch.Tensor:
-    p = module.prototypes[0, 0]
+    p = module.prototypes[0]
     looks = torch.stack([module.query(p) @ module.key(t / t.norm()) / module.inner**0.5 for t in shifted])
     seen = sum(a * (t / t.norm()) for a, t in zip(looks.softmax(0), shifted, strict=True))
     query = normalize(module.match(p + module.write(module.read(seen))), dim=0)
@@ -130,16 +127,12 @@ def test_parts_sum_to_the_vectors_and_stay_with_their_concept() -> None:
     assert parts.norm(dim=-1)[out.allocation == 0].eq(0).all()
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_renaming_prototypes_renames_the_outputs_and_nothing_else(training: bool) -> None:
+def test_renaming_prototypes_renames_the_outputs_and_nothing_else() -> None:
     module, order = concepts(), torch.tensor([2, 0, 3, 1])
     x, mask = tokens(N, 5)
-    module.train(training)
-    if training:
-        module.allocation = "soft"  # noise would be drawn in another order
     before, weights = module(x, mask, "text"), module.text_weights(module(x, mask, "text"))
     with torch.no_grad():
-        module.prototypes.copy_(module.prototypes[:, order].clone())
+        module.prototypes.copy_(module.prototypes[order].clone())
     after = module(x, mask, "text")
     for name in ("vectors", "aggregated", "occupied", "allocation", "soft"):
         assert torch.allclose(
@@ -152,13 +145,11 @@ def test_two_clips_whose_concepts_are_all_empty_do_not_match() -> None:
     module = concepts()
     x, _ = tokens(4, 4)
     nothing = torch.zeros(2, 4, dtype=torch.bool)
-    for allocation in ("hard", "soft"):
-        module.allocation = allocation
-        out = module(x, nothing, "video")
-        assert out.vectors.eq(0).all()
-        assert not out.occupied.any()
-        assert module.text_weights(out).eq(0).all()
-        assert out.index().eq(-1).all()
+    out = module(x, nothing, "video")
+    assert out.vectors.eq(0).all()
+    assert not out.occupied.any()
+    assert module.text_weights(out).eq(0).all()
+    assert out.index().eq(-1).all()
 
 
 def test_an_empty_concept_is_zero_and_has_no_weight() -> None:
@@ -192,9 +183,8 @@ def test_the_order_of_tokens_changes_no_concept() -> None:
 
 
 # ---------------------------------------------------------------------- learning and ablations
-@pytest.mark.parametrize("allocation", ["hard", "soft"])
-def test_the_gradient_reaches_prototypes_matching_values_and_tokens(allocation: str) -> None:
-    module = concepts(allocation=allocation).train()
+def test_the_gradient_reaches_prototypes_matching_values_and_tokens() -> None:
+    module = concepts().train()
     x, mask = tokens(N)
     x.requires_grad_()
     torch.manual_seed(3)
@@ -223,15 +213,6 @@ def test_zero_tokens_give_finite_gradients() -> None:
     out = module(x, torch.ones(1, 3, dtype=torch.bool), "text")
     out.vectors.sum().backward()
     assert torch.isfinite(x.grad).all()
-
-
-def test_prototypes_are_shared_unless_told_otherwise() -> None:
-    x, mask = tokens(N)
-    for shared in (True, False):
-        module = concepts(shared=shared)
-        module.centre.zero_()
-        equal = torch.allclose(module(x, mask, "video").soft, module(x, mask, "text").soft)
-        assert (equal, len(module.prototypes)) == (shared, 1 if shared else 2)
 
 
 # ---------------------------------------------------------------------- k-means

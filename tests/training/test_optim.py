@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from vtr_demo.training.objective import loss_terms
 from vtr_demo.training.optim import SKIPPED, ClipAndStep, between, grown
 from vtr_demo.training.trainer import Step, Trainer, prepare
 
-SETTLED = replace(EVERY_LOSS, distill_mask=0.0)
+SETTLED = EVERY_LOSS.replace(distill_mask=0.0)
 """Nothing random but the Gumbel noise, which ``quiet`` takes away."""
 
 

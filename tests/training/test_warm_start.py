@@ -42,8 +42,8 @@ def manifest(folder: Path) -> Path:
 def first(folder: Path, manifest: Path) -> Path:
     """A checkpoint of four steps, whose sliders are not where heads are born."""
     config = small_config(folder / "first", manifest, steps=4, evaluate_every=4, **COUNTED)
-    model = replace(config.model, level_weights=(1.0, 0.5, 0.25, 0.125), concept_weight=0.25)
-    return prepare(replace(config, model=model)).run()
+    model = config.model.replace(level_weights=(1.0, 0.5, 0.25, 0.125), concept_weight=0.25)
+    return prepare(config.replace(model=model)).run()
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_cached_tokens_of_the_checkpoint_are_right_for_it(folder: Path, manifest
     """Its patches are reduced along the checkpoint's directions, not along new ones of the other data."""
     clip = f"open_clip:local-dir:{save_small_clip(folder / 'towers')}"
     config = small_config(folder / "reduced", manifest, clip, steps=1, evaluate_every=1)
-    start = prepare(replace(config, model=replace(config.model, reduce=8))).run()
+    start = prepare(config.replace(model=config.model.replace(reduce=8))).run()
     before, trainer = load(str(start)), prepare(going_on(folder / "on", other, start))
     assert trainer.model.reduction.shape[1] == 8
     assert trainer.model.reduction.equal(before.model.reduction)
@@ -173,7 +173,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_can_be_resumed(
 
 # --------------------------------------------------------------------------- settings
 def test_a_setting_that_contradicts_the_checkpoint_is_refused_by_name(first: Path, other: Path) -> None:
-    shaped = replace(load(str(first)).model.config, trained=False)
+    shaped = load(str(first)).model.config.replace(trained=False)
     with pytest.raises(ConfigError, match=r"model\.concepts is 5, but the checkpoint .*first.* has 4"):
         settled(going_on(Path("out"), other, first, model=replace(shaped, concepts=5)))
     with pytest.raises(ConfigError, match=r"model\.backbone is 'bundled'"):
@@ -181,7 +181,7 @@ def test_a_setting_that_contradicts_the_checkpoint_is_refused_by_name(first: Pat
 
 
 def test_what_shapes_no_weight_may_be_chosen_anew(first: Path, other: Path) -> None:
-    shaped = replace(load(str(first)).model.config, trained=False, dropout=0.4, concept_weight=0.1)
+    shaped = load(str(first)).model.config.replace(trained=False, dropout=0.4, concept_weight=0.1)
     found = settled(
         going_on(Path("out"), other, first, model=shaped, video=VideoConfig(clip_frames=5, fit="squash"))
     )
@@ -196,7 +196,7 @@ def test_a_run_that_starts_from_nothing_is_settled_already(manifest: Path) -> No
 
 def test_the_bundled_checkpoint_can_be_gone_on_from_by_its_own_config_and_without_one() -> None:
     config = read_config(CONFIGS / "bundled.json", ['train=["a.jsonl"]', "start=bundled"])
-    assert settled(config).model == replace(config.model, trained=True)
+    assert settled(config).model == config.model.replace(trained=True)
     bare = settled(TrainConfig(train=("a.jsonl",), start="bundled"))
     assert bare.model == settled(config).model
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from vtr_demo.data.benchmarks import SPLITS
 from vtr_demo.data.manifest import Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.distributed import parallel_map
 from vtr_demo.errors import ManifestError, VideoError
-from vtr_demo.playground.captions import PAIR_LEVELS, FalseCaption, hard_negatives
+from vtr_demo.playground.captions import hard_negatives
 from vtr_demo.playground.layout import sample_spec
 from vtr_demo.playground.render import frame_batch
 from vtr_demo.playground.spec import (
@@ -43,14 +43,10 @@ _PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 @dataclass(frozen=True)
 class HardNegative:
-    """A true sentence of a clip and false ones, each with the index of the level that it gets wrong.
-
-    ``rivals`` are clips of which false ones are true, by their place in ``false``.
-    """
+    """A true sentence of a clip and false ones, each with the index of the level that it gets wrong."""
 
     true: Sentence
     false: tuple[tuple[int, Sentence], ...]
-    rivals: Mapping[int, Sample] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ def mirrored(items: Sequence[Sample], video: VideoConfig) -> list[Sample]:
 
     What is beyond a cropped edge is then seen too. Captions that tell left from right are left out.
     """
-    squashed = replace(video, fit="squash")
+    squashed = video.replace(fit="squash")
     answer = []
     for item in items:
         kept = tuple(s for s in item.sentences if not _SIDED & {word.text.lower() for word in s.words})
@@ -164,7 +160,7 @@ def _file_key(clip: Clip, video: VideoConfig) -> str:
         stat = clip.path.stat()
     except OSError as error:
         raise VideoError(clip.path, "the file cannot be opened", "check the manifest") from error
-    text = f"{clip.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{clip.start_s}|{clip.end_s}|{video}"
+    text = f"{clip.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{clip.start_s}|{clip.end_s}|{video!r}"
     return f"file-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
@@ -185,18 +181,14 @@ def _reader(clip: Clip, kind: str, video: VideoConfig) -> Callable[[int, int], F
 
 
 # --------------------------------------------------------------------------- the playground as a corpus:
-def playground_samples(
-    count: int, seed: int, *, split: Split = "train", sprites: str = "", rivals: bool = False
-) -> list[Sample]:
+def playground_samples(count: int, seed: int, *, split: Split = "train", sprites: str = "") -> list[Sample]:
     """Clips of the playground with minimal pairs of sentences; the same ones for the same seed."""
     rng = np.random.default_rng(seed)
     specs = (sample_spec(rng, split=split) for _ in range(count))
-    return _drawn("playground", specs, rng, 3, split, sprites, rivals)
+    return _drawn("playground", specs, rng, 3, split, sprites)
 
 
-def playground_stills(
-    count: int, seed: int, *, split: Split = "train", sprites: str = "", rivals: bool = False
-) -> list[Sample]:
+def playground_stills(count: int, seed: int, *, split: Split = "train", sprites: str = "") -> list[Sample]:
     """Single pictures of two resting things of which one is left of, behind, on ... the other.
 
     A picture costs an eighth of a clip, and who stands where takes thousands to learn: a model that
@@ -210,11 +202,11 @@ def playground_stills(
         still = replace(spec, actors=tuple(replace(actor, motion="stay") for actor in spec.actors))
         if in_split(still, split):
             specs.append(still)
-    return _drawn("still", specs, rng, 1, split, sprites, rivals)
+    return _drawn("still", specs, rng, 1, split, sprites)
 
 
 def playground_encounters(
-    count: int, seed: int, *, split: Split = "train", sprites: str = "", rivals: bool = False
+    count: int, seed: int, *, split: Split = "train", sprites: str = ""
 ) -> list[Sample]:
     """Clips of two things of which one follows, passes, meets ... the other.
 
@@ -222,18 +214,18 @@ def playground_encounters(
     learn who is ahead from.
     """
     groups = [[name for name, rule in RELATIONS.items() if rule.group == group] for group in MOVING_GROUPS]
-    return _related(groups, count, np.random.default_rng([seed, 2]), split, sprites, rivals)
+    return _related(groups, count, np.random.default_rng([seed, 2]), split, sprites)
 
 
 def playground_neighbours(
-    count: int, seed: int, *, split: Split = "train", sprites: str = "", rivals: bool = False
+    count: int, seed: int, *, split: Split = "train", sprites: str = ""
 ) -> list[Sample]:
     """Clips of two things that move where they are, one left of or behind the other.
 
     Single pictures show things at rest, and of clips drawn at random one in ten stands so: too few to
     learn that a thing that swings to and fro is not on its way to the other.
     """
-    return _related(NEIGHBOURS, count, np.random.default_rng([seed, 3]), split, sprites, rivals)
+    return _related(NEIGHBOURS, count, np.random.default_rng([seed, 3]), split, sprites)
 
 
 def _related(
@@ -242,7 +234,6 @@ def _related(
     rng: np.random.Generator,
     split: Split,
     sprites: str,
-    rivals: bool,
 ) -> list[Sample]:
     """Clips whose relations come from each group in turn."""
     specs: list[ClipSpec] = []
@@ -250,7 +241,7 @@ def _related(
         relations = groups[index % len(groups)]
         relation = relations[int(rng.integers(len(relations)))]
         specs.append(sample_spec(rng, split=split, relation=relation))
-    return _drawn("playground", specs, rng, 3, split, sprites, rivals)
+    return _drawn("playground", specs, rng, 3, split, sprites)
 
 
 def drawn_sample(spec: ClipSpec, split: Split, sprites: str = "", kind: str = "playground") -> Sample:
@@ -271,10 +262,8 @@ def _drawn(
     voices: int,
     split: Split,
     sprites: str,
-    rivals: bool,
 ) -> list[Sample]:
-    """The items of playground specs, each told in so many voices; ``rivals``: each with one, where there is
-    any. The generator chooses these last, so that with and without them the rest is the same."""
+    """The items of playground specs, each told in so many voices."""
     drawn = [
         (spec, [hard_negatives(spec, rng, explicit=kind == "playground") for _ in range(voices)])
         for spec in specs
@@ -287,30 +276,7 @@ def _drawn(
             HardNegative(parsed[true], tuple((LEVELS.index(f.level), parsed[f.text]) for f in false))
             for true, false in told
         ]
-        if rivals and (found := rival_of([false for _, false in told], rng, split)):
-            voice, place, other = found
-            rival = drawn_sample(other, split, sprites, kind)
-            contrasts[voice] = replace(contrasts[voice], rivals={place: rival})
         item = drawn_sample(spec, split, sprites, kind)
         true = tuple(one.true for one in contrasts)
         items.append(replace(item, sentences=true, contrasts=tuple(contrasts)))
     return items
-
-
-def rival_of(
-    told: Sequence[Sequence[FalseCaption]], rng: np.random.Generator, split: Split
-) -> tuple[int, int, ClipSpec] | None:
-    """(voice, place, spec) of one of the false sentences, at random, whose clip ``split`` may show."""
-    options = [
-        (voice, place, false.spec)
-        for voice, falsely in enumerate(told)
-        for place, false in enumerate(falsely)
-        if false.level in PAIR_LEVELS and in_split(false.spec, split)
-    ]
-    return options[int(rng.integers(len(options)))] if options else None
-
-
-def rivals_of(items: Iterable[Sample]) -> list[Sample]:
-    """The clips that ``items`` are held against, each once."""
-    found = (rival for item in items for contrast in item.contrasts for rival in contrast.rivals.values())
-    return list({rival.key: rival for rival in found}.values())

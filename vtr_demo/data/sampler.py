@@ -26,16 +26,11 @@ from vtr_demo.structures import Sentence, TextTokens, VideoTokens, pad_text_toke
 class HardNegatives:
     """Minimal pairs of a batch: ``tokens`` of N false sentences, the row of the batch that each
     belongs to, and the level (index) that it gets wrong.
-
-    ``rivals`` are M clips of which false sentences are true, ``shown`` (M,) says of which, in the order of
-    their concatenation.
     """
 
     tokens: TextTokens
     rows: Tensor
     levels: Tensor
-    rivals: tuple[VideoTokens, ...] = ()
-    shown: Tensor | None = None
 
     def to(self, device: torch.device) -> HardNegatives:
         """The same on ``device``."""
@@ -43,8 +38,6 @@ class HardNegatives:
             self.tokens.to(device),
             self.rows.to(device),
             self.levels.to(device),
-            tuple(video.to(device) for video in self.rivals),
-            None if self.shown is None else self.shown.to(device),
         )
 
 
@@ -150,16 +143,14 @@ def frozen_copy(backbone: Backbone) -> Backbone:
 
 KINDS = ("photo", "video", "playground", "still")
 _CONTRASTS_A_CLIP = 4
-_RIVALLED = 0.5  # how often a clip that has a rival is told so that the rival is heard
 
 
 class Wrong(NamedTuple):
-    """A false sentence of the clip in one row; ``rival`` is a clip of which it is true."""
+    """A false sentence of the clip in one row."""
 
     row: int
     level: int
     text: str
-    rival: Sample | None
 
 
 @dataclass(frozen=True)
@@ -177,16 +168,6 @@ class Draw:
     def chosen(self) -> np.ndarray:
         """Indices of all items (B,)."""
         return np.concatenate(self.groups)
-
-    def rivals(self) -> tuple[Tensor | None, list[list[Sample]]]:
-        """Where false sentences are that are true of another clip, and these clips, one group a kind."""
-        kinds: dict[str, list[tuple[int, Sample]]] = {}
-        for place, wrong in enumerate(self.contrasts):
-            if wrong.rival is not None:
-                kinds.setdefault(wrong.rival.kind, []).append((place, wrong.rival))
-        groups = list(kinds.values())
-        shown = torch.tensor([place for group in groups for place, _ in group]) if groups else None
-        return shown, [[rival for _, rival in group] for group in groups]
 
 
 class Sampler:
@@ -285,9 +266,7 @@ class Sampler:
 
     def _sentence(self, item: Sample, rng: np.random.Generator) -> tuple[str, HardNegative | None]:
         if item.contrasts:
-            rivalled = [contrast for contrast in item.contrasts if contrast.rivals]
-            options = rivalled if rivalled and rng.random() < _RIVALLED else item.contrasts
-            contrast = options[int(rng.integers(len(options)))]
+            contrast = item.contrasts[int(rng.integers(len(item.contrasts)))]
             return contrast.true.text, contrast
         return item.sentences[int(rng.integers(len(item.sentences)))].text, None
 
@@ -300,16 +279,14 @@ class Sampler:
             count = min(_CONTRASTS_A_CLIP, len(contrast.false))
             for k in rng.choice(len(contrast.false), count, replace=False):
                 level, sentence = contrast.false[k]
-                found.append(Wrong(row, level, sentence.text, contrast.rivals.get(int(k))))
+                found.append(Wrong(row, level, sentence.text))
         return found
 
     def _contrasts(self, draw: Draw) -> HardNegatives | None:
         if not draw.contrasts:
             return None
-        rows, levels, texts, _ = zip(*draw.contrasts, strict=True)
-        tokens, (shown, groups) = self._told(texts), draw.rivals()
-        rivals = tuple(self._seen(group) for group in groups)
-        return HardNegatives(tokens, torch.tensor(rows), torch.tensor(levels), rivals, shown)
+        rows, levels, texts = zip(*draw.contrasts, strict=True)
+        return HardNegatives(self._told(texts), torch.tensor(rows), torch.tensor(levels))
 
     def _told(self, texts: Sequence[str]) -> TextTokens:
         """The tokens of these sentences, true or false, as a batch."""
@@ -386,11 +363,7 @@ class EndToEndSampler(Sampler):
     def prefetch(self, rng: np.random.Generator, done: float = 0.0) -> None:
         """Decode the clips of a coming batch while this one is computed."""
         draw = self.draw(rng, done)
-        rivals = [wrong.rival for wrong in draw.contrasts if wrong.rival is not None]
-        self._frames.prefetch([*(self.items[i] for i in draw.chosen), *rivals])
+        self._frames.prefetch([self.items[i] for i in draw.chosen])
 
     def _told(self, texts: Sequence[str]) -> TextTokens:
         return self._backbone.encode_text([self._spoken[text].sentence for text in texts])
-
-    def _seen(self, items: Sequence[Sample]) -> VideoTokens:
-        return self._backbone.encode_frame_batch(*pad_clips([self._frames.get(item) for item in items]))

@@ -88,7 +88,6 @@ def merged_alignment(
             concepts[:, row[frame]] += share * alignment.concept_terms[:, t]
             allocation[row[frame]] = alignment.patch_concept[t]
             seconds[row[frame]] = alignment.seconds[t]
-    scores = [(a.concept_scores, share) for a, _, share in shares]
     return (
         Alignment(
             score=sum(share * alignment.score for alignment, _, share in shares),
@@ -100,15 +99,9 @@ def merged_alignment(
             words=whole.words,
             seconds=seconds,
             grid=whole.grid,
-            concept_scores=_weighted(scores),
         ),
         frames,
     )
-
-
-def _weighted(scores: list[tuple[np.ndarray | None, float]]) -> np.ndarray | None:
-    known = [share * values for values, share in scores if values is not None]
-    return np.sum(known, axis=0) if known else None
 
 
 def video_tags(pretrained: RetrievalModel, video: VideoFeatures) -> dict[str, tuple[tuple[str, float], ...]]:

@@ -19,7 +19,7 @@ from vtr_demo.config import TrainConfig
 from vtr_demo.errors import CheckpointError, ConfigError
 from vtr_demo.structures import LEVELS, Sentence
 
-SIZES: dict[str, int] = dict(zip(LEVELS, TrainConfig.attribute_sizes, strict=True))
+SIZES: dict[str, int] = dict(zip(LEVELS, TrainConfig.model_fields["attribute_sizes"].default, strict=True))
 """The most attributes that each level keeps, unless the config says otherwise."""
 
 
@@ -78,7 +78,7 @@ class Vocabulary:
 def build_vocabulary(
     clips: Sequence[Sequence[Sentence]],
     sizes: Mapping[str, int] | None = None,
-    min_count: int = TrainConfig.attribute_min_count,
+    min_count: int = TrainConfig.model_fields["attribute_min_count"].default,
 ) -> Vocabulary:
     """The most frequent attributes of the training clips, each given by its parsed sentences.
 

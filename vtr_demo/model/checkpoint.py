@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vtr_demo.backbones.registry import Backbone, load_backbone
-from vtr_demo.config import ModelConfig, VideoConfig, from_dict, to_dict
+from vtr_demo.config import ModelConfig, VideoConfig
 from vtr_demo.errors import CheckpointError, ConfigError
 from vtr_demo.files import fingerprint, json_bytes, replace_file, sha256_of
 from vtr_demo.model.attributes import Vocabulary
@@ -31,6 +31,14 @@ WEIGHTS, SETTINGS = "model.safetensors", "checkpoint.json"
 UNTRAINED = "untrained:"
 _PREVIOUS = "model.previous.safetensors"
 _FORMAT = 1
+REMOVED_OPTIONS: dict[str, Any] = {
+    "allocation": "hard",
+    "binding": True,
+    "relationship": True,
+    "shared_attributes": True,
+    "shared_prototypes": True,
+}
+"""Options that earlier versions stored, and the value at which they change nothing."""
 _KINDS: dict[str, Any] = {
     "sha256": str,
     "backbone": dict,
@@ -105,8 +113,8 @@ def save(folder: Path, trained: RetrievalModel, *, with_backbone: bool = False) 
         "format": _FORMAT,
         "sha256": digest,
         "backbone": {"spec": trained.backbone.spec, "fingerprint": trained.backbone.fingerprint},
-        "model": to_dict(trained.model.config),
-        "video": to_dict(trained.video),
+        "model": trained.model.config.to_dict(),
+        "video": trained.video.to_dict(),
         "attributes": trained.vocabulary.to_dict() if trained.vocabulary else None,
         "concept_names": list(trained.concept_names),
         "training": trained.training,
@@ -176,9 +184,8 @@ def _load_folder(folder: Path, device: str) -> RetrievalModel:
         )
     sizes = [vocabulary.sizes[level] for level in LEVELS] if vocabulary else ()
     model = model_from(config, towers, sizes)
-    _load_state(
-        model, {k.removeprefix("heads."): v for k, v in weights.items() if k.startswith("heads.")}, folder
-    )
+    heads = {k.removeprefix("heads."): v for k, v in weights.items() if k.startswith("heads.")}
+    _load_state(model, _renamed(heads), folder)
     return RetrievalModel(
         str(folder),
         model.to(device),
@@ -195,12 +202,31 @@ def _load_folder(folder: Path, device: str) -> RetrievalModel:
 def _described(folder: Path, settings: dict[str, Any]) -> tuple[ModelConfig, VideoConfig, Vocabulary | None]:
     try:
         return (
-            from_dict(ModelConfig, settings["model"]),
-            from_dict(VideoConfig, settings["video"]),
+            ModelConfig(**_without_removed(settings["model"])),
+            VideoConfig(**settings["video"]),
             Vocabulary.from_dict(settings["attributes"]) if settings["attributes"] else None,
         )
     except (ConfigError, CheckpointError) as error:
         raise CheckpointError(f"{folder / SETTINGS} does not fit this version: {error}") from error
+
+
+def _without_removed(model: dict[str, Any]) -> dict[str, Any]:
+    """Drop the options of earlier versions; refuse a value that computed other scores than today's model."""
+    for name, value in REMOVED_OPTIONS.items():
+        if model.get(name, value) != value:
+            raise ConfigError(
+                f"model.{name}={model[name]!r} is an option that is gone; train the checkpoint again."
+            )
+    return {name: value for name, value in model.items() if name not in REMOVED_OPTIONS}
+
+
+def _renamed(heads: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename tensors of versions whose prototypes and attributes could differ by modality."""
+    heads = {name.replace("attributes.video.", "attributes.layers."): value for name, value in heads.items()}
+    prototypes = heads.get("concepts.prototypes")
+    if prototypes is not None and prototypes.ndim == 3:
+        heads["concepts.prototypes"] = prototypes.flatten(0, 1)
+    return heads
 
 
 def _settings(folder: Path) -> dict[str, Any]:

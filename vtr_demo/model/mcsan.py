@@ -77,13 +77,12 @@ class LevelPool(nn.Module):
 
 
 class LevelPools(nn.ModuleList):
-    """One pool a level. With ``binding`` the relationship level does without contextual tokens: they know
-    what the things are and would learn pairs of things by heart."""
+    """One pool a level. The relationship level does without contextual tokens: they encode which objects
+    there are, and the level would memorise pairs of objects."""
 
-    def __init__(self, width: int, hidden: int, *, binding: bool) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__(
-            LevelPool(width, hidden, contextual=not binding or level != RELATIONSHIP)
-            for level in range(len(LEVELS))
+            LevelPool(width, hidden, contextual=level != RELATIONSHIP) for level in range(len(LEVELS))
         )
 
     def each(self) -> list[LevelPool]:
@@ -134,8 +133,8 @@ class LevelOutput:
 
     vectors (B, L, D) unit, zero where the level is absent or cancels out; weights (B, L, N), sums
     to 1 over the level's tokens; base (B, N, D), the tokens near the tower's space; hidden[l] (B, N, H), the
-    level's contextual tokens; frame_mask (B, T) for video, None for text; roles (B, N, D), the factors
-    of the relationship level's base tokens, None where roles are not bound; motion (B, N, D), the whole
+    level's contextual tokens; roles (B, N, D), the factors of the relationship level's base tokens;
+    frame_mask (B, T) for video, None for text; motion (B, N, D), the whole
     frames' motion in their place and zeros elsewhere, None for text and where no tower reads motion.
     """
 
@@ -143,8 +142,8 @@ class LevelOutput:
     weights: Tensor
     base: Tensor
     hidden: tuple[Tensor, ...]
+    roles: Tensor
     frame_mask: Tensor | None = None
-    roles: Tensor | None = None
     motion: Tensor | None = None
 
 
@@ -153,9 +152,7 @@ class VideoLevels(nn.Module):
 
     mix: Tensor
 
-    def __init__(
-        self, patch_width: int, width: int, hidden: int, heads: int, dropout: float, *, binding: bool
-    ) -> None:
+    def __init__(self, patch_width: int, width: int, hidden: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.stem = nn.Linear(patch_width, width, bias=False)
         if patch_width == width:
@@ -178,10 +175,9 @@ class VideoLevels(nn.Module):
         self.enter_motion = zero_linear(width, hidden)
         self.motion_mix = nn.Linear(hidden, hidden)
         self.temporal = Block(hidden, heads, dropout)
-        self.relation = None if binding else Block(hidden, heads, dropout)
         self.dropout = SharedDropout(dropout)
-        self.pools = LevelPools(width, hidden, binding=binding)
-        self.roles = Roles(SCENE_EVIDENCE, width) if binding else None
+        self.pools = LevelPools(width, hidden)
+        self.roles = Roles(SCENE_EVIDENCE, width)
         # log prior of [summary, patch] tokens: the global level starts on the summaries alone,
         # the others on the patches alone (DESIGN rule 3)
         self.prior = nn.Parameter(torch.tensor([[0.0, FLOOR], [FLOOR, 0.0], [FLOOR, 0.0], [FLOOR, 0.0]]))
@@ -198,26 +194,22 @@ class VideoLevels(nn.Module):
         found, shift = match(tokens.patches, mask, tokens.grid)
         action = self._action(tokens, entity, found, shift)
         both = entity + action
-        relation = self._within_frames(self.relation, both) if self.relation else both
-        hidden = tuple(self.dropout(s).flatten(1, 2) for s in (both, entity, action, relation))
+        hidden = tuple(self.dropout(s).flatten(1, 2) for s in (both, entity, action, both))
         token_mask = mask[:, :, None].expand(b, t, 1 + p).reshape(b, -1)
         priors = [torch.cat([prior[:1], prior[1:].expand(p)]).repeat(t) for prior in self.prior]
         weights = self.pools.weights(hidden, priors, token_mask)
         change, motion = _change(base, mask), _in_place(tokens)
-        roles = None
-        if self.roles is not None:
-            # it is things that have relations: the level looks where the entity level does
-            seen = weights[:, ENTITY]
-            evidence = scene_evidence(tokens.patches, shift, seen.view(b, t, 1 + p), mask, tokens.grid)
-            roles, counts = self.roles(evidence.flatten(1, 2))
-            counts = counts + seen.clamp_min(1e-6).log() + priors[RELATIONSHIP]
-            weights = with_relationship(weights, masked_softmax(counts, token_mask))
+        # relations hold between objects: the level attends where the entity level does
+        attention = weights[:, ENTITY]
+        evidence = scene_evidence(tokens.patches, shift, attention.view(b, t, 1 + p), mask, tokens.grid)
+        roles, counts = self.roles(evidence.flatten(1, 2))
+        counts = counts + attention.clamp_min(1e-6).log() + priors[RELATIONSHIP]
+        weights = with_relationship(weights, masked_softmax(counts, token_mask))
         mix = zip(self.mix.to(weights).T.unsqueeze(-1), (base, change, motion), strict=True)
         pooled = sum((share * weights) @ x for share, x in mix if x is not None)
-        if roles is not None:
-            pooled = rebound(pooled, weights, (base + change) * roles)
+        pooled = rebound(pooled, weights, (base + change) * roles)
         vectors = self.pools.vectors(pooled, weights, hidden)
-        return LevelOutput(vectors, weights, base, hidden, mask, roles, motion)
+        return LevelOutput(vectors, weights, base, hidden, roles, mask, motion)
 
     def parts(self, out: LevelOutput) -> Tensor:
         """(B, L, N, D): the summands of ``out.vectors``; a change belongs to the frame where it arrives."""
@@ -280,15 +272,15 @@ def _in_place(tokens: VideoTokens) -> Tensor | None:
 class TextLevels(nn.Module):
     """Pools the words of each level; starts as the tower's own sentence vector and plain word means."""
 
-    def __init__(self, width: int, hidden: int, heads: int, dropout: float, *, binding: bool) -> None:
+    def __init__(self, width: int, hidden: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.enter = nn.Linear(width, hidden)
         self.order = nn.Linear(8, hidden)
         self.norm = nn.LayerNorm(hidden)
         self.context = Block(hidden, heads, dropout)
         self.dropout = SharedDropout(dropout)
-        self.pools = LevelPools(width, hidden, binding=binding)
-        self.roles = Roles(2 * width + 2, width) if binding else None
+        self.pools = LevelPools(width, hidden)
+        self.roles = Roles(2 * width + 2, width)
         self.word_bias = nn.Parameter(torch.zeros(()))
         self.gate = zero_linear(width, len(LEVELS), bias=True)
 
@@ -303,18 +295,14 @@ class TextLevels(nn.Module):
         hidden = self.dropout(self.context(hidden, mask))
         weights = torch.stack([self._weights(i, tokens, hidden) for i in range(len(LEVELS))], dim=1)
         hiddens = (hidden,) * len(LEVELS)
-        roles = None
-        if self.roles is not None:
-            roles, counts = self.roles(sentence_evidence(tokens))
-            weights = with_relationship(weights, masked_softmax(counts, weights[:, RELATIONSHIP] > 0))
-        pooled = weights @ base
-        if roles is not None:
-            pooled = rebound(pooled, weights, base * roles)
+        roles, counts = self.roles(sentence_evidence(tokens))
+        weights = with_relationship(weights, masked_softmax(counts, weights[:, RELATIONSHIP] > 0))
+        pooled = rebound(weights @ base, weights, base * roles)
         vectors = self.pools.vectors(pooled, weights, hiddens)
         absent = weights.sum(-1) == 0
         sentence = F.normalize((weights[:, :1] @ base).squeeze(1), dim=-1)
         logits = self.gate(sentence).masked_fill(absent, -torch.inf)
-        return LevelOutput(vectors, weights, base, hiddens, roles=roles), logits
+        return LevelOutput(vectors, weights, base, hiddens, roles), logits
 
     def parts(self, out: LevelOutput) -> Tensor:
         """(B, L, 1+W, D): the summands of ``out.vectors``."""
@@ -331,29 +319,25 @@ class TextLevels(nn.Module):
         return self.pools.each()[level].weights(hidden, prior, mask)
 
 
-def _in_roles(bases: list[Tensor], roles: Tensor | None) -> list[Tensor]:
-    """Each level's base tokens (B, N, D), those of the relationship level in their roles."""
-    if roles is not None:
-        bases[RELATIONSHIP] = bases[RELATIONSHIP] * roles
+def _in_roles(bases: list[Tensor], roles: Tensor) -> list[Tensor]:
+    """Each level's base tokens (B, N, D), those of the relationship level times their roles."""
+    bases[RELATIONSHIP] = bases[RELATIONSHIP] * roles
     return bases
 
 
 class Attributes(nn.Module):
     """Attribute logits of each level from its vectors (MCSAN's projection layer).
 
-    ``shared`` uses one projection for both modalities, the paper's constraint; otherwise one each
-    (the hybrid-space form, for the ablation). The bias starts at -log(99), as focal loss wants.
+    One projection serves both modalities. The bias starts at -log(99), as focal loss wants.
     """
 
-    def __init__(self, width: int, sizes: tuple[int, ...], *, shared: bool) -> None:
+    def __init__(self, width: int, sizes: tuple[int, ...]) -> None:
         super().__init__()
-        self.video = nn.ModuleList(_attribute_layer(width, size) for size in sizes)
-        self.text = self.video if shared else nn.ModuleList(_attribute_layer(width, size) for size in sizes)
+        self.layers = nn.ModuleList(_attribute_layer(width, size) for size in sizes)
 
-    def forward(self, vectors: Tensor, modality: str) -> tuple[Tensor, ...]:
+    def forward(self, vectors: Tensor) -> tuple[Tensor, ...]:
         """(B, L, D) unit vectors -> L tensors of (B, A_l) logits."""
-        layers = self.video if modality == "video" else self.text
-        return tuple(layer(vectors[:, i] * vectors.shape[-1] ** 0.5) for i, layer in enumerate(layers))
+        return tuple(layer(vectors[:, i] * vectors.shape[-1] ** 0.5) for i, layer in enumerate(self.layers))
 
 
 def _attribute_layer(width: int, size: int) -> nn.Linear:

@@ -71,36 +71,25 @@ class VTRModel(nn.Module):
         if entered < patch_width:
             self.reduction = self.reduction[:, :entered].clone()
         hidden = config.hidden
-        self.video = VideoLevels(entered, width, hidden, config.heads, config.dropout, binding=config.binding)
-        self.text = TextLevels(width, hidden, config.heads, config.dropout, binding=config.binding)
-        self.concepts = Concepts(
-            width,
-            config.concepts,
-            config.concept_width,
-            eps=config.assign_eps,
-            shared=config.shared_prototypes,
-            allocation=config.allocation,
-        )
+        self.video = VideoLevels(entered, width, hidden, config.heads, config.dropout)
+        self.text = TextLevels(width, hidden, config.heads, config.dropout)
+        self.concepts = Concepts(width, config.concepts, config.concept_width, eps=config.assign_eps)
         self.concept_video = zero_linear(hidden, width)
         self.concept_text = zero_linear(hidden, width)
-        self.attributes = (
-            Attributes(width, self.attribute_sizes, shared=config.shared_attributes) if attributes else None
-        )
+        self.attributes = Attributes(width, self.attribute_sizes) if attributes else None
 
     @property
     def default_weights(self) -> TermWeights:
         """Untrained: the global level alone. Trained: the config's level weights and lambda."""
         if not self.config.trained:
             return TermWeights(1.0, 0.0, 0.0, 0.0, 0.0)
-        whole, entity, action, relationship = self.config.level_weights
-        relationship *= self.config.relationship
-        return TermWeights(whole, entity, action, relationship, self.config.concept_weight)
+        return TermWeights(*self.config.level_weights, self.config.concept_weight)
 
     @property
     def training_weights(self) -> TermWeights:
         """The weights that training ranks with: every level counts alike, wherever the sliders start."""
         concepts = TRAINING_CONCEPT_WEIGHT if self.config.concept_weight else 0.0
-        return TermWeights(1.0, 1.0, 1.0, float(self.config.relationship), concepts)
+        return TermWeights(1.0, 1.0, 1.0, 1.0, concepts)
 
     # ------------------------------------------------------------------ encoding
     def reduced(self, tokens: VideoTokens) -> VideoTokens:
@@ -203,9 +192,6 @@ class VTRModel(nn.Module):
             words=(WHOLE_SENTENCE, *(word.text for word in sentence.words)),
             seconds=seconds,
             grid=video.grid,
-            concept_scores=concepts.sum((1, 2, 3)).cpu().numpy()
-            if self.config.allocation == "soft"
-            else None,
         )
 
     @torch.no_grad()
@@ -213,7 +199,7 @@ class VTRModel(nn.Module):
         """L tensors (B, A_l): the attribute probabilities of each level; empty when untrained."""
         if self.attributes is None:
             return ()
-        return tuple(logits.sigmoid() for logits in self.attributes(video.levels, "video"))
+        return tuple(logits.sigmoid() for logits in self.attributes(video.levels))
 
 
 def join_texts(parts: Sequence[TextFeatures]) -> TextFeatures:

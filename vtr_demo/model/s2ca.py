@@ -55,20 +55,10 @@ class Concepts(nn.Module):
     """Width of the cross-attention."""
     centre: Tensor
 
-    def __init__(
-        self,
-        width: int,
-        count: int,
-        concept_width: int,
-        *,
-        eps: float = 1.0,
-        shared: bool = True,
-        allocation: Literal["hard", "soft"] = "hard",
-    ) -> None:
+    def __init__(self, width: int, count: int, concept_width: int, *, eps: float = 1.0) -> None:
         super().__init__()
-        self.eps, self.allocation = eps, allocation
-        kinds = 1 if shared else 2
-        self.prototypes = nn.Parameter(F.normalize(torch.randn(kinds, count, width), dim=-1))
+        self.eps = eps
+        self.prototypes = nn.Parameter(F.normalize(torch.randn(count, width), dim=-1))
         self.query = nn.Linear(width, self.inner)
         self.key = nn.Linear(width, self.inner, bias=False)
         self.read = nn.Linear(width, self.inner)
@@ -89,11 +79,11 @@ class Concepts(nn.Module):
         centre = self.centre[side]
         shifted = tokens - centre
         length = shifted.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-        queries = self._contextual(shifted, length, mask, self.prototypes[side % len(self.prototypes)])
+        queries = self._contextual(shifted, length, mask)
         directions = F.normalize(self.match(queries), dim=-1)
         logits = self.scale * (shifted @ directions.transpose(1, 2) / length).transpose(1, 2)  # (B, K, N)
         soft = logits.softmax(dim=1) * mask.unsqueeze(1)
-        allocation = self._allocate(logits, soft) * mask.unsqueeze(1)
+        allocation = self._allocate(logits) * mask.unsqueeze(1)
         mean = allocation @ shifted / (allocation.sum(-1, keepdim=True) + self.eps)
         aggregated = self.out(self.value(mean))  # W_v and W_o are linear: the mean may come first
         occupied = (allocation.detach().sum(-1) > 0) & mask.any(1, keepdim=True)
@@ -115,16 +105,14 @@ class Concepts(nn.Module):
         """w_k (B, K): a softmax over the sentence's own concepts, so that it can be indexed."""
         return masked_softmax(self.weight(text.vectors).squeeze(-1), text.occupied)
 
-    def _contextual(self, tokens: Tensor, length: Tensor, mask: Tensor, prototypes: Tensor) -> Tensor:
+    def _contextual(self, tokens: Tensor, length: Tensor, mask: Tensor) -> Tensor:
         """Q (B, K, D): each prototype after one look at the tokens; padding is masked before the softmax."""
         keys = self.key(tokens) / length
-        scores = torch.einsum("kd,bnd->bkn", self.query(prototypes), keys) / self.inner**0.5
+        scores = torch.einsum("kd,bnd->bkn", self.query(self.prototypes), keys) / self.inner**0.5
         weights = masked_softmax(scores, mask.unsqueeze(1).expand_as(scores))
-        return prototypes + self.write(self.read((weights / length.transpose(1, 2)) @ tokens))
+        return self.prototypes + self.write(self.read((weights / length.transpose(1, 2)) @ tokens))
 
-    def _allocate(self, logits: Tensor, soft: Tensor) -> Tensor:
-        if self.allocation == "soft":
-            return soft
+    def _allocate(self, logits: Tensor) -> Tensor:
         if self.training:
             return F.gumbel_softmax(logits, tau=1.0, hard=True, dim=1)
         return F.one_hot(logits.argmax(1), logits.shape[1]).transpose(1, 2).to(logits.dtype)

@@ -56,21 +56,6 @@ def soft_targets(text_similarity: Tensor, temperature: float = 0.1) -> Tensor:
     return ((cosines - cosines.max()) / temperature).exp()
 
 
-def hinge(similarity: Tensor, margin: float = 0.2, positives: Tensor | None = None) -> Tensor:
-    """Triplet hinge with the hardest negative in the batch, both directions, mean over anchors.
-
-    similarity (B, B): cosines, without logit scale. [margin - s_ii + max_j s_ij]_+ ; positives
-    (B, B) bool marks further right answers, which are no negatives. VSE++ (Faghri et al. 2018,
-    eq. 6), as in HGR and Dual Encoding, whose margin is 0.2.
-    """
-    cosines = _precise(similarity)
-    excluded = torch.eye(len(cosines), dtype=torch.bool, device=cosines.device)
-    excluded = excluded if positives is None else excluded | positives
-    negatives = cosines.masked_fill(excluded, -math.inf)
-    costs = [(margin - cosines.diagonal() + negatives.amax(axis)).clamp(min=0) for axis in (0, 1)]
-    return torch.cat(costs).mean()
-
-
 def concept_contrast(
     text: Tensor,
     video: Tensor,
@@ -127,26 +112,6 @@ def symmetric_kl(
     return _mean(divergence, mask)
 
 
-def batch_kl(
-    video: Tensor, text: Tensor, temperature: float = KL_TEMPERATURE, mask: Tensor | None = None
-) -> Tensor:
-    """Symmetric KL between how videos and how texts resemble each other within the batch.
-
-    video and text (B, D) unit vectors; row i compares the softmax over j != i of video_i . video_j
-    and of text_i . text_j. mask (B,) takes pairs out. The batch form that HBI and DiscoVLA apply to
-    similarities; the choice of within-modality similarities is our decision.
-    """
-    keep = torch.ones(len(video), dtype=torch.bool, device=video.device) if mask is None else mask
-    index = keep.nonzero().squeeze(1)
-    video, text = video[index], text[index]
-    count = len(index)
-    if count < 3:  # with one other row the softmax is 1 on both sides
-        return (video.sum() + text.sum()) * 0.0
-    others = ~torch.eye(count, dtype=torch.bool, device=video.device)
-    rows = [_inner(side, side)[others].view(count, count - 1) for side in (video, text)]
-    return symmetric_kl(rows[0], rows[1], temperature)
-
-
 def focal_bce(
     logits: Tensor, labels: Tensor, gamma: float = 2.0, alpha: float = 0.25, mask: Tensor | None = None
 ) -> Tensor:
@@ -199,22 +164,6 @@ def reconstruction(student: Tensor, teacher: Tensor, mask: Tensor | None = None)
     y = F.normalize(_precise(student), dim=-1)
     f = F.normalize(_precise(teacher.detach()), dim=-1)
     return _mean((y - f).square().sum(-1), mask)
-
-
-def similarity_distillation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL(teacher || student) of the batch's similarity rows and columns, averaged over both.
-
-    student and teacher (X, Y) logits, divided by ``temperature``. No gradient reaches the teacher.
-    The form of DiscoVLA (without its constant of 100); TeachCLIP compares the same rows by Pearson
-    distance.
-    """
-    s, t = _precise(student) / temperature, _precise(teacher.detach()) / temperature
-    directions = [
-        F.kl_div(s.log_softmax(axis), t.log_softmax(axis), log_target=True, reduction="sum")
-        / s.shape[1 - axis]
-        for axis in (0, 1)
-    ]
-    return (directions[0] + directions[1]) / 2
 
 
 # --------------------------------------------------------------------------- helpers

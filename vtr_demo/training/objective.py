@@ -34,7 +34,7 @@ class GatheredFeatures:
     """What ranking compares, one row a text or video: of this process's batch, or of all of them.
 
     features and video vectors as in ``features``; occupied (B, K) by side; meaning and labels as in
-    ``Batch``; taught: the teacher's unit sentence and clip vectors, where they are needed.
+    ``Batch``.
     """
 
     texts: TextFeatures
@@ -44,7 +44,6 @@ class GatheredFeatures:
     occupied: Tensor
     meaning: Tensor
     labels: tuple[Tensor, ...]
-    taught: tuple[Tensor, ...] = ()
 
     def flat_videos(self) -> Tensor:
         """(B, F): the video side of the score."""
@@ -59,8 +58,6 @@ class BatchOutput:
     videos: tuple[Encoded, ...]
     own: GatheredFeatures
     every: GatheredFeatures
-    rivals: VideoFeatures | None = None
-    """The clips that contrasts hold against this process's."""
 
 
 def encode(
@@ -68,9 +65,7 @@ def encode(
 ) -> BatchOutput:
     """Run the heads over a batch, by autocast where ``precision`` is a half; vectors come in float32."""
     with autocast(batch.meaning.device, precision):
-        rivals = batch.contrasts.rivals if batch.contrasts and config.pairs else ()
-        every = _encoded(model, (*batch.videos, *rivals))
-        videos, others = every[: len(batch.videos)], every[len(batch.videos) :]
+        videos = _encoded(model, batch.videos)
         texts = model.forward_text(batch.texts)
         features = model.text_features(texts)
     seen = _seen(videos)
@@ -82,9 +77,8 @@ def encode(
         torch.cat([out.concepts.occupied for out in videos]),
         batch.meaning,
         batch.labels,
-        _taught(batch) if config.distill_similarity else (),
     )
-    return BatchOutput(texts, videos, own, _everyone(own), _seen(others) if others else None)
+    return BatchOutput(texts, videos, own, _everyone(own))
 
 
 def _encoded(model: VTRModel, videos: Sequence[VideoTokens]) -> tuple[Encoded, ...]:
@@ -157,16 +151,7 @@ def _everyone(own: GatheredFeatures) -> GatheredFeatures:
         gather(own.occupied),
         gather(own.meaning),
         tuple(gather(labels) for labels in own.labels),
-        tuple(gather(vectors) for vectors in own.taught),
     )
-
-
-def _taught(batch: Batch) -> tuple[Tensor, Tensor]:
-    """The teacher's own unit vectors: sentences, and clips as the mean of their frames."""
-    videos = batch.teaching.videos if batch.teaching else batch.videos
-    sentences = sentence_vector(batch.teaching.texts) if batch.teaching else batch.meaning[:, 0]
-    whole = [(t.whole * t.frame_mask.unsqueeze(-1)).sum(1) for t in videos]
-    return sentences, F.normalize(torch.cat(whole), dim=-1)
 
 
 __all__ = ["Batch", "HardNegatives", "Teaching", "check_finite", "encode", "loss_terms"]
@@ -194,16 +179,12 @@ def loss_terms(
     if config.pairs and any(distributed.all_gather_object(batch.contrasts is not None)):
         terms["pairs"] = config.pairs * _pairs(model, sides, batch.contrasts, config, weights, precision)
     if config.kl:
-        terms["kl"] = config.kl * _divergence(model, sides.every, config, _used(weights))
+        terms["kl"] = config.kl * _divergence(sides.every, config, _used(weights))
     if config.attributes and model.attributes is not None:
         terms["attributes"] = config.attributes * _attributes(model, sides.every, config, _used(weights))
     terms |= _concepts(model, sides, config, _content(batch.texts))
     if distiller is not None and config.distill:
         terms["distill"] = config.distill * _distillation(sides, batch, distiller)
-    if config.distill_similarity:
-        terms["distill_similarity"] = config.distill_similarity * _teacher_similarity(
-            sides.every, config, weights
-        )
     return terms
 
 
@@ -214,11 +195,6 @@ def _targets(meaning: Tensor, config: LossConfig) -> Tensor | None:
 
 
 def _rank(cosines: Tensor, targets: Tensor | None, config: LossConfig, mask: Tensor | None = None) -> Tensor:
-    if config.ranking == "hinge":
-        if mask is None:
-            return losses.hinge(cosines)
-        kept = mask.nonzero().squeeze(1)
-        return losses.hinge(cosines[kept][:, kept]) if len(kept) > 1 else cosines.sum() * 0.0
     return losses.info_nce(config.scale * cosines, targets, mask, mask)
 
 
@@ -253,9 +229,6 @@ class _PairScores:
     whole: Tensor
     level: Tensor
 
-    def at(self, rows: Tensor) -> _PairScores:
-        return _PairScores(self.whole[rows], self.level[rows])
-
     def score(self, other: _PairScores) -> Tensor:
         """(2, N): the score and the level's cosine of each with its partner."""
         return torch.stack([(self.whole * other.whole).sum(1), (self.level * other.level).sum(1)])
@@ -271,8 +244,7 @@ def _pairs(
 ) -> Tensor:
     """A clip must prefer its true sentence, in the total and in the level that the false one gets wrong.
 
-    Where the clip is there of which the false sentence is true, that one must prefer it, and each sentence
-    its own clip. Levels count alike, however many of the false sentences are theirs: of single pictures
+    Levels count alike, however many of the false sentences are theirs: of single pictures
     nothing can be said falsely of what is done, and relations would drown it."""
     own = sides.own
     if contrasts is None:
@@ -286,41 +258,28 @@ def _pairs(
     true = _PairScores(own.texts.flat(weights)[rows], own.texts.levels[rows, levels])
     false = _PairScores(told.flat(weights), told.levels[torch.arange(len(rows), device=rows.device), levels])
     clip = _PairScores(own.flat_videos()[rows], own.levels[rows, levels])
-    gaps, wrong = [true.score(clip) - false.score(clip)], [levels]
-    if contrasts.shown is not None and sides.rivals is not None:
-        some, seen = contrasts.shown, sides.rivals
-        rival = _PairScores(
-            seen.flat(), seen.levels[torch.arange(len(some), device=some.device), levels[some]]
-        )
-        true, false, clip = true.at(some), false.at(some), clip.at(some)
-        meant = false.score(rival)
-        gaps += [true.score(clip) - true.score(rival), meant - false.score(clip), meant - true.score(rival)]
-        wrong += [levels[some]] * 3
-    gap, level = torch.cat(gaps, dim=1), torch.cat(wrong)
-    each = torch.arange(len(LEVELS), device=level.device)
-    counts = distributed.all_reduce_sum((level.unsqueeze(1) == each).sum(0).to(gap))
-    taught = torch.isfinite(weights.log_levels(gap))[level]
+    gap = true.score(clip) - false.score(clip)
+    each = torch.arange(len(LEVELS), device=levels.device)
+    counts = distributed.all_reduce_sum((levels.unsqueeze(1) == each).sum(0).to(gap))
+    taught = torch.isfinite(weights.log_levels(gap))[levels]
     lost = F.softplus(-config.scale * gap)
-    return ((lost[0] + taught * lost[1]) / counts[level]).sum() * distributed.world() / counts.count_nonzero()
+    return (
+        ((lost[0] + taught * lost[1]) / counts[levels]).sum() * distributed.world() / counts.count_nonzero()
+    )
 
 
-def _divergence(model: VTRModel, every: GatheredFeatures, config: LossConfig, used: list[int]) -> Tensor:
+def _divergence(every: GatheredFeatures, config: LossConfig, used: list[int]) -> Tensor:
     present = _present(every.texts)
     video, text = every.levels, every.texts.levels
-    if config.kl_on == "attribute" and model.attributes is not None:
-        seen, said = model.attributes(video, "video"), model.attributes(text, "text")
-        apart = [losses.symmetric_kl(seen[i], said[i], 1.0, present[:, i]) for i in used if seen[i].shape[1]]
-    else:
-        form = losses.batch_kl if config.kl_on == "batch" else losses.symmetric_kl
-        apart = [form(video[:, i], text[:, i], config.kl_temperature, present[:, i]) for i in used]
+    apart = [losses.symmetric_kl(video[:, i], text[:, i], config.kl_temperature, present[:, i]) for i in used]
     return torch.stack(apart).sum() if apart else (video.sum() + text.sum()) * 0.0
 
 
 def _attributes(model: VTRModel, every: GatheredFeatures, config: LossConfig, used: list[int]) -> Tensor:
     assert model.attributes is not None
     loss = every.levels.new_zeros(())
-    for vectors, side in ((every.levels, "video"), (every.texts.levels, "text")):
-        logits = model.attributes(vectors, side)
+    for vectors in (every.levels, every.texts.levels):
+        logits = model.attributes(vectors)
         for i in used:
             if logits[i].shape[1]:
                 labels = every.labels[i]
@@ -352,8 +311,7 @@ def _concepts(model: VTRModel, sides: BatchOutput, config: LossConfig, content: 
         )
         terms["concepts"] = config.concepts * contrast
     if config.diversity:
-        spread = torch.stack([losses.prototype_diversity(p) for p in model.concepts.prototypes])
-        terms["diversity"] = config.diversity * spread.mean()
+        terms["diversity"] = config.diversity * losses.prototype_diversity(model.concepts.prototypes)
     if config.balance:
         used = [_balance(out, out.concept_mask) for out in sides.videos] + [_balance(sides.texts, content)]
         terms["balance"] = config.balance * torch.stack(used).mean()
@@ -393,14 +351,6 @@ def _distillation(sides: BatchOutput, batch: Batch, distiller: Distiller) -> Ten
     loss = loss + distiller.token_loss(sides.texts.concepts, mask, words, "text") * counted
     sentences = sentence_vector(batch.teaching.texts) if batch.teaching else batch.meaning[:, 0]
     return loss + distiller.global_loss(own.texts.levels[:, 0], sentences, "text")
-
-
-def _teacher_similarity(every: GatheredFeatures, config: LossConfig, weights: TermWeights) -> Tensor:
-    """The teacher's scores, mean-pooled frames against sentence vectors, as the table to follow."""
-    sentences, clips = every.taught
-    teacher = sentences @ clips.T
-    student = every.texts.flat(weights) @ every.flat_videos().T
-    return losses.similarity_distillation(config.scale * student, config.scale * teacher)
 
 
 def check_finite(terms: dict[str, Tensor]) -> str:

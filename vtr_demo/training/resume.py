@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import pickle
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +12,7 @@ import torch
 
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone
-from vtr_demo.config import TrainConfig, to_dict
+from vtr_demo.config import TrainConfig
 from vtr_demo.errors import CheckpointError, ConfigError
 from vtr_demo.files import fingerprint, replace_file
 from vtr_demo.model.model import VTRModel
@@ -108,7 +107,7 @@ class RunState:
         return {name: part for name, part in parts.items() if part is not None}
 
     def _run_id(self) -> str:
-        values = to_dict(replace(self._trainer.config, out="", cache="", device=""))
+        values = self._trainer.config.replace(out="", cache="", device="").to_dict()
         for name, usual in _LATER.items():
             if values[name] == usual or name in _OF_THE_MACHINE:
                 del values[name]

@@ -6,12 +6,12 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone, load_backbone
@@ -28,7 +28,6 @@ from vtr_demo.data.dataset import (
     playground_neighbours,
     playground_samples,
     playground_stills,
-    rivals_of,
 )
 from vtr_demo.data.sampler import (
     EndToEndSampler,
@@ -60,15 +59,15 @@ def settled(config: TrainConfig) -> TrainConfig:
         return config
     model, video = described(config.start)
     if config.model != ModelConfig():
-        shaping = [field.name for field in fields(ModelConfig) if field.name not in _FREE]
+        shaping = [name for name in ModelConfig.model_fields if name not in _FREE]
         other = [name for name in shaping if getattr(config.model, name) != getattr(model, name)]
         if other:
             raise ConfigError(
                 f"model.{other[0]} is {getattr(config.model, other[0])!r}, but the checkpoint {config.start} "
                 f"has {getattr(model, other[0])!r}; leave it out to train that one, or leave out start."
             )
-        model = replace(config.model, trained=True)
-    return replace(config, model=model, video=video if config.video == VideoConfig() else config.video)
+        model = config.model.replace(trained=True)
+    return config.replace(model=model, video=video if config.video == VideoConfig() else config.video)
 
 
 @torch.no_grad()
@@ -81,14 +80,12 @@ def carry(model: VTRModel, start: RetrievalModel, vocabulary: Vocabulary) -> Non
     for level, name in enumerate(LEVELS):
         known = {label: row for row, label in enumerate(start.vocabulary.names[name])}
         rows = {row: known[label] for row, label in enumerate(vocabulary.names[name]) if label in known}
-        for side in ("video", "text"):
-            _keep(_layer(model, side, level), _layer(start.model, side, level), rows)
+        _keep(_layer(model, level), _layer(start.model, level), rows)
 
 
-def _layer(model: VTRModel, side: str, level: int) -> Mapping[str, Tensor]:
-    sides = getattr(model.attributes, side)
-    assert isinstance(sides, nn.ModuleList)
-    return sides[level].state_dict()
+def _layer(model: VTRModel, level: int) -> Mapping[str, Tensor]:
+    assert model.attributes is not None
+    return model.attributes.layers[level].state_dict()
 
 
 def _keep(own: Mapping[str, Tensor], known: Mapping[str, Tensor], rows: Mapping[int, int]) -> None:
@@ -134,10 +131,9 @@ def begin(model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTo
     action = hardly if videos[0].motion is None else halves
     model.video.prior.copy_(torch.tensor([halves, hardly, action, hardly]))
     _fit_prototypes(model, videos, texts, seed)
-    for side in (model.video, model.text):
-        if side.roles is not None:
-            side.roles.draw()
-    model.config = replace(model.config, trained=True)
+    model.video.roles.draw()
+    model.text.roles.draw()
+    model.config = model.config.replace(trained=True)
 
 
 def _fit_prototypes(
@@ -150,8 +146,8 @@ def _fit_prototypes(
     for side, points in enumerate((model.video.stem(_sample(patches)), _sample(words))):
         model.concepts.centre[side] = points.mean(0)
         centred.append(F.normalize(points - points.mean(0), dim=-1))
-    found = kmeans(torch.cat(centred), model.concepts.prototypes.shape[1], seed=seed)
-    model.concepts.prototypes.copy_(found.expand_as(model.concepts.prototypes))
+    found = kmeans(torch.cat(centred), len(model.concepts.prototypes), seed=seed)
+    model.concepts.prototypes.copy_(found)
 
 
 def _sample(points: Tensor) -> Tensor:
@@ -209,14 +205,14 @@ def gather(config: TrainConfig) -> TrainingData:
         if not start:
             _reduce(reducer, backbone, items)
         cache = token_cache(config, backbone, reducer)
-        kept = cache.fill([*items, *rivals_of(items)], "training")
+        kept = cache.fill(items, "training")
         validation = cache.fill(validation, "validation") if validation else []
         true = [s for item in kept for s in item.sentences]
         texts = encode_texts(true, backbone, [s for i in kept for c in i.contrasts for _, s in c.false])
     else:
         folder = Path(config.frame_cache) if config.frame_cache else None
         frames = FrameStore(folder, config.video.clip_frames, backbone.frame_size, config.workers)
-        kept = frames.check([*items, *rivals_of(items)], "training")
+        kept = frames.check(items, "training")
         validation = frames.check(validation, "validation") if validation else []
         if not start:
             _reduce(reducer, backbone, kept)
@@ -269,7 +265,7 @@ def _items(config: TrainConfig, missing: list[str]) -> tuple[list[Sample], list[
         (config.playground_stills, playground_stills),
     ):
         if count:
-            items += draw(count, config.seed, sprites=config.sprites, rivals=config.playground_rivals)
+            items += draw(count, config.seed, sprites=config.sprites)
     if len(items) < 2 * distributed.world():
         raise ManifestError(
             f"{', '.join(config.train) or 'the playground'}: {len(items)} clips to train on, but each "
@@ -387,7 +383,7 @@ class _Parts:
         if config.teacher:
             tower = load_backbone(config.teacher, str(self.material.device))
             teacher, taught = LiveTeacher(tower, backbone.grid), (tower.patch_width, tower.word_width)
-        elif config.loss.distill or config.loss.distill_similarity:
+        elif config.loss.distill:
             teacher = LiveTeacher(frozen_copy(backbone), backbone.grid, self.model.reduced)
         backbone.unfreeze()
         backbone.set_grad_checkpointing(config.checkpoint_activations)

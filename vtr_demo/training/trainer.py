@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone
-from vtr_demo.config import TrainConfig, read_config, to_dict
+from vtr_demo.config import TrainConfig, read_config
 from vtr_demo.data.captions import text_tokens
 from vtr_demo.data.dataset import Sample
 from vtr_demo.data.sampler import Sampler
@@ -260,7 +260,7 @@ class Trainer:
     def _announce(self) -> None:
         if distributed.rank() == 0:
             self.out.mkdir(parents=True, exist_ok=True)
-            replace_file(self.out / CONFIG, json_bytes(to_dict(self.config)))
+            replace_file(self.out / CONFIG, json_bytes(self.config.to_dict()))
             if self._missing:
                 replace_file(self.out / MISSING, "\n".join([*self._missing, ""]).encode())
 
@@ -297,7 +297,7 @@ class Trainer:
             self.config.video,
             self.vocabulary,
             self.names,
-            training={"config": to_dict(self.config), "steps": self.step},
+            training={"config": self.config.to_dict(), "steps": self.step},
         )
 
     @contextmanager

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from vtr_demo.config import LimitConfig
 from vtr_demo.errors import VideoError
+from vtr_demo.limits import LimitConfig
 
 log = logging.getLogger("vtr_demo.video")
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from vtr_demo.config import LimitConfig
 from vtr_demo.errors import VideoError
+from vtr_demo.limits import LimitConfig
 from vtr_demo.video.decode import RESAVE, Source
 
 VIDEO_EXTENSIONS = (

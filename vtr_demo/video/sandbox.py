@@ -28,8 +28,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from vtr_demo.config import LimitConfig
 from vtr_demo.errors import VideoError
+from vtr_demo.limits import LimitConfig
 from vtr_demo.video.decode import RESAVE
 
 log = logging.getLogger("vtr_demo.video")

@@ -10,8 +10,8 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from vtr_demo.config import LimitConfig
 from vtr_demo.errors import VideoError
+from vtr_demo.limits import LimitConfig
 from vtr_demo.video.decode import OPEN_OPTIONS, RESAVE, Source
 
 log = logging.getLogger("vtr_demo.video")
