@@ -449,23 +449,23 @@ def test_generate_is_fixed_by_the_seed_and_writes_a_manifest(tmp_path: Path) -> 
         assert truth(ClipSpec.from_json(row["spec"])) == row["truth"]
         file = first.parent / row["path"]
         assert file.read_bytes() == (again.parent / row["path"]).read_bytes()
-        with av.open(str(file)) as film:
-            stream = film.streams.video[0]
-            assert (len(film.streams), stream.codec_context.name, stream.codec_context.pix_fmt) == (
+        with av.open(str(file)) as container:
+            stream = container.streams.video[0]
+            assert (len(container.streams), stream.codec_context.name, stream.codec_context.pix_fmt) == (
                 1,
                 "h264",
                 "yuv420p",
             )
-            frames = sum(1 for _ in film.decode(stream))
+            frames = sum(1 for _ in container.decode(stream))
         assert frames == round(row["duration_s"] * 24)
         head = file.read_bytes()
         assert head.index(b"moov") < head.index(b"mdat"), "not faststart"
-    refilmed = render_samples(tmp_path / "c", first, size=(160, 90))
-    assert (refilmed.parent / rows[0]["path"]).read_bytes() == (first.parent / rows[0]["path"]).read_bytes()
+    rewritten = render_samples(tmp_path / "c", first, size=(160, 90))
+    assert (rewritten.parent / rows[0]["path"]).read_bytes() == (first.parent / rows[0]["path"]).read_bytes()
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_bad_orders_for_films_are_refused(tmp_path: Path) -> None:
+def test_bad_orders_for_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         generate(tmp_path, 0, 1)
     with pytest.raises(ConfigError, match="even"):
@@ -523,7 +523,7 @@ def test_a_sample_shows_what_its_spec_says() -> None:
     import av
 
     row = sample_rows()[0]
-    with av.open(str(SAMPLES / row["path"])) as film:
-        stream = film.streams.video[0]
+    with av.open(str(SAMPLES / row["path"])) as container:
+        stream = container.streams.video[0]
         assert (stream.width, stream.height) == (640, 360)
         assert stream.frames == round(row["duration_s"] * 24)

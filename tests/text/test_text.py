@@ -277,7 +277,7 @@ def test_striking_all_words_or_none_that_exists_is_refused():
 
 
 # --------------------------------------------------------------------------- the parser's files
-def test_a_damaged_parser_is_refused_with_the_command_that_mends_it(tmp_path):
+def test_a_damaged_parser_is_refused_with_the_command_that_repairs_it(tmp_path):
     copy = tmp_path / "parser"
     shutil.copytree(parser.parser_folder(), copy, ignore=shutil.ignore_patterns("ner", "senter"))
     assert parser.load_parser(copy).nlp.pipe_names == ["tok2vec", "tagger", "parser", "attribute_ruler"]
