@@ -1,11 +1,15 @@
-"""The demo's page and its API: `python app.py [--library DIR] [--model SPEC] [--host H] [--port P]`.
+"""The demo's page and its API: ``python app.py``; ``--help`` lists the options.
 
-The engine ranks and explains, vtr_demo/page*.py turn its records into HTML, this file wires both to
-Gradio. Importing it does nothing.
+The engine ranks and explains, vtr_demo/ui turns its records into HTML, this file wires both to Gradio.
+Importing it does nothing.
 """
 
 from __future__ import annotations
 
+import argparse
+import logging
+import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,26 +18,28 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from vtr_demo.errors import LibraryError
+from vtr_demo.errors import LibraryError, VtrError
 from vtr_demo.structures import TermWeights
 from vtr_demo.ui import api, html, state, tabs, theme
-from vtr_demo.ui.state import EngineLike, Panel, View
-from vtr_demo.ui.theme import explanation, html_block, mixer
+from vtr_demo.ui.state import EngineLike, ExplanationPanel, ViewState
+from vtr_demo.ui.theme import explanation_blocks, html_block, weight_sliders
+from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
 HERE = Path(__file__).parent
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
 LIVE = MODEL | {"trigger_mode": "always_last", "show_progress": "hidden"}
 INGEST = MODEL | {"concurrency_id": "ingest"}
-Chooser = tuple[Callable[[str], list[Any]], list[Any]]  # what shows a clip by its id, and where
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+ClipOpener = tuple[Callable[[str], list[Any]], list[Any]]
+"""What shows a clip by its id, and the components that it updates."""
 
 
-def speaks(handler: Callable[..., Any]) -> Callable[..., Any]:
+def reports_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Turn the package's errors into a message on the page; nothing on it changes then."""
     return state.guarded(handler, partial(gr.Error, title="That did not work", print_exception=False))
 
 
-def drawn(panel: Panel, same_clip: bool) -> list[Any]:
+def panel_outputs(panel: ExplanationPanel, same_clip: bool) -> list[Any]:
     """Outputs of one explanation; the player is left alone while its clip stays the same."""
     return [gr.skip() if same_clip and panel.player else panel.player, panel.summary, panel.body]
 
@@ -52,33 +58,33 @@ def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML, gr.State, Callable
     with gr.Row(elem_id="desk"):
         with gr.Column(elem_id="rail"):
             html_block('<h3>Weigh the parts</h3><p class="soft">Moving one ranks again.</p>')
-            sliders = mixer(defaults)
+            sliders = weight_sliders(defaults)
             reset = gr.Button("Reset weights", size="sm", elem_id="reset")
         with gr.Column(elem_id="found"):
             results = html_block(elem_id="results")
-        pieces = explanation("panel")
-    view = gr.State(View())
+        pieces = explanation_blocks("panel")
+    view = gr.State(ViewState())
     inputs, outputs = [view, *sliders], [query, view, results, *pieces]
 
-    def show(old: View, new: View, weights: Sequence[float]) -> list[Any]:
-        new, ranked, panel = state.searched(engine, new, TermWeights(*weights))
+    def show(old: ViewState, new: ViewState, weights: Sequence[float]) -> list[Any]:
+        new, ranked, panel = state.run_search(engine, new, TermWeights(*weights))
         text = gr.skip() if new.text == old.text else new.text
-        return [text, new, ranked, *drawn(panel, (old.clip, old.moment) == (new.clip, new.moment))]
+        return [text, new, ranked, *panel_outputs(panel, (old.clip, old.moment) == (new.clip, new.moment))]
 
-    @speaks
-    def ask(old: View, text: str, *weights: float) -> list[Any]:
-        return show(View(text=text), old.asking(text), weights)
+    @reports_errors
+    def ask(old: ViewState, text: str, *weights: float) -> list[Any]:
+        return show(ViewState(text=text), old.asking(text), weights)
 
-    @speaks
-    def click(old: View, event: gr.EventData, *weights: float) -> list[Any]:
+    @reports_errors
+    def click(old: ViewState, event: gr.EventData, *weights: float) -> list[Any]:
         new = old.after(event._data)
         if event._data.get("do") == "pick":
-            panel = state.explained(engine, new, TermWeights(*weights))[1]
+            panel = state.run_explain(engine, new, TermWeights(*weights))[1]
             return [gr.skip(), new, gr.skip(), gr.skip(), gr.skip(), panel.body]
         return show(old, new, weights)
 
-    @speaks
-    def reweigh(old: View, *weights: float) -> list[Any]:
+    @reports_errors
+    def reweigh(old: ViewState, *weights: float) -> list[Any]:
         return show(old, old, weights) if old.text else [gr.skip()] * len(outputs)
 
     asked = [view, query, *sliders]
@@ -92,13 +98,13 @@ def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML, gr.State, Callable
     return examples, results, view, lambda event: event.then(reweigh, inputs, outputs, **LIVE)
 
 
-def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, Chooser]:
-    """Video to text. Returns the picker, the event after which the library has changed, and the chooser."""
+def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, ClipOpener]:
+    """Video to text. Returns the picker, the event after which the library has changed, and the opener."""
     with gr.Row(elem_id="bench"):
         with gr.Column(elem_id="source"):
             picker = html_block(elem_id="picker")
             upload = gr.UploadButton(
-                "Upload a clip", file_types=html.VIDEO_TYPES, size="sm", elem_id="upload-one"
+                "Upload a clip", file_types=[*VIDEO_EXTENSIONS], size="sm", elem_id="upload-one"
             )
             own = gr.Textbox(
                 label="Your own sentences, one a line", lines=4, elem_id="own", max_length=20_000,
@@ -109,42 +115,42 @@ def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, Choo
             ranked = html_block(
                 '<p class="empty">Choose a clip to see which sentences fit it best.</p>', "ranked"
             )
-        pieces = explanation("dpanel")
-    view = gr.State(View())
+        pieces = explanation_blocks("dpanel")
+    view = gr.State(ViewState())
     outputs = [view, picker, ranked, *pieces]
 
-    def show(old: View, new: View, sentences: str) -> list[Any]:
-        told = state.described(engine, new, sentences, engine.default_weights)
-        new, panel = state.explained(engine, new, engine.default_weights)
+    def show(old: ViewState, new: ViewState, sentences: str) -> list[Any]:
+        sentences_html = state.run_describe(engine, new, sentences, engine.default_weights)
+        new, panel = state.run_explain(engine, new, engine.default_weights)
         same = old.clip == new.clip and bool(old.text)
-        return [new, html.clip_picker(engine.clips(), new.clip), told, *drawn(panel, same)]
+        return [new, html.clip_picker(engine.clips(), new.clip), sentences_html, *panel_outputs(panel, same)]
 
-    @speaks
-    def click(old: View, sentences: str, event: gr.EventData) -> list[Any]:
+    @reports_errors
+    def click(old: ViewState, sentences: str, event: gr.EventData) -> list[Any]:
         new = old.after(event._data)
-        return show(old, new if new.clip else View(clip=old.clip), sentences)
+        return show(old, new if new.clip else ViewState(clip=old.clip), sentences)
 
-    @speaks
+    @reports_errors
     def take(file: str, own_ids: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
         paths = tabs.uploaded([file], get_upload_folder())
-        found = engine.add(paths, names=[path.name for path in paths], progress=told_to(progress))
-        if not found.added:
+        report = engine.add(paths, names=[path.name for path in paths], progress=progress_report(progress))
+        if not report.added:
             known = f"{paths[0].name} is already in the library; choose it among the clips."
-            raise LibraryError(found.failed[0][1] if found.failed else known)
-        return [[*own_ids, *found.added], *show(View(), View(clip=found.added[0]), "")]
+            raise LibraryError(report.failed[0][1] if report.failed else known)
+        return [[*own_ids, *report.added], *show(ViewState(), ViewState(clip=report.added[0]), "")]
 
     for piece in (picker, ranked, *pieces):
         event = piece.click(click, [view, own], outputs, **LIVE)
         if piece in (picker, ranked):
             event.then(None, js=theme.TO_PANEL, **QUIET)
-    again = speaks(lambda old, sentences: show(old, View(clip=old.clip), sentences))
+    again = reports_errors(lambda old, sentences: show(old, ViewState(clip=old.clip), sentences))
     rank.click(again, [view, own], outputs, **LIVE)
     changed = upload.upload(take, [upload, mine], [mine, *outputs], **INGEST)
-    return picker, changed, (lambda clip: show(View(), View(clip=clip), ""), outputs)
+    return picker, changed, (lambda clip: show(ViewState(), ViewState(clip=clip), ""), outputs)
 
 
 def concepts_tab(
-    engine: EngineLike, tab: gr.Tab, tab_bar: gr.Tabs, chooser: Chooser, view: gr.State, shared: bool
+    engine: EngineLike, tab: gr.Tab, tab_bar: gr.Tabs, opener: ClipOpener, view: gr.State, shared: bool
 ) -> Any:
     """What the concepts hold, drawn when the tab is opened. A frame opens its clip under Describe; what is
     muted is muted in the ``view`` of the search. Returns the event after which that may have changed.
@@ -153,23 +159,23 @@ def concepts_tab(
     """
     wall, drawn_for = html_block('<p class="empty">Reading the library …</p>', "gallery"), gr.State(None)
 
-    @speaks
-    def show(before: object, looked: View) -> list[Any]:
+    @reports_errors
+    def show(before: object, looked: ViewState) -> list[Any]:
         now = (tuple(clip.clip_id for clip in engine.clips()), looked.muted)
         return [gr.skip() if now == before else state.concept_gallery(engine, looked, not shared), now]
 
-    @speaks
-    def go(looked: View, event: gr.EventData) -> list[Any]:
-        stay = [gr.skip()] * (1 + len(chooser[1]))
-        if not shared and state.renamed(engine, event._data):
+    @reports_errors
+    def go(looked: ViewState, event: gr.EventData) -> list[Any]:
+        stay = [gr.skip()] * (1 + len(opener[1]))
+        if not shared and state.rename_concept(engine, event._data):
             return [gr.skip(), *stay]
         if event._data.get("do") == "mute":
             return [looked.after(event._data), *stay]
-        there = chooser[0](str(event._data.get("clip", "")))
+        there = opener[0](str(event._data.get("clip", "")))
         return [gr.skip(), gr.Tabs(selected="describe"), *there]
 
     tab.select(show, [drawn_for, view], [wall, drawn_for], **MODEL)
-    gone = wall.click(go, view, [view, tab_bar, *chooser[1]], **MODEL)
+    gone = wall.click(go, view, [view, tab_bar, *opener[1]], **MODEL)
     gone.then(None, js=theme.TO_TILE, **QUIET)
     return gone.then(show, [drawn_for, view], [wall, drawn_for], **MODEL)
 
@@ -178,65 +184,65 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
     """Add, delete, rebuild. Returns the numbers, the shelf, and the events that change the library."""
     with gr.Row(elem_id="intake"):
         files = gr.File(
-            label=tabs.invitation(engine.limits), file_count="multiple",
-            file_types=html.VIDEO_TYPES, height=170, elem_id="upload", scale=3,
+            label=tabs.upload_label(engine.limits), file_count="multiple",
+            file_types=[*VIDEO_EXTENSIONS], height=170, elem_id="upload", scale=3,
         )  # fmt: skip
         with gr.Column(scale=2, elem_id="facts"):
             numbers = html_block(elem_id="numbers")
             rebuild = gr.Button("Rebuild the index", size="sm", elem_id="rebuild", visible=not shared)
-    said, shelf = html_block(elem_id="said"), html_block(elem_id="shelf")
+    outcome, shelf = html_block(elem_id="said"), html_block(elem_id="shelf")
 
-    @speaks
+    @reports_errors
     def add(paths: list[str], own: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
-        taken = tabs.uploaded(paths, get_upload_folder())
-        found = engine.add(taken, names=[path.name for path in taken], progress=told_to(progress))
+        files = tabs.uploaded(paths, get_upload_folder())
+        report = engine.add(files, names=[path.name for path in files], progress=progress_report(progress))
         names = {clip.clip_id: clip.name for clip in engine.clips()}
-        return [None, tabs.report(found, names), [*own, *found.added]]
+        return [None, tabs.report(report, names), [*own, *report.added]]
 
-    @speaks
+    @reports_errors
     def remove(own: list[str], event: gr.EventData) -> str:
         clip_id = str(event._data.get("clip", ""))
         if shared and clip_id not in own:
             raise LibraryError("On a shared page you can delete only the clips that you added in this visit.")
         name = engine.clip(clip_id).name
         engine.delete(clip_id)
-        return tabs.good_news(f"Deleted {name}.")
+        return tabs.success(f"Deleted {name}.")
 
-    @speaks
+    @reports_errors
     def renew(progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
-        engine.rebuild(progress=told_to(progress))
-        return tabs.good_news("The index holds every stored clip that can be read.")
+        engine.rebuild(progress=progress_report(progress))
+        return tabs.success("The index holds every stored clip that can be read.")
 
-    added = files.upload(add, [files, mine], [files, said, mine], show_progress_on=said, **INGEST)
-    changes = [added, shelf.click(remove, mine, said, **INGEST)]
+    added = files.upload(add, [files, mine], [files, outcome, mine], show_progress_on=outcome, **INGEST)
+    changes = [added, shelf.click(remove, mine, outcome, **INGEST)]
     if not shared:
-        changes.append(rebuild.click(renew, None, said, **INGEST))
+        changes.append(rebuild.click(renew, None, outcome, **INGEST))
     return numbers, shelf, changes
 
 
 def measure_tab(engine: EngineLike) -> None:
     """How well clips and captions find each other here."""
-    html_block(tabs.LESSON)
+    html_block(tabs.measure_intro())
     with gr.Row(elem_id="gauge"):
-        file = gr.File(label=tabs.INVITATION, file_types=[".csv", ".jsonl"], height=150)
+        file = gr.File(label=tabs.CAPTIONS_LABEL, file_types=[".csv", ".jsonl"], height=150)
         go = gr.Button("Measure", variant="primary", elem_id="measure", scale=0)
 
-    @speaks
+    @reports_errors
     def measure(path: str | None) -> str:
         given = tabs.uploaded([path], get_upload_folder())[0] if path else None
-        return tabs.measured(engine.measure(given))
+        return tabs.measurement(engine.measure(given))
 
     go.click(measure, file, html_block(elem_id="measured"), show_progress="minimal", **MODEL)
 
 
-def told_to(progress: gr.Progress) -> Callable[[float, str], None]:
+def progress_report(progress: gr.Progress) -> Callable[[float, str], None]:
     """The engine's progress report, shown by Gradio."""
     return lambda fraction, what: progress(fraction, desc=what)
 
 
 def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
     """The page over an engine. ``shared``: visitors may delete only what they added themselves."""
-    engine = state.remembering(engine)
+    engine = state.cache_explanations(engine)
     with gr.Blocks(
         title="Find the clip. See why.", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)
     ) as demo:
@@ -246,9 +252,9 @@ def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
             with gr.Tab("Search", id="search"):
                 examples, results, view, rank_again = search_tab(engine)
             with gr.Tab("Describe", id="describe"):
-                picker, taken, chooser = describe_tab(engine, mine)
+                picker, taken, opener = describe_tab(engine, mine)
             with gr.Tab("Concepts", id="concepts") as tab:
-                rank_again(concepts_tab(engine, tab, tab_bar, chooser, view, shared))
+                rank_again(concepts_tab(engine, tab, tab_bar, opener, view, shared))
             with gr.Tab("Library", id="library"):
                 numbers, shelf, changes = library_tab(engine, mine, shared)
             with gr.Tab("Measure", id="measure"):
@@ -256,7 +262,7 @@ def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
             with gr.Tab("About", id="about"):
                 about = html_block()
         for function in api.functions(engine):
-            gr.events.api(speaks(function), concurrency_id="model", concurrency_limit=1)
+            gr.events.api(reports_errors(function), concurrency_id="model", concurrency_limit=1)
 
         def refresh(own: list[str]) -> list[str]:
             return state.library_parts(engine, own if shared else None)
@@ -281,13 +287,43 @@ def launch_options(engine: EngineLike) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Open the library and serve the page until interrupted."""
-    from vtr_demo.entrance import enter
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; a Space is shared and open to all, a page of one's own only to this machine."""
+    space = bool(os.environ.get("SPACE_ID"))
+    parser = argparse.ArgumentParser(description="Text-video search that shows its reasons.")
+    parser.add_argument("--library", type=Path, default=HERE / "library", help="folder of the library")
+    parser.add_argument("--model", default="bundled", help="bundled, open_clip:NAME/PRETRAINED or a folder")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default: %(default)s")
+    parser.add_argument("--host", default="0.0.0.0" if space else "127.0.0.1")
+    parser.add_argument("--port", type=int, default=None, help="default: the first free port from 7860")
+    args = parser.parse_args(argv)
+    args.shared = space
+    return args
 
-    door = enter(argv, HERE)
-    demo = build_ui(door.engine, shared=door.shared)
-    demo.launch(server_name=door.host, server_port=door.port, **launch_options(door.engine))
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Open the library and serve the page until interrupted; a failure is one sentence."""
+    from vtr_demo.library.engine import Engine
+
+    args = parse_args(argv)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("vtr_demo").setLevel(logging.INFO)
+    log = logging.getLogger("vtr_demo.app")
+    try:
+        engine = Engine.open(
+            args.library, args.model, device=args.device, samples=HERE / "sample_videos",
+            progress=lambda share, what: log.info("%3.0f %% %s", 100 * share, what),
+        )  # fmt: skip
+    except VtrError as error:
+        sys.exit(str(error))
+    demo = build_ui(engine, shared=args.shared)
+    try:
+        demo.launch(server_name=args.host, server_port=args.port, **launch_options(engine))
+    except OSError as error:
+        where = f"port {args.port}" if args.port else "any port from 7860 on"
+        sys.exit(
+            f"The page cannot be served at {args.host} on {where} ({error}); choose another --port or --host."
+        )
 
 
 if __name__ == "__main__":

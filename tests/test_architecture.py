@@ -24,7 +24,7 @@ backbones viz
 model data ui
 evaluation
 training library
-bench entrance console
+bench console
 cli app
 __main__
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,9 @@ from gradio_client.exceptions import AppError
 
 import app
 from tests.helpers.fake_engine import FakeEngine
+from vtr_demo.config import LimitConfig
 from vtr_demo.structures import TERMS
+from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
 SENTENCE = "a red ball rolls across the beach"
 
@@ -113,6 +117,12 @@ def test_the_status_lists_clips_without_their_paths(client, served):
         ("/search_videos", {"text": SENTENCE, "weights": {"colour": 1}}, "no term .*colour"),
         ("/search_videos", {"text": SENTENCE, "weights": {"action": "much"}}, "must be a number"),
         ("/search_videos", {"text": SENTENCE, "weights": {"action": -1}}, "not negative"),
+        (
+            "/explain_match",
+            {"text": SENTENCE, "clip_id": "a", "moment": "all"},
+            "moment must be a whole number",
+        ),
+        ("/search_videos", {"text": SENTENCE, "k": True}, "k must be a whole number"),
         ("/rank_captions", {"clip_id": "nobody", "captions": ["a"]}, "choose one from its list"),
     ],
 )
@@ -121,8 +131,20 @@ def test_an_error_reaches_the_client_as_a_sentence(client, name, values, message
         client.predict(**values, api_name=name)
 
 
+def test_an_explanation_is_of_the_moment_that_was_ranked(client, served):
+    for hit in client.predict(text=SENTENCE, k=8, api_name="/search_videos"):
+        pair = {"text": SENTENCE, "clip_id": hit["id"]}
+        why = client.predict(**pair, api_name="/explain_match")
+        assert why["score"] == pytest.approx(hit["score"], abs=1e-5)
+        assert why["terms"] == pytest.approx(hit["terms"], abs=1e-5)
+        assert client.predict(**pair, moment=hit["moment"], api_name="/explain_match") == why
+        whole = client.predict(**pair, moment=-1, api_name="/explain_match")
+        expected = served[0].explain(SENTENCE, hit["id"], -1).alignment.score
+        assert whole["score"] == pytest.approx(expected, abs=1e-5)
+
+
 def test_a_message_with_markup_is_shown_as_text():
-    @app.speaks
+    @app.reports_errors
     def fails() -> None:
         raise app.LibraryError("<img src=x> is no clip; choose another.")
 
@@ -163,3 +185,91 @@ def test_nothing_else_is_served(served, path):
 def test_importing_the_page_starts_nothing(served):
     assert not hasattr(app, "demo")
     assert app.build_ui(served[0]) is not app.build_ui(served[0])
+
+
+# --------------------------------------------------------------------------- arguments
+class Opened:
+    """Stands in for the engine and remembers how it was opened."""
+
+    limits = LimitConfig()
+
+    def __init__(self, library: Path, model: str, **options: Any) -> None:
+        self.library, self.model, self.options = library, model, options
+
+    @classmethod
+    def open(cls, library: Path, model: str, **options: Any) -> Opened:
+        return cls(library, model, **options)
+
+
+class Page:
+    """Stands in for the page and remembers how it was launched; ``taken`` raises as for a taken port."""
+
+    def __init__(self, engine: Any, shared: bool) -> None:
+        self.engine, self.shared, self.options = engine, shared, {}
+
+    def launch(self, **options: Any) -> None:
+        self.options = options
+        if options["server_port"] == 1:
+            raise OSError("Cannot find empty port in range: 1-1.")
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> list[Page]:
+    """The pages that were opened."""
+    opened: list[Page] = []
+
+    def build(engine: Any, shared: bool) -> Page:
+        opened.append(Page(engine, shared))
+        return opened[-1]
+
+    monkeypatch.setattr("vtr_demo.library.engine.Engine", Opened)
+    monkeypatch.setattr(app, "build_ui", build)
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    return opened
+
+
+def test_without_arguments_the_library_lies_at_home_and_only_this_machine_sees_the_page(pages):
+    app.main([])
+    (page,) = pages
+    assert (page.engine.library, page.engine.model) == (app.HERE / "library", "bundled")
+    assert page.engine.options["samples"] == app.HERE / "sample_videos"
+    assert page.engine.options["device"] == "cpu"
+    assert (page.options["server_name"], page.options["server_port"], page.shared) == (
+        "127.0.0.1",
+        None,
+        False,
+    )
+
+
+def test_a_space_is_shared_and_open_to_all(pages, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "someone/demo")
+    app.main(["--library", str(tmp_path / "mine"), "--model", "x", "--port", "7861", "--device", "cuda:1"])
+    (page,) = pages
+    assert (page.engine.library, page.engine.model) == (tmp_path / "mine", "x")
+    assert page.engine.options["device"] == "cuda:1"
+    assert (page.options["server_name"], page.options["server_port"], page.shared) == ("0.0.0.0", 7861, True)
+
+
+@pytest.mark.usefixtures("pages")
+def test_a_taken_port_ends_the_program_with_a_sentence():
+    with pytest.raises(SystemExit, match=r"cannot be served at 127\.0\.0\.1 on port 1 .*another --port"):
+        app.main(["--port", "1"])
+
+
+def test_a_model_that_is_not_there_ends_the_program_with_a_sentence(tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        app.main(["--model", str(tmp_path / "nowhere"), "--library", str(tmp_path / "library")])
+    assert "nowhere" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_an_unknown_argument_ends_the_program_with_the_usage(capsys):
+    with pytest.raises(SystemExit):
+        app.parse_args(["--colour", "red"])
+    assert "--library" in capsys.readouterr().err
+
+
+def test_the_page_takes_every_ending_that_the_command_line_takes(served):
+    config = app.build_ui(served[0]).config
+    takes = [part["props"]["file_types"] for part in config["components"] if part["props"].get("file_types")]
+    assert sum(types == [*VIDEO_EXTENSIONS] for types in takes) == 2

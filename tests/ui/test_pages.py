@@ -15,7 +15,7 @@ from vtr_demo.errors import LibraryError, TextError
 from vtr_demo.results import IndexReport
 from vtr_demo.structures import TERMS, TermWeights
 from vtr_demo.ui import concepts, explanation, html, state, tabs, theme
-from vtr_demo.ui.state import View
+from vtr_demo.ui.state import ViewState
 
 NASTY = "<script>alert('x')</script> \"quoted\" & <img src=x onerror=alert(1)>"
 SENTENCE = "a red ball rolls across the beach"
@@ -50,11 +50,6 @@ def engine(tmp_path_factory):
     return FakeEngine(tmp_path_factory.mktemp("drawn"))
 
 
-def widths(bar: str) -> list[tuple[float, float, bool]]:
-    found = re.findall(r'class="part \w+( minus)?".*?left:([-\d.]+)%;width:([-\d.]+)%', bar)
-    return [(float(left), float(width), bool(minus)) for minus, left, width in found]
-
-
 @pytest.mark.parametrize(
     "terms",
     [
@@ -66,26 +61,24 @@ def widths(bar: str) -> list[tuple[float, float, bool]]:
 )
 def test_positive_widths_less_negative_widths_are_the_score(terms):
     low, high = html.bar_range([terms, {"global": 0.7, "entity": -0.4}])
-    parts = widths(html.stacked_bar(terms, low, high))
-    total = sum(-width if minus else width for _, width, minus in parts)
+    parts = html.bar_parts(terms, (low, high))
+    total = sum(-width if terms[name] < 0 else width for name, _, width in parts)
     assert total / 100 * (high - low) == pytest.approx(sum(terms.values()), abs=1e-4)
 
 
 def test_parts_of_a_bar_neither_overlap_nor_leave_it():
     terms = dict(zip(TERMS, (0.3, -0.2, 0.1, -0.05, 0.4), strict=True))
-    parts = sorted(widths(html.stacked_bar(terms, *html.bar_range([terms]))))
-    ends = [left + width for left, width, _ in parts]
+    parts = sorted((left, left + width) for _, left, width in html.bar_parts(terms, html.bar_range([terms])))
     assert parts[0][0] == pytest.approx(0, abs=1e-2)
-    assert ends[-1] == pytest.approx(100, abs=1e-2)
-    assert all(start >= end - 1e-2 for (start, _, _), end in zip(parts[1:], ends[:-1], strict=True))
+    assert parts[-1][1] == pytest.approx(100, abs=1e-2)
+    assert all(start >= end - 1e-2 for (start, _), (_, end) in zip(parts[1:], parts[:-1], strict=True))
 
 
 @pytest.mark.parametrize("numbers", [(1.0, 2.5, 10.0), (0.0, 10.0, 10.0), (0.0, 0.0, 0.0)])
 def test_the_moment_lies_where_it_is_in_the_clip(numbers):
     start, end, duration = numbers
-    left, width = map(
-        float, re.search(r"left:([\d.]+)%;width:([\d.]+)%", html.timeline(duration, start, end)).groups()
-    )
+    line = html.render("macros", "timeline", duration_s=duration, start_s=start, end_s=end)
+    left, width = map(float, re.search(r"left:([\d.]+)%;width:([\d.]+)%", line).groups())
     assert left == pytest.approx(100 * start / max(duration, 1e-6), abs=0.01)
     assert left + width <= 100.01
 
@@ -95,8 +88,8 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
     clip_id = nasty.clips()[0].clip_id
     scene, view = nasty._clips[clip_id]
     nasty._clips[clip_id] = (scene, replace(view, name=NASTY))
-    seen, shown, panel = state.searched(nasty, View(text=NASTY, clip=clip_id), TermWeights())
-    _, _, struck = state.searched(nasty, replace(seen, struck=(1,)), TermWeights())
+    seen, shown, panel = state.run_search(nasty, ViewState(text=NASTY, clip=clip_id), TermWeights())
+    _, _, struck = state.run_search(nasty, replace(seen, struck=(1,)), TermWeights())
     report = IndexReport((clip_id,), (NASTY,), ((NASTY, f"{NASTY}: broken; mend it."),))
     why, named = nasty.explain(NASTY, clip_id), nasty.clip(clip_id)
     pieces = [
@@ -107,7 +100,7 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
         tabs.library_state(replace(nasty.status(), model=NASTY, problems=(NASTY,))),
         tabs.about(replace(nasty.status(), model=NASTY)),
         concepts.gallery([replace(view, name=NASTY, top_words=((NASTY, 1),)) for view in nasty.concepts()]),
-        explanation.section(replace(view, clip_id="other"), why, [explanation.Rival(2, named, -1)], why),
+        explanation.compare(replace(view, clip_id="other"), why, [explanation.OtherHit(2, named, -1)], why),
     ]  # fmt: skip
     for piece in pieces:
         tags = Tags(piece)
@@ -124,8 +117,8 @@ def test_what_frames_add_through_concepts_is_the_term_of_the_concepts(engine):
 
 def test_the_reason_names_the_largest_part_and_its_strongest_word(engine):
     why = engine.explain("a ball", engine.clips()[0].clip_id, weights=TermWeights(0, 1, 0, 0, 0))
-    assert "entity</b> (100 % of what speaks for it)" in explanation.reason(why)
-    assert "“ball”" in explanation.reason(why)
+    text = explanation.summary(why, engine.clips()[0])
+    assert "entity</b> (100 % of what speaks for it): “ball”" in text
 
 
 def test_a_score_without_positive_parts_is_said_to_have_none(engine):
@@ -135,14 +128,16 @@ def test_a_score_without_positive_parts_is_said_to_have_none(engine):
         level_terms=-np.abs(why.alignment.level_terms),
         concept_terms=-why.alignment.concept_terms.clip(0),
     )
-    assert "no part of the score is positive" in explanation.reason(replace(why, alignment=made))
+    assert "no part of the score is positive" in explanation.summary(
+        replace(why, alignment=made), engine.clips()[0]
+    )
 
 
 def test_struck_words_stay_on_the_page_in_their_places(engine):
     clip_id = engine.clips()[0].clip_id
-    view, _, _ = state.searched(engine, View(text=SENTENCE, clip=clip_id), TermWeights())
+    view, _, _ = state.run_search(engine, ViewState(text=SENTENCE, clip=clip_id), TermWeights())
     view = view.after({"do": "strike", "word": "2"})
-    _, ranked, panel = state.searched(engine, view, TermWeights())
+    _, ranked, panel = state.run_search(engine, view, TermWeights())
     words = re.findall(r'data-word="(\d+)".*?>(?:<s>)?(\w+)(</s>)?<', panel.summary)
     assert [word for _, word, _ in words] == SENTENCE.split()
     assert [bool(mark) for _, _, mark in words] == [index == 2 for index in range(len(words))]
@@ -152,13 +147,13 @@ def test_struck_words_stay_on_the_page_in_their_places(engine):
 
 def test_a_muted_concept_adds_nothing_and_can_be_counted_again(engine):
     clip_id = engine.clips()[0].clip_id
-    view, _, before = state.searched(engine, View(text=SENTENCE, clip=clip_id), TermWeights())
+    view, _, before = state.run_search(engine, ViewState(text=SENTENCE, clip=clip_id), TermWeights())
     added = engine.explain(SENTENCE, clip_id).alignment.by_concept()
     concept = int(np.abs(added).argmax())
     assert added[concept]
     muted = view.after({"do": "mute", "concept": str(concept)})
     assert muted == replace(view, muted=(concept,))
-    _, ranked, panel = state.searched(engine, muted, TermWeights())
+    _, ranked, panel = state.run_search(engine, muted, TermWeights())
     expected = engine.explain(SENTENCE, clip_id, weights=replace(TermWeights(), muted=(concept,)))
     assert html.signed(expected.alignment.score) in panel.summary
     assert f'data-concept="{concept}" title="Count it again"' in ranked
@@ -181,17 +176,17 @@ def numbers(rows: str) -> np.ndarray:
 
 
 def test_why_one_clip_lies_above_another_adds_up_to_the_difference_of_their_scores(engine):
-    view, _, panel = state.searched(engine, View(text=SENTENCE), TermWeights())
+    view, _, panel = state.run_search(engine, ViewState(text=SENTENCE), TermWeights())
     assert panel.body == ""
-    first, second = view.found[:2]
+    first, second = view.hits[:2]
     view = view.after({"do": "open", "clip": first[0], "moment": str(first[1])})
-    view, _, panel = state.searched(engine, view, TermWeights())
-    assert panel.body.count('data-do="rival"') == min(len(engine.clips()), state.RIVALS) - 1
+    view, _, panel = state.run_search(engine, view, TermWeights())
+    assert panel.body.count('data-do="rival"') == min(len(engine.clips()), state.MAX_COMPARED) - 1
     assert f'data-do="rival" data-clip="{first[0]}"' not in panel.body
     assert "versus" not in panel.body
 
     view = view.after({"do": "rival", "clip": second[0]})
-    _, _, panel = state.searched(engine, view, TermWeights())
+    _, _, panel = state.run_search(engine, view, TermWeights())
     one, two = (engine.explain(SENTENCE, key, moment) for key, moment in (first, second))
     parts, words, total = re.findall(r"<tbody>(.*?)</tbody>", panel.body.split('class="versus"')[1])[:3]
     expected = [one.alignment.score, two.alignment.score, one.alignment.score - two.alignment.score]
@@ -206,24 +201,28 @@ def test_why_one_clip_lies_above_another_adds_up_to_the_difference_of_their_scor
         assert view.after(click).rival == ""
 
 
+def versus(one, two, name, other_name):
+    return html.render("explanation", "versus_table", v=explanation.difference(one, two, name, other_name))
+
+
 def test_a_comparison_the_other_way_round_says_the_opposite_and_with_itself_nothing(engine):
     one, two = (engine.explain(SENTENCE, clip.clip_id) for clip in engine.clips()[:2])
-    forth, back = explanation.versus(one, two, "a", "b"), explanation.versus(two, one, "b", "a")
+    forth, back = versus(one, two, "a", "b"), versus(two, one, "b", "a")
     assert {"lies above" in text for text in (forth, back)} == {True, False}
     np.testing.assert_allclose(numbers(forth)[:, 2], -numbers(back)[:, 2])
     np.testing.assert_allclose(numbers(forth)[:, :2], numbers(back)[:, 1::-1])
-    same = explanation.versus(one, one, "a", "a")
+    same = versus(one, one, "a", "a")
     assert "score alike" in same
     assert "nan" not in same
 
 
 def test_a_clip_that_was_deleted_meanwhile_is_no_rival(engine, tmp_path):
     own = FakeEngine(tmp_path / "own")
-    view, _, _ = state.searched(own, View(text=SENTENCE), TermWeights())
-    (first, moment), (second, _) = view.found[:2]
+    view, _, _ = state.run_search(own, ViewState(text=SENTENCE), TermWeights())
+    (first, moment), (second, _) = view.hits[:2]
     view = replace(view, clip=first, moment=moment, rival=second)
     own.delete(second)
-    body = state.explained(own, view, TermWeights())[1].body
+    body = state.run_explain(own, view, TermWeights())[1].body
     assert second not in body
     assert "versus" not in body
 
@@ -237,7 +236,7 @@ def test_a_clip_that_was_deleted_meanwhile_is_no_rival(engine, tmp_path):
      {"do": "strike", "word": "2; drop"}, {"do": "pick"}, {"do": ["open"], "clip": "x"}],
 )  # fmt: skip
 def test_a_malformed_click_changes_nothing(click):
-    view = View(text="a", clip="b")
+    view = ViewState(text="a", clip="b")
     assert view.after(click) == view
 
 
@@ -261,7 +260,7 @@ def test_an_uncertain_result_says_so(engine):
 
 def test_empty_text_is_refused_with_a_sentence(engine):
     with pytest.raises(TextError, match="Type a sentence"):
-        state.searched(engine, View(text="  "), TermWeights())
+        state.run_search(engine, ViewState(text="  "), TermWeights())
 
 
 def test_only_files_of_the_upload_folder_are_taken(tmp_path):
@@ -283,10 +282,10 @@ def test_only_files_of_the_upload_folder_are_taken(tmp_path):
 
 
 def test_examples_come_from_different_clips_of_the_library(engine):
-    chosen = html.choose_examples(engine.clips())
+    chosen = html.example_captions(engine.clips())
     assert len(chosen) == len(set(chosen)) == 6
     assert set(chosen) <= {caption for clip in engine.clips() for caption in clip.captions}
-    assert html.choose_examples(()) == []
+    assert html.example_captions(()) == []
 
 
 @pytest.mark.parametrize(
@@ -304,7 +303,7 @@ def test_confidence_is_rounded_down(share, text):
 
 
 def test_limits_are_stated():
-    assert tabs.invitation(LimitConfig()) == "Add videos, up to 200.0 MB and 15 minutes each"
+    assert tabs.upload_label(LimitConfig()) == "Add videos, up to 200.0 MB and 15 minutes each"
 
 
 def test_the_page_loads_nothing_from_elsewhere():
@@ -350,12 +349,13 @@ def test_a_card_shows_the_moment_that_was_found_and_of_a_whole_clip_its_poster(e
     clips = {clip.clip_id: clip for clip in engine.clips()}
     for hit in found.hits:
         for moment, kind in ((0, "moment-0"), (1, "moment-1"), (-1, "poster")):
-            card = html.hit_card(replace(hit, moment=moment), clips[hit.clip_id], 1, (0.0, 1.0), False)
+            result = replace(found, hits=(replace(hit, moment=moment),))
+            card = html.results(result, clips)
             assert f'src="clips/{hit.clip_id}/{kind}"' in card
 
 
 def test_a_concept_that_is_muted_says_so_on_its_card(engine):
-    text = state.concept_gallery(engine, View(muted=(1,)), nameable=False)
+    text = state.concept_gallery(engine, ViewState(muted=(1,)), nameable=False)
     Tags(text)
     assert text.count('aria-pressed="true"') == text.count('<article class="concept muted">') == 1
     (card,) = re.findall(r'<article class="concept muted">.*?</article>', text)
@@ -367,21 +367,21 @@ def test_names_of_concepts_can_be_written_where_they_are_the_visitors(engine):
     views = engine.concepts()
     assert concepts.gallery(views, nameable=True).count('data-edit="rename"') == len(views)
     assert "data-edit" not in concepts.gallery(views)
-    remembering = state.remembering(engine)
+    remembering = state.cache_explanations(engine)
     clip_id = engine.clips()[0].clip_id
     first = remembering.explain(SENTENCE, clip_id).concept_names
     for click in ({"do": "choose", "clip": clip_id}, {"do": "rename"}, {"do": "rename", "concept": "-1"}):
-        assert not state.renamed(remembering, click)
-    assert state.renamed(remembering, {"do": "rename", "concept": "1", "text": NASTY})
+        assert not state.rename_concept(remembering, click)
+    assert state.rename_concept(remembering, {"do": "rename", "concept": "1", "text": NASTY})
     assert remembering.explain(SENTENCE, clip_id).concept_names == (first[0], NASTY, *first[2:])
-    Tags(state.concept_gallery(remembering, View(), nameable=True))
-    assert state.renamed(remembering, {"do": "rename", "concept": "1", "text": ""})
+    Tags(state.concept_gallery(remembering, ViewState(), nameable=True))
+    assert state.rename_concept(remembering, {"do": "rename", "concept": "1", "text": ""})
     assert remembering.explain(SENTENCE, clip_id).concept_names == first
 
 
 def test_a_measurement_shows_both_directions_each_part_and_costs(engine):
     found = engine.measure()
-    text = tabs.measured(found)
+    text = tabs.measurement(found)
     Tags(text)
     assert text.count('<i style="width:50.00%"></i><b style="left:40.00%;width:10.00%"></b>') == 2
     assert "50.0 <small>[40–50]</small>" in text
@@ -389,6 +389,6 @@ def test_a_measurement_shows_both_directions_each_part_and_costs(engine):
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
     assert cells == [["40.0", "30.0", "20.0", "10.0"], ["5.0", "2.5", "–", "–"]]
     assert "not as a benchmark" in text
-    assert "not as a benchmark" not in tabs.measured(replace(found, captioned=100))
+    assert "not as a benchmark" not in tabs.measurement(replace(found, captioned=100))
     assert "21 ms" in text
     assert "2.4 MB" in text

@@ -1,6 +1,6 @@
-"""The four public functions of the page: typed, JSON in and out, for people's scripts and for agents.
+"""Four functions for scripts and agents, typed, JSON in and out, and the library's pictures and films by id.
 
-Their docstrings become the descriptions of the API and of the MCP tools.
+The functions' docstrings become the descriptions of the API and of the MCP tools.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from vtr_demo.errors import VtrError
+from vtr_demo.errors import ConfigError, VtrError
 from vtr_demo.structures import TermWeights
 from vtr_demo.ui.state import EngineLike
 from vtr_demo.viz.figures import match_json
 
-MOST_HITS = 50
+MAX_HITS = 50
 
 
 def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
     """search_videos, rank_captions, explain_match and library_status over one engine."""
 
-    def chosen(weights: dict[str, float] | None, muted: list[str] | None) -> TermWeights:
+    def term_weights(weights: dict[str, float] | None, muted: list[str] | None) -> TermWeights:
         return engine.weigh(weights or {}, muted or ())
 
     def search_videos(
@@ -40,19 +40,22 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
                 others keep those of library_status.
             muted: Names of concepts that shall add nothing, as given by library_status.
         """
-        found = engine.search(text, k=max(1, min(int(k), MOST_HITS)), weights=chosen(weights, muted))
+        result = engine.search(
+            text, k=max(1, min(whole_number("k", k), MAX_HITS)), weights=term_weights(weights, muted)
+        )
         return [
             {
                 "id": hit.clip_id,
                 "name": hit.name,
+                "moment": hit.moment,
                 "score": hit.score,
                 "start_s": hit.start_s,
                 "end_s": hit.end_s,
                 "confidence": hit.confidence,
-                "confident": found.confident,
+                "confident": result.confident,
                 "terms": hit.terms,
             }
-            for hit in found.hits
+            for hit in result.hits
         ]
 
     def rank_captions(
@@ -70,7 +73,7 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
             muted: Names of concepts that shall add nothing.
         """
         hits = engine.describe(
-            clip_id, captions=captions or None, k=max(10, len(captions)), weights=chosen(weights, muted)
+            clip_id, captions=captions or None, k=max(10, len(captions)), weights=term_weights(weights, muted)
         )
         return [
             {"text": hit.text, "score": hit.score, "confidence": hit.confidence, "terms": hit.terms}
@@ -78,7 +81,11 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
         ]
 
     def explain_match(
-        text: str, clip_id: str, weights: dict[str, float] | None = None, muted: list[str] | None = None
+        text: str,
+        clip_id: str,
+        weights: dict[str, float] | None = None,
+        muted: list[str] | None = None,
+        moment: int | None = None,
     ) -> dict[str, Any]:
         """Take the score of a sentence and a clip apart into levels, words, frames and concepts.
 
@@ -87,8 +94,11 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
             clip_id: The id of a clip, as given by search_videos or library_status.
             weights: Factors for the parts of the score, as in search_videos.
             muted: Names of concepts that shall add nothing.
+            moment: The number of a moment of the clip, as given by search_videos, -1 for the whole clip;
+                without it, the moment that search_videos ranks.
         """
-        why = engine.explain(text, clip_id, weights=chosen(weights, muted))
+        moment = None if moment is None else whole_number("moment", moment)
+        why = engine.explain(text, clip_id, moment, weights=term_weights(weights, muted))
         return match_json(why, engine.clip(clip_id).name)
 
     def library_status() -> dict[str, Any]:
@@ -119,6 +129,13 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
     return search_videos, rank_captions, explain_match, library_status
 
 
+def whole_number(name: str, value: object) -> int:
+    """Check a number of a client; ``ConfigError`` where it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        raise ConfigError(f"{name} must be a whole number, got {value!r}.")
+    return int(value)
+
+
 def mcp_ready() -> bool:
     """Whether an MCP library that Gradio can use is installed (`pip install "gradio[mcp]"`)."""
     try:
@@ -127,13 +144,13 @@ def mcp_ready() -> bool:
         return False
 
 
-# --------------------------------------------------------------------------- pictures and films of the l
+# --------------------------------------------------------------------------- pictures and films
 HEADERS = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 
 
 def route(engine: EngineLike) -> Route:
-    """``/clips/ID/poster``, ``/clips/ID/moment-N`` and ``/clips/ID/media``; the engine alone says
-    what belongs to an id."""
+    """Serve ``/clips/ID/poster``, ``/clips/ID/moment-N`` and ``/clips/ID/media``; the engine alone says what
+    belongs to an id."""
 
     def serve(request: Request) -> Response:
         kind = request.path_params["kind"]

@@ -1,7 +1,7 @@
 """What one visitor looks at, as a frozen value, and the HTML that follows from it. No Gradio.
 
-The browser reports clicks as small dicts of strings. ``View.after`` is the only place that reads
-them; whatever it does not know leaves the view as it is. Clips are chosen by id, never by path.
+The browser reports clicks as small dicts of strings. Only ``ViewState.after`` and ``rename_concept`` read
+them; whatever they do not know changes nothing. Clips are chosen by id, never by path.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vtr_demo.results import (
 from vtr_demo.structures import TermWeights
 from vtr_demo.ui import concepts, explanation, html, tabs
 
-RIVALS = 7
+MAX_COMPARED = 7
 """Hits that an open clip can be compared with, itself among them."""
 
 
@@ -62,7 +62,7 @@ class EngineLike(Protocol):
     def status(self) -> Status: ...
 
 
-class Remembering:
+class CachedExplanations:
     """An engine that keeps its last explanations: other frames of the same match cost no second pass."""
 
     def __init__(self, engine: EngineLike, kept: int) -> None:
@@ -70,20 +70,21 @@ class Remembering:
         self.explain = lru_cache(kept)(engine.explain)
 
     def rename(self, concept: int, name: str) -> None:
+        """As the engine; explanations hold names, so none is kept."""
         self._engine.rename(concept, name)
-        self.explain.cache_clear()  # it holds names
+        self.explain.cache_clear()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
 
-def remembering(engine: EngineLike, kept: int = 12) -> EngineLike:
+def cache_explanations(engine: EngineLike, kept: int = 12) -> EngineLike:
     """The same engine with the last ``kept`` explanations (about 2 MB each) at hand."""
-    return cast(EngineLike, Remembering(engine, kept))
+    return cast(EngineLike, CachedExplanations(engine, kept))
 
 
 @dataclass(frozen=True)
-class View:
+class ViewState:
     """A sentence, the words and concepts struck out of it, the open clip and what its frames show."""
 
     text: str = ""
@@ -95,13 +96,14 @@ class View:
     clip: str = ""
     moment: int = -1
     pick: str = "total"
+    """Which summands the frames show, as in ``overlays.picked``."""
     confidence: float | None = None
-    found: tuple[tuple[str, int], ...] = ()
+    hits: tuple[tuple[str, int], ...] = ()
     """(clip id, moment) of the first hits, the best first."""
     rival: str = ""
     """The hit that the open clip is compared with."""
 
-    def after(self, click: Mapping[str, object]) -> View:
+    def after(self, click: Mapping[str, object]) -> ViewState:
         """The view after a click; an unknown or malformed click changes nothing."""
         values = {key: str(value) for key, value in click.items()}
         clip, text, word, concept = (values.get(key, "") for key in ("clip", "text", "word", "concept"))
@@ -109,18 +111,18 @@ class View:
         match values.get("do"):
             case "open" if clip:
                 moment = values.get("moment", "")
-                changed = {"clip": clip, "moment": int(moment) if _counts(moment) else -1}
+                changed = {"clip": clip, "moment": int(moment) if _is_index(moment) else -1}
                 changed |= {"pick": "total", "rival": ""}
             case "choose" if clip:
-                return View(clip=clip, muted=self.muted)
+                return ViewState(clip=clip, muted=self.muted)
             case "example" if text:
                 return self.asking(text)
             case "sentence" if text:
                 changed = {"text": text, "words": (), "struck": (), "pick": "total", "confidence": None}
-            case "strike" if _counts(word):
+            case "strike" if _is_index(word):
                 changed = {"struck": tuple(sorted({*self.struck} ^ {int(word)}))}
                 changed["pick"] = "total" if self.pick.startswith("word:") else self.pick
-            case "mute" if _counts(concept):
+            case "mute" if _is_index(concept):
                 changed = {"muted": tuple(sorted({*self.muted} ^ {int(concept)}))}
             case "rival" if clip:
                 changed = {"rival": "" if clip == self.rival else clip}
@@ -130,11 +132,11 @@ class View:
                 return self.closed()
         return replace(self, **changed)
 
-    def asking(self, text: str) -> View:
+    def asking(self, text: str) -> ViewState:
         """Another sentence; what is muted stays so."""
-        return View(text=text, muted=self.muted)
+        return ViewState(text=text, muted=self.muted)
 
-    def unmuted(self) -> View:
+    def unmuted(self) -> ViewState:
         """With all concepts."""
         return replace(self, muted=())
 
@@ -142,18 +144,18 @@ class View:
         """The sliders' ``weights`` without the muted concepts."""
         return replace(weights, muted=self.muted)
 
-    def closed(self) -> View:
+    def closed(self) -> ViewState:
         """Without an explanation."""
         return replace(self, clip="", moment=-1, pick="total", confidence=None, rival="")
 
 
-def _counts(text: str) -> bool:
+def _is_index(text: str) -> bool:
     """Whether it is a whole number of a size that something on the page could have."""
     return text.isascii() and text.isdigit() and len(text) <= 6
 
 
 @dataclass(frozen=True)
-class Panel:
+class ExplanationPanel:
     """The HTML of one explanation; all empty when nothing is open."""
 
     player: str = ""
@@ -161,54 +163,60 @@ class Panel:
     body: str = ""
 
 
-def searched(
-    engine: EngineLike, view: View, weights: TermWeights, count: int = 12
-) -> tuple[View, str, Panel]:
+def run_search(
+    engine: EngineLike, view: ViewState, weights: TermWeights, count: int = 12
+) -> tuple[ViewState, str, ExplanationPanel]:
     """Rank for the view's sentence and explain its open clip again: (view, results, panel)."""
     if not view.text.strip():
         raise TextError("Type a sentence first, for example what happens in the clip.")
-    found = engine.search(view.text, k=count, weights=view.weighed(weights), struck=view.struck)
-    scored = {hit.clip_id: hit.confidence for hit in found.hits}
-    first = tuple((hit.clip_id, hit.moment) for hit in found.hits[:RIVALS])
-    view = replace(view, confidence=scored.get(view.clip), found=first)
+    result = engine.search(view.text, k=count, weights=view.weighed(weights), struck=view.struck)
+    first = tuple((hit.clip_id, hit.moment) for hit in result.hits[:MAX_COMPARED])
+    view = replace(view, confidence=None, hits=first)
+    for hit in result.hits:
+        if hit.clip_id == view.clip:  # other weights may rank another moment of the open clip
+            view = replace(view, confidence=hit.confidence, moment=hit.moment)
     if not view.struck:
-        view = replace(view, words=tuple(word.text for word in found.sentence.words))
+        view = replace(view, words=tuple(word.text for word in result.sentence.words))
     clips = {clip.clip_id: clip for clip in engine.clips()}
-    ranked = html.results(found, clips, view.clip, view.words, view.struck)
-    return view, ranked, explained(engine, view, weights)[1]
+    ranked = html.results(result, clips, view.clip, view.words, view.struck)
+    return view, ranked, run_explain(engine, view, weights)[1]
 
 
-def explained(engine: EngineLike, view: View, weights: TermWeights) -> tuple[View, Panel]:
-    """The explanation of the view's sentence and clip, or nothing."""
+def run_explain(
+    engine: EngineLike, view: ViewState, weights: TermWeights
+) -> tuple[ViewState, ExplanationPanel]:
+    """Explain the view's sentence and clip, if both are given: (view, panel)."""
     if not view.clip or not view.text:
-        return view, Panel()
+        return view, ExplanationPanel()
     clip, weights = engine.clip(view.clip), view.weighed(weights)
     why = engine.explain(view.text, view.clip, moment=view.moment, weights=weights, struck=view.struck)
     if not view.struck:
         view = replace(view, words=tuple(word.text for word in why.sentence.words))
     summary = explanation.summary(why, clip, view.words, view.struck, view.confidence)
-    body = explanation.body(why, weights, view.pick, _compared(engine, view, weights, clip, why))
-    return view, Panel(explanation.player(clip, view.moment), summary, body)
+    body = explanation.body(why, weights, view.pick, _comparison(engine, view, weights, clip, why))
+    return view, ExplanationPanel(explanation.player(clip, view.moment), summary, body)
 
 
-def _compared(engine: EngineLike, view: View, weights: TermWeights, clip: ClipView, why: Explanation) -> str:
-    """The open clip beside one of the other hits, as far as the library still holds them."""
-    rivals, other = [], None
-    for rank, (key, moment) in enumerate(view.found, start=1):
-        if key == view.clip:
-            continue
-        with suppress(LibraryError):  # deleted since it was found
-            rivals.append(explanation.Rival(rank, engine.clip(key), moment))
-    for rival in rivals:
-        if (key := rival.clip.clip_id) == view.rival:
-            other = engine.explain(view.text, key, moment=rival.moment, weights=weights, struck=view.struck)
-    return explanation.section(clip, why, rivals, other)
-
-
-def described(
-    engine: EngineLike, view: View, own_sentences: str, weights: TermWeights, count: int = 10
+def _comparison(
+    engine: EngineLike, view: ViewState, weights: TermWeights, clip: ClipView, why: Explanation
 ) -> str:
-    """Ranked sentences for the view's clip."""
+    """The open clip beside one of the other hits, as far as the library still holds them."""
+    others, other = [], None
+    for rank, (clip_id, moment) in enumerate(view.hits, start=1):
+        if clip_id == view.clip:
+            continue
+        with suppress(LibraryError):  # deleted since the search
+            others.append(explanation.OtherHit(rank, engine.clip(clip_id), moment))
+    for hit in others:
+        if (clip_id := hit.clip.clip_id) == view.rival:
+            other = engine.explain(view.text, clip_id, moment=hit.moment, weights=weights, struck=view.struck)
+    return explanation.compare(clip, why, others, other)
+
+
+def run_describe(
+    engine: EngineLike, view: ViewState, own_sentences: str, weights: TermWeights, count: int = 10
+) -> str:
+    """Rank sentences for the view's clip: those of ``own_sentences``, one a line, or the library's."""
     if not view.clip:
         raise TextError("Choose a clip first, or upload one.")
     own = [line.strip() for line in own_sentences.splitlines() if line.strip()]
@@ -217,29 +225,29 @@ def described(
     return html.sentences(hits, engine.clip(view.clip), view.text)
 
 
-def guarded(handler: Callable[..., Any], refusal: Callable[[str], Exception]) -> Callable[..., Any]:
-    """``handler``, whose errors of the package become what ``refusal`` makes of their text, safe for HTML."""
+def guarded(handler: Callable[..., Any], to_error: Callable[[str], Exception]) -> Callable[..., Any]:
+    """Wrap ``handler``: errors of the package become what ``to_error`` makes of their text, safe for HTML."""
 
     @wraps(handler)
-    def asked(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return handler(*args, **kwargs)
         except VtrError as error:
-            raise refusal(escape(str(error), quote=False)) from error
+            raise to_error(escape(str(error), quote=False)) from error
 
-    return asked
+    return call
 
 
-def concept_gallery(engine: EngineLike, view: View, nameable: bool) -> str:
+def concept_gallery(engine: EngineLike, view: ViewState, nameable: bool) -> str:
     """What the concepts hold in the library as it is, and which the ``view`` mutes; ``nameable`` where the
     visitor may rename them."""
     return concepts.gallery(engine.concepts(), view.muted, nameable)
 
 
-def renamed(engine: EngineLike, click: Mapping[str, object]) -> bool:
-    """Whether a click was a new name for a concept, which it then has; it stands on the page already."""
+def rename_concept(engine: EngineLike, click: Mapping[str, object]) -> bool:
+    """Rename a concept if the click asks for it; returns whether it did. The page shows the name already."""
     concept = str(click.get("concept", ""))
-    if click.get("do") != "rename" or not _counts(concept):
+    if click.get("do") != "rename" or not _is_index(concept):
         return False
     engine.rename(int(concept), str(click.get("text", "")))
     return True
@@ -250,7 +258,7 @@ def library_parts(engine: EngineLike, own: Sequence[str] | None) -> list[str]:
     clips, status = engine.clips(), engine.status()
     deletable = [clip.clip_id for clip in clips] if own is None else own
     return [
-        html.examples(html.choose_examples(clips)),
+        html.examples(html.example_captions(clips)),
         tabs.library_state(status),
         tabs.library(clips, deletable),
         tabs.about(status),

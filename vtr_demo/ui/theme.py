@@ -1,5 +1,4 @@
-"""What the page loads besides its HTML, style, script and Gradio's theme variables in the page's colours, and
-the pieces of it that Gradio makes."""
+"""The look of the page: style, script, Gradio's theme in the page's colours, components in that look."""
 
 from __future__ import annotations
 
@@ -82,7 +81,7 @@ def html_block(value: str = "", elem_id: str | None = None) -> Any:
     return HTML(value, elem_id=elem_id, elem_classes="vtr", js_on_load=CLICK, apply_default_css=False)
 
 
-def explanation(elem_id: str) -> list[Any]:
+def explanation_blocks(elem_id: str) -> list[Any]:
     """Player, summary and body of an explanation; hidden by the style while they are empty."""
     from gradio import Column, Row
 
@@ -92,7 +91,7 @@ def explanation(elem_id: str) -> list[Any]:
         return [*pieces, html_block()]
 
 
-def mixer(values: Sequence[float]) -> list[Any]:
+def weight_sliders(values: Sequence[float]) -> list[Any]:
     """Five sliders, one a term."""
     from gradio import Slider
 
