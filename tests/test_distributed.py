@@ -27,6 +27,7 @@ from vtr_demo.structures import Sentence, TextTokens
 from vtr_demo.text.parser import parse_many
 from vtr_demo.training.trainer import Trainer, prepare
 
+pytestmark = pytest.mark.slow
 WORLD = 2
 TEXTS = ("a dog runs", "snow", "two cats sleep on a red sofa", "a man sings a song", "rain falls")
 
@@ -195,11 +196,3 @@ def test_ranks_hold_the_same_weights_after_a_run_and_one_of_them_writes(answers:
 
 def test_nan_on_one_rank_stops_all(answers: dict[str, Any]) -> None:
     assert all("not finite at step 1" in rank["stopped"] for rank in answers["ranks"])
-
-
-def test_one_process_needs_no_group() -> None:
-    rows = torch.randn(3, 2, requires_grad=True)
-    assert distributed.all_gather(rows) is rows
-    assert float(distributed.rank_weight(torch.tensor(5))) == 1.0
-    assert distributed.all_gather_object("a") == ["a"]
-    assert (distributed.world(), distributed.rank()) == (1, 0)

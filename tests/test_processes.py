@@ -1,10 +1,11 @@
-"""Work that several processes share is the work that one does."""
+"""Work shared by several processes gives what one process gives."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+import torch
 
 from vtr_demo import distributed
 from vtr_demo.errors import TextError
@@ -28,10 +29,10 @@ def process_of(values):
 @pytest.mark.parametrize("count", [0, 1, 9, 19, 20, 27])
 def test_sentences_come_in_their_order(two_processes, count):
     texts = TEXTS[:count]
-    found = distributed.parallel_map(texts, parse_many)
+    shared = distributed.parallel_map(texts, parse_many)
     alone = parse_many(texts)
-    assert found == alone
-    assert [s.labels for s in found] == [s.labels for s in alone]  # which equality leaves out
+    assert shared == alone
+    assert [s.labels for s in shared] == [s.labels for s in alone]  # which equality leaves out
 
 
 def test_much_work_is_shared_and_little_is_not(two_processes):
@@ -47,3 +48,11 @@ def test_each_rank_of_torchrun_has_its_processors(two_processes, monkeypatch):
 def test_what_goes_wrong_elsewhere_is_raised_here(two_processes):
     with pytest.raises(TextError):
         distributed.parallel_map([*TEXTS, "\x00"], parse_many)
+
+
+def test_one_process_needs_no_group() -> None:
+    rows = torch.randn(3, 2, requires_grad=True)
+    assert distributed.all_gather(rows) is rows
+    assert float(distributed.rank_weight(torch.tensor(5))) == 1.0
+    assert distributed.all_gather_object("a") == ["a"]
+    assert (distributed.world(), distributed.rank()) == (1, 0)

@@ -24,9 +24,7 @@ PAIRS = {
     "an orange ball rolls under a chair": (250, 140, 10),
 }
 """Five or more say `ball` and `roll`, so that there are attributes to learn."""
-EVERY_LOSS = LossConfig(
-    soft_temperature=0.0, balance=0.05, distill=0.05, kl=0.02, attributes=0.02
-)
+EVERY_LOSS = LossConfig(soft_temperature=0.0, balance=0.05, distill=0.05, kl=0.02, attributes=0.02)
 """All terms on but ``pairs``, which needs the playground; only the own caption is right."""
 
 
