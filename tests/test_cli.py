@@ -536,8 +536,8 @@ def test_serve_without_the_page_is_one_sentence(monkeypatch, tmp_path, capsys):
 
 # --------------------------------------------------------------------------- the program itself
 WORDS = {
-    "index", "search", "describe", "explain", "evaluate", "probe", "faithfulness", "bench", "train",
-    "playground", "serve", "list", "delete", "prune",
+    "index", "search", "describe", "explain", "evaluate", "probe", "concepts", "faithfulness", "bench",
+    "train", "playground", "serve", "list", "delete", "prune",
 }  # fmt: skip
 
 

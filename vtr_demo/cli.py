@@ -277,6 +277,20 @@ def probe(
 
 
 @app.command(cls=Command)
+def concepts(
+    clips: Number = 60,
+    seed: Seed = 0,
+    sprites: Sprites = None,
+    json_file: JsonFile = None,
+    model: Model = "bundled",
+) -> None:
+    """Measure whether a noun's concept covers the thing it names, on drawn clips."""
+    from vtr_demo.evaluation.concepts import grounding
+
+    report(grounding(_load(model), clips=clips, seed=seed, sprites=sprites, progress=progress), json_file)
+
+
+@app.command(cls=Command)
 def faithfulness(
     data: Annotated[str, option("MANIFEST", "Clips with captions, as .jsonl.")],
     kind: Kind = "",

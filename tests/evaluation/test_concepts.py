@@ -1,0 +1,194 @@
+"""Grounding: planted allocations give what they must, random ones chance; names of concepts do not matter."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.models import checkpoint_of
+from tests.helpers.sprites import draw_sprites
+from vtr_demo import cli
+from vtr_demo.errors import ConfigError
+from vtr_demo.evaluation.concepts import Allocation, allocation_quality, grounding, noun_shares, observe
+from vtr_demo.model import checkpoint
+from vtr_demo.playground.captions import captions
+from vtr_demo.playground.layout import sample_spec
+
+MEASURES = ("commonest", "own", "other", "background")
+K = 6
+
+
+def drawn(seed: int, clips: int = 30, frames: int = 3, patches: int = 40) -> list[Allocation]:
+    """Random probabilities over random labels of the scene and three things."""
+    rng = np.random.default_rng(seed)
+    return [
+        Allocation(
+            rng.dirichlet(np.ones(K), (frames, patches)),
+            rng.dirichlet(np.ones(K), 12),
+            rng.integers(0, 4, (frames, patches)),
+            rng.integers(-1, 4, 12),
+        )
+        for _ in range(clips)
+    ]
+
+
+def planted(clips: list[Allocation]) -> list[Allocation]:
+    """Allocations that follow the labels exactly; words that name nothing go to the last concept."""
+    return [
+        replace(clip, patches=np.eye(K)[clip.patch_labels], words=np.eye(K)[clip.word_labels])
+        for clip in clips
+    ]
+
+
+def test_an_allocation_that_follows_the_truth_is_perfect():
+    found = noun_shares(planted(drawn(0)))
+    assert [found[name] for name in MEASURES] == [1, 1, 0, 0]
+    assert found["interval_95"]["own"] == [1, 1]
+    assert found["chance"]["own"] < 0.5
+    scenes = noun_shares(planted(drawn(0)), scenes=True)
+    assert [scenes[name] for name in MEASURES[:3]] == [1, 1, 0]
+    assert "background" not in scenes
+
+
+def test_a_random_allocation_is_near_chance():
+    clips = drawn(1, clips=120)
+    for scenes in (False, True):
+        found = noun_shares(clips, scenes=scenes)
+        for name, chance in found["chance"].items():
+            assert found[name] == pytest.approx(chance, abs=0.05), name
+            assert chance == pytest.approx(1 / K, abs=0.05), name
+
+
+def test_shares_equal_a_loop_over_nouns():
+    clips, sums = drawn(2, clips=4), {name: [] for name in MEASURES}
+    for clip in clips:
+        concept = clip.patches.argmax(-1)
+        for word, label in zip(clip.words, clip.word_labels, strict=True):
+            if label < 1:
+                continue
+            k, truth = int(word.argmax()), clip.patch_labels
+            sums["own"].append((concept[truth == label] == k).mean())
+            sums["other"].append((concept[(truth > 0) & (truth != label)] == k).mean())
+            sums["background"].append((concept[truth == 0] == k).mean())
+            counts = [int((concept[truth == label] == c).sum()) for c in range(K)]
+            sums["commonest"].append((counts[k] == max(counts)) / counts.count(max(counts)))
+    found = noun_shares(clips)
+    assert found["nouns"] == len(sums["own"])
+    for name, values in sums.items():
+        assert found[name] == pytest.approx(np.mean(values))
+
+
+def test_chance_is_what_permuted_nouns_give_on_average():
+    clips, rng = planted(drawn(3, clips=8)), np.random.default_rng(0)
+    expected = noun_shares(clips)["chance"]
+    nouns = [clip.word_labels >= 1 for clip in clips]
+    pool = np.concatenate([clip.words[mask] for clip, mask in zip(clips, nouns, strict=True)])
+    rounds = []
+    for _ in range(60):
+        parts = np.split(rng.permutation(pool), np.cumsum([mask.sum() for mask in nouns])[:-1])
+        moved = []
+        for clip, mask, part in zip(clips, nouns, parts, strict=True):
+            words = clip.words.copy()
+            words[mask] = part
+            moved.append(replace(clip, words=words))
+        found = noun_shares(moved, resamples=1)
+        rounds.append([found[name] for name in MEASURES])
+    assert np.mean(rounds, axis=0) == pytest.approx([expected[name] for name in MEASURES], abs=0.02)
+
+
+def test_the_names_of_the_concepts_do_not_matter():
+    clips, order = drawn(4), np.random.default_rng(0).permutation(K)
+    renamed = [
+        replace(clip, patches=clip.patches[..., order], words=clip.words[..., order]) for clip in clips
+    ]
+    one, other = noun_shares(clips), noun_shares(renamed)
+    for name in MEASURES:
+        assert other[name] == pytest.approx(one[name])
+        assert other["chance"][name] == pytest.approx(one["chance"][name])
+    a, b = allocation_quality(clips), allocation_quality(renamed)
+    for name in ("certainty", "gumbel_agreement", "use_entropy"):
+        assert b[name] == pytest.approx(a[name])
+
+
+def test_what_is_not_there_is_none_and_hidden_things_do_not_count():
+    alone = Allocation(np.eye(K)[[[1, 1, 0]]], np.eye(K)[[1, 2]], np.array([[1, 1, 0]]), np.array([1, 2]))
+    found = noun_shares([alone, alone])
+    assert found["nouns"] == 2, "thing 2 is hidden"
+    assert found["other"] is found["chance"]["other"] is found["interval_95"]["other"] is None
+    assert found["own"] == 1
+    assert noun_shares([alone], scenes=True)["own"] is None
+    json.dumps(found, allow_nan=False)
+
+
+def test_certainty_and_coherence_at_their_ends():
+    sure = allocation_quality(planted(drawn(5)))
+    assert set(sure["certainty"].values()) == set(sure["gumbel_agreement"].values()) == {1.0}
+    assert sure["coherence"]["share"] == 1
+    assert sure["coherence"]["chance"] == pytest.approx(1 / 3, abs=0.05)
+    flat = [
+        replace(clip, patches=np.full_like(clip.patches, 1 / K), words=np.full_like(clip.words, 1 / K))
+        for clip in drawn(5)
+    ]
+    found = allocation_quality(flat)
+    for name in ("certainty", "gumbel_agreement"):
+        assert found[name] == pytest.approx({"patches": 1 / K, "words": 1 / K})
+    assert found["use_entropy"] == {"patches": 0, "words": 0}, "the arg-max takes the first"
+
+
+def test_agreement_is_that_of_two_gumbel_draws():
+    clip, rng = drawn(6, clips=1)[0], np.random.default_rng(0)
+    logits = np.log(clip.words)
+    one, two = ((logits + rng.gumbel(size=(4000, *logits.shape))).argmax(-1) for _ in range(2))
+    assert allocation_quality([clip])["gumbel_agreement"]["words"] == pytest.approx(
+        (one == two).mean(), abs=0.01
+    )
+
+
+# --------------------------------------------------------------------------- drawn clips
+@pytest.fixture(scope="module")
+def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_sprites(tmp_path_factory.mktemp("sprites"))
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return checkpoint_of(tmp_path_factory.mktemp("model") / "tiny", "tiny", 3)
+
+
+def test_an_observed_clip_is_what_the_features_allocate(spec, sprites):
+    trained, rng = checkpoint.load(spec), np.random.default_rng(0)
+    clip = sample_spec(rng, split="probe")
+    found = observe(trained, clip, captions(clip, rng), sprites)
+    assert found.patches.shape[:2] == found.patch_labels.shape
+    assert found.words.shape[:1] == found.word_labels.shape
+    for soft in (found.patches, found.words):
+        assert soft.sum(axis=-1) == pytest.approx(np.ones(soft.shape[:-1]), abs=1e-5)
+    assert (found.word_labels > 0).any()
+    assert (found.patch_labels > 0).any()
+
+
+def test_the_report_follows_its_seed_and_the_command_prints_it(spec, sprites, tmp_path, capsys):
+    found = grounding(checkpoint.load(spec), clips=3, seed=2, sprites=sprites)
+    assert set(found["grounding"]) == set(found["scenes"]) == {"unseen_combinations", "unseen_things"}
+    for part in found["grounding"].values():
+        assert {*MEASURES, "chance", "interval_95", "nouns", "clips"} == set(part)
+        assert 0 <= part["own"] <= 1
+    for part in found["allocation"].values():
+        assert all(1 / 5 <= value <= 1 for value in part["certainty"].values())
+    file = tmp_path / "deep" / "result.json"
+    options = ["--clips", "3", "--seed", "2", "--sprites", str(sprites), "--model", spec, "--json", str(file)]
+    assert cli.main(["concepts", *options]) == 0
+    assert (
+        json.loads(capsys.readouterr().out) == json.loads(file.read_text()) == json.loads(json.dumps(found))
+    )
+
+
+def test_impossible_numbers_are_refused(spec):
+    trained = checkpoint.load(spec)
+    for options in ({"clips": 0}, {"seed": -1}):
+        with pytest.raises(ConfigError, match="clip and a seed"):
+            grounding(trained, **options)

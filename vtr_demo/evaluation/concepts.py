@@ -1,0 +1,226 @@
+"""Measure whether a noun's concept covers the thing it names, on playground clips of known truth.
+
+A noun's concept is the arg-max allocation of its word. Of each noun that names a visible thing:
+
+commonest    whether its concept is the commonest one among the thing's patches (ties share)
+own          share of the thing's patches in that concept
+other        share of the patches of the clip's other things in it, where there are any
+background   share of the background's patches in it
+
+Chance is the expectation when the nouns' concepts are permuted among all clips. S2CA reports no such
+numbers; the measures are our decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vtr_demo.errors import ConfigError
+from vtr_demo.evaluation.metrics import bootstrap, usage_entropy
+from vtr_demo.model.checkpoint import RetrievalModel
+from vtr_demo.playground.captions import captions
+from vtr_demo.playground.layout import sample_spec
+from vtr_demo.playground.render import frame_batch
+from vtr_demo.playground.spec import ClipSpec, Split
+from vtr_demo.playground.truth import noun_labels, patch_labels
+from vtr_demo.text.parser import parse_many
+
+SPLITS: Mapping[str, Split] = {"unseen_combinations": "probe", "unseen_things": "unseen_sprites"}
+_LABEL_PIXELS = 20
+"""Side of a patch in the drawing that labels are counted on."""
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """One clip's allocation probabilities and truth.
+
+    patches (T, P, K) and words (N, K) sum to 1 over the concepts; patch_labels (T, P) and word_labels
+    (N,) as in ``playground.truth``. Words are those of all captions that the text tower reads.
+    """
+
+    patches: np.ndarray
+    words: np.ndarray
+    patch_labels: np.ndarray
+    word_labels: np.ndarray
+
+
+def grounding(
+    model: RetrievalModel,
+    *,
+    clips: int = 60,
+    seed: int = 0,
+    sprites: str | Path | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> dict[str, Any]:
+    """Return shares from 0 to 1 on ``clips`` drawn clips of each split, with chance and 95 % intervals.
+
+    ``grounding`` is of nouns and things, ``scenes`` of nouns that name the scene (`other`: the things'
+    patches); ``allocation`` tells how certain and how steady the concepts are.
+    """
+    if clips < 1 or seed < 0:
+        raise ConfigError(f"Grounding needs at least 1 clip and a seed from 0, got {clips} and {seed}.")
+    answer: dict[str, Any] = {"model": model.spec, "clips": clips, "seed": seed}
+    answer |= {"grounding": {}, "scenes": {}, "allocation": {}}
+    for number, (name, split) in enumerate(SPLITS.items()):
+        rng = np.random.default_rng([seed, 0])
+        specs = [sample_spec(rng, split=split) for _ in range(clips)]
+        observed = []
+        for i, spec in enumerate(specs):
+            if progress and i % 10 == 0:
+                done = (number + i / clips) / len(SPLITS)
+                progress(done, f"{name.replace('_', ' ')}: clip {i + 1} of {clips}")
+            observed.append(observe(model, spec, captions(spec, rng), sprites))
+        answer["grounding"][name] = noun_shares(observed, seed=seed)
+        answer["scenes"][name] = noun_shares(observed, scenes=True, seed=seed)
+        answer["allocation"][name] = allocation_quality(observed)
+    return answer
+
+
+@torch.no_grad()
+def observe(
+    trained: RetrievalModel, spec: ClipSpec, texts: Sequence[str], sprites: str | Path | None = None
+) -> Allocation:
+    """Draw one clip and allocate its patches and the words of its captions."""
+    backbone, model = trained.backbone.eval(), trained.model.eval()
+    device = next(model.parameters()).device
+    frames = frame_batch(spec, trained.video.clip_frames, size=backbone.frame_size, sprites=sprites)
+    video = backbone.encode_frames(frames.pixels).to(device)
+    sentences = parse_many(list(texts))
+    text = backbone.encode_text(sentences).to(device)
+    grid_shape = (len(frames), 1 + video.grid[0] * video.grid[1], -1)
+    patches = model.forward_video(video).concepts.soft[0].T.reshape(grid_shape)[:, 1:]  # 0: whole frame
+    words = model.forward_text(text).concepts.soft.transpose(1, 2)[:, 1:]  # 0: whole sentence
+    labels = np.full(words.shape[:2], -1)
+    for row, sentence in zip(labels, sentences, strict=True):
+        found = noun_labels(spec, sentence)[: len(row)]
+        row[: len(found)] = found
+    read = text.word_mask.cpu().numpy()
+    truth = patch_labels(
+        spec,
+        frames.seconds.tolist(),
+        size=_LABEL_PIXELS * max(video.grid),
+        grid=video.grid,
+        sprites=sprites,
+    )
+    return Allocation(patches.cpu().numpy(), words.cpu().numpy()[read], truth, labels[read])
+
+
+# --------------------------------------------------------------------------- shares
+def noun_shares(
+    clips: Sequence[Allocation], *, scenes: bool = False, seed: int = 0, resamples: int = 2000
+) -> dict[str, Any]:
+    """Return the measures of all nouns that name things, or with ``scenes`` scenes, beside chance.
+
+    None stands for a measure without any noun.
+    """
+    names = ("commonest", "own", "other") if scenes else ("commonest", "own", "other", "background")
+    tables: list[np.ndarray] = []
+    concepts: list[int] = []
+    owners: list[int] = []
+    for i, clip in enumerate(clips):
+        for label in np.unique(clip.word_labels[clip.word_labels >= 0]):
+            if (label == 0) != scenes or not (clip.patch_labels == label).any():
+                continue
+            nouns = clip.words[clip.word_labels == label].argmax(axis=-1)
+            tables += [_if_concept(clip, label)[: len(names)]] * len(nouns)
+            concepts += nouns.tolist()
+            owners += [i] * len(nouns)
+    answer: dict[str, Any] = {"nouns": len(concepts), "clips": len(set(owners))}
+    if not concepts:
+        empty = dict.fromkeys(names)
+        return answer | empty | {"chance": empty, "interval_95": empty}
+    table = np.stack(tables)  # (nouns, measures, K)
+    values = table[np.arange(len(table)), :, concepts]
+    used = np.bincount(concepts, minlength=table.shape[2]) / len(concepts)
+    chance = _means(table @ used)
+    intervals = bootstrap(
+        lambda drawn: _means(values[drawn]), len(values), groups=np.array(owners), seed=seed
+    )
+    return (
+        answer
+        | {name: _number(value) for name, value in zip(names, _means(values), strict=True)}
+        | {"chance": {name: _number(value) for name, value in zip(names, chance, strict=True)}}
+        | {
+            "interval_95": {
+                name: None if np.isnan(ends).any() else ends.tolist()
+                for name, ends in zip(names, intervals, strict=True)
+            }
+        }
+    )
+
+
+def _if_concept(clip: Allocation, label: int) -> np.ndarray:
+    """(4, K): the measures of a noun for ``label``, were its concept k; NaN where there are no patches."""
+    concept, truth = clip.patches.argmax(axis=-1), clip.patch_labels
+    count = clip.patches.shape[-1]
+    own = np.bincount(concept[truth == label], minlength=count)
+    other = np.bincount(concept[(truth > 0) & (truth != label)], minlength=count)
+    background = np.bincount(concept[truth == 0], minlength=count)
+    commonest = (own == own.max()) / (own == own.max()).sum()
+    return np.stack(
+        [
+            commonest,
+            *(part / part.sum() if part.sum() else part * np.nan for part in (own, other, background)),
+        ]
+    )
+
+
+def _means(values: np.ndarray) -> np.ndarray:
+    """The mean of each column (N, M) without NaN; NaN of a column without any number."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+# --------------------------------------------------------------------------- certainty and steadiness
+def allocation_quality(clips: Sequence[Allocation]) -> dict[str, Any]:
+    """Return how certain, steady and even the allocation is, by modality.
+
+    certainty: mean largest probability. gumbel_agreement: the probability that two Gumbel draws choose
+    the same concept, the sum of squared probabilities. use_entropy: see ``metrics.usage_entropy``, of the
+    arg-max. coherence: share of a thing's neighbouring frames with the same commonest concept, beside
+    what frames of any two things would give.
+    """
+    tokens = {
+        "patches": np.concatenate([clip.patches.reshape(-1, clip.patches.shape[-1]) for clip in clips]),
+        "words": np.concatenate([clip.words for clip in clips]),
+    }
+    return {
+        "certainty": {name: float(soft.max(axis=1).mean()) for name, soft in tokens.items()},
+        "gumbel_agreement": {name: float((soft**2).sum(axis=1).mean()) for name, soft in tokens.items()},
+        "use_entropy": {
+            name: usage_entropy(np.bincount(soft.argmax(axis=1), minlength=soft.shape[1]))
+            for name, soft in tokens.items()
+        },
+        "coherence": _coherence(clips),
+    }
+
+
+def _coherence(clips: Sequence[Allocation]) -> dict[str, float | None]:
+    same: list[bool] = []
+    commonest: list[int] = []
+    for clip in clips:
+        concept, count = clip.patches.argmax(axis=-1), clip.patches.shape[-1]
+        for label in range(1, clip.patch_labels.max(initial=0) + 1):
+            shown = clip.patch_labels == label
+            frames = [
+                int(np.bincount(row[mask], minlength=count).argmax()) if mask.any() else -1
+                for row, mask in zip(concept, shown, strict=True)
+            ]
+            commonest += [k for k in frames if k >= 0]
+            same += [a == b for a, b in pairwise(frames) if a >= 0 and b >= 0]
+    if not same:
+        return {"share": None, "chance": None}
+    used = np.bincount(commonest) / len(commonest)
+    return {"share": float(np.mean(same)), "chance": float((used**2).sum())}
