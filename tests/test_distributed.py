@@ -18,7 +18,6 @@ from torch import Tensor
 from tests.helpers.small_clip import save_small_clip
 from tests.helpers.small_runs import EVERY_LOSS, eight_pairs, small_config
 from tests.helpers.sprites import draw_sprites
-from vtr_demo import distributed
 from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import TrainConfig
 from vtr_demo.data import captions as captions_module

@@ -51,7 +51,6 @@ def concept_views(
     """
     count = pretrained.model.config.concepts
     looked = _look(pretrained, shelf)
-    vectors = [clip.vectors for clip in looked]
     pairs = [(text, i) for i, clip in enumerate(looked) for text in clip.record.captions]
     words, said = collect_words(pretrained, parse_many([*(text for text, _ in pairs), *general]))
     agreement = _agreement(
