@@ -18,7 +18,7 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from vtr_demo.errors import LibraryError, VtrError
+from vtr_demo.errors import VtrError
 from vtr_demo.structures import TermWeights
 from vtr_demo.ui import api, html, state, tabs, theme
 from vtr_demo.ui.state import EngineLike, ExplanationPanel, ViewState
@@ -60,7 +60,7 @@ def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML, gr.State, Callable
             html_block('<h3>Weigh the parts</h3><p class="soft">Moving one ranks again.</p>')
             sliders = weight_sliders(defaults)
             reset = gr.Button("Reset weights", size="sm", elem_id="reset")
-        with gr.Column(elem_id="found"):
+        with gr.Column(elem_id="hits"):
             results = html_block(elem_id="results")
         pieces = explanation_blocks("panel")
     view = gr.State(ViewState())
@@ -111,7 +111,7 @@ def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, Clip
                 placeholder="Leave empty to rank the library’s captions and some general sentences",
             )  # fmt: skip
             rank = gr.Button("Rank sentences", variant="primary", elem_id="rank")
-        with gr.Column(elem_id="told"):
+        with gr.Column(elem_id="ranking"):
             ranked = html_block(
                 '<p class="empty">Choose a clip to see which sentences fit it best.</p>', "ranked"
             )
@@ -132,12 +132,8 @@ def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, Clip
 
     @reports_errors
     def take(file: str, own_ids: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
-        paths = tabs.uploaded([file], get_upload_folder())
-        report = engine.add(paths, names=[path.name for path in paths], progress=progress_report(progress))
-        if not report.added:
-            known = f"{paths[0].name} is already in the library; choose it among the clips."
-            raise LibraryError(report.failed[0][1] if report.failed else known)
-        return [[*own_ids, *report.added], *show(ViewState(), ViewState(clip=report.added[0]), "")]
+        clip_id = state.add_upload(engine, file, get_upload_folder(), progress_report(progress))
+        return [[*own_ids, clip_id], *show(ViewState(), ViewState(clip=clip_id), "")]
 
     for piece in (picker, ranked, *pieces):
         event = piece.click(click, [view, own], outputs, **LIVE)
@@ -190,22 +186,17 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
         with gr.Column(scale=2, elem_id="facts"):
             numbers = html_block(elem_id="numbers")
             rebuild = gr.Button("Rebuild the index", size="sm", elem_id="rebuild", visible=not shared)
-    outcome, shelf = html_block(elem_id="said"), html_block(elem_id="shelf")
+    outcome, shelf = html_block(elem_id="outcome"), html_block(elem_id="shelf")
 
     @reports_errors
     def add(paths: list[str], own: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
-        files = tabs.uploaded(paths, get_upload_folder())
-        report = engine.add(files, names=[path.name for path in files], progress=progress_report(progress))
+        report = state.add_uploads(engine, paths, get_upload_folder(), progress_report(progress))
         names = {clip.clip_id: clip.name for clip in engine.clips()}
         return [None, tabs.report(report, names), [*own, *report.added]]
 
     @reports_errors
     def remove(own: list[str], event: gr.EventData) -> str:
-        clip_id = str(event._data.get("clip", ""))
-        if shared and clip_id not in own:
-            raise LibraryError("On a shared page you can delete only the clips that you added in this visit.")
-        name = engine.clip(clip_id).name
-        engine.delete(clip_id)
+        name = state.delete_clip(engine, event._data, own if shared else None)
         return tabs.success(f"Deleted {name}.")
 
     @reports_errors

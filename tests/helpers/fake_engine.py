@@ -1,4 +1,4 @@
-"""A stand-in for the engine: drawn clips, and numbers that are made up but really add up.
+"""A stand-in for the engine: drawn clips, and invented numbers that add up.
 
 It keeps the engine's contract (ids, records, one-sentence errors), so that the page can be tested
 without weights, a decoder process or an index.
@@ -120,8 +120,8 @@ def parse(text: str) -> Sentence:
         kind = "VERB" if plain in VERBS else "ADP" if plain in RELATIONS else "NOUN"
         words.append(Word(token, start, start + len(token), plain, "DET" if plain in EMPTY_WORDS else kind))
         start += len(token) + 1
-    chosen = {k: tuple((i,) for i, w in enumerate(words) if w.pos == k) for k in ("NOUN", "VERB", "ADP")}
-    return Sentence(cleaned, tuple(words), chosen["NOUN"], chosen["VERB"], chosen["ADP"])
+    groups = {k: tuple((i,) for i, w in enumerate(words) if w.pos == k) for k in ("NOUN", "VERB", "ADP")}
+    return Sentence(cleaned, tuple(words), groups["NOUN"], groups["VERB"], groups["ADP"])
 
 
 def without(text: str, struck: Collection[int]) -> Sentence:
@@ -215,9 +215,9 @@ class FakeEngine:
         patch_concept[:, : heat.shape[1] // 3] = 2
         concepts = np.zeros(parts.shape[1:], np.float32)
         for i, value in enumerate(word):
-            meets = patch_concept == word_concept[1 + i]
-            heard = weights.concepts * (word_concept[1 + i] not in weights.muted)
-            concepts[1 + i] = heard * 0.5 * value / len(word) * heat * meets
+            shared = patch_concept == word_concept[1 + i]
+            weight = weights.concepts * (word_concept[1 + i] not in weights.muted)
+            concepts[1 + i] = weight * 0.5 * value / len(word) * heat * shared
         return Alignment(
             float(parts.sum() + concepts.sum()), parts, concepts, word_concept, patch_concept, CONCEPTS,
             ("whole sentence", *(w.text for w in sentence.words)), seconds, GRID,
@@ -233,15 +233,15 @@ class FakeEngine:
             spans = [(0.0, view.duration_s), *view.moments]
             options = [self._align(sentence, clip_id, m - 1, weights) for m in range(len(spans))]
             best = max(range(len(options)), key=lambda m: options[m].score)
-            chosen = options[best]
-            confidence = float(np.clip(0.4 + chosen.score, 0, 0.995))
+            alignment = options[best]
+            confidence = float(np.clip(0.4 + alignment.score, 0, 0.995))
             hits.append(
-                Hit(clip_id, view.name, str(view.media), chosen.score, *spans[best], best - 1, confidence,
-                    chosen.terms())
+                Hit(clip_id, view.name, str(view.media), alignment.score, *spans[best], best - 1, confidence,
+                    alignment.terms())
             )  # fmt: skip
         hits.sort(key=lambda hit: -hit.score)
-        sure = bool(hits) and hits[0].confidence > 0.8
-        return SearchResult(sentence, tuple(hits[:k]), weights, len(self._clips), sure, 12.3)
+        confident = bool(hits) and hits[0].confidence > 0.8
+        return SearchResult(sentence, tuple(hits[:k]), weights, len(self._clips), confident, 12.3)
 
     def describe(
         self,
@@ -252,12 +252,12 @@ class FakeEngine:
     ) -> tuple[CaptionHit, ...]:
         """The sentences that fit the clip best."""
         known = [caption for scene, _ in self._clips.values() for caption in scene.captions]
-        found = []
+        hits = []
         for text in known if captions is None else captions:
-            made = self._align(parse(text), clip_id, -1, weights or self.default_weights)
-            confidence = float(np.clip(0.4 + made.score, 0, 0.995))
-            found.append(CaptionHit(text, made.score, made.terms(), confidence))
-        return tuple(sorted(found, key=lambda hit: -hit.score)[:k])
+            alignment = self._align(parse(text), clip_id, -1, weights or self.default_weights)
+            confidence = float(np.clip(0.4 + alignment.score, 0, 0.995))
+            hits.append(CaptionHit(text, alignment.score, alignment.terms(), confidence))
+        return tuple(sorted(hits, key=lambda hit: -hit.score)[:k])
 
     def explain(
         self,
@@ -273,17 +273,17 @@ class FakeEngine:
         if moment is None:
             hits = [clip] if isinstance(clip, Hit) else self.search(text, 10**6, weights, struck).hits
             moment = next((hit.moment for hit in hits if hit.clip_id == clip_id), -1)
-        made = self._align(sentence, clip_id, moment, weights)
+        alignment = self._align(sentence, clip_id, moment, weights)
         scene, view = self._scene(clip_id)
-        frames = [np.asarray(draw(scene, s / view.duration_s, SIZE, SIZE)) for s in made.seconds]
+        frames = [np.asarray(draw(scene, s / view.duration_s, SIZE, SIZE)) for s in alignment.seconds]
         effects = [
-            made.score - self._align(sentence, clip_id, moment, weights, {i}).score
+            alignment.score - self._align(sentence, clip_id, moment, weights, {i}).score
             for i in range(len(sentence.words))
         ]
         tags = {"entity": (("ball", 0.81), ("beach", 0.64)), "action": (("roll", 0.72),)}
         gates = dict(zip(LEVELS, map(float, self._gates(sentence, weights)), strict=True))
         return Explanation(
-            clip_id, moment, sentence, made, np.stack(frames), gates, np.array(effects, np.float32),
+            clip_id, moment, sentence, alignment, np.stack(frames), gates, np.array(effects, np.float32),
             self.concept_names, tags,
         )  # fmt: skip
 
@@ -302,15 +302,15 @@ class FakeEngine:
         """Every concept with the clips that are its by the hash of their names."""
         views = []
         for k in range(CONCEPTS):
-            made = [(view, self._align(parse(scene.name), view.clip_id, -1, TermWeights()))
+            alignments = [(view, self._align(parse(scene.name), view.clip_id, -1, TermWeights()))
                     for scene, view in self._clips.values()]  # fmt: skip
             shots = []
-            for view, alignment in made:
+            for view, alignment in alignments:
                 held = alignment.patch_concept[0, 1:].reshape(GRID) == k
                 frame = np.asarray(draw(self._scene(view.clip_id)[0], 0.2, SIZE, SIZE))
                 if held.any():
                     shots.append(ConceptShot(view.clip_id, view.name, 0.6, float(held.mean()), frame, held))
-            share = float(np.mean([(a.patch_concept[:, 1:] == k).mean() for _, a in made] or [0.0]))
+            share = float(np.mean([(a.patch_concept[:, 1:] == k).mean() for _, a in alignments] or [0.0]))
             met = (0.4, -0.1) if k % 2 else None
             views.append(
                 ConceptView(k, self.concept_names[k], f"concept {k + 1}", share, 1 / CONCEPTS,
@@ -319,7 +319,7 @@ class FakeEngine:
         return tuple(views)
 
     def measure(self, captions: Path | None = None, weights: TermWeights | None = None) -> Measurement:
-        """Numbers that are made up; without a caption there are none."""
+        """Invented numbers; without a caption there are none."""
         texts = [text for scene, _ in self._clips.values() for text in scene.captions]
         if not texts:
             raise LibraryError("No clip of this library has a caption to measure with.")

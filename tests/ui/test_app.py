@@ -18,6 +18,7 @@ from gradio_client.exceptions import AppError
 import app
 from tests.helpers.fake_engine import FakeEngine
 from vtr_demo.config import LimitConfig
+from vtr_demo.errors import LibraryError
 from vtr_demo.structures import TERMS
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
@@ -83,10 +84,10 @@ def test_an_explanation_adds_up_by_words_frames_and_terms(client, served):
 def test_weights_and_muted_concepts_can_be_chosen(client, served):
     clip = served[0].clips()[0]
     pair = {"text": SENTENCE, "clip_id": clip.clip_id}
-    heard = client.predict(**pair, weights={"concepts": 1}, api_name="/explain_match")
-    loud = max(heard["concepts"], key=lambda name: abs(heard["concepts"][name]))
+    full = client.predict(**pair, weights={"concepts": 1}, api_name="/explain_match")
+    loud = max(full["concepts"], key=lambda name: abs(full["concepts"][name]))
     less = client.predict(**pair, weights={"concepts": 1}, muted=[loud], api_name="/explain_match")
-    assert less["score"] == pytest.approx(heard["score"] - heard["concepts"][loud], abs=1e-5)
+    assert less["score"] == pytest.approx(full["score"] - full["concepts"][loud], abs=1e-5)
     assert less["concepts"][loud] == 0
     nothing = dict.fromkeys(TERMS, 0)
     hits = client.predict(text=SENTENCE, k=3, weights=nothing | {"action": 1}, api_name="/search_videos")
@@ -146,7 +147,7 @@ def test_an_explanation_is_of_the_moment_that_was_ranked(client, served):
 def test_a_message_with_markup_is_shown_as_text():
     @app.reports_errors
     def fails() -> None:
-        raise app.LibraryError("<img src=x> is no clip; choose another.")
+        raise LibraryError("<img src=x> is no clip; choose another.")
 
     with pytest.raises(app.gr.Error) as caught:
         fails()

@@ -156,8 +156,8 @@ def test_a_broken_upload_gets_a_sentence_and_leaves_the_library(page, served, tm
     before = served[0].clips()
     page.get_by_role("tab", name="Library").click()
     page.set_input_files('#upload input[type="file"]', str(broken))
-    said = page.locator("#said .bad")
-    sync_api.expect(said).to_contain_text(re.compile("Not added: holiday.mp4: no video stream.*re-save"))
+    outcome = page.locator("#outcome .bad")
+    sync_api.expect(outcome).to_contain_text(re.compile("Not added: holiday.mp4: no video stream.*re-save"))
     assert served[0].clips() == before
 
 

@@ -28,14 +28,14 @@ class Tags(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.seen: list[str] = []
+        self.names: list[str] = []
         self.attributes: set[str] = set()
         self.open: list[str] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
+        self.names.append(tag)
         self.attributes |= {name for name, _ in attrs}
         if tag not in self.void:
             self.open.append(tag)
@@ -88,8 +88,8 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
     clip_id = nasty.clips()[0].clip_id
     scene, view = nasty._clips[clip_id]
     nasty._clips[clip_id] = (scene, replace(view, name=NASTY))
-    seen, shown, panel = state.run_search(nasty, ViewState(text=NASTY, clip=clip_id), TermWeights())
-    _, _, struck = state.run_search(nasty, replace(seen, struck=(1,)), TermWeights())
+    opened, shown, panel = state.run_search(nasty, ViewState(text=NASTY, clip=clip_id), TermWeights())
+    _, _, struck = state.run_search(nasty, replace(opened, struck=(1,)), TermWeights())
     report = IndexReport((clip_id,), (NASTY,), ((NASTY, f"{NASTY}: broken; mend it."),))
     why, named = nasty.explain(NASTY, clip_id), nasty.clip(clip_id)
     pieces = [
@@ -104,7 +104,7 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
     ]  # fmt: skip
     for piece in pieces:
         tags = Tags(piece)
-        assert "script" not in tags.seen
+        assert "script" not in tags.names
         assert not any(name.startswith("on") for name in tags.attributes)
         assert tags.open == []
         assert "onerror=alert" not in re.sub(r"&lt;.*?&gt;", "", piece)
@@ -123,13 +123,13 @@ def test_the_reason_names_the_largest_part_and_its_strongest_word(engine):
 
 def test_a_score_without_positive_parts_is_said_to_have_none(engine):
     why = engine.explain(SENTENCE, engine.clips()[0].clip_id)
-    made = replace(
+    negative = replace(
         why.alignment,
         level_terms=-np.abs(why.alignment.level_terms),
         concept_terms=-why.alignment.concept_terms.clip(0),
     )
     assert "no part of the score is positive" in explanation.summary(
-        replace(why, alignment=made), engine.clips()[0]
+        replace(why, alignment=negative), engine.clips()[0]
     )
 
 
@@ -216,6 +216,25 @@ def test_a_comparison_the_other_way_round_says_the_opposite_and_with_itself_noth
     assert "nan" not in same
 
 
+def test_the_panel_explains_the_moment_that_the_card_shows(engine):
+    weights = TermWeights(0, 1, 0, 0, 0)
+    for hit in engine.search(SENTENCE, weights=weights).hits:
+        stale = ViewState(text=SENTENCE, clip=hit.clip_id, moment=1 - max(hit.moment, 0))
+        view, _, panel = state.run_search(engine, stale, weights)
+        assert (view.moment, view.confidence) == (hit.moment, hit.confidence)
+        assert f'<span class="figure">{html.signed(hit.score)}</span>' in panel.summary
+
+
+def test_on_a_shared_page_only_clips_of_ones_own_are_deleted(tmp_path):
+    library = FakeEngine(tmp_path / "own")
+    mine, others = (clip.clip_id for clip in library.clips()[:2])
+    with pytest.raises(LibraryError, match="only the clips that you added"):
+        state.delete_clip(library, {"clip": others}, [mine])
+    assert state.delete_clip(library, {"clip": mine}, [mine]) == "red-ball-beach"
+    state.delete_clip(library, {"clip": others}, None)
+    assert {mine, others}.isdisjoint(clip.clip_id for clip in library.clips())
+
+
 def test_a_clip_that_was_deleted_meanwhile_is_no_rival(engine, tmp_path):
     own = FakeEngine(tmp_path / "own")
     view, _, _ = state.run_search(own, ViewState(text=SENTENCE), TermWeights())
@@ -246,9 +265,9 @@ def test_a_visitor_who_has_opened_nothing_is_told_that_reasons_can_be_opened(eng
     assert "Open one to see why" in html.results(result, clips)
     assert "Open one to see why" not in html.results(result, clips, open_clip=first)
     assert "Open one to see why" not in html.results(replace(result, hits=()), clips)
-    told = engine.describe(first)
-    assert "Open one to see why" in html.sentences(told, clips[first])
-    assert "Open one to see why" not in html.sentences(told, clips[first], told[0].text)
+    hits = engine.describe(first)
+    assert "Open one to see why" in html.sentences(hits, clips[first])
+    assert "Open one to see why" not in html.sentences(hits, clips[first], hits[0].text)
 
 
 def test_an_uncertain_result_says_so(engine):
@@ -282,9 +301,9 @@ def test_only_files_of_the_upload_folder_are_taken(tmp_path):
 
 
 def test_examples_come_from_different_clips_of_the_library(engine):
-    chosen = html.example_captions(engine.clips())
-    assert len(chosen) == len(set(chosen)) == 6
-    assert set(chosen) <= {caption for clip in engine.clips() for caption in clip.captions}
+    examples = html.example_captions(engine.clips())
+    assert len(examples) == len(set(examples)) == 6
+    assert set(examples) <= {caption for clip in engine.clips() for caption in clip.captions}
     assert html.example_captions(()) == []
 
 
@@ -345,12 +364,12 @@ def test_concepts_are_shown_by_what_they_hold_the_fullest_first(engine):
 
 
 def test_a_card_shows_the_moment_that_was_found_and_of_a_whole_clip_its_poster(engine):
-    found = engine.search("a red square moves")
+    result = engine.search("a red square moves")
     clips = {clip.clip_id: clip for clip in engine.clips()}
-    for hit in found.hits:
+    for hit in result.hits:
         for moment, kind in ((0, "moment-0"), (1, "moment-1"), (-1, "poster")):
-            result = replace(found, hits=(replace(hit, moment=moment),))
-            card = html.results(result, clips)
+            one = replace(result, hits=(replace(hit, moment=moment),))
+            card = html.results(one, clips)
             assert f'src="clips/{hit.clip_id}/{kind}"' in card
 
 
@@ -380,8 +399,8 @@ def test_names_of_concepts_can_be_written_where_they_are_the_visitors(engine):
 
 
 def test_a_measurement_shows_both_directions_each_part_and_costs(engine):
-    found = engine.measure()
-    text = tabs.measurement(found)
+    measured = engine.measure()
+    text = tabs.measurement(measured)
     Tags(text)
     assert text.count('<i style="width:50.00%"></i><b style="left:40.00%;width:10.00%"></b>') == 2
     assert "50.0 <small>[40–50]</small>" in text
@@ -389,6 +408,6 @@ def test_a_measurement_shows_both_directions_each_part_and_costs(engine):
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
     assert cells == [["40.0", "30.0", "20.0", "10.0"], ["5.0", "2.5", "–", "–"]]
     assert "not as a benchmark" in text
-    assert "not as a benchmark" not in tabs.measurement(replace(found, captioned=100))
+    assert "not as a benchmark" not in tabs.measurement(replace(measured, captioned=100))
     assert "21 ms" in text
     assert "2.4 MB" in text

@@ -6,11 +6,12 @@ them; whatever they do not know changes nothing. Clips are chosen by id, never b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, wraps
 from html import escape
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from vtr_demo.config import LimitConfig
@@ -251,6 +252,33 @@ def rename_concept(engine: EngineLike, click: Mapping[str, object]) -> bool:
         return False
     engine.rename(int(concept), str(click.get("text", "")))
     return True
+
+
+def add_uploads(
+    engine: EngineLike, files: Sequence[str], folder: str, progress: Callable[[float, str], None]
+) -> IndexReport:
+    """Index files that lie in the upload ``folder``, under their own names."""
+    paths = tabs.uploaded(files, folder)
+    return engine.add(paths, names=[path.name for path in paths], progress=progress)
+
+
+def add_upload(engine: EngineLike, file: str, folder: str, progress: Callable[[float, str], None]) -> str:
+    """Index one file and return its clip's id; ``LibraryError`` where it is no new clip."""
+    report = add_uploads(engine, [file], folder, progress)
+    if not report.added:
+        known = f"{Path(file).name} is already in the library; choose it among the clips."
+        raise LibraryError(report.failed[0][1] if report.failed else known)
+    return report.added[0]
+
+
+def delete_clip(engine: EngineLike, click: Mapping[str, object], own: Collection[str] | None) -> str:
+    """Delete the clip that a click names and return its name; ``own`` are the only ones that may be."""
+    clip_id = str(click.get("clip", ""))
+    if own is not None and clip_id not in own:
+        raise LibraryError("On a shared page you can delete only the clips that you added in this visit.")
+    name = engine.clip(clip_id).name
+    engine.delete(clip_id)
+    return name
 
 
 def library_parts(engine: EngineLike, own: Sequence[str] | None) -> list[str]:

@@ -3,7 +3,7 @@
   window.vtrShowPanel = () =>
     requestAnimationFrame(() => {
       const shown = (selector) => [...document.querySelectorAll(selector)].find((node) => node.offsetParent);
-      const panel = shown(".explained") || shown("#told");
+      const panel = shown(".explained") || shown("#ranking");
       const top = panel ? panel.getBoundingClientRect().top : 0;
       if (top < 0 || top > innerHeight * 0.5) panel.scrollIntoView({ block: "start", behavior: "smooth" });
     });
