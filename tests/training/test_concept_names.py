@@ -98,7 +98,7 @@ def test_attributes_of_one_concept_alone_are_those_of_the_level_where_it_holds_e
     held, logits = concept_attributes(model, clip)
     assert held.tolist() == [0]
     with torch.no_grad():
-        whole = model.attributes(model.encode_video(clip).levels, "video")[LEVELS.index("entity")]
+        whole = model.attributes(model.encode_video(clip).levels)[LEVELS.index("entity")]
     torch.testing.assert_close(logits, whole, atol=1e-4, rtol=1e-4)
 
 

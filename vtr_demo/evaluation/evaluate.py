@@ -91,7 +91,7 @@ def attribute_precision(
     if model.attributes is None:
         return {}
     labels = label_matrix([list(item.sentences) for item in items], vocabulary)
-    logits = model.attributes(table.videos.levels, "video")
+    logits = model.attributes(table.videos.levels)
     answer = {}
     for level, scores, frequent in zip(LEVELS, logits, training_labels, strict=True):
         if not scores.shape[1]:

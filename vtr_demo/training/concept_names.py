@@ -215,4 +215,4 @@ def concept_attributes(model: VTRModel, clip: VideoTokens) -> tuple[Tensor, Tens
     sums.index_add_(0, owners[owners >= 0], parts[owners >= 0])
     held = owners[owners >= 0].unique()
     vectors = F.normalize(sums[held], dim=-1).unsqueeze(1).expand(-1, len(LEVELS), -1)
-    return held.cpu(), model.attributes(vectors, "video")[_ENTITY].float().cpu()
+    return held.cpu(), model.attributes(vectors)[_ENTITY].float().cpu()
