@@ -3,7 +3,8 @@
 It is read in two passes. The first lists the packets without decoding them (`Timeline`): time stamps,
 key frames, and how much of a truncated file is really there. The second seeks once per group of pictures
 and feeds the decoder exactly the packets from the key frame to the wanted frame. A seek that lands
-elsewhere than announced, as in MPEG-TS, is noticed, and the file is read from its start instead.
+elsewhere than announced, as in MPEG-TS, is noticed, and the file is read from its start instead; so is a
+file whose packets carry decoder state that later ones do not repeat.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,64 +23,54 @@ import numpy as np
 
 from vtr_demo.errors import VideoError
 from vtr_demo.limits import LimitConfig
+from vtr_demo.video.timeline import NO_TIME, PacketRow, Timeline, build_timeline
 
 log = logging.getLogger("vtr_demo.video")
 
+CODECS = frozenset((
+    "h264", "hevc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v1", "msmpeg4v2",
+    "msmpeg4v3", "h263", "flv1", "vp6", "vp6f", "wmv1", "wmv2", "wmv3", "vc1", "theora", "mjpeg",
+    "prores", "dnxhd", "dvvideo", "gif", "png", "rawvideo", "v210", "ffv1", "huffyuv", "ffvhuff",
+    "qtrle", "cinepak", "msrle", "msvideo1", "svq1", "svq3",
+))  # fmt: skip
+"""Pictures that are decoded. FFmpeg knows some 200 more formats, rarely used and rarely looked after."""
+SOUND_CODECS = frozenset((
+    "aac", "ac3", "eac3", "alac", "amr_nb", "amr_wb", "flac", "mp1", "mp2", "mp3", "opus", "vorbis",
+    "wmav1", "wmav2", "pcm_alaw", "pcm_mulaw", "pcm_u8", "pcm_s16be", "pcm_s16le", "pcm_s24be",
+    "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_f32be", "pcm_f32le", "adpcm_ms", "adpcm_ima_wav",
+))  # fmt: skip
+_DECODERS = (
+    CODECS
+    | SOUND_CODECS
+    | {"libdav1d", "libopus", "msmpeg4", "flv", "mp3float", "mp2float", "amrnb", "amrwb"}
+)
 OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,mxf",
+    # This one counts only while FFmpeg probes the streams; afterwards `Source` looks at their names.
+    "codec_whitelist": ",".join(sorted(_DECODERS)),
 }
 """What may be opened. Playlists, picture lists and text are left out: they can name other files and
 addresses, which an uploaded file must not do."""
 RESAVE = "re-save the clip as H.264 MP4"
 NEAR_PACKETS = 256
 """A key frame at most so many packets ahead is reached by reading on, not by seeking."""
+_STATE = ("new_extradata", "palette", "param_change")
+_STILLS = ("attached_pic", "timed_thumbnails", "still_image")
+_RETRIES = (0, 3, math.inf)
+"""Key frames to start earlier where a decoder, started at one, does not show the wanted frame: a recovery
+point of an intra-refresh stream is flagged as a key frame, and shows nothing until the next but one."""
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """The packets of a video stream in decoding order: arrays (N,), times in ticks of ``tick_s`` seconds."""
+@cache
+def library_errors() -> tuple[type[Exception], ...]:
+    """What PyAV may raise on a damaged file; a MemoryError, which may be among them, is to be raised on."""
+    import av
 
-    pts: np.ndarray
-    dts: np.ndarray
-    is_key: np.ndarray
-    ticks: np.ndarray
-    """When frames appear, ascending and without doubles; packets cut away by an edit list are left out."""
-    last_ticks: int
-    """How long the last frame is shown."""
-    tick_s: float
-    ordinal: bool
-    """True where the stamps only count packets (H.264 with B frames in AVI): then frames are counted."""
-
-    @property
-    def duration_s(self) -> float:
-        """From the first frame's appearance to the last one's end."""
-        return float(self.ticks[-1] - self.ticks[0] + self.last_ticks) * self.tick_s
-
-    @property
-    def open_groups(self) -> bool:
-        """True where pictures shown before a key frame are decoded after it (open groups of pictures)."""
-        numbers = np.arange(len(self.pts))
-        latest_key = np.maximum.accumulate(np.where(self.is_key, numbers, 0))
-        return bool((self.pts < self.pts[latest_key]).any())
-
-    def tick_at(self, second: float) -> int:
-        """When the frame shown at ``second`` appeared; second 0 is the first frame's appearance."""
-        # A thousandth of a tick forgives the rounding of a second that was computed from a tick.
-        wanted = self.ticks[0] + math.floor(min(second, self.duration_s) / self.tick_s + 1e-3)
-        return int(self.ticks[max(np.searchsorted(self.ticks, wanted, side="right") - 1, 0)])
-
-    def second(self, tick: int) -> float:
-        """Seconds from the first frame's appearance to ``tick``."""
-        return float(tick - self.ticks[0]) * self.tick_s
-
-    def run_to(self, tick: int) -> tuple[int, int]:
-        """Packet numbers (first, last) to decode for the frame at ``tick``: its key frame to itself."""
-        if self.ordinal:
-            return 0, len(self.dts) - 1
-        keys = np.flatnonzero(self.is_key & (self.pts <= tick))
-        first = int(keys[np.argmax(self.pts[keys])]) if len(keys) else 0
-        return first, int(np.flatnonzero(self.pts == tick)[-1])
+    return (
+        av.error.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, RuntimeError,
+        TypeError, EOFError,
+    )  # fmt: skip
 
 
 class Source:
@@ -87,9 +78,14 @@ class Source:
 
     def __init__(self, path: str | Path, limits: LimitConfig | None = None) -> None:
         self.path = Path(path)
+        self.ended_early = ""
+        """Why reading ended before the end of the file; empty where it did not."""
         self._limits = limits
+        self._index: int | None = None
+        self._failed_packets = 0
         self._open()
         try:
+            self._check_codec()
             self._check_pixels()
             self.timeline = self._scan()
             self._check_duration()
@@ -119,45 +115,72 @@ class Source:
         aspect = float(self.stream.sample_aspect_ratio or 1)
         return aspect if 0.25 < aspect < 4 else 1.0
 
+    @property
+    def is_plain(self) -> bool:
+        """True where any player shows the same stream on the same clock: one video stream, no restarts."""
+        return len(self.container.streams.video) == 1 and not self.timeline.in_order
+
+    def size(self, frame: Any, transposed: bool) -> tuple[int, int]:
+        """Width and height of a frame as it is shown: upright, with square pixels."""
+        width = max(1, round(frame.width * self.pixel_aspect))
+        return (frame.height, width) if transposed else (width, frame.height)
+
     # ------------------------------------------------------------------ frames
     def frames(self, wanted: Sequence[int]) -> Iterator[tuple[int, int, Any]]:
-        """(wanted tick, its own tick, frame) for ascending ticks; what cannot be decoded is left out."""
-        runs: dict[int, list[int]] = {}
-        for tick in wanted:
-            runs.setdefault(self.timeline.run_to(tick)[0], []).append(tick)
-        for first, ticks in runs.items():
-            last = max(self.timeline.run_to(tick)[1] for tick in ticks)
-            yield from _picked(self.decode(first, last), deque(ticks))
+        """(wanted tick, its own tick, frame) for ascending ticks, in the order in which they are decoded.
+
+        What cannot be decoded is left out. Where a decoder that starts at the key frame does not show the
+        wanted frame though nothing is damaged, it starts earlier.
+        """
+        left = list(wanted)
+        for earlier in _RETRIES:
+            runs: dict[int, list[int]] = {}
+            for tick in left:
+                runs.setdefault(self.timeline.run_to(tick, earlier)[0], []).append(tick)
+            left = []
+            for first, ticks in runs.items():
+                last = max(self.timeline.run_to(tick)[1] for tick in ticks)
+                failed, missing = self._failed_packets, set(ticks)
+                for tick, own, frame in _picked(self.decode(first, last), deque(ticks)):
+                    near = self.timeline.before(tick) <= own <= tick
+                    doubtful = not near or (frame.is_corrupt and earlier == 0)
+                    if first == 0 or not doubtful or self._failed_packets > failed:
+                        missing.discard(tick)
+                        yield tick, own, frame
+                if first > 0 and self._failed_packets == failed:
+                    left += sorted(missing)
 
     def decode(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, Any]]:
         """(tick, frame) for the frames of packets ``first`` to ``last``, in the order of showing."""
-        import av
-
         context, timeline = self.stream.codec_context, self.timeline
-        count = 0
+        untimed = iter(timeline.ticks[:0])
+        if timeline.untimed is not None:
+            untimed = iter(np.sort(timeline.pts[timeline.untimed]))
+        shown = 0
         for packet in chain(self._packets(first, last), [None]):
             try:
                 frames = context.decode(packet)
             except MemoryError:
                 raise
-            except av.error.FFmpegError as error:
+            except library_errors() as error:
                 log.debug("%s: a packet was skipped: %s", self.path.name, error)
+                self._failed_packets += 1
                 continue
             for frame in frames:
                 tick = frame.pts
                 if timeline.ordinal:
-                    tick = int(timeline.ticks[min(count, len(timeline.ticks) - 1)])
-                count += 1
+                    tick = int(timeline.ticks[min(shown, len(timeline.ticks) - 1)])
+                elif timeline.retimed:
+                    number = frame.opaque
+                    tick = None if number is None else int(timeline.pts[number])
+                    # Decoders give frames in the order of showing, which is the order of their times.
+                    if number is not None and timeline.untimed is not None and timeline.untimed[number]:
+                        tick = int(next(untimed, timeline.pts[number]))
+                shown += 1
                 # Pictures before an open group's key frame lack their reference: they are not used.
-                if tick is not None and (timeline.ordinal or tick >= timeline.pts[first]):
+                if tick is not None and (timeline.ordinal or timeline.retimed or tick >= timeline.pts[first]):
                     yield tick, frame
         context.flush_buffers()
-
-    def upright(self, frame: Any) -> tuple[int, int, int]:
-        """Width and height of a frame as it is shown, and the quarter turns (anticlockwise) to get there."""
-        turns = round(frame.rotation / 90) % 4
-        width = max(1, round(frame.width * self.pixel_aspect))
-        return (frame.height, width, turns) if turns % 2 else (width, frame.height, turns)
 
     # ------------------------------------------------------------------ packets
     def _open(self) -> None:
@@ -171,39 +194,54 @@ class Source:
             )
         except MemoryError:
             raise
-        except (av.error.FFmpegError, OSError) as error:
+        except library_errors() as error:
             log.debug("%s: %s", self.path.name, error)
             raise VideoError(self.path, *_why_closed(self.path)) from error
-        pictures = [s for s in self.container.streams.video if "attached_pic" not in str(s.disposition)]
-        if not pictures or pictures[0].codec_context is None:
-            self.close()
-            reason = "its picture format is unknown" if pictures else "it holds no moving picture"
-            raise VideoError(self.path, reason, f"choose a file with a video track, or {RESAVE}")
-        self.stream = pictures[0]
+        if self._index is None:
+            self._candidates = self._moving_streams()
+            self._index = self._candidates[0].index
+        self.stream: Any = self.container.streams[self._index]
         context = self.stream.codec_context
         context.thread_type = "AUTO"
         context.thread_count = min(4, os.cpu_count() or 1)
+        context.copy_opaque = True  # a frame tells the number of its packet
         if self._limits is not None:
             # The header may understate the size; the decoder then refuses by itself.
             context.options = {"max_pixels": str(self._limits.max_pixels * 11 // 10)}
-        self._reader, self._next = self._demuxed(), 0
+        self._reader, self._next = self._demuxed([self.stream]), 0
 
-    def _demuxed(self) -> Iterator[Any]:
-        import av
+    def _moving_streams(self) -> list[Any]:
+        """The streams that may be the film, the likeliest first: cover art is left out, defaults lead."""
+        from av.stream import Disposition
 
+        stills = Disposition(0)
+        for name in _STILLS:
+            stills |= Disposition[name]
+        moving = [s for s in self.container.streams.video if not s.disposition & stills]
+        known = [s for s in moving if s.codec_context is not None]
+        if not known:
+            self.close()
+            reason = "its picture format is unknown" if moving else "it holds no moving picture"
+            raise VideoError(self.path, reason, f"choose a file with a video track, or {RESAVE}")
+        return sorted(known, key=lambda s: not s.disposition & Disposition.default)
+
+    def _demuxed(self, streams: list[Any]) -> Iterator[Any]:
         try:
-            for packet in self.container.demux(self.stream):
-                if packet.size and (packet.pts is not None or packet.dts is not None):
+            for packet in self.container.demux(streams):
+                if packet.size:
                     yield packet
         except MemoryError:
             raise
-        except av.error.FFmpegError as error:
+        except library_errors() as error:
             log.debug("%s: reading ended early: %s", self.path.name, error)
+            self.ended_early = str(getattr(error, "strerror", None) or error or type(error).__name__)
 
     def _packets(self, first: int, last: int | None) -> Iterator[Any]:
         if not 0 <= first - self._next <= NEAR_PACKETS and not self._seek(first):
             self._open()
         for packet in self._reader:
+            if self.timeline.retimed and self._next < len(self.timeline.pts):
+                packet.opaque = self._next
             self._next += 1
             if self._next > first:
                 yield packet
@@ -212,14 +250,16 @@ class Source:
 
     def _seek(self, number: int) -> bool:
         """Put the reader before packet ``number``; False where the file does not lead there."""
-        import av
-
+        if self.timeline.in_order:
+            return False
         pts, dts = int(self.timeline.pts[number]), int(self.timeline.dts[number])
         try:
             self.container.seek(pts, stream=self.stream)
-        except av.error.FFmpegError:
+        except MemoryError:
+            raise
+        except library_errors():
             return False
-        reader = self._demuxed()
+        reader = self._demuxed([self.stream])
         for packet in reader:
             if packet.pts == pts and packet.dts == dts:
                 self._reader, self._next = chain([packet], reader), number
@@ -229,29 +269,43 @@ class Source:
         return False
 
     def _scan(self) -> Timeline:
-        rows = []
-        for packet in self._demuxed():
-            pts = packet.dts if packet.pts is None else packet.pts
-            dts = pts if packet.dts is None else packet.dts
-            rows.append((pts, dts, packet.is_keyframe, not packet.is_discard, packet.duration or 0))
-        table = np.array(rows, dtype=np.int64).reshape(-1, 5)
-        shown = table[:, 3] > 0
-        if not shown.any():
+        """List the packets; of several streams the film is the first that moves."""
+        rows: dict[int, list[PacketRow]] = {stream.index: [] for stream in self._candidates}
+        for packet in self._demuxed(self._candidates):
+            rows[packet.stream_index].append(
+                PacketRow(
+                    NO_TIME if packet.pts is None else packet.pts,
+                    NO_TIME if packet.dts is None else packet.dts,
+                    packet.is_keyframe,
+                    not packet.is_discard,
+                    packet.duration or 0,
+                    any(packet.has_sidedata(name) for name in _STATE),
+                )
+            )
+        moving = [s.index for s in self._candidates if sum(row.is_shown for row in rows[s.index]) > 1]
+        if moving and moving[0] != self._index:
+            self._index = moving[0]
+            self._open()
+            self._check_codec()
+            self._check_pixels()
+        packets = rows[self.stream.index]
+        if not any(row.is_shown for row in packets):
             raise VideoError(self.path, "it holds no frames", "it may be cut short; export it again")
-        pts, dts = table[:, 0], table[:, 1]
+        name = self.container.format.name
         # AVI stores no time of showing, and for these codecs the library's guess at it is wrong.
-        guessed = self.container.format.name == "avi" and self.codec in ("h264", "hevc")
-        ordinal = guessed and bool((pts != dts).any())
-        ticks = np.unique((dts if ordinal else pts)[shown])
-        tick_s = float(self.stream.time_base or 0) or 1e-3
-        last_ticks = int(table[shown, 4][np.argmax(pts[shown])])
-        if last_ticks <= 0:
-            rate = float(self.stream.average_rate or 0)
-            usual = np.median(np.diff(ticks)) if len(ticks) > 1 else 1 / (rate * tick_s) if rate else 0
-            last_ticks = int(usual)
-        return Timeline(pts, dts, table[:, 2] > 0, ticks, last_ticks, tick_s, ordinal)
+        return build_timeline(
+            packets,
+            tick_s=float(self.stream.time_base or 0) or 1e-3,
+            fps=float(self.stream.average_rate or 0),
+            ordinal=name == "avi" and self.codec in ("h264", "hevc"),
+            restarts=name in ("mpegts", "mpeg"),
+        )
 
     # ------------------------------------------------------------------ limits
+    def _check_codec(self) -> None:
+        if self.codec not in CODECS:
+            raise VideoError(self.path, f"its pictures are stored as {self.codec}, which is not read", RESAVE)
+
     def _check_pixels(self) -> None:
         width, height = self.stream.codec_context.width, self.stream.codec_context.height
         if self._limits is not None and width * height > self._limits.max_pixels:

@@ -1,6 +1,6 @@
 """From a video file to plain arrays: the two readers, held to the same frames, and what a file holds.
 
-Nothing here imports torch, so that the worker process (`video_worker.py`) starts in a quarter of a second.
+Nothing here imports torch, so that the worker process (`sandbox`) starts in a quarter of a second.
 PyAV reads what people bring. decord (0.6, 2021) reads plain MP4, MOV, MKV, WebM and AVI quickly, but it
 hangs for ever on MPEG-TS and cannot read AV1 or broken files, so those are refused before it sees them.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from vtr_demo.errors import VideoError
 from vtr_demo.limits import LimitConfig
 from vtr_demo.video.decode import RESAVE, Source
+from vtr_demo.video.picture import is_wide_gamut, orientation_of, to_rgb
 
 VIDEO_EXTENSIONS = (
     ".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv",
@@ -45,6 +46,8 @@ class VideoInfo:
     frame_count: int | None
     browser_playable: bool
     """True where the common browsers play it as it is: 8-bit 4:2:0 in a container and codec of theirs."""
+    note: str = ""
+    """What of the file could not be read; empty where all of it was."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,17 @@ def describe(path: str | Path, limits: LimitConfig | None = None) -> VideoInfo:
     """Read the time stamps and decode the first frame; VideoError where there is none."""
     with Source(path, limits) as source:
         _, _, frame = _first(source)
-        width, height, turns = source.upright(frame)
+        orientation = orientation_of(frame)
+        width, height = source.size(frame, orientation.transposed)
         timeline, codec, container = source.timeline, source.codec, _container(source)
         playable = codec in _PLAYABLE.get(container, ()) and frame.format.name in ("yuv420p", "yuvj420p")
+        playable = playable and source.is_plain and not orientation.is_mirror and not is_wide_gamut(frame)
         duration_s, count = timeline.duration_s, len(timeline.ticks)
         fps = count / duration_s if duration_s > 0 else 0.0
-        rotation = -90 * turns % 360
-        return VideoInfo(duration_s, width, height, fps, codec, container, rotation, count, playable)
+        note = f"reading ended at {duration_s:.1f} s ({source.ended_early})" if source.ended_early else ""
+        return VideoInfo(
+            duration_s, width, height, fps, codec, container, orientation.degrees, count, playable, note
+        )
 
 
 def read_clip(
@@ -124,14 +131,6 @@ def square_view(picture: np.ndarray, box: tuple[int, ...], size: int) -> np.ndar
     return np.array(image)
 
 
-def _to_rgb(frame: Any, turns: int, size: int) -> np.ndarray:
-    # Large pictures are first shrunk to twice the size in one C call: a 4K frame in RGB costs 25 MB.
-    scale = min(1.0, 2 * size / min(frame.width, frame.height))
-    width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
-    return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), turns))
-
-
 # ---------------------------------------------------------------------- PyAV
 def _read_pyav(
     path: str | Path, seconds: Sequence[float] | int, size: int, fit: str, limits: LimitConfig | None
@@ -142,26 +141,31 @@ def _read_pyav(
         box: tuple[int, int, int, int, int, int] | None = None
         views: dict[int, tuple[int, np.ndarray]] = {}
         for tick, own, frame in source.frames(sorted(set(wanted))):
-            width, height, turns = source.upright(frame)
-            box = box or square_box(width, height, fit)
-            views[tick] = own, square_view(_to_rgb(frame, turns, size), box, size)
+            orientation = orientation_of(frame)
+            box = box or square_box(*source.size(frame, orientation.transposed), fit)
+            views[tick] = own, square_view(to_rgb(frame, orientation, size), box, size)
         if box is None:
             raise _no_picture(path)
-        # A tick whose frame is damaged shows the frame before it, as a player does.
-        held = next(iter(views.values()))
-        rows = [held := views.get(tick, held) for tick in wanted]
+        # A tick whose frame is damaged shows the frame before it, as a player does; so does one for which
+        # a damaged stream has an earlier frame than for the tick before.
+        held = views[min(views)]
+        rows = []
+        for tick in wanted:
+            row = views.get(tick, held)
+            held = row if row[0] >= held[0] else held
+            rows.append(held)
         shown_s = np.array([timeline.second(own) for own, _ in rows])
         return Clip(np.stack([view for _, view in rows]), shown_s, box, timeline.duration_s)
 
 
 def _first(source: Source) -> tuple[int, int, Any]:
     """The first frame that can be decoded."""
-    found = next(source.frames(source.timeline.ticks[:1].tolist()), None)
-    if found is None:
-        found = next(((tick, tick, frame) for tick, frame in source.decode()), None)
-    if found is None:
+    first = next(source.frames(source.timeline.ticks[:1].tolist()), None)
+    if first is None:
+        first = next(((tick, tick, frame) for tick, frame in source.decode()), None)
+    if first is None:
         raise _no_picture(source.path)
-    return found
+    return first
 
 
 def _no_picture(path: str | Path) -> VideoError:

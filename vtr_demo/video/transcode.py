@@ -12,18 +12,14 @@ from typing import Any
 
 from vtr_demo.errors import VideoError
 from vtr_demo.limits import LimitConfig
-from vtr_demo.video.decode import OPEN_OPTIONS, RESAVE, Source
+from vtr_demo.video.decode import OPEN_OPTIONS, RESAVE, SOUND_CODECS, Source, library_errors
+from vtr_demo.video.picture import BT709, Orientation, monitor_filters, orientation_of, tag_matrix
+from vtr_demo.video.timeline import Timeline
 
 log = logging.getLogger("vtr_demo.video")
 
 CLOCK = Fraction(1, 90_000)
 """A tick of the copy in seconds: fine enough for any frame rate, so variable rates keep their times."""
-_TURNS = {
-    0: (),
-    1: (("transpose", "cclock"),),
-    2: (("hflip", ""), ("vflip", "")),
-    3: (("transpose", "clock"),),
-}
 
 
 def convert(
@@ -33,18 +29,17 @@ def convert(
 
     Sound that cannot be carried over is left out.
     """
-    import av
-
-    try:
-        _convert(path, target, max_side, limits, sound=True)
-    except MemoryError:
-        raise
-    except av.error.FFmpegError as error:
-        log.info("%s: converting without its sound: %s", Path(path).name, error)
+    for sound in (True, False):
         try:
-            _convert(path, target, max_side, limits, sound=False)
-        except av.error.FFmpegError as again:
-            raise VideoError(path, f"it could not be converted ({again.strerror})", RESAVE) from again
+            return _convert(path, target, max_side, limits, sound=sound)
+        except MemoryError:
+            raise
+        except library_errors() as error:
+            log.info(
+                "%s: the copy %s sound failed: %s", Path(path).name, "with" if sound else "without", error
+            )
+            reason = str(getattr(error, "strerror", None) or type(error).__name__)
+    raise VideoError(path, f"it could not be converted ({reason})", RESAVE)
 
 
 def _convert(
@@ -62,9 +57,9 @@ def _convert(
     ):
         # Both streams exist before the first packet is written: the file's header names them.
         packets = [_pictures(source, copy, max_side)]
-        if sound and heard.streams.audio:
-            start_s = float(source.timeline.ticks[0]) * source.timeline.tick_s
-            packets.append(_sound(heard, copy, start_s))
+        tracks = [s for s in heard.streams.audio if s.codec_context is not None] if sound else []
+        if tracks and tracks[0].codec_context.codec.canonical_name in SOUND_CODECS:
+            packets.append(_sound(heard, copy, source.timeline))
         for packet in heapq.merge(*packets, key=lambda packet: packet.dts * packet.time_base):
             copy.mux(packet)
 
@@ -74,13 +69,15 @@ def _pictures(source: Source, copy: Any, max_side: int) -> Iterator[Any]:
     first = next(frames, None)
     if first is None:
         raise VideoError(source.path, "none of its pictures could be decoded", RESAVE)
-    width, height, _ = source.upright(first[1])
+    width, height = source.size(first[1], orientation_of(first[1]).transposed)
     scale = min(1.0, max_side / max(width, height))
     rate = Fraction(source.stream.average_rate or 25).limit_denominator(1001)
     stream = copy.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
     context = stream.codec_context
     context.width, context.height = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
     context.pix_fmt, context.time_base, context.thread_count = "yuv420p", CLOCK, 4
+    context.colorspace = context.color_primaries = context.color_trc = BT709
+    context.color_range = 1  # limited
     context.gop_size = max(1, round(2 * rate))  # after a click the player decodes two seconds at most
     return _encoded_pictures(source, context, stream, chain([first], frames))
 
@@ -96,10 +93,11 @@ def _encoded_pictures(
     shape: Any = None
     last = -1
     for tick, frame in frames:
-        _, _, turns = source.upright(frame)
-        if shape != (frame.width, frame.height, frame.format.name, turns):
-            shape = frame.width, frame.height, frame.format.name, turns
-            graph = _upright_graph(frame, turns, context.width, context.height)
+        orientation = orientation_of(frame)
+        new_shape = frame.width, frame.height, frame.format.name, frame.color_trc, orientation
+        if shape != new_shape:
+            shape, graph = new_shape, _upright_graph(frame, orientation, context.width, context.height)
+        tag_matrix(frame)
         graph.push(frame)
         upright = graph.pull()
         last = max(last + 1, round(timeline.second(tick) / CLOCK))
@@ -114,15 +112,10 @@ def _spanned(packets: list[Any], spans: dict[int, int]) -> Iterator[Any]:
         yield packet
 
 
-def _upright_graph(frame: Any, turns: int, width: int, height: int) -> Any:
+def _upright_graph(frame: Any, orientation: Orientation, width: int, height: int) -> Any:
     import av
 
-    steps = [
-        *_TURNS[turns],
-        ("scale", f"{width}:{height}:flags=bicubic:out_range=tv"),
-        ("format", "yuv420p"),
-        ("setsar", "1"),
-    ]
+    steps = monitor_filters(frame, orientation, width, height)
     graph = av.filter.Graph()
     nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=CLOCK)]
     nodes += [graph.add(name, arguments) for name, arguments in steps]
@@ -133,20 +126,46 @@ def _upright_graph(frame: Any, turns: int, width: int, height: int) -> Any:
     return graph
 
 
-def _sound(heard: Any, copy: Any, start_s: float) -> Iterator[Any]:
+def _sound(heard: Any, copy: Any, timeline: Timeline) -> Iterator[Any]:
     source = heard.streams.audio[0].codec_context
     rate = source.sample_rate if source.sample_rate in (44_100, 48_000) else 48_000
     stream = copy.add_stream("aac", rate=rate, layout="mono" if source.channels == 1 else "stereo")
-    return _encoded_sound(heard, stream, start_s)
+    return _encoded_sound(heard, stream, timeline)
 
 
-def _encoded_sound(heard: Any, stream: Any, start_s: float) -> Iterator[Any]:
-    for frame in heard.decode(audio=0):
-        if frame.time is None or frame.time < start_s:
+def _encoded_sound(heard: Any, stream: Any, timeline: Timeline) -> Iterator[Any]:
+    start_s = float(timeline.ticks[0]) * timeline.tick_s
+    shifts_s = [shift * timeline.tick_s for shift in timeline.shifts]
+    stretch = 0
+    expected_s: float | None = None
+    for frame in _sound_frames(heard):
+        if expected_s is None:
+            expected_s = start_s if frame.time is None else float(frame.time)
+        time_s = expected_s if frame.time is None else float(frame.time)
+        # Where the pictures' clock restarts, so does that of the sound.
+        if abs(time_s - expected_s) > 0.5 and stretch + 1 < len(shifts_s):
+            stretch += 1
+        expected_s = time_s + frame.samples / frame.sample_rate
+        shown_s = time_s + shifts_s[stretch] - start_s
+        if shown_s < 0:
             continue
-        frame.time_base, frame.pts = (
-            Fraction(1, frame.sample_rate),
-            round((frame.time - start_s) * frame.sample_rate),
-        )
+        frame.time_base, frame.pts = Fraction(1, frame.sample_rate), round(shown_s * frame.sample_rate)
         yield from stream.encode(frame)
     yield from stream.encode(None)
+
+
+def _sound_frames(heard: Any) -> Iterator[Any]:
+    """What can be decoded of the first sound track; damage costs the packet, an unreadable file the rest."""
+    try:
+        for packet in heard.demux(heard.streams.audio[0]):
+            try:
+                frames = packet.decode()
+            except MemoryError:
+                raise
+            except library_errors():
+                continue
+            yield from frames
+    except MemoryError:
+        raise
+    except library_errors() as error:
+        log.debug("the sound ended early: %s", error)
