@@ -23,6 +23,7 @@ import numpy as np
 
 from vtr_demo.errors import VideoError
 from vtr_demo.limits import LimitConfig
+from vtr_demo.video import confine
 from vtr_demo.video.timeline import NO_TIME, PacketRow, Timeline, build_timeline
 
 log = logging.getLogger("vtr_demo.video")
@@ -89,6 +90,10 @@ class Source:
             self._check_pixels()
             self.timeline = self._scan()
             self._check_duration()
+            context = self.stream.codec_context
+            confine.allow_for(
+                self.timeline.duration_s, len(self.timeline.pts), context.width * context.height
+            )
             self._open()
         except BaseException:
             self.close()

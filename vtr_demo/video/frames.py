@@ -1,7 +1,8 @@
 """From a file to frames: `path -> FrameBatch`, in this process or in a guarded one.
 
-`video_source` lists the packets of a file and decodes chosen frames, `video_reader` holds the two readers,
-`video_convert` makes copies for browsers, `video_worker` is the guarded process. This file is their door.
+`timeline` and `decode` list the packets of a file and decode chosen frames, `picture` makes them what a
+player shows, `reader` holds the two readers, `transcode` makes copies for browsers, `sandbox` runs all of
+this in a guarded process that `confine` shuts off. This file is their door.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import threading
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +22,7 @@ from vtr_demo.config import LimitConfig, VideoConfig
 from vtr_demo.errors import ConfigError, VideoError
 from vtr_demo.structures import CropBox, FrameBatch
 from vtr_demo.video import sandbox
+from vtr_demo.video.decode import RESAVE
 from vtr_demo.video.reader import (
     Clip,
     VideoInfo,
@@ -52,9 +57,10 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def probe_guarded(path: str | Path, *, limits: LimitConfig) -> VideoInfo:
-    """As `probe`, for a file of unknown origin: in a worker, within ``limits``."""
-    values, _ = sandbox.call("describe", _checked(path, limits), {}, limits)
-    return VideoInfo(**{name: values[name] for name in VideoInfo.__dataclass_fields__})
+    """As `probe`, for a file of unknown origin: in a guarded process, within ``limits``."""
+    path = _checked(path, limits)
+    values, _ = sandbox.call("describe", path, {}, limits)
+    return _info(path, values, limits)
 
 
 # ---------------------------------------------------------------------- reading
@@ -77,18 +83,18 @@ def read_frames(
 def read_frames_guarded(
     path: str | Path, seconds: Sequence[float] | int, *, size: int, config: VideoConfig, limits: LimitConfig
 ) -> FrameBatch:
-    """As `read_frames`, for a file of unknown origin: in a worker, within ``limits``.
+    """As `read_frames`, for a file of unknown origin: in a guarded process, within ``limits``.
 
-    A hang, a crash or too much memory ends the worker and raises VideoError.
+    A hang, a crash or too much memory ends that process and raises VideoError.
     """
     if config.reader == "decord" and importlib.util.find_spec("decord") is None:
         raise ConfigError('The decord reader is not installed on this machine; set video.reader to "pyav".')
     check_seconds(seconds, 0.0)  # what the caller got wrong is refused here, not in the worker
     wanted = seconds if isinstance(seconds, int) else [float(second) for second in seconds]
     arguments = {"seconds": wanted, "size": size, "fit": config.fit, "reader": config.reader}
-    values, payload = sandbox.call("frames", _checked(path, limits), arguments, limits)
-    pixels = np.frombuffer(payload, np.uint8).reshape(-1, size, size, 3).copy()
-    return _batch(Clip(pixels, np.array(values["seconds"]), tuple(values["box"]), values["duration_s"]))
+    path = _checked(path, limits)
+    values, payload = sandbox.call("frames", path, arguments, limits, account=limits is not _TRUSTED)
+    return _batch(_clip(path, values, payload, size, wanted if isinstance(wanted, int) else len(wanted)))
 
 
 def still_frames(image_path: str | Path, *, size: int, config: VideoConfig) -> FrameBatch:
@@ -122,20 +128,77 @@ def convert_for_browser(
     """Write a copy that browsers play (H.264 4:2:0, AAC, MP4, upright, index in front) to ``target``.
 
     The longer side is ``max_side`` pixels at most; sound that cannot be carried over is left out. Works in
-    a guarded worker, which gets limits.decode_timeout_s and the clip's own duration as time. The copy
-    appears at once and whole, or not at all.
+    a guarded process. The copy appears at once and whole, or not at all.
     """
     target = Path(target)
     source = _checked(path, limits)
-    timeout_s = limits.decode_timeout_s + probe_guarded(source, limits=limits).duration_s
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
+        part.touch()  # the process that converts may write this file, and no other
         arguments = {"target": str(part.absolute()), "max_side": max_side}
-        sandbox.call("convert", source, arguments, limits, timeout_s)
+        sandbox.call("convert", source, arguments, limits, write=part.absolute())
+        if part.stat().st_size == 0:
+            raise _wrong_answer(source)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+# ---------------------------------------------------------------------- what came back
+def _info(path: Path, values: dict[str, Any], limits: LimitConfig) -> VideoInfo:
+    """The description that a guarded process gave, every field checked: it may have been taken over."""
+    try:
+        info = VideoInfo(**{name: values[name] for name in VideoInfo.__dataclass_fields__})
+    except KeyError as error:
+        raise _wrong_answer(path) from error
+    texts, flags = (info.codec, info.container, info.note), (info.browser_playable,)
+    numbers, counts = (info.duration_s, info.fps), (info.width, info.height, info.rotation, info.frame_count)
+    right = (
+        all(type(text) is str and len(text) <= 300 for text in texts)
+        and all(type(flag) is bool for flag in flags)
+        and all(_is_length(number) for number in numbers)
+        and all(type(count) is int for count in counts)
+        and info.duration_s <= limits.max_duration_s
+        and 0 < info.width <= 2**20
+        and 0 < info.height <= 2**20
+        and info.rotation in (0, 90, 180, 270)
+        and 0 <= (info.frame_count or 0) < 2**40
+    )
+    if not right:
+        raise _wrong_answer(path)
+    return info
+
+
+def _clip(path: Path, values: dict[str, Any], payload: bytes, size: int, count: int) -> Clip:
+    """The frames that a guarded process gave: as many as asked for, at finite seconds that ascend."""
+    seconds, box, duration_s = values.get("seconds"), values.get("box"), values.get("duration_s")
+    right = (
+        len(payload) == count * size * size * 3
+        and type(seconds) is list
+        and len(seconds) == count
+        and all(map(_is_length, seconds))
+        and all(a <= b for a, b in pairwise(seconds))
+        and type(box) is list
+        and len(box) == 6
+        and all(type(side) is int and 0 <= side <= 2**20 for side in box)
+        and box[2] > 0 < box[3]
+        and box[0] + box[2] <= box[4]
+        and box[1] + box[3] <= box[5]
+        and _is_length(duration_s)
+    )
+    if not right:
+        raise _wrong_answer(path)
+    pixels = np.frombuffer(payload, np.uint8).reshape(count, size, size, 3).copy()
+    return Clip(pixels, np.array(seconds, dtype=np.float64), tuple(box), duration_s)  # type: ignore[arg-type]
+
+
+def _is_length(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]
+
+
+def _wrong_answer(path: Path) -> VideoError:
+    return VideoError(path, "the decoder gave an answer that makes no sense", RESAVE)
 
 
 def _checked(path: str | Path, limits: LimitConfig | None = None) -> Path:

@@ -1,9 +1,10 @@
-"""The guarded process in which files of unknown origin are decoded, with limits on time and memory.
+"""The guarded process in which files of unknown origin are decoded, with limits on time, memory and rights.
 
-Both ends are here. A call takes an idle worker or starts one (0.3 s), sends one job and waits; whatever
-goes wrong in between (a hang, a crash, too much memory) ends that worker and becomes one VideoError.
-Workers are used again for the next file and are replaced after a while; they end with the process that
-started them, because their input closes.
+Both ends are here. A call takes an idle worker or starts one (0.3 s), sends one job and waits. The worker
+forks a child for each job, so that a file meets a process that no other file has touched; the child gives
+up all it does not need (`confine`) and answers through a pipe. Whatever goes wrong in between (a hang, a
+crash, too much memory) ends that child and becomes one VideoError. Where processes cannot be forked safely
+(Windows, macOS) a worker does one job and ends.
 
 The worker is a plain child process, not a `multiprocessing` one: those import the program's main module
 again (torch, gradio) and may not be started from a data loader's workers. Requests and answers are JSON and
@@ -16,49 +17,67 @@ import atexit
 import contextlib
 import json
 import logging
+import math
 import os
+import select
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
+import time
+from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from vtr_demo.errors import VideoError
 from vtr_demo.limits import LimitConfig
-from vtr_demo.video.decode import RESAVE
+from vtr_demo.video import confine
+from vtr_demo.video.decode import RESAVE, library_errors
 
 log = logging.getLogger("vtr_demo.video")
 
-JOBS_PER_WORKER = 100
 IDLE_WORKERS = 2
-LEAN_BYTES = 512 * 2**20
-"""A worker whose memory once grew beyond this is not used again."""
+CPU_PER_SECOND = {"frames": 1.0, "convert": 2.0}
+"""Processor seconds that each second of a film adds to limits.decode_timeout_s."""
+WALL_FACTOR = 10
+"""How many times its processor time a job may take by the clock, on however busy a machine."""
+REFUND = 0.1
+"""Processor seconds by which a file's account recovers in a second, so that it can be read again later."""
+ENVIRONMENT = (
+    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONUSERBASE",
+    "SYSTEMDRIVE", "SYSTEMROOT", "TZ", "USERPROFILE",
+)  # fmt: skip
+"""What a worker inherits; the rest may hold secrets."""
+_COPY_FACTOR = 4
+_ACCOUNTS = 1024
 _LENGTHS = struct.Struct("<QQ")
 _MAX_HEADER_BYTES, _MAX_PAYLOAD_BYTES = 2**24, 2**31
+_FORKS = sys.platform == "linux"
+
+Answer = tuple[dict[str, Any], bytes]
 
 
 # ---------------------------------------------------------------------- the asking side
 class _Worker:
     """One child process."""
 
-    def __init__(self, memory_bytes: int) -> None:
-        self.memory_bytes, self.owner, self.jobs = memory_bytes, os.getpid(), 0
+    def __init__(self) -> None:
+        self.owner = os.getpid()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         root = str(Path(__file__).resolve().parents[2])
         known = os.environ.get("PYTHONPATH")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from vtr_demo.video.sandbox import serve; serve()", str(memory_bytes)],
+            [sys.executable, "-c", "from vtr_demo.video.sandbox import serve; serve()", str(self.owner)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
             start_new_session=True,  # Ctrl-C is for the parent; the child then sees its input close
             env={
-                **os.environ,
+                **{name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
                 "PYTHONPATH": root if not known else root + os.pathsep + known,
                 "PYTHONSAFEPATH": "1",
                 # Fewer arenas and threads: they reserve address space, which is what is limited.
@@ -67,34 +86,40 @@ class _Worker:
             },
         )
 
-    def ask(self, request: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], bytes] | str:
-        """The answer, or in one word why there is none: "time" or "crash"."""
+    def ask(self, request: dict[str, Any], wall_s: float) -> Answer:
+        """The answer; {"error": "stalled"} or {"error": "crash"} where there is none."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         late = threading.Event()
 
         def stop() -> None:
             late.set()
-            self.process.kill()
+            self.kill()
 
-        timer = threading.Timer(timeout_s, stop)
+        timer = threading.Timer(min(wall_s, threading.TIMEOUT_MAX), stop)
         timer.daemon = True
         timer.start()
-        self.jobs += 1
         try:
             _send(self.process.stdin, request)
-            answer = _receive(self.process.stdout)
-        except (OSError, EOFError, ValueError):
+            return _receive(self.process.stdout)
+        except (OSError, EOFError, ValueError, RecursionError):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(1)  # it is ending by itself: its own exit status tells why
-            return "time" if late.is_set() else "crash"
+            status = self.process.returncode
+            return {"error": "stalled", "wall_s": wall_s} if late.is_set() else _crash(status), b""
         finally:
             timer.cancel()
-        return "time" if late.is_set() else answer
+
+    def kill(self) -> None:
+        """End the process and what it started."""
+        if self.process.poll() is None and hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
 
     def end(self) -> str:
         """Kill the process, wait for it, and give back the last line that it wrote."""
-        self.process.kill()
+        self.kill()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             with contextlib.suppress(OSError):
@@ -107,119 +132,279 @@ class _Worker:
 
 
 _idle: deque[_Worker] = deque()
+_accounts: OrderedDict[tuple[str, int, int], tuple[float, float]] = OrderedDict()
+"""Processor seconds spent on a file, and when that was."""
+_lock = threading.Lock()
+_prepared: list[int] = []
 
 
 def call(
-    job: str, path: str | Path, arguments: dict[str, Any], limits: LimitConfig, timeout_s: float | None = None
-) -> tuple[dict[str, Any], bytes]:
-    """Do ``job`` on ``path`` in a guarded worker: its answer as (JSON values, raw bytes).
+    job: str,
+    path: str | Path,
+    arguments: dict[str, Any],
+    limits: LimitConfig,
+    *,
+    write: str | Path | None = None,
+    account: bool = True,
+) -> Answer:
+    """Do ``job`` on ``path`` in a guarded process: its answer as (JSON values, raw bytes), unchecked.
 
-    Raises VideoError where the file is to blame or a limit of ``limits`` was reached; ``timeout_s``
-    replaces limits.decode_timeout_s.
+    ``write`` is the one file, existing already, that the job may write. All calls for one file share its
+    processor time, which is limits.decode_timeout_s and more for a longer film, unless ``account`` is
+    False. Raises VideoError where the file is to blame or a limit of ``limits`` was reached.
     """
-    timeout_s = limits.decode_timeout_s if timeout_s is None else timeout_s
+    key = _account_key(path) if account else None
+    stall_s = limits.decode_timeout_s
+    film_s = min(limits.max_duration_s, 3600.0)
+    wall_s = WALL_FACTOR * (stall_s + CPU_PER_SECOND.get(job, 0.0) * film_s)
     request = {
-        "job": job,
-        "path": str(path),
-        "arguments": arguments,
-        "limits": asdict(limits),
-        "timeout_s": timeout_s,
+        "job": job, "path": str(path), "arguments": arguments, "limits": asdict(limits),
+        "write": None if write is None else str(write), "spent_s": _spent(key), "stall_s": stall_s,
+        "wall_s": wall_s,
+    }  # fmt: skip
+    header, payload = _asked(request, wall_s + 5)
+    _spend(key, header.get("cpu_s"))
+    error = header.get("error")
+    if error is None:
+        return header, payload
+    used = header.get("cpu_s") if isinstance(header.get("cpu_s"), float) else stall_s
+    sentences = {
+        "memory": (
+            f"reading it needs more than {limits.decode_memory_bytes / 2**30:.2g} GiB of memory",
+            f"{RESAVE}, or raise limits.decode_memory_bytes",
+        ),
+        "time": (
+            f"reading it took {used:.0f} s of processor time, too long for its length, and was stopped",
+            f"{RESAVE}, or raise limits.decode_timeout_s",
+        ),
+        "stalled": (
+            f"reading it stood still for {_number(header.get('wall_s'), stall_s):g} s and was stopped",
+            "check the disk that it lies on, or raise limits.decode_timeout_s",
+        ),
+        "crash": (f"the decoder crashed on it ({header.get('status')})", RESAVE),
+        "file": (str(header.get("reason"))[:300], str(header.get("advice"))[:300]),
     }
-    worker = _take(limits.decode_memory_bytes)
-    used = worker.jobs > 0
-    answer = _asked(worker, request, timeout_s)
-    if answer == "crash" and used:
-        # An earlier file may have left it damaged: this one is judged by a worker of its own.
-        worker = _Worker(limits.decode_memory_bytes)
-        answer = _asked(worker, request, timeout_s)
-    if answer == "time":
-        reason = f"reading it took longer than {timeout_s:g} s and was stopped"
-        raise VideoError(path, reason, f"{RESAVE}, or raise limits.decode_timeout_s")
-    if isinstance(answer, str):
-        raise VideoError(path, f"the decoder crashed on it ({worker.process.returncode})", RESAVE)
-    header, payload = answer
-    if "error" in header:
-        if header["error"] == "memory":
-            reason = f"reading it needs more than {limits.decode_memory_bytes / 2**30:.2g} GiB of memory"
-            raise VideoError(path, reason, f"{RESAVE}, or raise limits.decode_memory_bytes")
-        raise VideoError(path, str(header["reason"]), str(header["advice"]))
-    return header, payload
+    raise VideoError(path, *sentences.get(str(error), sentences["crash"]))
 
 
-def _asked(worker: _Worker, request: dict[str, Any], timeout_s: float) -> tuple[dict[str, Any], bytes] | str:
-    """Let ``worker`` do a job; afterwards it is idle or ended."""
-    answer: tuple[dict[str, Any], bytes] | str = "crash"
-    try:
-        answer = worker.ask(request, timeout_s)
-    finally:
-        failed = isinstance(answer, str)
-        worn = not isinstance(answer, str) and (answer[0].get("last") or worker.jobs >= JOBS_PER_WORKER)
-        if failed or worn or len(_idle) >= IDLE_WORKERS:
-            last_words = worker.end()
-            if failed:
-                log.warning("a worker ended (%s: %s) %s", answer, worker.process.returncode, last_words)
-        else:
-            _idle.append(worker)
-    return answer
+def protections() -> dict[str, bool]:
+    """Which protections the system grants to the processes that decode strangers' files, by name.
+
+    parent: ends with its parent; memory, written, descriptors, dumps: resource limits; privileges: none to
+    gain; files: Landlock; processes: neither programs nor sockets (seccomp).
+    """
+    values, _ = call("protections", os.devnull, {}, LimitConfig(), account=False)
+    return {str(name): value is True for name, value in values.get("active", {}).items()}
 
 
 def close_workers() -> None:
     """End the idle workers of this process; the next call starts new ones."""
-    while _idle:
-        worker = _idle.pop()
+    while True:
+        with _lock:
+            if not _idle:
+                return
+            worker = _idle.pop()
         if worker.owner == os.getpid():
             worker.end()
 
 
-def _take(memory_bytes: int) -> _Worker:
-    while _idle:
-        worker = _idle.popleft()
-        # After a fork the deque is a copy: the workers in it belong to the other process.
-        if worker.owner != os.getpid():
-            continue
-        if worker.memory_bytes == memory_bytes and worker.process.poll() is None:
-            return worker
-        worker.end()
-    atexit.unregister(close_workers)
-    atexit.register(close_workers)
-    return _Worker(memory_bytes)
+def _asked(request: dict[str, Any], wall_s: float) -> Answer:
+    """Let a worker do a job; afterwards it is idle or ended."""
+    worker = _take()
+    answer: Answer = (_crash(None), b"")
+    try:
+        answer = worker.ask(request, wall_s)
+    finally:
+        kept = False
+        if (
+            worker.process.poll() is None
+            and not answer[0].get("last")
+            and answer[0].get("error") != "stalled"
+        ):
+            with _lock:
+                if kept := len(_idle) < IDLE_WORKERS:
+                    _idle.append(worker)
+        if not kept:
+            last_words = worker.end()
+            if "error" in answer[0]:
+                log.warning("a worker ended (%s) %s", answer[0], last_words)
+    return answer
+
+
+def _take() -> _Worker:
+    with _lock:
+        if not _prepared:
+            _prepared.append(os.getpid())
+            atexit.register(close_workers)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=_forget)
+        while _idle:
+            worker = _idle.popleft()
+            if worker.process.poll() is None:
+                return worker
+            worker.end()
+    return _Worker()
+
+
+def _forget() -> None:
+    # After a fork the workers belong to the other process, and its threads may have held the lock.
+    global _lock  # noqa: PLW0603 - a lock cannot be reset
+    _lock = threading.Lock()
+    _idle.clear()
+
+
+def _account_key(path: str | Path) -> tuple[str, int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return str(Path(path).absolute()), stat.st_size, stat.st_mtime_ns
+
+
+def _spent(key: tuple[str, int, int] | None) -> float:
+    with _lock:
+        spent, when = _accounts.get(key, (0.0, 0.0)) if key else (0.0, 0.0)
+    return max(0.0, spent - REFUND * (time.monotonic() - when))
+
+
+def _spend(key: tuple[str, int, int] | None, cpu_s: object) -> None:
+    seconds = _number(cpu_s, 0.0)
+    if key and 0 <= seconds < math.inf:
+        spent = _spent(key) + seconds
+        with _lock:
+            _accounts[key] = spent, time.monotonic()
+            _accounts.move_to_end(key)
+            while len(_accounts) > _ACCOUNTS:
+                _accounts.popitem(last=False)
+
+
+def _number(value: object, default: float) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default
+
+
+def _crash(status: int | None) -> dict[str, Any]:
+    return {"error": "crash", "status": status}
 
 
 # ---------------------------------------------------------------------- the worker's side
 def serve() -> None:
-    """The worker's loop: limit the memory, then answer one request after the other until the input ends."""
-    _limit_memory(int(sys.argv[1]))
+    """The worker's loop: answer one request after the other until the input ends."""
+    # What a job needs is imported before it gives up the right to read files.
+    from vtr_demo.video import reader, transcode  # noqa: F401
+
+    library_errors()
+    parent = int(sys.argv[1])
     source, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not end up among the answers
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             request, _ = _receive(source)
-            if hasattr(signal, "alarm"):
-                signal.alarm(int(request["timeout_s"]) + 5)  # should the parent be gone: no hang for ever
-            header, payload = _answer(request)
-            header["last"] = header.get("error") == "memory" or _peak_bytes() > LEAN_BYTES
-            if hasattr(signal, "alarm"):
-                signal.alarm(0)
-            _send(answers, header, payload)
+            if _FORKS:
+                _send(answers, *_forked(request, parent))
+            else:
+                started = time.process_time()
+                header, payload = _answer(request)
+                _send(answers, {**header, "last": True, "cpu_s": time.process_time() - started}, payload)
+                return
 
 
-def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    limits = LimitConfig(**request["limits"])
+def _forked(request: dict[str, Any], parent: int) -> Answer:
+    """Do a job in a child process: its answer, with the processor seconds that it used."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reading)
+            sys.stdin.close()
+            with os.fdopen(writing, "wb") as pipe:
+                _send(pipe, *_answer(request))
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    data, ending = _collected(reading, child, request, parent)
+    os.close(reading)
+    _, status, usage = os.wait4(child, 0)
+    spent: dict[str, Any] = {"cpu_s": usage.ru_utime + usage.ru_stime}
+    if ending is not None:
+        return {**ending, **spent}, b""
+    if os.WIFSIGNALED(status):
+        code = os.WTERMSIG(status)
+        return {**({"error": "time"} if code == signal.SIGXCPU else _crash(-code)), **spent}, b""
     try:
-        return _JOBS[request["job"]](request["path"], limits, **request["arguments"])
+        header, payload = _parsed(data)
+    except (ValueError, EOFError, RecursionError):
+        return {**_crash(os.waitstatus_to_exitcode(status)), **spent}, b""
+    return {**header, **spent}, payload
+
+
+def _collected(
+    pipe: int, child: int, request: dict[str, Any], parent: int
+) -> tuple[bytearray, dict[str, Any] | None]:
+    """Read all that ``child`` writes, and kill it where it stands still, takes too long or says too much."""
+    data, used, ending = bytearray(), -1.0, None
+    started = moved = time.monotonic()
+    while ending is None:
+        ready, _, _ = select.select([pipe], [], [], min(1.0, request["stall_s"] / 4))
+        now = time.monotonic()
+        if ready:
+            part = os.read(pipe, 2**20)
+            if not part:
+                return data, None
+            data += part
+            moved = now
+        seconds = confine.cpu_seconds(child) or 0.0
+        if seconds > used:
+            used, moved = seconds, now
+        if now - moved > request["stall_s"] or now - started > request["wall_s"]:
+            ending = {
+                "error": "stalled",
+                "wall_s": now - moved if now - started < request["wall_s"] else now - started,
+            }
+        elif len(data) > _MAX_HEADER_BYTES + _MAX_PAYLOAD_BYTES:
+            ending = _crash(None)
+        elif os.getppid() != parent:
+            os.kill(child, signal.SIGKILL)
+            os._exit(1)
+    os.kill(child, signal.SIGKILL)
+    return data, ending
+
+
+def _answer(request: Mapping[str, Any]) -> Answer:
+    limits = LimitConfig(**request["limits"])
+    path, write, arguments = request["path"], request["write"], request["arguments"]
+    trusted = arguments.get("reader") == "decord"
+    active = confine.confine(
+        memory_bytes=limits.decode_memory_bytes,
+        written_bytes=2**20 if write is None else _COPY_FACTOR * min(limits.max_bytes, 2**32),
+        cpu_s=limits.decode_timeout_s,
+        cpu_per_second=CPU_PER_SECOND.get(request["job"], 0.0),
+        spent_s=request["spent_s"],
+        read=None if trusted else [path],
+        write=[] if write is None else [write],
+    )
+    try:
+        if request["job"] == "protections":
+            return {"active": active}, b""
+        return _JOBS[request["job"]](path, limits, **arguments)
     except VideoError as error:
         return {"error": "file", "reason": error.reason, "advice": error.advice}, b""
     except (MemoryError, BlockingIOError):  # the latter where there is no room for a decoder's threads
         return {"error": "memory"}, b""
+    except library_errors() as error:
+        log.warning("%s: %s: %s", request["job"], type(error).__name__, error)
+        reason = f"the decoder gave up on it ({type(error).__name__})"
+        return {"error": "file", "reason": reason, "advice": RESAVE}, b""
 
 
-def _describe(path: str, limits: LimitConfig) -> tuple[dict[str, Any], bytes]:
+def _describe(path: str, limits: LimitConfig) -> Answer:
     from vtr_demo.video.reader import describe
 
     return asdict(describe(path, limits)), b""
 
 
-def _frames(path: str, limits: LimitConfig, **arguments: Any) -> tuple[dict[str, Any], bytes]:
+def _frames(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
     from vtr_demo.video.reader import read_clip
 
     clip = read_clip(path, limits=limits, **arguments)
@@ -227,7 +412,7 @@ def _frames(path: str, limits: LimitConfig, **arguments: Any) -> tuple[dict[str,
     return values, clip.pixels.tobytes()
 
 
-def _convert(path: str, limits: LimitConfig, **arguments: Any) -> tuple[dict[str, Any], bytes]:
+def _convert(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
     from vtr_demo.video.transcode import convert
 
     convert(path, limits=limits, **arguments)
@@ -237,29 +422,8 @@ def _convert(path: str, limits: LimitConfig, **arguments: Any) -> tuple[dict[str
 _JOBS = {"describe": _describe, "frames": _frames, "convert": _convert}
 
 
-def _limit_memory(memory_bytes: int) -> None:
-    # Only Linux keeps to RLIMIT_AS; elsewhere the time limit has to do.
-    if sys.platform == "linux":
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        limit = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _peak_bytes() -> int:
-    # Not getrusage: its peak is inherited from the parent, which holds a model.
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return 0
-    sizes = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")]
-    return sizes[0] * 1024 if sizes else 0
-
-
 # ---------------------------------------------------------------------- the wire between them
-def _send(pipe: IO[bytes], header: dict[str, Any], payload: bytes = b"") -> None:
+def _send(pipe: IO[bytes], header: dict[str, Any], payload: bytes | bytearray | memoryview = b"") -> None:
     text = json.dumps(header).encode()
     pipe.write(_LENGTHS.pack(len(text), len(payload)))
     pipe.write(text)
@@ -267,12 +431,28 @@ def _send(pipe: IO[bytes], header: dict[str, Any], payload: bytes = b"") -> None
     pipe.flush()
 
 
-def _receive(pipe: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+def _receive(pipe: IO[bytes]) -> Answer:
     header_size, payload_size = _LENGTHS.unpack(_exactly(pipe, _LENGTHS.size))
     if header_size > _MAX_HEADER_BYTES or payload_size > _MAX_PAYLOAD_BYTES:
         raise ValueError(f"a message of {header_size} + {payload_size} bytes")
-    header = json.loads(_exactly(pipe, header_size))
-    return header, _exactly(pipe, payload_size)
+    return _header(_exactly(pipe, header_size)), _exactly(pipe, payload_size)
+
+
+def _parsed(data: bytearray) -> Answer:
+    if len(data) < _LENGTHS.size:
+        raise EOFError
+    header_size, payload_size = _LENGTHS.unpack_from(data)
+    start = _LENGTHS.size + header_size
+    if len(data) != start + payload_size or header_size > _MAX_HEADER_BYTES:
+        raise EOFError
+    return _header(bytes(data[_LENGTHS.size : start])), bytes(memoryview(data)[start:])
+
+
+def _header(text: bytes) -> dict[str, Any]:
+    header = json.loads(text)
+    if not isinstance(header, dict):
+        raise ValueError(f"a header that is a {type(header).__name__}")
+    return header
 
 
 def _exactly(pipe: IO[bytes], size: int) -> bytes:

@@ -140,7 +140,7 @@ def build_timeline(
     retimed = bool(untimed.any() or len(shifts) > 1)
     return Timeline(
         pts, dts, is_key, ticks, last_ticks, tick_s, ordinal,
-        in_order=ordinal or retimed or bool(has_state[1:].any()),
+        in_order=ordinal or retimed or bool(has_state.any()),
         retimed=retimed, untimed=untimed if untimed.any() else None, shifts=tuple(shifts),
     )  # fmt: skip
 
