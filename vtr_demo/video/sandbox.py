@@ -357,11 +357,10 @@ def _collected(
         seconds = confine.cpu_seconds(child) or 0.0
         if seconds > used:
             used, moved = seconds, now
-        if now - moved > request["stall_s"] or now - started > request["wall_s"]:
-            ending = {
-                "error": "stalled",
-                "wall_s": now - moved if now - started < request["wall_s"] else now - started,
-            }
+        if now - moved > request["stall_s"]:
+            ending = {"error": "stalled", "wall_s": request["stall_s"]}
+        elif now - started > request["wall_s"]:
+            ending = {"error": "stalled", "wall_s": request["wall_s"]}
         elif len(data) > _MAX_HEADER_BYTES + _MAX_PAYLOAD_BYTES:
             ending = _crash(None)
         elif os.getppid() != parent:
