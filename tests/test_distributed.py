@@ -24,7 +24,8 @@ from vtr_demo.data import captions as captions_module
 from vtr_demo.errors import TrainingError
 from vtr_demo.structures import Sentence, TextTokens
 from vtr_demo.text.parser import parse_many
-from vtr_demo.training.trainer import Trainer, prepare
+from vtr_demo.training.setup import build_trainer
+from vtr_demo.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 WORLD = 2
@@ -71,8 +72,8 @@ def gradients(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def one_step(config: TrainConfig) -> dict[str, Any]:
-    trainer = prepare(config)
-    chosen = trainer.sampler.draw(np.random.default_rng(7)).chosen
+    trainer = build_trainer(config)
+    chosen = trainer.sampler.draw(np.random.default_rng(7)).items
     terms = trainer.train_step()
     return {"gradients": gradients(trainer), "terms": terms, "chosen": torch.tensor(chosen)}
 
@@ -103,11 +104,11 @@ def work(rank: int, folder: str) -> None:
     )
     answers: dict[str, Any] = {name: one_step(config) for name, config in configs(home, WORLD).items()}
     answers["texts"] = some_texts()
-    trainer = prepare(configs(home, WORLD)["live"])
+    trainer = build_trainer(configs(home, WORLD)["live"])
     trainer.run()
     answers["weights"] = trainer.model.state_dict()
-    answers["best"] = (trainer.best, trainer.stale, trainer.step)
-    broken = prepare(configs(home, WORLD)["frozen"].replace(out=str(home / "broken")))
+    answers["best"] = (trainer.progress.best, trainer.progress.stale, trainer.progress.step)
+    broken = build_trainer(configs(home, WORLD)["frozen"].replace(out=str(home / "broken")))
     if rank == 1:
         with torch.no_grad():
             broken.sampler.labels[0].fill_(float("nan"))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vtr_demo.library.engine import Engine
     from vtr_demo.model.checkpoint import load as load_model
     from vtr_demo.structures import TermWeights
-    from vtr_demo.training.trainer import train
+    from vtr_demo.training.setup import train
     from vtr_demo.video.frames import read_frames
 
 __version__ = "0.1.0"
@@ -64,7 +64,7 @@ _HOMES = {
     "load_backbone": "backbones.registry",
     "load_model": "model.checkpoint",
     "read_frames": "video.frames",
-    "train": "training.trainer",
+    "train": "training.setup",
 }
 """Modules of the names that are not errors; importing the package loads none of them."""
 

@@ -340,13 +340,13 @@ def train(
 ) -> None:
     """Train a checkpoint, in one process or under torchrun."""
     from vtr_demo.config import read_config
-    from vtr_demo.training import trainer
+    from vtr_demo.training import setup
 
     settings = read_config(config, overrides or ())
     first = os.environ.get("RANK", "0") == "0"  # under torchrun one process prints
     if first:
         progress(0.0, f"training into {settings.out}")
-    folder = trainer.train(settings)
+    folder = setup.train(settings)
     if first:
         answer(None, [str(folder)], as_json=False)
 

@@ -17,7 +17,7 @@ from vtr_demo.errors import ManifestError
 from vtr_demo.evaluation.evaluate import evaluate
 from vtr_demo.evaluation.metrics import PROTOCOLS
 from vtr_demo.model.checkpoint import load
-from vtr_demo.training.trainer import prepare
+from vtr_demo.training.setup import build_trainer
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "annotations"
 TRAINED, TESTED = 6, 4
@@ -81,7 +81,7 @@ def test_a_benchmark_goes_through_train_and_evaluate(name: str, clips: list[Path
         tmp_path, Path(name), train=(name,), validation=(name,), batch=TRAINED, steps=2, evaluate_every=2,
         **places,
     )  # fmt: skip
-    best = prepare(config).run()
+    best = build_trainer(config).run()
     listed = (tmp_path / "run" / "missing.txt").read_text().splitlines()
     wanted = []
     for split, count in (("train", TRAINED), ("test", TESTED)):
@@ -109,5 +109,5 @@ def test_a_folder_without_its_videos_is_refused_in_a_sentence_and_nothing_is_wri
 ) -> None:
     places = {"annotations": str(SHARED), "videos": str(clips[0].parent)}
     with pytest.raises(ManifestError, match=f"{name} train: none of the .* lies below"):
-        prepare(small_config(tmp_path, Path(name), train=(name,), **places)).run()
+        build_trainer(small_config(tmp_path, Path(name), train=(name,), **places)).run()
     assert not (tmp_path / "run").exists()

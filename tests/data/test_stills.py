@@ -19,7 +19,7 @@ from vtr_demo.data.dataset import (
 )
 from vtr_demo.errors import ConfigError
 from vtr_demo.structures import LEVELS
-from vtr_demo.training.trainer import prepare
+from vtr_demo.training.setup import build_trainer
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +31,11 @@ def test_a_still_is_one_picture_with_false_relations_and_no_false_action(sprites
     items = playground_stills(9, seed=3, sprites=sprites)
     assert [item.kind for item in items] == ["still"] * 9
     assert items[0].frames(8, 32).pixels.shape == (1, 32, 32, 3)
-    wrong = [LEVELS[level] for item in items for level, _ in item.contrasts[0].false]
+    wrong = [LEVELS[level] for item in items for level, _ in item.hard_negatives[0].false]
     assert wrong.count("relationship") >= 9
     assert "action" not in wrong
     for item in items:
-        texts = [item.contrasts[0].true.text, *(false.text for _, false in item.contrasts[0].false)]
+        texts = [item.hard_negatives[0].true.text, *(false.text for _, false in item.hard_negatives[0].false)]
         assert len(set(texts)) == len(texts)
 
 
@@ -56,9 +56,9 @@ def test_a_batch_holds_its_share_of_stills(sprites: str, tmp_path: Path) -> None
         playground_share=0.25,
         still_share=0.5,
     )
-    trainer = prepare(config)
-    draw = trainer.sampler.draw(trainer._rng(1, 0))
-    kinds = [trainer.sampler.items[i].kind for i in draw.chosen]
+    trainer = build_trainer(config)
+    draw = trainer.sampler.draw(trainer.rng(1, 0))
+    kinds = [trainer.sampler.items[i].kind for i in draw.items]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {"video": 2, "playground": 2, "still": 4}
     assert trainer.train_step()["pairs"] > 0
 
@@ -72,10 +72,10 @@ def test_drawn_clips_make_room_along_a_line(sprites: str, tmp_path: Path) -> Non
     manifest = eight_pairs(tmp_path / "clips", frames=4)
     counts = {"playground_clips": 4, "playground_stills": 6, "steps": 2, "batch": 8, "sprites": sprites}
     shares = {"playground_share": 0.25, "still_share": 0.5, "drawn_end": 0.0}
-    trainer = prepare(small_config(tmp_path, manifest, **counts, **shares))
+    trainer = build_trainer(small_config(tmp_path, manifest, **counts, **shares))
     found = []
     for done in (0.0, 0.5, 1.0):
-        kinds = [trainer.sampler.items[i].kind for i in trainer.sampler.draw(trainer._rng(1, 0), done).chosen]
+        kinds = [trainer.sampler.items[i].kind for i in trainer.sampler.draw(trainer.rng(1, 0), done).items]
         found.append(tuple(kinds.count(kind) for kind in ("video", "playground", "still")))
     assert found == [(2, 2, 4), (5, 1, 2), (8, 0, 0)]
     assert trainer.train_step()["pairs"] > 0
@@ -90,8 +90,8 @@ def test_clips_of_two_things_come_with_false_relations(
     assert [item.kind for item in items] == ["playground"] * 6
     assert items[0].frames(4, 32).pixels.shape == (4, 32, 32, 3)
     for item in items:
-        levels = [LEVELS[level] for one in item.contrasts for level, _ in one.false]
-        assert levels.count("relationship") >= len(item.contrasts), "each voice has a false relation"
+        levels = [LEVELS[level] for one in item.hard_negatives for level, _ in one.false]
+        assert levels.count("relationship") >= len(item.hard_negatives), "each voice has a false relation"
     again, other = (draw(6, seed, sprites=sprites) for seed in (3, 4))
     assert [item.key for item in items] == [item.key for item in again]
     assert not {item.key for item in items} & {item.key for item in other}
@@ -102,5 +102,5 @@ def test_neighbours_move_and_one_is_beside_or_behind_the_other(sprites: str) -> 
     said = [{s.text.lower() for s in item.sentences} for item in items]
     assert all(any("left of" in s or "right of" in s for s in texts) for texts in said[::2])
     assert all(any("in front of" in s or "behind" in s for s in texts) for texts in said[1::2])
-    wrong = {LEVELS[level] for item in items for one in item.contrasts for level, _ in one.false}
+    wrong = {LEVELS[level] for item in items for one in item.hard_negatives for level, _ in one.false}
     assert "action" in wrong, "something false is said of what moves"

@@ -13,7 +13,7 @@ from tests.helpers.small_runs import eight_pairs, small_config
 from vtr_demo.config import VideoConfig
 from vtr_demo.data.dataset import MIRRORED, file_samples, mirrored
 from vtr_demo.data.manifest import load_manifest
-from vtr_demo.training.setup import assemble
+from vtr_demo.training.setup import build_trainer
 from vtr_demo.video.frames import still_frames
 
 SQUASHED = VideoConfig(fit="squash")
@@ -52,8 +52,8 @@ def test_captions_that_tell_left_from_right_are_not_said_of_it(tmp_path: Path) -
 
 def test_what_is_seen_twice_counts_once_among_the_attributes(tmp_path: Path) -> None:
     manifest = eight_pairs(tmp_path)
-    once = assemble(small_config(tmp_path, manifest))
-    twice = assemble(small_config(tmp_path, manifest, mirror=True))
+    once = build_trainer(small_config(tmp_path, manifest))
+    twice = build_trainer(small_config(tmp_path, manifest, mirror=True))
     assert len(twice.sampler.items) == 2 * len(once.sampler.items)
     assert twice.vocabulary == once.vocabulary
     assert torch.equal(twice.model.reduction, once.model.reduction)
@@ -61,6 +61,8 @@ def test_what_is_seen_twice_counts_once_among_the_attributes(tmp_path: Path) -> 
 
 def test_prototypes_start_alike_from_every_seed(tmp_path: Path) -> None:
     manifest = eight_pairs(tmp_path)
-    one, other = (assemble(small_config(tmp_path, manifest, seed=seed)).model.concepts for seed in (0, 1))
+    one, other = (
+        build_trainer(small_config(tmp_path, manifest, seed=seed)).model.concepts for seed in (0, 1)
+    )
     assert torch.equal(one.prototypes, other.prototypes)
     assert not torch.equal(one.query.weight, other.query.weight)

@@ -57,7 +57,7 @@ def test_every_term_has_its_name_and_a_weight_of_zero_switches_it_off() -> None:
         assert set(without) == NAMES - {name}
     assert set(loss_terms(model(), batch(), EVERY.replace(levels=0.0), distiller())) == NAMES - {*LEVELS}
     assert "distill" not in loss_terms(model(), batch(), EVERY, None)
-    assert "pairs" not in loss_terms(model(), replace(batch(), contrasts=None), EVERY, distiller())
+    assert "pairs" not in loss_terms(model(), replace(batch(), hard_negatives=None), EVERY, distiller())
 
 
 @pytest.mark.parametrize("name", ["total", "pairs", "kl", "attributes", "concepts", "diversity", "balance",
@@ -132,11 +132,11 @@ def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong() -> None:
     heads, data = model(), batch()
     falsely = ((2, 1), (2, 3), (5, 1))
     wrong = torch.tensor([level for _, level in falsely])
-    data = replace(data, contrasts=replace(data.contrasts, levels=wrong))  # type: ignore[type-var]
-    assert data.contrasts is not None
+    data = replace(data, hard_negatives=replace(data.hard_negatives, levels=wrong))  # type: ignore[type-var]
+    assert data.hard_negatives is not None
     weights = heads.training_weights
     with torch.no_grad():
-        true, false = heads.encode_text(data.texts), heads.encode_text(data.contrasts.tokens)
+        true, false = heads.encode_text(data.texts), heads.encode_text(data.hard_negatives.tokens)
         seen = [heads.encode_video(tokens) for tokens in data.videos]
         flat, levels = torch.cat([v.flat() for v in seen]), torch.cat([v.levels for v in seen])
         sums: dict[int, list[float]] = {}
@@ -150,7 +150,7 @@ def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong() -> None:
 
 
 def test_the_order_of_the_batch_changes_no_term() -> None:
-    heads, data = model(), replace(batch(), contrasts=None)
+    heads, data = model(), replace(batch(), hard_negatives=None)
     order = [1, 0, 4, 2, 5, 3]  # photos stay among photos
     photos, clips = data.videos
     turned = replace(
@@ -172,7 +172,7 @@ def test_groups_of_one_length_go_through_the_heads_together_and_come_back_apart(
         video_tokens(1, 1, seed=1), video_tokens(4, 3, seed=2), video_tokens(1, seed=3),
         video_tokens(4, 2, seed=4),
     )  # fmt: skip
-    whole = replace(whole, videos=videos, contrasts=None)
+    whole = replace(whole, videos=videos, hard_negatives=None)
     calls: list[int] = []
     heard = made.forward_video
 

@@ -19,8 +19,16 @@ from vtr_demo.config import TrainConfig
 from vtr_demo.errors import TrainingError
 from vtr_demo.training import trainer as step_module
 from vtr_demo.training.objective import loss_terms
-from vtr_demo.training.optim import SKIPPED, ClipAndStep, between, grown
-from vtr_demo.training.trainer import Step, Trainer, prepare
+from vtr_demo.training.optim import (
+    MAX_SKIPPED,
+    ClipAndStep,
+    global_head,
+    parameter_groups,
+    warmup_cosine,
+    wise_ft,
+)
+from vtr_demo.training.setup import build_trainer
+from vtr_demo.training.trainer import Trainer
 
 SETTLED = EVERY_LOSS.replace(distill_mask=0.0)
 """Nothing random but the Gumbel noise, which ``quiet`` takes away."""
@@ -49,8 +57,8 @@ def backward(trainer: Trainer, part: int) -> dict[str, Tensor]:
     trainer.optimizer.zero_grad()
     trainer.model.train()
     trainer.backbone.train()
-    step = Step(trainer.config, trainer.model, trainer.distiller, trainer.towers)
-    torch.stack(list(step(trainer.sampler, trainer._rng(1, part), 0.0).values())).sum().backward()
+    terms = trainer.training_step(trainer.sampler, trainer.rng(1, part), 0.0)
+    torch.stack(list(terms.values())).sum().backward()
     return gradients(trainer)
 
 
@@ -62,9 +70,9 @@ def test_what_the_global_level_has_grown_is_scaled_and_nothing_else_and_only_for
     model = small_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     names = ["video.whole.3.weight", *(f"{s}.pools.0.value_hidden.weight" for s in ("video", "text"))]
-    assert all(before[name].equal(value) for name, value in zip(names, grown(model), strict=True))
+    assert all(before[name].equal(value) for name, value in zip(names, global_head(model), strict=True))
     start = {name: torch.randn_like(before[name]) for name in names}
-    held = between(model, [*start.values()], share)
+    held = wise_ft(model, [*start.values()], share)
     held.__enter__()
     for name, value in model.state_dict().items():
         if name in start and 0 < share < 1:
@@ -78,23 +86,23 @@ def test_what_the_global_level_has_grown_is_scaled_and_nothing_else_and_only_for
 
 def test_at_share_zero_a_global_level_that_has_learnt_only_that_ranks_as_an_untrained_one() -> None:
     model, clips, texts = small_model(living=False), video_tokens(3, 5), text_tokens(4, 2)
-    start = grown(model)
+    start = global_head(model)
     assert not any(weight.any() for weight in start)
     untrained = model.scores(model.encode_text(texts), model.encode_video(clips)).detach()
     with torch.no_grad():
         model.video.whole[-1].weight.normal_()
         model.text.pools.each()[0].value_hidden.weight.normal_()
     assert not torch.allclose(model.scores(model.encode_text(texts), model.encode_video(clips)), untrained)
-    with between(model, start, 0.0):
+    with wise_ft(model, start, 0.0):
         assert model.scores(model.encode_text(texts), model.encode_video(clips)).equal(untrained)
 
 
 def test_a_run_saves_and_measures_its_share_of_the_way(manifest: Path, tmp_path: Path) -> None:
-    trainer = prepare(config(tmp_path, manifest, steps=1, learned_share=0.5))
+    trainer = build_trainer(config(tmp_path, manifest, steps=1, learned_share=0.5))
     trainer.train_step()
     live = trainer.model.video.whole[-1].weight
     whole = live.detach().clone()
-    with trainer.averaged():
+    with trainer.judged_weights():
         assert live.equal(0.5 * whole)
     assert live.equal(whole)
 
@@ -105,10 +113,11 @@ def test_the_gradient_of_a_step_in_two_parts_is_the_mean_of_the_two(
 ) -> None:
     monkeypatch.setattr(F, "gumbel_softmax", quiet)
     together, apart = (
-        prepare(config(tmp_path / name, manifest, accumulate=count)) for name, count in (("a", 2), ("b", 1))
+        build_trainer(config(tmp_path / name, manifest, accumulate=count))
+        for name, count in (("a", 2), ("b", 1))
     )
     together.train_step()
-    assert together.step == 1
+    assert together.progress.step == 1
     found = gradients(together)
     first, second = backward(apart, 0), backward(apart, 1)
     assert found.keys() == first.keys() == second.keys()
@@ -125,7 +134,7 @@ def test_gradients_are_the_same_whether_activations_are_kept_or_computed_again(
     monkeypatch.setattr(F, "gumbel_softmax", quiet)
     clip = f"open_clip:local-dir:{save_small_clip(folder / 'clip')}"
     kept, again = (
-        backward(prepare(config(tmp_path, manifest, clip, freeze_backbone=False,
+        backward(build_trainer(config(tmp_path, manifest, clip, freeze_backbone=False,
                                 checkpoint_activations=wanted)), 0)
         for wanted in (False, True)
     )  # fmt: skip
@@ -138,7 +147,8 @@ def test_gradients_are_the_same_whether_activations_are_kept_or_computed_again(
 # --------------------------------------------------------------------------- clipping
 def test_gradients_longer_than_the_limit_are_shortened_to_it(manifest: Path, tmp_path: Path) -> None:
     free, held = (
-        prepare(config(tmp_path / name, manifest, clip_norm=most)) for name, most in (("a", 1e9), ("b", 1e-2))
+        build_trainer(config(tmp_path / name, manifest, clip_norm=most))
+        for name, most in (("a", 1e9), ("b", 1e-2))
     )
     free.train_step()
     held.train_step()
@@ -151,14 +161,34 @@ def test_gradients_longer_than_the_limit_are_shortened_to_it(manifest: Path, tmp
 
 
 # --------------------------------------------------------------------------- rates
-def test_the_learning_rate_rises_and_falls_along_a_cosine(manifest: Path, tmp_path: Path) -> None:
-    trainer = prepare(config(tmp_path, manifest, steps=100, lr=1.0, warmup=0.1))
-    rates = [trainer.learning_rate(step) for step in range(1, 101)]
+def test_the_learning_rate_rises_and_falls_along_a_cosine() -> None:
+    rates = [warmup_cosine(step, 100, 0.1) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
     assert max(rates) == rates[9] == 1
     assert all(a > b for a, b in itertools.pairwise(rates[9:]))
     assert rates[54] == pytest.approx(0.02 + 0.98 / 2, abs=0.01)  # halfway down
     assert rates[-1] == pytest.approx(0.02)
+
+
+def test_a_step_is_taken_at_the_rate_of_its_number(manifest: Path, tmp_path: Path) -> None:
+    trainer = build_trainer(config(tmp_path, manifest, steps=4, lr=1e-3, warmup=0.5))
+    used: list[list[float]] = []
+    trainer.optimizer.register_step_pre_hook(lambda o, *_: used.append([g["lr"] for g in o.param_groups]))
+    for _ in range(4):
+        trainer.train_step()
+    peaks = [group["initial_lr"] for group in trainer.optimizer.param_groups]
+    for step, rates in enumerate(used, 1):
+        assert rates == pytest.approx([peak * warmup_cosine(step, 4, 0.5) for peak in peaks])
+
+
+def test_weight_decay_pulls_at_matrices_and_at_no_log_prior() -> None:
+    model = small_model(attributes=(3, 2, 2, 2))
+    groups = parameter_groups([model], None, lr=1e-3, backbone_lr=0.0, weight_decay=0.1)
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert len(decay) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    assert decay[id(model.video.prior)] == 0
+    for name, parameter in model.named_parameters():
+        assert bool(decay[id(parameter)]) == (parameter.ndim > 1 and parameter is not model.video.prior), name
 
 
 # --------------------------------------------------------------------------- fp16
@@ -179,10 +209,10 @@ def steps(weight: nn.Parameter, moved: ClipAndStep, slopes: list[float]) -> list
 def test_fp16_skips_steps_that_overflow_and_stops_where_none_is_finite_any_more() -> None:
     weight = nn.Parameter(torch.ones(3))
     bad = float("inf")
-    few, many = [bad] * (SKIPPED - 1), [float("nan")] * SKIPPED
+    few, many = [bad] * (MAX_SKIPPED - 1), [float("nan")] * MAX_SKIPPED
     said = steps(weight, descent(weight), [*few, 0.0, *few, 0.0, *many])
     assert not any(said[:-1]), "a finite step in between starts the count anew"
-    assert said[-1] == f"The gradient, for {SKIPPED} steps in a row,"
+    assert said[-1] == f"The gradient, for {MAX_SKIPPED} steps in a row,"
     assert weight.detach().equal(torch.ones(3))
 
 
@@ -198,13 +228,13 @@ def test_a_finite_step_under_fp16_is_the_step_without_a_scale() -> None:
 def test_a_run_under_fp16_whose_gradients_stay_infinite_stops_in_a_sentence(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = prepare(config(tmp_path, manifest, steps=30, evaluate_every=4))
+    trainer = build_trainer(config(tmp_path, manifest, steps=30, evaluate_every=4))
     trainer.scaler = torch.amp.GradScaler("cpu")  # type: ignore[attr-defined]
-    trainer._descent = ClipAndStep(trainer.optimizer, trainer.scaler, 1.0)
+    trainer.stepper = ClipAndStep(trainer.optimizer, trainer.scaler, 1.0)
 
     def steep(*arguments: Any) -> dict[str, Tensor]:
         terms = loss_terms(*arguments)
-        if trainer.step <= 4:
+        if trainer.progress.step <= 4:
             return terms
         zero = trainer.model.text.gate.weight.sum() * 0.0
         return terms | {"total": terms["total"] + zero.abs().sqrt()}  # finite, with an infinite slope

@@ -22,9 +22,10 @@ from vtr_demo.files import fingerprint
 from vtr_demo.model.checkpoint import load
 from vtr_demo.model.model import VTRModel
 from vtr_demo.training import trainer as step_module
+from vtr_demo.training.initialise import data_dependent_init, fit_reduction
 from vtr_demo.training.objective import loss_terms
-from vtr_demo.training.setup import begin, fit_reduction
-from vtr_demo.training.trainer import Trainer, prepare, train
+from vtr_demo.training.setup import build_trainer, train
+from vtr_demo.training.trainer import Trainer
 
 MODEL = ModelConfig(backbone="tiny", hidden=16, heads=2, concepts=4, concept_width=8, dropout=0.0, reduce=12)
 EVERY_LOSS = LossConfig()
@@ -66,8 +67,8 @@ def test_tiny_towers_learn_eight_pairs_by_heart_with_every_loss_but_minimal_pair
     manifest: str, tmp_path: Path
 ) -> None:
     settings = config(tmp_path, manifest, steps=300, lr=1e-3, evaluate_every=300, validation=(manifest,))
-    trainer = prepare(settings)
-    first = evaluate(trainer.pretrained(), manifest)
+    trainer = build_trainer(settings)
+    first = evaluate(trainer.trained(), manifest)
     best = trainer.run()
     answer = evaluate(load(str(best)), manifest)
     assert answer["text_to_video"]["R@1"] == answer["video_to_text"]["R@1"] == 100
@@ -78,11 +79,11 @@ def test_tiny_towers_learn_eight_pairs_by_heart_with_every_loss_but_minimal_pair
 
 
 def test_the_saved_model_is_the_trained_one(manifest: str, tmp_path: Path) -> None:
-    trainer = prepare(config(tmp_path, manifest))
+    trainer = build_trainer(config(tmp_path, manifest))
     best = load(str(trainer.run()))
     assert best.model.config.trained
     assert best.vocabulary == trainer.vocabulary
-    assert best.video == trainer.config.video
+    assert best.video == trainer.trained().video
     ours, theirs = trainer.model.state_dict(), best.model.state_dict()
     assert all(theirs[name].equal(value) for name, value in ours.items())
     assert json.loads((tmp_path / "config.json").read_text())["steps"] == 6
@@ -93,7 +94,7 @@ def test_playground_clips_bring_minimal_pairs(sprites: Path, tmp_path: Path) -> 
         tmp_path, "", train=(), playground_clips=6, sprites=str(sprites), batch=6, steps=2,
         video=VideoConfig(clip_frames=3),
     )  # fmt: skip
-    trainer = prepare(settings)
+    trainer = build_trainer(settings)
     terms = trainer.train_step()
     assert terms["pairs"] > 0
     assert all(np.isfinite(value) for value in terms.values())
@@ -101,7 +102,7 @@ def test_playground_clips_bring_minimal_pairs(sprites: Path, tmp_path: Path) -> 
 
 def test_a_term_without_a_weight_is_not_computed(manifest: str, tmp_path: Path) -> None:
     only = LossConfig(levels=0, pairs=0, kl=0, attributes=0, concepts=0, diversity=0, balance=0, distill=0)
-    trainer = prepare(config(tmp_path, manifest, loss=only))
+    trainer = build_trainer(config(tmp_path, manifest, loss=only))
     assert trainer.distiller is None
     assert set(trainer.train_step()) == {"total"}
 
@@ -119,7 +120,7 @@ def test_a_lemma_of_the_validation_data_alone_is_no_attribute(manifest: str, tmp
     trained = captioned(folder, "trained", {i: ["a dog runs on the beach"] for i in range(4)})
     shown = captioned(folder, "shown", {i: ["a zeppelin lands on the beach"] for i in range(4, 8)})
     settings = config(tmp_path, trained, validation=(shown,), attribute_min_count=1, batch=4)
-    trainer = prepare(settings)
+    trainer = build_trainer(settings)
     names = {name for level in trainer.vocabulary.names.values() for name in level}
     assert {"dog", "run", "beach"} <= names
     assert not [name for name in names if "zeppelin" in name or "land" in name]
@@ -130,11 +131,11 @@ def test_a_lemma_of_the_validation_data_alone_is_no_attribute(manifest: str, tmp
 
 def test_sizes_and_least_count_of_the_config_rule_the_vocabulary(manifest: str, tmp_path: Path) -> None:
     settings = config(tmp_path, manifest, attribute_sizes=(3, 2, 0, 1), attribute_min_count=1)
-    assert list(prepare(settings).vocabulary.sizes.values()) == [3, 2, 0, 1]
+    assert list(build_trainer(settings).vocabulary.sizes.values()) == [3, 2, 0, 1]
 
 
 def test_a_run_without_a_single_attribute_trains_all_the_same(manifest: str, tmp_path: Path) -> None:
-    trainer = prepare(config(tmp_path, manifest, attribute_min_count=1000))
+    trainer = build_trainer(config(tmp_path, manifest, attribute_min_count=1000))
     assert set(trainer.vocabulary.sizes.values()) == {0}
     terms = trainer.train_step()
     assert terms["attributes"] == 0
@@ -143,7 +144,7 @@ def test_a_run_without_a_single_attribute_trains_all_the_same(manifest: str, tmp
 # ---------------------------------------------------------------------- stopping and going on
 def test_a_run_from_before_a_setting_was_known_goes_on(manifest: str, tmp_path: Path) -> None:
     settings = config(tmp_path, manifest)
-    first = prepare(settings)
+    first = build_trainer(settings)
     first.run(until=2)
     values = settings.replace(out="", cache="", device="").to_dict()
     younger = (
@@ -162,11 +163,11 @@ def test_a_run_from_before_a_setting_was_known_goes_on(manifest: str, tmp_path: 
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     state["run"] = fingerprint(old, first.backbone.fingerprint)
     torch.save(state, tmp_path / "state.pt")
-    again = prepare(settings)
+    again = build_trainer(settings)
     again.run(until=3)
-    assert again.step == 3
+    assert again.progress.step == 3
     with pytest.raises(ConfigError, match="another run"):
-        prepare(settings.replace(attribute_min_count=2)).run()
+        build_trainer(settings.replace(attribute_min_count=2)).run()
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
@@ -175,13 +176,13 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
 ) -> None:
     model = replace(MODEL, dropout=0.2)  # noise must come back too
     changes: dict[str, Any] = {"model": model, "ema": ema, "steps": 7, "batch": 5, "validation": (manifest,)}
-    straight = prepare(config(tmp_path / "straight", manifest, **changes))
+    straight = build_trainer(config(tmp_path / "straight", manifest, **changes))
     straight.run()
     for until in (2, 3, 5, None):
         torch.manual_seed(until or 0)  # whatever happened in between
-        resumed = prepare(config(tmp_path / "resumed", manifest, **changes))
+        resumed = build_trainer(config(tmp_path / "resumed", manifest, **changes))
         resumed.run(until=until)
-        assert resumed.step == (until or 7)
+        assert resumed.progress.step == (until or 7)
     other = weights(resumed)
     assert all(other[name].equal(value) for name, value in weights(straight).items())
     if straight.distiller and resumed.distiller:
@@ -193,33 +194,33 @@ def test_a_run_that_was_killed_between_evaluations_goes_on_from_its_last_saved_s
     manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes: dict[str, Any] = {"steps": 7, "evaluate_every": 7}
-    straight = prepare(config(tmp_path / "straight", manifest, **changes))
+    straight = build_trainer(config(tmp_path / "straight", manifest, **changes))
     straight.run()
     saving = config(tmp_path / "killed", manifest, save_every=2, **changes)
-    killed = prepare(saving)
+    killed = build_trainer(saving)
     step = killed.train_step
 
     def dies() -> dict[str, float]:
-        if killed.step == 5:
+        if killed.progress.step == 5:
             raise KeyboardInterrupt
         return step()
 
     monkeypatch.setattr(killed, "train_step", dies)
     with pytest.raises(KeyboardInterrupt):
         killed.run()
-    again = prepare(saving.replace(save_every=3))  # how often it is saved makes no other run
-    again._state.resume()
-    assert again.step == 4
+    again = build_trainer(saving.replace(save_every=3))  # how often it is saved makes no other run
+    again.resume()
+    assert again.progress.step == 4
     again.run()
     assert all(weights(again)[name].equal(value) for name, value in weights(straight).items())
 
 
 def test_a_finished_run_does_not_go_on(manifest: str, tmp_path: Path) -> None:
-    prepare(config(tmp_path, manifest)).run()
+    build_trainer(config(tmp_path, manifest)).run()
     before = digests(tmp_path / "best")
-    again = prepare(config(tmp_path, manifest))
+    again = build_trainer(config(tmp_path, manifest))
     again.run()
-    assert again.step == 6
+    assert again.progress.step == 6
     assert digests(tmp_path / "best") == before
 
 
@@ -236,38 +237,38 @@ def test_a_finished_run_does_not_go_on(manifest: str, tmp_path: Path) -> None:
 def test_the_folder_of_another_run_is_refused_and_left_alone(
     manifest: str, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    prepare(config(tmp_path, manifest)).run(until=2)
+    build_trainer(config(tmp_path, manifest)).run(until=2)
     before = digests(tmp_path)
     with pytest.raises(ConfigError, match="another run"):
-        prepare(config(tmp_path, manifest, **change)).run()
+        build_trainer(config(tmp_path, manifest, **change)).run()
     assert digests(tmp_path) == before
 
 
 def test_a_damaged_state_is_refused_in_a_sentence(manifest: str, tmp_path: Path) -> None:
-    prepare(config(tmp_path, manifest)).run(until=2)
+    build_trainer(config(tmp_path, manifest)).run(until=2)
     (tmp_path / "state.pt").write_bytes(b"nothing of the kind")
     with pytest.raises(VtrError, match=r"state\.pt"):
-        prepare(config(tmp_path, manifest)).run()
+        build_trainer(config(tmp_path, manifest)).run()
 
 
 def test_training_stops_where_validation_no_longer_improves(manifest: str, tmp_path: Path) -> None:
     settings = config(
         tmp_path, manifest, steps=40, evaluate_every=1, patience=2, validation=(manifest,), lr=1e-9
     )
-    trainer = prepare(settings)
+    trainer = build_trainer(settings)
     trainer.run()
-    assert trainer.step == 3  # the first is the best, the next two are no better
+    assert trainer.progress.step == 3  # the first is the best, the next two are no better
 
 
 @pytest.mark.parametrize("term", ["total", "kl", "distill"])
 def test_nan_stops_the_run_by_name_and_keeps_the_last_good_checkpoint(
     manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str
 ) -> None:
-    trainer = prepare(config(tmp_path, manifest, steps=20, evaluate_every=2))
+    trainer = build_trainer(config(tmp_path, manifest, steps=20, evaluate_every=2))
 
     def poisoned(*arguments: Any) -> dict[str, torch.Tensor]:
         terms = loss_terms(*arguments)
-        if trainer.step == 5:
+        if trainer.progress.step == 5:
             terms[term] = terms[term] * float("nan")
         return terms
 
@@ -283,7 +284,7 @@ def test_nan_stops_the_run_by_name_and_keeps_the_last_good_checkpoint(
 def test_nan_at_the_first_step_claims_no_checkpoint(
     manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = prepare(config(tmp_path, manifest))
+    trainer = build_trainer(config(tmp_path, manifest))
 
     def poisoned(*arguments: Any) -> dict[str, torch.Tensor]:
         return {name: value * float("nan") for name, value in loss_terms(*arguments).items()}
@@ -298,7 +299,7 @@ def test_nan_at_the_first_step_claims_no_checkpoint(
 def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights_alone(
     manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = prepare(config(tmp_path, manifest))
+    trainer = build_trainer(config(tmp_path, manifest))
 
     def steep(*arguments: Any) -> dict[str, torch.Tensor]:
         terms = loss_terms(*arguments)
@@ -316,7 +317,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights_alon
 def test_clips_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     path = colour_manifest(tmp_path / "data", count=5)
     (tmp_path / "data" / "2.mp4").write_bytes(b"noise" * 500)
-    trainer = prepare(config(tmp_path / "out", str(path), batch=4))
+    trainer = build_trainer(config(tmp_path / "out", str(path), batch=4))
     assert len(trainer.sampler.items) == 4
     assert all(len(labels) == 4 for labels in trainer.sampler.labels)
     assert np.isfinite(sum(trainer.train_step().values()))
@@ -334,16 +335,16 @@ def test_no_data_at_all_is_said_in_a_sentence(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------------- the start
 def test_a_start_is_made_from_the_data_and_is_the_same_every_time(manifest: str, tmp_path: Path) -> None:
-    first, second = (prepare(config(tmp_path / name, manifest)) for name in "ab")
+    first, second = (build_trainer(config(tmp_path / name, manifest)) for name in "ab")
     assert first.model.config.trained
     assert all(first.model.state_dict()[k].equal(v) for k, v in second.model.state_dict().items())
-    other = prepare(config(tmp_path / "c", manifest, seed=5))
+    other = build_trainer(config(tmp_path / "c", manifest, seed=5))
     assert not other.model.concepts.query.weight.equal(first.model.concepts.query.weight)
 
 
 def test_patches_start_where_their_frames_summaries_are(manifest: str, tmp_path: Path) -> None:
     """By ridge regression; reduced patches are centred, so they tell how summaries differ."""
-    trainer = prepare(config(tmp_path, manifest))
+    trainer = build_trainer(config(tmp_path, manifest))
     clips = [trainer.sampler.cache.get(item) for item in trainer.sampler.items]
     summaries = torch.cat([tokens.summary.float().flatten(0, 1) for tokens in clips])
     wanted = summaries - summaries.mean(0)
@@ -354,7 +355,7 @@ def test_patches_start_where_their_frames_summaries_are(manifest: str, tmp_path:
 
 def test_the_first_concepts_are_used_alike_by_both_modalities(manifest: str, tmp_path: Path) -> None:
     """Prototypes lie among the tokens: neither side begins with a single concept."""
-    trainer = prepare(config(tmp_path, manifest))
+    trainer = build_trainer(config(tmp_path, manifest))
     trainer.model.eval()
     batch = trainer.sampler.batch(np.random.default_rng(0))
     with torch.no_grad():
@@ -365,13 +366,13 @@ def test_the_first_concepts_are_used_alike_by_both_modalities(manifest: str, tmp
 
 
 def test_beginning_leaves_a_square_stem_alone_and_reduction_is_fitted_only_where_there_is_one() -> None:
-    model = VTRModel(replace(MODEL, reduce=0), patch_width=12, width=12)
+    model = VTRModel(MODEL.replace(reduce=0), patch_width=12, width=12)
     fit_reduction(model, torch.randn(50, 12))
     assert model.reduction.numel() == 0
     from tests.helpers.models import text_tokens, video_tokens
 
     tokens = video_tokens(3)
     square = replace(tokens, patches=torch.randn(*tokens.patches.shape[:3], 12))
-    begin(model, [square], [text_tokens(5)], seed=0)
+    data_dependent_init(model, [square], [text_tokens(5)], seed=0)
     assert model.video.stem.weight.equal(torch.eye(12))
     assert model.config.trained

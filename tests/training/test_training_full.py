@@ -30,8 +30,9 @@ from vtr_demo.model.roles import Roles
 from vtr_demo.model.s2ca import Concepts
 from vtr_demo.structures import VideoTokens
 from vtr_demo.training.distillation import Distiller
-from vtr_demo.training.optim import ALLOCATION_RATE, ROLE_RATE, Average
-from vtr_demo.training.trainer import CsvLogger, Trainer, prepare
+from vtr_demo.training.optim import ALLOCATION_RATE, ROLE_RATE, exponential_average
+from vtr_demo.training.setup import build_trainer
+from vtr_demo.training.trainer import CsvLogger, Trainer
 
 USAGE = ("usage video", "usage text", "usage video hard", "usage text hard")
 LIVE: dict[str, Any] = {"freeze_backbone": False, "lr": 3e-3, "backbone_lr": 1e-3}
@@ -70,7 +71,7 @@ EVERY_TERM = {
 
 def learnt_by_heart(config: TrainConfig, manifest: Path) -> Trainer:
     """Train on the eight pairs: right both ways afterwards and not before, and every term was heard."""
-    trainer = prepare(config)
+    trainer = build_trainer(config)
     untrained = trainer.validate()
     best = trainer.run()
     rows = list(csv.DictReader((Path(config.out) / "log.csv").open()))
@@ -105,15 +106,15 @@ def test_open_clip_learns_eight_pairs_by_heart_end_to_end_with_every_loss_on(
         tmp_path, manifest, clip, steps=40, evaluate_every=20, checkpoint_activations=True,
         **with_pairs(folder, manifest), **LIVE,
     )  # fmt: skip
-    before = weights(prepare(config))
+    before = weights(build_trainer(config))
     trainer = learnt_by_heart(config, manifest)
     still = {name for name, value in weights(trainer).items() if value.equal(before[name])}
     assert {name for name in still if name.startswith("backbone.")} == {"backbone.model.logit_scale"}
 
 
 def test_live_tokens_start_as_the_cached_ones(manifest: Path, clip: str, tmp_path: Path) -> None:
-    frozen = prepare(small_config(tmp_path / "a", manifest, clip))
-    live = prepare(small_config(tmp_path / "b", manifest, clip, **LIVE))
+    frozen = build_trainer(small_config(tmp_path / "a", manifest, clip))
+    live = build_trainer(small_config(tmp_path / "b", manifest, clip, **LIVE))
     assert isinstance(live.sampler, EndToEndSampler)
     one, two = (t.sampler.batch(np.random.default_rng(4)) for t in (frozen, live))
     for left, right in zip(one.videos, two.videos, strict=True):
@@ -127,7 +128,7 @@ def test_live_tokens_start_as_the_cached_ones(manifest: Path, clip: str, tmp_pat
 
 
 def test_two_learning_rates_are_kept_apart(manifest: Path, clip: str, tmp_path: Path) -> None:
-    trainer = prepare(
+    trainer = build_trainer(
         small_config(tmp_path, manifest, clip, **LIVE | {"backbone_lr": 0.0, "weight_decay": 0.5})
     )
     before = weights(trainer)
@@ -136,13 +137,13 @@ def test_two_learning_rates_are_kept_apart(manifest: Path, clip: str, tmp_path: 
     moved = {name for name, value in before.items() if not value.equal(after[name])}
     assert moved
     assert not [name for name in moved if name.startswith("backbone.")]
-    peaks = sorted({group["peak"] for group in trainer.optimizer.param_groups})
+    peaks = sorted({group["initial_lr"] for group in trainer.optimizer.param_groups})
     assert peaks == [0.0, ALLOCATION_RATE * LIVE["lr"], LIVE["lr"], ROLE_RATE * LIVE["lr"]]
     roles = {id(p) for part in trainer.model.modules() if isinstance(part, Roles) for p in part.parameters()}
-    quick = [g["params"] for g in trainer.optimizer.param_groups if g["peak"] == peaks[-1]]
+    quick = [g["params"] for g in trainer.optimizer.param_groups if g["initial_lr"] == peaks[-1]]
     assert {id(p) for group in quick for p in group} == roles, "roles, and nothing else, learn faster"
     allocating = {id(p) for p in trainer.model.concepts.allocating()}
-    slow = [g["params"] for g in trainer.optimizer.param_groups if g["peak"] == peaks[1]]
+    slow = [g["params"] for g in trainer.optimizer.param_groups if g["initial_lr"] == peaks[1]]
     assert {id(p) for group in slow for p in group} == allocating, "and the allocation alone more slowly"
 
 
@@ -150,12 +151,12 @@ def test_frames_are_decoded_once_where_they_are_kept(
     manifest: Path, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small_config(tmp_path, manifest, clip, frame_cache=str(tmp_path / "frames"), **LIVE)
-    first = prepare(config).sampler.batch(np.random.default_rng(0))
+    first = build_trainer(config).sampler.batch(np.random.default_rng(0))
     kept = sorted((tmp_path / "frames").rglob("*.npy"))
     assert len(kept) == 8
     kept[3].write_bytes(b"cut off")  # made anew
     monkeypatch.setattr("vtr_demo.data.cache._KEPT_BYTES", 0)
-    again = prepare(config).sampler.batch(np.random.default_rng(0))
+    again = build_trainer(config).sampler.batch(np.random.default_rng(0))
     assert all(a.patches.equal(b.patches) for a, b in zip(first.videos, again.videos, strict=True))
 
 
@@ -165,11 +166,11 @@ def test_a_resumed_end_to_end_run_with_averages_is_the_uninterrupted_one(
 ) -> None:
     changes: dict[str, Any] = {"ema": 0.9, "steps": 5, "evaluate_every": 2, "batch": 6} | LIVE
     changes["validation"] = (str(manifest),)
-    straight = prepare(small_config(tmp_path / "a", manifest, clip, **changes))
+    straight = build_trainer(small_config(tmp_path / "a", manifest, clip, **changes))
     straight.run()
     for until in (2, 3, None):  # between two evaluations too
         torch.manual_seed(9)  # whatever happened in between
-        resumed = prepare(small_config(tmp_path / "b", manifest, clip, **changes))
+        resumed = build_trainer(small_config(tmp_path / "b", manifest, clip, **changes))
         resumed.run(until=until)
     assert equal(weights(straight), weights(resumed))
     assert straight.average is not None
@@ -182,10 +183,10 @@ def test_a_resumed_end_to_end_run_with_averages_is_the_uninterrupted_one(
 
 
 def test_what_is_saved_and_measured_are_the_averaged_weights(manifest: Path, tmp_path: Path) -> None:
-    trainer = prepare(small_config(tmp_path, manifest, steps=4, evaluate_every=4, ema=0.99, lr=1e-2))
+    trainer = build_trainer(small_config(tmp_path, manifest, steps=4, evaluate_every=4, ema=0.99, lr=1e-2))
     best = load(str(trainer.run()))
     assert trainer.average is not None
-    with trainer.average.applied():
+    with trainer.judged_weights():
         averaged = weights(trainer)
     saved = {f"model.{name}": value for name, value in best.model.state_dict().items()}
     assert all(averaged[name].equal(value) for name, value in saved.items())
@@ -194,14 +195,15 @@ def test_what_is_saved_and_measured_are_the_averaged_weights(manifest: Path, tmp
 
 def test_the_average_forgets_geometrically() -> None:
     module = torch.nn.Linear(1, 1, bias=False)
-    average = Average({"m": module}, decay=0.5)
-    kept = float(module.weight.detach())
-    for step, value in enumerate((3.0, -1.0, 2.0), start=8):  # late enough for the full decay
+    average = exponential_average(module, decay=0.5)
+    expected = float(module.weight.detach())
+    for step, value in enumerate((3.0, -1.0, 2.0, 5.0) * 4, start=1):
         with torch.no_grad():
             module.weight.fill_(value)
-        average.update(step)
-        kept = 0.5 * kept + 0.5 * value
-    assert float(average.state_dict()["m.weight"]) == pytest.approx(kept)
+        average.update_parameters(module)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+        assert float(average.module.weight) == pytest.approx(expected, rel=1e-5)
 
 
 # --------------------------------------------------------------------------- the teacher
@@ -252,7 +254,7 @@ def test_any_backbone_can_teach(
     loss = EVERY_LOSS.replace(distill=1.0)
     teacher = load_backbone(teachers[kind])
     config = small_config(tmp_path, manifest, clip, teacher=teachers[kind], loss=loss, steps=20, **changes)
-    trainer = prepare(config)
+    trainer = build_trainer(config)
     batch = trainer.sampler.batch(np.random.default_rng(0))
     assert batch.teaching is not None
     taught, own = batch.teaching.videos[0], batch.videos[0]
@@ -284,7 +286,7 @@ def test_bf16_learns_about_the_same_and_its_losses_are_float32(
     manifest: Path, clip: str, tmp_path: Path
 ) -> None:
     full, half = (
-        prepare(small_config(tmp_path / name, manifest, clip, precision=name, **LIVE))
+        build_trainer(small_config(tmp_path / name, manifest, clip, precision=name, **LIVE))
         for name in ("fp32", "bf16")
     )
     one, two = full.train_step(), half.train_step()
@@ -298,15 +300,15 @@ def test_fp16_without_a_gpu_is_refused(manifest: Path, tmp_path: Path) -> None:
         small_config(tmp_path, manifest, precision="fp16")
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="fp16"):
-            prepare(small_config(tmp_path, manifest, precision="fp16", device="auto"))
+            build_trainer(small_config(tmp_path, manifest, precision="fp16", device="auto"))
         with pytest.raises(ConfigError, match="GPU"):
-            prepare(small_config(tmp_path, manifest, device="cuda"))
+            build_trainer(small_config(tmp_path, manifest, device="cuda"))
 
 
 # --------------------------------------------------------------------------- what is measured
 def test_attributes_and_the_use_of_concepts_are_logged(manifest: Path, tmp_path: Path) -> None:
     config = small_config(tmp_path, manifest, validation=(str(manifest),))
-    trainer = prepare(config)
+    trainer = build_trainer(config)
     trainer.run()
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert all(0 <= float(row[name]) <= 1 for row in rows for name in USAGE)
@@ -329,7 +331,7 @@ def test_the_progress_bar_names_the_loss_recall_and_the_use_of_concepts(
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
     config = small_config(tmp_path, manifest, steps=2, evaluate_every=2, validation=(str(manifest),))
-    prepare(config).run()
+    build_trainer(config).run()
     (row,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
     loss = sum(float(row[name]) for name in EVERY_TERM - {"pairs"})
     recalls = f"{float(row['t2v R@1']):.1f}|{float(row['v2t R@1']):.1f}"
@@ -393,7 +395,7 @@ def test_a_log_takes_new_columns_and_keeps_old_rows(tmp_path: Path) -> None:
 
 
 def test_a_held_out_share_is_validated_on_and_not_trained_on(manifest: Path, tmp_path: Path) -> None:
-    trainer = prepare(small_config(tmp_path, manifest, hold_out=0.25, batch=6))
+    trainer = build_trainer(small_config(tmp_path, manifest, hold_out=0.25, batch=6))
     trained = {item.clip.id for item in trainer.sampler.items if item.clip}
     measured = {item.clip.id for item in trainer.validation if item.clip}
     assert len(trained) == 6
@@ -403,7 +405,9 @@ def test_a_held_out_share_is_validated_on_and_not_trained_on(manifest: Path, tmp
 
 
 def test_a_checkpoint_does_not_differ_from_itself_but_from_another(manifest: Path, tmp_path: Path) -> None:
-    best = load(str(prepare(small_config(tmp_path, manifest, steps=40, lr=1e-2, evaluate_every=40)).run()))
+    best = load(
+        str(build_trainer(small_config(tmp_path, manifest, steps=40, lr=1e-2, evaluate_every=40)).run())
+    )
     other = load("tiny")
     same, apart = compare(best, best, str(manifest)), compare(best, other, str(manifest))
     for side in ("text_to_video", "video_to_text"):
@@ -472,7 +476,7 @@ def test_the_folders_of_a_benchmark_go_with_its_name(tmp_path: Path, named: dict
 def test_nan_in_a_tower_stops_the_run_and_keeps_the_last_good_checkpoint(
     manifest: Path, clip: str, tmp_path: Path
 ) -> None:
-    trainer = prepare(small_config(tmp_path, manifest, clip, steps=9, evaluate_every=2, **LIVE))
+    trainer = build_trainer(small_config(tmp_path, manifest, clip, steps=9, evaluate_every=2, **LIVE))
     trainer.run(until=4)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     with torch.no_grad():
@@ -486,7 +490,7 @@ def test_nan_in_a_tower_stops_the_run_and_keeps_the_last_good_checkpoint(
 def test_a_run_of_another_architecture_or_way_to_train_is_refused(
     manifest: Path, clip: str, tmp_path: Path
 ) -> None:
-    prepare(small_config(tmp_path, manifest, clip, **LIVE)).run(until=3)
+    build_trainer(small_config(tmp_path, manifest, clip, **LIVE)).run(until=3)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     others: tuple[tuple[str, dict[str, Any]], ...] = (
         (clip, {}), ("tiny", LIVE), (clip, LIVE | {"loss": EVERY_LOSS.replace(distill=0.0)}),
@@ -494,7 +498,7 @@ def test_a_run_of_another_architecture_or_way_to_train_is_refused(
     )  # fmt: skip
     for backbone, changes in others:
         with pytest.raises(ConfigError, match="another run"):
-            prepare(small_config(tmp_path, manifest, backbone, **changes)).run()
+            build_trainer(small_config(tmp_path, manifest, backbone, **changes)).run()
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -502,11 +506,11 @@ def test_a_single_clip_is_refused_since_ranking_needs_a_negative(manifest: Path,
     alone = manifest.with_name("alone.jsonl")
     alone.write_text(json.dumps({"path": "0.mp4", "captions": ["a red ball"]}))
     with pytest.raises(ManifestError, match=r"alone\.jsonl: 1 clips"):
-        prepare(small_config(tmp_path, alone))
+        build_trainer(small_config(tmp_path, alone))
 
 
 def test_loss_terms_without_weight_leave_nothing_behind(manifest: Path, clip: str, tmp_path: Path) -> None:
     only = LossConfig(levels=0, pairs=0, kl=0, attributes=0, concepts=0, diversity=0, balance=0, distill=0)
-    trainer = prepare(small_config(tmp_path, manifest, clip, loss=only, **LIVE))
+    trainer = build_trainer(small_config(tmp_path, manifest, clip, loss=only, **LIVE))
     assert set(trainer.train_step()) == {"total"}
     assert trainer.sampler.batch(np.random.default_rng(0)).teaching is None  # no second pair of towers

@@ -19,9 +19,9 @@ from vtr_demo.errors import CheckpointError, ConfigError
 from vtr_demo.model.checkpoint import RetrievalModel, load
 from vtr_demo.structures import LEVELS
 from vtr_demo.text.parser import parse_many
-from vtr_demo.training.optim import grown
-from vtr_demo.training.setup import settled
-from vtr_demo.training.trainer import Trainer, prepare
+from vtr_demo.training.optim import global_head
+from vtr_demo.training.setup import build_trainer, resolve_start
+from vtr_demo.training.trainer import Trainer
 
 OTHERS = ("a red ball sinks", "a grey cat sinks", "a ball sinks in the pond", "a ball sinks", "a ball sinks")
 """Share `ball` and `red` with the first data, and bring `sink`."""
@@ -43,7 +43,7 @@ def first(folder: Path, manifest: Path) -> Path:
     """A checkpoint of four steps, whose sliders are not where heads are born."""
     config = small_config(folder / "first", manifest, steps=4, evaluate_every=4, **COUNTED)
     model = config.model.replace(level_weights=(1.0, 0.5, 0.25, 0.125), concept_weight=0.25)
-    return prepare(config.replace(model=model)).run()
+    return build_trainer(config.replace(model=model)).run()
 
 
 @pytest.fixture(scope="module")
@@ -76,17 +76,20 @@ def scores(model: RetrievalModel, trainer: Trainer) -> torch.Tensor:
 def test_before_the_first_step_it_ranks_as_the_checkpoint_does(
     first: Path, other: Path, tmp_path: Path
 ) -> None:
-    before, trainer = load(str(first)), prepare(going_on(tmp_path, other, first))
+    before, trainer = load(str(first)), build_trainer(going_on(tmp_path, other, first))
     trainer.model.eval()
-    assert torch.equal(scores(trainer.pretrained(), trainer), scores(before, trainer))
+    assert torch.equal(scores(trainer.trained(), trainer), scores(before, trainer))
     assert trainer.model.config == before.model.config  # with its sliders
-    assert trainer.config.video == before.video
+    assert trainer.trained().video == before.video
 
 
 def test_it_learns_from_there_and_saves_a_checkpoint_of_its_own(
     first: Path, other: Path, tmp_path: Path
 ) -> None:
-    before, trainer = load(str(first)), prepare(going_on(tmp_path, other, first, steps=2, evaluate_every=2))
+    before, trainer = (
+        load(str(first)),
+        build_trainer(going_on(tmp_path, other, first, steps=2, evaluate_every=2)),
+    )
     after = load(str(trainer.run()))
     assert not torch.equal(scores(after, trainer), scores(before, trainer))
     assert after.vocabulary != before.vocabulary
@@ -97,7 +100,7 @@ def test_it_learns_from_there_and_saves_a_checkpoint_of_its_own(
 def test_attributes_that_both_know_are_kept_and_the_others_begin(
     first: Path, other: Path, tmp_path: Path
 ) -> None:
-    before, trainer = load(str(first)), prepare(going_on(tmp_path, other, first))
+    before, trainer = load(str(first)), build_trainer(going_on(tmp_path, other, first))
     assert before.vocabulary is not None
     kept = begun = 0
     for level, name in enumerate(LEVELS):
@@ -121,8 +124,8 @@ def test_cached_tokens_of_the_checkpoint_are_right_for_it(folder: Path, manifest
     """Its patches are reduced along the checkpoint's directions, not along new ones of the other data."""
     clip = f"open_clip:local-dir:{save_small_clip(folder / 'towers')}"
     config = small_config(folder / "reduced", manifest, clip, steps=1, evaluate_every=1)
-    start = prepare(config.replace(model=config.model.replace(reduce=8))).run()
-    before, trainer = load(str(start)), prepare(going_on(folder / "on", other, start))
+    start = build_trainer(config.replace(model=config.model.replace(reduce=8))).run()
+    before, trainer = load(str(start)), build_trainer(going_on(folder / "on", other, start))
     assert trainer.model.reduction.shape[1] == 8
     assert trainer.model.reduction.equal(before.model.reduction)
     assert trainer.backbone.fingerprint == before.backbone.fingerprint
@@ -130,8 +133,8 @@ def test_cached_tokens_of_the_checkpoint_are_right_for_it(folder: Path, manifest
 
 def test_towers_that_were_tuned_are_taken_over(folder: Path, manifest: Path, other: Path) -> None:
     tuned: dict[str, Any] = {"freeze_backbone": False, "backbone_lr": 1e-2, "steps": 1, "evaluate_every": 1}
-    start = prepare(small_config(folder / "tuned", manifest, **tuned)).run()
-    trainer = prepare(going_on(folder / "tuned on", other, start, steps=1, evaluate_every=1))
+    start = build_trainer(small_config(folder / "tuned", manifest, **tuned)).run()
+    trainer = build_trainer(going_on(folder / "tuned on", other, start, steps=1, evaluate_every=1))
     assert trainer.backbone.fingerprint == load(str(start)).backbone.fingerprint
     assert trainer.backbone.fingerprint != load("tiny").backbone.fingerprint
     after = load(str(trainer.run()))  # frozen now, they are kept all the same
@@ -144,13 +147,13 @@ def test_towers_that_were_tuned_are_taken_over(folder: Path, manifest: Path, oth
 def test_the_global_levels_share_counts_from_the_checkpoint(
     share: float, first: Path, other: Path, tmp_path: Path
 ) -> None:
-    trainer = prepare(going_on(tmp_path, other, first, steps=2, learned_share=share))
-    start = grown(trainer.model)
+    trainer = build_trainer(going_on(tmp_path, other, first, steps=2, learned_share=share))
+    start = global_head(trainer.model)
     assert all(bool(weight.any()) for weight in start)
     trainer.train_step()
-    end = grown(trainer.model)
-    with trainer.averaged():
-        for a, b, now in zip(start, end, grown(trainer.model), strict=True):
+    end = global_head(trainer.model)
+    with trainer.judged_weights():
+        for a, b, now in zip(start, end, global_head(trainer.model), strict=True):
             torch.testing.assert_close(now, a + share * (b - a))
             assert share or now.equal(a)
             assert share != 1.0 or now.equal(b)
@@ -159,30 +162,32 @@ def test_the_global_levels_share_counts_from_the_checkpoint(
 def test_a_run_that_goes_on_from_a_checkpoint_can_be_resumed(
     first: Path, other: Path, tmp_path: Path
 ) -> None:
-    whole = prepare(going_on(tmp_path / "whole", other, first, steps=4, learned_share=0.5))
+    whole = build_trainer(going_on(tmp_path / "whole", other, first, steps=4, learned_share=0.5))
     whole.run()
     halted = going_on(tmp_path / "halted", other, first, steps=4, learned_share=0.5)
-    prepare(halted).run(until=2)
-    again = prepare(halted)
+    build_trainer(halted).run(until=2)
+    again = build_trainer(halted)
     again.run()
     for (name, a), b in zip(whole.model.state_dict().items(), again.model.state_dict().values(), strict=True):
         assert a.equal(b), name
-    with whole.averaged(), again.averaged():
-        assert all(a.equal(b) for a, b in zip(grown(whole.model), grown(again.model), strict=True))
+    with whole.judged_weights(), again.judged_weights():
+        assert all(
+            a.equal(b) for a, b in zip(global_head(whole.model), global_head(again.model), strict=True)
+        )
 
 
 # --------------------------------------------------------------------------- settings
 def test_a_setting_that_contradicts_the_checkpoint_is_refused_by_name(first: Path, other: Path) -> None:
     shaped = load(str(first)).model.config.replace(trained=False)
     with pytest.raises(ConfigError, match=r"model\.concepts is 5, but the checkpoint .*first.* has 4"):
-        settled(going_on(Path("out"), other, first, model=replace(shaped, concepts=5)))
+        resolve_start(going_on(Path("out"), other, first, model=replace(shaped, concepts=5)))
     with pytest.raises(ConfigError, match=r"model\.backbone is 'bundled'"):
-        settled(going_on(Path("out"), other, first, model=ModelConfig(dropout=0.2)))
+        resolve_start(going_on(Path("out"), other, first, model=ModelConfig(dropout=0.2)))
 
 
 def test_what_shapes_no_weight_may_be_chosen_anew(first: Path, other: Path) -> None:
     shaped = load(str(first)).model.config.replace(trained=False, dropout=0.4, concept_weight=0.1)
-    found = settled(
+    found = resolve_start(
         going_on(Path("out"), other, first, model=shaped, video=VideoConfig(clip_frames=5, fit="squash"))
     )
     assert found.model == replace(shaped, trained=True)
@@ -191,14 +196,14 @@ def test_what_shapes_no_weight_may_be_chosen_anew(first: Path, other: Path) -> N
 
 def test_a_run_that_starts_from_nothing_is_settled_already(manifest: Path) -> None:
     config = small_config(Path("out"), manifest)
-    assert settled(config) is config
+    assert resolve_start(config) is config
 
 
 def test_the_bundled_checkpoint_can_be_gone_on_from_by_its_own_config_and_without_one() -> None:
     config = read_config(CONFIGS / "bundled.json", ['train=["a.jsonl"]', "start=bundled"])
-    assert settled(config).model == config.model.replace(trained=True)
-    bare = settled(TrainConfig(train=("a.jsonl",), start="bundled"))
-    assert bare.model == settled(config).model
+    assert resolve_start(config).model == config.model.replace(trained=True)
+    bare = resolve_start(TrainConfig(train=("a.jsonl",), start="bundled"))
+    assert bare.model == resolve_start(config).model
 
 
 @pytest.mark.parametrize("start", ["tiny", "untrained:tiny", "open_clip:ViT-B-32/openai", "no/such/folder"])
@@ -206,7 +211,7 @@ def test_what_is_no_trained_checkpoint_is_refused(start: str, manifest: Path) ->
     with pytest.raises(
         CheckpointError, match=f"{start} is no trained checkpoint; give `bundled` or a folder"
     ):
-        prepare(small_config(Path("out"), manifest, start=start))
+        build_trainer(small_config(Path("out"), manifest, start=start))
 
 
 def test_a_damaged_checkpoint_is_refused_before_any_clip_is_read(
@@ -215,4 +220,4 @@ def test_a_damaged_checkpoint_is_refused_before_any_clip_is_read(
     shutil.copytree(first, tmp_path / "damaged")
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="does not match its digest"):
-        prepare(going_on(tmp_path, manifest, tmp_path / "damaged"))
+        build_trainer(going_on(tmp_path, manifest, tmp_path / "damaged"))

@@ -1,7 +1,4 @@
-"""What is trained on and measured: clips of files and of the playground, with parsed sentences.
-
-A corpus knows how to get the frames of an item and what is said of it; it does not know the model.
-"""
+"""Samples to train and evaluate on: clips of files and of the playground, with parsed sentences."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vtr_demo import distributed
-from vtr_demo.config import TrainConfig, VideoConfig
+from vtr_demo.config import VideoConfig
 from vtr_demo.data.benchmarks import SPLITS
 from vtr_demo.data.manifest import Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.distributed import parallel_map
@@ -43,7 +40,7 @@ _PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 @dataclass(frozen=True)
 class HardNegative:
-    """A true sentence of a clip and false ones, each with the index of the level that it gets wrong."""
+    """A true sentence of a clip and false ones, each with the index of the level that is wrong in it."""
 
     true: Sentence
     false: tuple[tuple[int, Sentence], ...]
@@ -51,20 +48,23 @@ class HardNegative:
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip to learn from. ``frames(count, size)`` decodes or draws it."""
+    """One clip with its sentences. ``frames(count, size)`` decodes or draws it."""
 
     key: str
-    """Names the content: equal keys, equal frames."""
+    """Identifies the content: equal keys, equal frames."""
     kind: str
     """`photo`, `video`, `playground` or `still`."""
     sentences: tuple[Sentence, ...]
     frames: Callable[[int, int], FrameBatch] = field(compare=False)
-    contrasts: tuple[HardNegative, ...] = ()
+    hard_negatives: tuple[HardNegative, ...] = ()
     clip: Clip | None = None
 
 
 def file_samples(dataset: Dataset, video: VideoConfig) -> list[Sample]:
-    """The items of a dataset, without captions that the parser refuses; those are counted in the log."""
+    """Return the samples of a dataset; captions that the parser refuses are logged and left out.
+
+    Raises ManifestError where no clip has a readable caption.
+    """
     texts = sorted({caption for clip in dataset.clips for caption in clip.captions})
     parsed, refused = parsed_texts(texts)
     if refused:
@@ -83,53 +83,53 @@ def file_samples(dataset: Dataset, video: VideoConfig) -> list[Sample]:
 
 
 def load_samples(
-    names: Sequence[str], split: str, config: TrainConfig, missing: list[str] | None = None
-) -> list[Sample]:
-    """The items of several manifests or benchmarks.
+    names: Sequence[str], split: str, video: VideoConfig, annotations: str, videos: str
+) -> tuple[list[Sample], list[str]]:
+    """Load manifests and benchmarks; returns their samples and a line for each missing video.
 
-    Missing videos are counted in the log and, all of them, put into ``missing`` by data set and id;
-    so are videos for which no sentence was published, marked as such.
+    ``annotations`` and ``videos`` are the benchmarks' folders. The lines name data set, split and id; listed
+    videos without a published sentence are marked ``UNCAPTIONED``.
     """
     items: list[Sample] = []
+    missing: list[str] = []
     for name in names:
         benchmark = name in SPLITS
         dataset = load_dataset(
             name,
             split=split,
-            annotations=Path(config.annotations) if config.annotations and benchmark else None,
-            videos=Path(config.videos) if config.videos and benchmark else None,
+            annotations=Path(annotations) if annotations and benchmark else None,
+            videos=Path(videos) if videos and benchmark else None,
         )
         log.info(dataset.summary())
         if dataset.missing:
             more = f" and {len(dataset.missing) - _LISTED} more" if len(dataset.missing) > _LISTED else ""
             listed = ", ".join(dataset.missing[:_LISTED])
             log.warning("%s %s: missing videos: %s%s", dataset.name, split, listed, more)
-        if missing is not None:
-            missing += [f"{dataset.name} {split} {id_}" for id_ in dataset.missing]
-            missing += [f"{dataset.name} {split} {id_} {UNCAPTIONED}" for id_ in dataset.uncaptioned]
-        items += file_samples(dataset, config.video)
-    return items
+        missing += [f"{dataset.name} {split} {id_}" for id_ in dataset.missing]
+        missing += [f"{dataset.name} {split} {id_} {UNCAPTIONED}" for id_ in dataset.uncaptioned]
+        items += file_samples(dataset, video)
+    return items, missing
 
 
 def held_out(items: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """(training, held out): clips cut from one film stay on one side."""
+    """Split samples into (training, held out); clips cut from one film stay together."""
     clips = [item.clip for item in items if item.clip is not None]
-    chosen = set(split_by_group(clips, share, seed=seed)[1])
-    return [i for i in items if i.clip not in chosen], [i for i in items if i.clip in chosen]
+    held = set(split_by_group(clips, share, seed=seed)[1])
+    return [i for i in items if i.clip not in held], [i for i in items if i.clip in held]
 
 
 _SIDED = frozenset({"left", "right", "clockwise", "counterclockwise", "leftward", "rightward"})
 MIRRORED = "-mirrored"
-"""How the key of a mirrored item ends."""
+"""Suffix of a mirrored sample's key."""
 
 
 def mirrored(items: Sequence[Sample], video: VideoConfig) -> list[Sample]:
-    """The files of ``items`` once more: mirrored, and with the whole picture squashed into the square.
+    """Return a second view of the files of ``items``: mirrored, the whole picture squashed into the square.
 
-    What is beyond a cropped edge is then seen too. Captions that tell left from right are left out.
+    It shows what a centre crop cuts off. Captions that tell left from right are left out.
     """
     squashed = video.replace(fit="squash")
-    answer = []
+    views = []
     for item in items:
         kept = tuple(s for s in item.sentences if not _SIDED & {word.text.lower() for word in s.words})
         if item.clip is None or not kept:
@@ -140,18 +140,17 @@ def mirrored(items: Sequence[Sample], video: VideoConfig) -> list[Sample]:
             batch = read(count, size)
             return replace(batch, pixels=np.ascontiguousarray(batch.pixels[:, :, ::-1]))
 
-        answer.append(replace(item, key=item.key + MIRRORED, sentences=kept, frames=frames))
-    return answer
+        views.append(replace(item, key=item.key + MIRRORED, sentences=kept, frames=frames))
+    return views
 
 
 def parsed_texts(texts: list[str]) -> tuple[dict[str, Sentence], list[str]]:
-    """By text, and what cannot be read. Several processes divide the texts, which are the same for all."""
-    found = dict(
-        zip(
-            texts, distributed.scatter_map(texts, partial(parallel_map, function=parse_readable)), strict=True
-        )
-    )
-    parsed = {text: sentence for text, sentence in found.items() if sentence is not None}
+    """Parse texts; returns sentences by text, and the texts that the parser refuses.
+
+    Processes share the work, so every rank must pass the same texts.
+    """
+    sentences = distributed.scatter_map(texts, partial(parallel_map, function=parse_readable))
+    parsed = {text: s for text, s in zip(texts, sentences, strict=True) if s is not None}
     return parsed, [text for text in texts if text not in parsed]
 
 
@@ -180,19 +179,19 @@ def _reader(clip: Clip, kind: str, video: VideoConfig) -> Callable[[int, int], F
     return frames
 
 
-# --------------------------------------------------------------------------- the playground as a corpus:
+# --------------------------------------------------------------------------- samples of the playground
 def playground_samples(count: int, seed: int, *, split: Split = "train", sprites: str = "") -> list[Sample]:
-    """Clips of the playground with minimal pairs of sentences; the same ones for the same seed."""
+    """Return playground clips with minimal pairs of sentences; one seed gives the same clips."""
     rng = np.random.default_rng(seed)
     specs = (sample_spec(rng, split=split) for _ in range(count))
     return _drawn("playground", specs, rng, 3, split, sprites)
 
 
 def playground_stills(count: int, seed: int, *, split: Split = "train", sprites: str = "") -> list[Sample]:
-    """Single pictures of two resting things of which one is left of, behind, on ... the other.
+    """Return single pictures of two things at rest, one left of, behind, on ... the other.
 
-    A picture costs an eighth of a clip, and who stands where takes thousands to learn: a model that
-    sees few learns by heart which two things go with which relation.
+    Spatial relations take thousands of examples (a model that sees few memorises which things go with which
+    relation), and a picture costs an eighth of a clip.
     """
     rng = np.random.default_rng([seed, 1])
     specs: list[ClipSpec] = []
@@ -208,10 +207,9 @@ def playground_stills(count: int, seed: int, *, split: Split = "train", sprites:
 def playground_encounters(
     count: int, seed: int, *, split: Split = "train", sprites: str = ""
 ) -> list[Sample]:
-    """Clips of two things of which one follows, passes, meets ... the other.
+    """Return clips of two things of which one follows, passes, meets ... the other.
 
-    Of clips drawn at random one in four shows such a thing, and one in twenty a pursuit: too few to
-    learn who is ahead from.
+    One random clip in four shows such a relation and one in twenty a pursuit, too few to learn them.
     """
     groups = [[name for name, rule in RELATIONS.items() if rule.group == group] for group in MOVING_GROUPS]
     return _related(groups, count, np.random.default_rng([seed, 2]), split, sprites)
@@ -220,10 +218,9 @@ def playground_encounters(
 def playground_neighbours(
     count: int, seed: int, *, split: Split = "train", sprites: str = ""
 ) -> list[Sample]:
-    """Clips of two things that move where they are, one left of or behind the other.
+    """Return clips of two things that move in place, one left of or behind the other.
 
-    Single pictures show things at rest, and of clips drawn at random one in ten stands so: too few to
-    learn that a thing that swings to and fro is not on its way to the other.
+    They tell motion in place from motion towards something; one random clip in ten shows it.
     """
     return _related(NEIGHBOURS, count, np.random.default_rng([seed, 3]), split, sprites)
 
@@ -235,7 +232,7 @@ def _related(
     split: Split,
     sprites: str,
 ) -> list[Sample]:
-    """Clips whose relations come from each group in turn."""
+    """Draw clips whose relations come from each group in turn."""
     specs: list[ClipSpec] = []
     for index in range(count):
         relations = groups[index % len(groups)]
@@ -245,7 +242,7 @@ def _related(
 
 
 def drawn_sample(spec: ClipSpec, split: Split, sprites: str = "", kind: str = "playground") -> Sample:
-    """The item of one playground spec, nothing said of it yet; the training split is drawn with noise."""
+    """Return the sample of one playground spec, without sentences; the training split is augmented."""
 
     def frames(count: int, size: int) -> FrameBatch:
         count = 1 if kind == "still" else count
@@ -259,24 +256,24 @@ def _drawn(
     kind: str,
     specs: Iterable[ClipSpec],
     rng: np.random.Generator,
-    voices: int,
+    wordings: int,
     split: Split,
     sprites: str,
 ) -> list[Sample]:
-    """The items of playground specs, each told in so many voices."""
+    """The samples of playground specs, each with minimal pairs in ``wordings`` wordings."""
     drawn = [
-        (spec, [hard_negatives(spec, rng, explicit=kind == "playground") for _ in range(voices)])
+        (spec, [hard_negatives(spec, rng, explicit=kind == "playground") for _ in range(wordings)])
         for spec in specs
     ]
-    spoken = {text for _, told in drawn for true, false in told for text in (true, *(f.text for f in false))}
-    parsed, _ = parsed_texts(sorted(spoken))
+    texts = {text for _, pairs in drawn for true, false in pairs for text in (true, *(f.text for f in false))}
+    parsed, _ = parsed_texts(sorted(texts))
     items = []
-    for spec, told in drawn:
-        contrasts = [
+    for spec, pairs in drawn:
+        negatives = tuple(
             HardNegative(parsed[true], tuple((LEVELS.index(f.level), parsed[f.text]) for f in false))
-            for true, false in told
-        ]
+            for true, false in pairs
+        )
         item = drawn_sample(spec, split, sprites, kind)
-        true = tuple(one.true for one in contrasts)
-        items.append(replace(item, sentences=true, contrasts=tuple(contrasts)))
+        true = tuple(pair.true for pair in negatives)
+        items.append(replace(item, sentences=true, hard_negatives=negatives))
     return items

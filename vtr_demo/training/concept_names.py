@@ -70,7 +70,7 @@ def name_concepts(
 def evidence(sampler: Sampler, count: int = _SHOWN) -> tuple[list[EncodedCaption], list[VideoTokens]]:
     """What names are drawn from in training: all sentences, and the tokens of ``count`` clips."""
     places = torch.linspace(0, len(sampler.items) - 1, min(count, len(sampler.items))).long().tolist()
-    return sampler.spoken(), [sampler.cache.get(sampler.items[i]) for i in places]
+    return sampler.captions(), [sampler.cache.get(sampler.items[i]) for i in places]
 
 
 def joined(words: Sequence[str], seen: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Joins the model and the losses: a batch in, named loss terms out."""
+"""The training objective: a batch through the heads, and the named, weighted loss terms."""
 
 from __future__ import annotations
 
@@ -27,87 +27,76 @@ from vtr_demo.structures import (
 from vtr_demo.training import losses
 from vtr_demo.training.distillation import Distiller
 
+SAME_MEANING = 0.9
+"""Cosine of two captions above which neither is a negative of the other in the concept contrast."""
 
-# --------------------------------------------------------------------------- a batch after the heads: bo
+
+# --------------------------------------------------------------------------- a batch after the heads
 @dataclass(frozen=True)
 class GatheredFeatures:
-    """What ranking compares, one row a text or video: of this process's batch, or of all of them.
+    """What ranking compares, one row a pair: of this process's batch, or of all processes.
 
-    features and video vectors as in ``features``; occupied (B, K) by side; meaning and labels as in
-    ``Batch``.
+    text_occupied and video_occupied (B, K): the concepts that hold a token; meaning (B, 1+L, Dt) and labels
+    as in ``Batch``. Features are float32, without allocations.
     """
 
     texts: TextFeatures
+    videos: VideoFeatures
     text_occupied: Tensor
-    levels: Tensor
-    concepts: Tensor
-    occupied: Tensor
+    video_occupied: Tensor
     meaning: Tensor
     labels: tuple[Tensor, ...]
-
-    def flat_videos(self) -> Tensor:
-        """(B, F): the video side of the score."""
-        return torch.cat([self.levels.flatten(1), self.concepts.flatten(1)], dim=1)
 
 
 @dataclass(frozen=True)
 class BatchOutput:
-    """Both modalities of this process's batch after the heads, and the vectors of all processes."""
+    """This process's batch after the heads, its features, and the features of all processes."""
 
     texts: Encoded
     videos: tuple[Encoded, ...]
     own: GatheredFeatures
-    every: GatheredFeatures
+    gathered: GatheredFeatures
 
 
-def encode(
-    model: VTRModel, batch: Batch, config: LossConfig, precision: torch.dtype | None = None
-) -> BatchOutput:
-    """Run the heads over a batch, by autocast where ``precision`` is a half; vectors come in float32."""
+def encode(model: VTRModel, batch: Batch, precision: torch.dtype | None = None) -> BatchOutput:
+    """Run the heads over a batch, under autocast where ``precision`` is a half type."""
     with autocast(batch.meaning.device, precision):
-        videos = _encoded(model, batch.videos)
+        videos = _encode_videos(model, batch.videos)
         texts = model.forward_text(batch.texts)
-        features = model.text_features(texts)
-    seen = _seen(videos)
+        text_features = model.text_features(texts)
     own = GatheredFeatures(
-        in_float(features),
+        in_float(text_features),
+        VideoFeatures(
+            torch.cat([out.levels.vectors for out in videos]).float(),
+            torch.cat([out.concepts.vectors for out in videos]).float(),
+            torch.empty(0, 0, 0, dtype=torch.long),
+        ),
         texts.concepts.occupied,
-        seen.levels,
-        seen.concepts,
         torch.cat([out.concepts.occupied for out in videos]),
         batch.meaning,
         batch.labels,
     )
-    return BatchOutput(texts, videos, own, _everyone(own))
+    return BatchOutput(texts, videos, own, _gather(own))
 
 
-def _encoded(model: VTRModel, videos: Sequence[VideoTokens]) -> tuple[Encoded, ...]:
-    """Each group of clips after the heads. Groups of one length go through them together: a GPU does that in
-    the time of one, since it is Python that starts its thousands of small steps."""
-    alike: dict[object, list[int]] = {}
+def _encode_videos(model: VTRModel, videos: Sequence[VideoTokens]) -> tuple[Encoded, ...]:
+    """Encode each group of clips; groups of one shape go through the heads in one call, which a GPU does in
+    the time of one (Python starts its thousands of small kernels)."""
+    by_shape: dict[object, list[int]] = {}
     for i, tokens in enumerate(videos):
-        alike.setdefault((tokens.patches.shape[1:], tokens.grid, tokens.motion is None), []).append(i)
-    found: dict[int, Encoded] = {}
-    for group in alike.values():
+        by_shape.setdefault((tokens.patches.shape[1:], tokens.grid, tokens.motion is None), []).append(i)
+    outputs: dict[int, Encoded] = {}
+    for group in by_shape.values():
         out = model.forward_video(pad_video_tokens([videos[i] for i in group]))
         start = 0
         for i in group:
-            found[i] = _rows(out, slice(start, start + len(videos[i])))
+            outputs[i] = _rows(out, slice(start, start + len(videos[i])))
             start += len(videos[i])
-    return tuple(found[i] for i in range(len(videos)))
-
-
-def _seen(videos: Sequence[Encoded]) -> VideoFeatures:
-    """Groups of clips as scores compare them, in float32 and without allocations."""
-    return VideoFeatures(
-        torch.cat([out.levels.vectors for out in videos]).float(),
-        torch.cat([out.concepts.vectors for out in videos]).float(),
-        torch.empty(0, 0, 0, dtype=torch.long),
-    )
+    return tuple(outputs[i] for i in range(len(videos)))
 
 
 def _rows(value: Any, rows: slice) -> Any:
-    """These clips of what the heads made of a batch: every tensor in it has a row a clip."""
+    """Index the first axis of every tensor in nested tuples and dataclasses."""
     if isinstance(value, Tensor):
         return value[rows]
     if isinstance(value, tuple):
@@ -118,10 +107,12 @@ def _rows(value: Any, rows: slice) -> Any:
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
+    """Return the context of mixed precision; does nothing for None."""
     return torch.autocast(device.type, precision or torch.bfloat16, enabled=precision is not None)
 
 
 def in_float(features: TextFeatures) -> TextFeatures:
+    """Return text features in float32."""
     return replace(
         features,
         levels=features.levels.float(),
@@ -131,8 +122,8 @@ def in_float(features: TextFeatures) -> TextFeatures:
     )
 
 
-def _everyone(own: GatheredFeatures) -> GatheredFeatures:
-    """The vectors of all processes, rank by rank, with gradients to this one's."""
+def _gather(own: GatheredFeatures) -> GatheredFeatures:
+    """The features of all processes, rank by rank, with gradients to this one's."""
     if distributed.world() == 1:
         return own
     gather = distributed.all_gather
@@ -145,21 +136,15 @@ def _everyone(own: GatheredFeatures) -> GatheredFeatures:
             gather(text.concept_weights),
             text.allocation,
         ),
+        VideoFeatures(gather(own.videos.levels), gather(own.videos.concepts), own.videos.allocation),
         gather(own.text_occupied),
-        gather(own.levels),
-        gather(own.concepts),
-        gather(own.occupied),
+        gather(own.video_occupied),
         gather(own.meaning),
         tuple(gather(labels) for labels in own.labels),
     )
 
 
-__all__ = ["Batch", "HardNegatives", "Teaching", "check_finite", "encode", "loss_terms"]
-
-SAME_MEANING = 0.9
-"""Cosine of two captions above which neither is the other's negative in a hard contrast."""
-
-
+# --------------------------------------------------------------------------- loss terms
 def loss_terms(
     model: VTRModel,
     batch: Batch,
@@ -167,196 +152,162 @@ def loss_terms(
     distiller: Distiller | None = None,
     precision: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
-    """Every term that has a weight, already multiplied by it; their sum is the training loss.
+    """Return every term that has a weight, multiplied by it; their sum is the training loss.
 
-    With several processes the mean of the terms over the ranks is that of the joint batch, and so is
-    the mean of the gradients (see ``distributed``). ``precision``: a half type for the heads'
-    autocast; the losses themselves are computed in float32.
+    With several processes the mean of the terms over the ranks is that of the joint batch, and so is the
+    mean of the gradients (see ``distributed``). ``precision``: half type of the heads' autocast; the
+    losses are computed in float32. MCSAN names the ranking, KL and focal terms, S2CA the concept-level
+    alignment and the distillation; their sum and its weights are our decision.
     """
-    sides = encode(model, batch, config, precision)
-    weights = model.training_weights
-    terms = _ranking(sides.every, config, weights)
-    if config.pairs and any(distributed.all_gather_object(batch.contrasts is not None)):
-        terms["pairs"] = config.pairs * _pairs(model, sides, batch.contrasts, config, weights, precision)
+    output = encode(model, batch, precision)
+    gathered, weights = output.gathered, model.training_weights
+    terms = _ranking(gathered, config, weights)
+    if config.pairs and any(distributed.all_gather_object(batch.hard_negatives is not None)):
+        pairs = _pairs(model, output.own, batch.hard_negatives, config.scale, weights, precision)
+        terms["pairs"] = config.pairs * pairs
     if config.kl:
-        terms["kl"] = config.kl * _divergence(sides.every, config, _used(weights))
+        terms["kl"] = config.kl * _divergence(gathered, config.kl_temperature)
     if config.attributes and model.attributes is not None:
-        terms["attributes"] = config.attributes * _attributes(model, sides.every, config, _used(weights))
-    terms |= _concepts(model, sides, config, _content(batch.texts))
+        terms["attributes"] = config.attributes * _attributes(model, gathered, config)
+    if config.concepts:
+        terms["concepts"] = config.concepts * _concept_contrast(gathered, config.scale)
+    if config.diversity:
+        terms["diversity"] = config.diversity * losses.prototype_diversity(model.concepts.prototypes)
+    if config.balance:
+        used = [_balance(out, out.concept_mask) for out in output.videos]
+        used.append(_balance(output.texts, _content_mask(batch.texts)))
+        terms["balance"] = config.balance * torch.stack(used).mean()
     if distiller is not None and config.distill:
-        terms["distill"] = config.distill * _distillation(sides, batch, distiller)
+        terms["distill"] = config.distill * _distillation(output, batch, distiller)
     return terms
 
 
-def _targets(meaning: Tensor, config: LossConfig) -> Tensor | None:
-    if not config.soft_temperature:
-        return None
-    return losses.soft_targets(meaning @ meaning.T, config.soft_temperature)
-
-
-def _rank(cosines: Tensor, targets: Tensor | None, config: LossConfig, mask: Tensor | None = None) -> Tensor:
-    return losses.info_nce(config.scale * cosines, targets, mask, mask)
-
-
-def _ranking(every: GatheredFeatures, config: LossConfig, weights: TermWeights) -> dict[str, Tensor]:
+def _ranking(gathered: GatheredFeatures, config: LossConfig, weights: TermWeights) -> dict[str, Tensor]:
+    """InfoNCE of the whole score, and of each level alone over the pairs whose sentence has it."""
     terms = {}
-    text = every.texts
+    text, video, meaning = gathered.texts, gathered.videos, gathered.meaning
     if config.total:
-        score = text.flat(weights) @ every.flat_videos().T
-        terms["total"] = config.total * _rank(score, _targets(every.meaning[:, 0], config), config)
+        score = text.flat(weights) @ video.flat().T
+        targets = _targets(meaning[:, 0], config.soft_temperature)
+        terms["total"] = config.total * losses.info_nce(config.scale * score, targets)
     if config.levels:
-        present = _present(text)
-        for level in _used(weights):
-            cosines = text.levels[:, level] @ every.levels[:, level].T
-            targets = _targets(every.meaning[:, 1 + level], config)
-            terms[LEVELS[level]] = config.levels * _rank(cosines, targets, config, present[:, level])
+        present = torch.isfinite(text.level_logits)
+        for i, level in enumerate(LEVELS):
+            cosines = text.levels[:, i] @ video.levels[:, i].T
+            targets = _targets(meaning[:, 1 + i], config.soft_temperature)
+            mask = present[:, i]
+            terms[level] = config.levels * losses.info_nce(config.scale * cosines, targets, mask, mask)
     return terms
 
 
-def _used(weights: TermWeights) -> list[int]:
-    """The levels that the score has; one that an ablation removed is not taught by any term."""
-    return [level for level, weight in enumerate(weights.levels()) if weight]
-
-
-def _present(text: TextFeatures) -> Tensor:
-    return torch.isfinite(text.level_logits)
-
-
-@dataclass(frozen=True)
-class _PairScores:
-    """What is compared of N texts or clips: the whole (N, F), as scores weigh it, and one level (N, D)."""
-
-    whole: Tensor
-    level: Tensor
-
-    def score(self, other: _PairScores) -> Tensor:
-        """(2, N): the score and the level's cosine of each with its partner."""
-        return torch.stack([(self.whole * other.whole).sum(1), (self.level * other.level).sum(1)])
+def _targets(meaning: Tensor, temperature: float) -> Tensor | None:
+    return losses.soft_targets(meaning @ meaning.T, temperature) if temperature else None
 
 
 def _pairs(
     model: VTRModel,
-    sides: BatchOutput,
-    contrasts: HardNegatives | None,
-    config: LossConfig,
+    own: GatheredFeatures,
+    negatives: HardNegatives | None,
+    scale: float,
     weights: TermWeights,
     precision: torch.dtype | None,
 ) -> Tensor:
-    """A clip must prefer its true sentence, in the total and in the level that the false one gets wrong.
+    """Minimal pairs: softplus(-scale (s_true - s_false)) in the score and in the level that is wrong.
 
-    Levels count alike, however many of the false sentences are theirs: of single pictures
-    nothing can be said falsely of what is done, and relations would drown it."""
-    own = sides.own
-    if contrasts is None:
-        distributed.all_reduce_sum(
-            own.levels.new_zeros(len(LEVELS))
-        )  # the other ranks wait for this one's counts
-        return own.levels.sum() * 0.0
-    with autocast(own.levels.device, precision):
-        told = in_float(model.encode_text(contrasts.tokens))
-    rows, levels = contrasts.rows, contrasts.levels
-    true = _PairScores(own.texts.flat(weights)[rows], own.texts.levels[rows, levels])
-    false = _PairScores(told.flat(weights), told.levels[torch.arange(len(rows), device=rows.device), levels])
-    clip = _PairScores(own.flat_videos()[rows], own.levels[rows, levels])
-    gap = true.score(clip) - false.score(clip)
-    each = torch.arange(len(LEVELS), device=levels.device)
-    counts = distributed.all_reduce_sum((levels.unsqueeze(1) == each).sum(0).to(gap))
-    taught = torch.isfinite(weights.log_levels(gap))[levels]
-    lost = F.softplus(-config.scale * gap)
-    return (
-        ((lost[0] + taught * lost[1]) / counts[levels]).sum() * distributed.world() / counts.count_nonzero()
-    )
+    The mean over levels of each level's mean, so that frequent kinds of false sentences do not drown rare
+    ones (our decision; the logistic form of a ranking loss over hard negatives).
+    """
+    if negatives is None:  # the other ranks wait for this one's counts
+        distributed.all_reduce_sum(own.meaning.new_zeros(len(LEVELS)))
+        return own.videos.levels.sum() * 0.0
+    with autocast(own.meaning.device, precision):
+        false = in_float(model.encode_text(negatives.tokens))
+    rows, levels = negatives.rows, negatives.levels
+    each = torch.arange(len(rows), device=rows.device)
+    clip, clip_level = own.videos.flat()[rows], own.videos.levels[rows, levels]
+    score = (own.texts.flat(weights)[rows] - false.flat(weights)) * clip
+    cosine = (own.texts.levels[rows, levels] - false.levels[each, levels]) * clip_level
+    gap = torch.stack([score.sum(1), cosine.sum(1)])  # (2, N)
+    counts = (levels.unsqueeze(1) == torch.arange(len(LEVELS), device=levels.device)).sum(0)
+    counts = distributed.all_reduce_sum(counts.to(gap))
+    loss = (F.softplus(-scale * gap).sum(0) / counts[levels]).sum()
+    return loss * distributed.world() / counts.count_nonzero()
 
 
-def _divergence(every: GatheredFeatures, config: LossConfig, used: list[int]) -> Tensor:
-    present = _present(every.texts)
-    video, text = every.levels, every.texts.levels
-    apart = [losses.symmetric_kl(video[:, i], text[:, i], config.kl_temperature, present[:, i]) for i in used]
-    return torch.stack(apart).sum() if apart else (video.sum() + text.sum()) * 0.0
+def _divergence(gathered: GatheredFeatures, temperature: float) -> Tensor:
+    """MCSAN's KL constraint between the modalities, summed over the levels."""
+    video, text = gathered.videos.levels, gathered.texts.levels
+    present = torch.isfinite(gathered.texts.level_logits)
+    levels = range(len(LEVELS))
+    terms = [losses.symmetric_kl(video[:, i], text[:, i], temperature, present[:, i]) for i in levels]
+    return torch.stack(terms).sum()
 
 
-def _attributes(model: VTRModel, every: GatheredFeatures, config: LossConfig, used: list[int]) -> Tensor:
+def _attributes(model: VTRModel, gathered: GatheredFeatures, config: LossConfig) -> Tensor:
+    """MCSAN's focal loss of the levels' attributes, summed over levels and modalities."""
     assert model.attributes is not None
-    loss = every.levels.new_zeros(())
-    for vectors in (every.levels, every.texts.levels):
-        logits = model.attributes(vectors)
-        for i in used:
-            if logits[i].shape[1]:
-                labels = every.labels[i]
-                loss = loss + losses.focal_bce(logits[i], labels, config.focal_gamma, config.focal_alpha)
+    loss = gathered.meaning.new_zeros(())
+    for vectors in (gathered.videos.levels, gathered.texts.levels):
+        for logits, labels in zip(model.attributes(vectors), gathered.labels, strict=True):
+            if logits.shape[1]:
+                loss = loss + losses.focal_bce(logits, labels, config.focal_gamma, config.focal_alpha)
     return loss
 
 
-def _content(texts: TextTokens) -> Tensor:
-    """(B, 1+W): the words of things and actions. Balancing all words would give whole concepts to "the"
-    and "of"."""
+def _concept_contrast(gathered: GatheredFeatures, scale: float) -> Tensor:
+    """S2CA's concept-level alignment; captions of one meaning are positives of each other."""
+    meaning = gathered.meaning[:, 0]
+    own = torch.eye(len(meaning), dtype=torch.bool, device=meaning.device)
+    return losses.concept_contrast(
+        gathered.texts.concepts,
+        gathered.videos.concepts,
+        gathered.text_occupied,
+        gathered.video_occupied,
+        scale=scale,
+        targets=(meaning @ meaning.T > SAME_MEANING) | own,
+    )
+
+
+def _content_mask(texts: TextTokens) -> Tensor:
+    """(B, 1+W): words of things and actions. Balancing all words would give concepts to "the" and "of"."""
     return F.pad(texts.content_mask(), (1, 0))
 
 
-def _concepts(model: VTRModel, sides: BatchOutput, config: LossConfig, content: Tensor) -> dict[str, Tensor]:
-    terms = {}
-    every = sides.every
-    if config.concepts:
-        meaning = every.meaning[:, 0]
-        same = (meaning @ meaning.T > SAME_MEANING) | torch.eye(
-            len(meaning), dtype=torch.bool, device=meaning.device
-        )
-        contrast = losses.concept_contrast(
-            every.texts.concepts,
-            every.concepts,
-            every.text_occupied,
-            every.occupied,
-            scale=config.scale,
-            targets=same,
-        )
-        terms["concepts"] = config.concepts * contrast
-    if config.diversity:
-        terms["diversity"] = config.diversity * losses.prototype_diversity(model.concepts.prototypes)
-    if config.balance:
-        used = [_balance(out, out.concept_mask) for out in sides.videos] + [_balance(sides.texts, content)]
-        terms["balance"] = config.balance * torch.stack(used).mean()
-    return terms
-
-
 def _balance(out: Encoded, mask: Tensor) -> Tensor:
-    """The balance of use over the tokens in ``mask`` (B, N), of all processes."""
+    """The balance of concepts' use over the tokens in ``mask`` (B, N), of all processes."""
     if distributed.world() == 1:
         return losses.usage_balance(out.concepts.soft, mask)
     sums = (out.concepts.soft.float() * mask.unsqueeze(1)).sum((0, 2))
-    mean = distributed.all_gather(sums.unsqueeze(0)).sum(0) / distributed.all_reduce_sum(
-        mask.sum()
-    ).clamp_min(1)
+    tokens = distributed.all_reduce_sum(mask.sum()).clamp_min(1)
+    mean = distributed.all_gather(sums.unsqueeze(0)).sum(0) / tokens
     return losses.usage_balance(mean.view(1, -1, 1), torch.ones(1, 1, dtype=torch.bool, device=mean.device))
 
 
-# --------------------------------------------------------------------------- distillation
-def _distillation(sides: BatchOutput, batch: Batch, distiller: Distiller) -> Tensor:
-    """Against the teacher's tokens, which the batch carries; without a teacher its own frozen ones."""
-    taught = batch.teaching or Teaching(batch.videos, batch.texts)
-    own = sides.own
-    loss = own.levels.new_zeros(())
+def _distillation(output: BatchOutput, batch: Batch, distiller: Distiller) -> Tensor:
+    """S2CA's Align-Transform-Reconstruct against the teacher's tokens, or the batch's own frozen ones."""
+    teaching = batch.teaching or Teaching(batch.videos, batch.texts)
+    own = output.own
+    loss = own.meaning.new_zeros(())
     row = 0
-    for out, tokens in zip(sides.videos, taught.videos, strict=True):
+    for out, tokens in zip(output.videos, teaching.videos, strict=True):
         mask = out.concept_mask
         patches = F.pad(tokens.patches, (0, 0, 1, 0)).flatten(1, 2)  # a blank in the summary's place
-        counted = distributed.rank_weight(mask.sum())
-        loss = loss + distiller.token_loss(out.concepts, mask, patches, "video") * counted / len(sides.videos)
-        vectors = own.levels[row : row + len(tokens), 0]
+        weight = distributed.rank_weight(mask.sum()) / len(output.videos)
+        loss = loss + distiller.token_loss(out.concepts, mask, patches, "video") * weight
+        vectors = own.videos.levels[row : row + len(tokens), 0]
         whole = (tokens.whole * tokens.frame_mask.unsqueeze(-1)).sum(1)
-        loss = loss + distiller.global_loss(vectors, whole, "video") * len(tokens) / len(own.levels)
+        loss = loss + distiller.global_loss(vectors, whole, "video") * len(tokens) / len(own.meaning)
         row += len(tokens)
-    words = F.pad(taught.texts.words, (0, 0, 1, 0))
-    mask = sides.texts.concept_mask & F.pad(taught.texts.word_mask, (1, 0))
-    counted = distributed.rank_weight(mask.sum())
-    loss = loss + distiller.token_loss(sides.texts.concepts, mask, words, "text") * counted
+    words = F.pad(teaching.texts.words, (0, 0, 1, 0))
+    mask = output.texts.concept_mask & F.pad(teaching.texts.word_mask, (1, 0))
+    weight = distributed.rank_weight(mask.sum())
+    loss = loss + distiller.token_loss(output.texts.concepts, mask, words, "text") * weight
     sentences = sentence_vector(batch.teaching.texts) if batch.teaching else batch.meaning[:, 0]
     return loss + distiller.global_loss(own.texts.levels[:, 0], sentences, "text")
 
 
 def check_finite(terms: dict[str, Tensor]) -> str:
-    """The name of the first term that is not finite on any rank, or an empty string."""
+    """Return the name of the first term that is not finite on any rank, or an empty string."""
     broken = torch.stack([(~torch.isfinite(value.detach())).float() for value in terms.values()])
-    return next(
-        (name for name, bad in zip(terms, distributed.all_reduce_sum(broken).tolist(), strict=True) if bad),
-        "",
-    )
+    flags = distributed.all_reduce_sum(broken).tolist()
+    return next((name for name, bad in zip(terms, flags, strict=True) if bad), "")

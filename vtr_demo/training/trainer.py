@@ -1,7 +1,7 @@
-"""Training: steps, validation, checkpoints that resume to the same result; one process or torchrun.
+"""The training loop: steps, validation, checkpoints, and a log; one process or several under torchrun.
 
-A step's data and noise depend on (seed, step, rank) alone, so a run that was stopped and resumed is
-the run that was not.
+A step's data and noise depend on (seed, step, rank) alone, so a run that was stopped and resumed equals one
+that was not.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone
-from vtr_demo.config import TrainConfig, read_config
+from vtr_demo.config import LossConfig
 from vtr_demo.data.captions import text_tokens
 from vtr_demo.data.dataset import Sample
 from vtr_demo.data.sampler import Sampler
@@ -36,54 +39,60 @@ from vtr_demo.evaluation.evaluate import (
 )
 from vtr_demo.evaluation.metrics import report
 from vtr_demo.files import json_bytes, replace_file
-from vtr_demo.model.attributes import Vocabulary
 from vtr_demo.model.checkpoint import RetrievalModel, save
 from vtr_demo.model.model import VTRModel
 from vtr_demo.structures import TextTokens
 from vtr_demo.training.concept_names import evidence, name_concepts
 from vtr_demo.training.distillation import Distiller
 from vtr_demo.training.objective import autocast, check_finite, loss_terms
-from vtr_demo.training.optim import Average, ClipAndStep, between, grown, parameter_groups, schedule
+from vtr_demo.training.optim import ClipAndStep, global_head, swap_in, wise_ft
 from vtr_demo.training.resume import RunState
-from vtr_demo.training.setup import TrainingData, assemble, settled
 
-# --------------------------------------------------------------------------- what one process computes o
-HALVES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+log = logging.getLogger(__name__)
+LOG, CONFIG, BOARD, MISSING, BEST = "log.csv", "config.json", "tensorboard", "missing.txt", "best"
+_RANK_STRIDE = 999_983  # ranks draw different noise for the heads
+_USAGE_STEP = 2**31  # seeds the batch on which the use of concepts is measured
 
 
-class Step(nn.Module):
-    """One module, so that every learning weight is found in it."""
+class TrainingStep(nn.Module):
+    """The forward pass of one step: all learning weights in one module, as DistributedDataParallel needs.
+
+    ``precision``: half type of the heads' (and learning towers') autocast, None for float32.
+    """
 
     def __init__(
-        self, config: TrainConfig, model: VTRModel, distiller: Distiller | None, towers: Backbone | None
+        self,
+        model: VTRModel,
+        distiller: Distiller | None,
+        towers: Backbone | None,
+        loss: LossConfig,
+        precision: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.config, self.model, self.distiller, self.towers = config, model, distiller, towers
-        self.precision = HALVES[config.precision]
+        self.model, self.distiller, self.towers = model, distiller, towers
+        self.loss, self.precision = loss, precision
 
     def forward(self, sampler: Sampler, rng: np.random.Generator, done: float) -> dict[str, Tensor]:
-        """The loss terms of the batch that ``sampler`` draws, with the share of training that is ``done``."""
+        """Return the loss terms of a batch drawn by ``sampler``; ``done`` is the share of training so far."""
         device = next(self.model.parameters()).device
         with autocast(device, self.precision if self.towers is not None else None):
             batch = sampler.batch(rng, done).to(device)
         if self.precision is None:
-            return loss_terms(self.model, batch, self.config.loss, self.distiller)
-        return loss_terms(self.model, batch, self.config.loss, self.distiller, self.precision)
-
-
-# --------------------------------------------------------------------------- what a run says of itself:
-Row = Mapping[str, float]
+            return loss_terms(self.model, batch, self.loss, self.distiller)
+        return loss_terms(self.model, batch, self.loss, self.distiller, self.precision)
 
 
 class CsvLogger:
-    """Appends rows to ``path``; a column that comes later is empty in the rows before it."""
+    """Appends rows to the CSV file ``path``; a later column is empty in earlier rows.
+
+    ``board``: folder of TensorBoard events; none are written without the package.
+    """
 
     def __init__(self, path: Path, board: Path | None = None) -> None:
-        """``board``: the folder of TensorBoard's events; None, or no such package, writes none."""
         self._path = path
         self._board = board if board and importlib.util.find_spec("tensorboard") else None
 
-    def write(self, row: Row) -> None:
+    def write(self, row: Mapping[str, float]) -> None:
         """Add one row; ``step`` is its place on TensorBoard's axis."""
         self._write_csv(row)
         if self._board is not None:
@@ -93,7 +102,7 @@ class CsvLogger:
                 for name, value in row.items():
                     writer.add_scalar(name.replace(" ", "/"), value, int(row["step"]))  # type: ignore[no-untyped-call]
 
-    def _write_csv(self, row: Row) -> None:
+    def _write_csv(self, row: Mapping[str, float]) -> None:
         known, rows = self._read()
         columns = [*known, *(name for name in row if name not in known)]
         if known == columns:
@@ -114,251 +123,266 @@ class CsvLogger:
             return list(reader.fieldnames or ()), list(reader)
 
 
-__all__ = ["Trainer", "prepare", "read_config", "train"]
+@dataclass(frozen=True)
+class RunOptions:
+    """Plain values of a run.
 
-log = logging.getLogger(__name__)
-LOG, CONFIG, BOARD, MISSING, BEST = "log.csv", "config.json", "tensorboard", "missing.txt", "best"
-_RANKS_APART = 999_983  # ranks draw different noise for the heads
+    out: folder of its files. learned_share: WiSE-FT coefficient. keep_towers: checkpoints hold the towers.
+    record: the settings as they are written beside the log and into checkpoints. missing: lines that name
+    absent videos.
+    """
+
+    out: Path
+    seed: int
+    steps: int
+    accumulate: int
+    evaluate_every: int
+    save_every: int
+    patience: int
+    learned_share: float
+    keep_towers: bool
+    record: Mapping[str, Any]
+    missing: tuple[str, ...] = ()
+
+
+@dataclass
+class Progress:
+    """Counters of a run: steps taken, best validation value, evaluations since then, sums of loss terms."""
+
+    step: int = 0
+    best: float = -math.inf
+    stale: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
-    """One run. Everything is handed in by ``prepare``; ``run`` trains and saves the best checkpoint.
-
-    ``taught``: the teacher's patch and word widths, where it is not the backbone itself. ``tuned``: the
-    backbone was trained before, so checkpoints must hold it though it may be frozen now.
-    """
+    """One training run over objects that ``setup.build_trainer`` made; ``run`` trains and saves the best."""
 
     def __init__(
         self,
-        config: TrainConfig,
-        backbone: Backbone,
-        model: VTRModel,
-        vocabulary: Vocabulary,
+        options: RunOptions,
+        trained: RetrievalModel,
+        computed: TrainingStep,
         sampler: Sampler,
         validation: list[Sample],
         *,
-        taught: tuple[int, int] | None = None,
-        missing: tuple[str, ...] = (),
-        tuned: bool = False,
+        optimizer: torch.optim.Optimizer,
+        scheduler: LRScheduler,
+        stepper: ClipAndStep,
+        scaler: Any,
+        average: AveragedModel | None,
+        state: RunState,
     ) -> None:
-        self.config, self.backbone, self.model = config, backbone, model
-        self.vocabulary, self.sampler, self.validation = vocabulary, sampler, validation
-        self.out, self._missing = Path(config.out), missing
-        self.step, self.best, self.stale = 0, -math.inf, 0
-        self.sums: dict[str, float] = {}
-        self.names: tuple[str, ...] = ()
-        device = next(model.parameters()).device
-        self.distiller = None
-        if config.loss.distill:
-            widths = taught or (model.video.stem.in_features, backbone.word_width)
-            self.distiller = Distiller(
-                model.config.concept_width, model.width, *widths, config.loss.distill_mask
-            ).to(device)
-        self.towers = None if config.freeze_backbone else backbone
-        self._keeps_towers = tuned or self.towers is not None
-        heads = [self.model, *([self.distiller] if self.distiller else [])]
-        groups = parameter_groups(heads, self.towers, config)
-        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=device.type == "cuda" or None)
-        learning: dict[str, nn.Module] = {"model": model} | ({"backbone": backbone} if self.towers else {})
-        self.average = Average(learning, config.ema) if config.ema else None
-        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")  # type: ignore[attr-defined]
-        self._descent = ClipAndStep(self.optimizer, self.scaler, config.clip_norm)
-        self._start = grown(model)
-        self._state = RunState(self)
-        self._logbook = CsvLogger(self.out / LOG, self.out / BOARD)
-        self._spoken: dict[str, TextTokens] | None = None
-        self._computed: nn.Module = Step(config, model, self.distiller, self.towers)
+        self.options, self.out, self.progress = options, options.out, Progress()
+        self.model, self.backbone, self.vocabulary = trained.model, trained.backbone, trained.vocabulary
+        self.distiller, self.towers = computed.distiller, computed.towers
+        self.sampler, self.validation = sampler, validation
+        self.optimizer, self.scheduler, self.scaler = optimizer, scheduler, scaler
+        self.average, self.state = average, state
+        self.stepper = stepper
+        self._trained = trained
+        self._global_start = global_head(trained.model)
+        self._logger = CsvLogger(self.out / LOG, self.out / BOARD)
+        self._validation_texts: dict[str, TextTokens] | None = None
+        self.training_step: nn.Module = computed
         if distributed.world() > 1:
-            self._computed = nn.parallel.DistributedDataParallel(
-                self._computed,
+            device = next(trained.model.parameters()).device
+            self.training_step = nn.parallel.DistributedDataParallel(
+                computed,
                 device_ids=[device] if device.type == "cuda" else None,
                 find_unused_parameters=True,
             )
 
-    # ------------------------------------------------------------------ optimisation
-    def learning_rate(self, step: int) -> float:
-        """The heads' rate: linear warm-up, then a cosine to 2 % of the peak."""
-        return self.config.lr * schedule(step, self.config)
-
+    # ------------------------------------------------------------------ one step
     def train_step(self) -> dict[str, float]:
-        """One optimiser step; returns the loss terms. NaN stops the run and leaves the weights alone."""
-        self.step += 1
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step + _RANKS_APART * distributed.rank())
+        """Take one optimiser step and return its loss terms.
+
+        Raises TrainingError, and leaves the weights alone, where a term or the gradient is not finite.
+        """
+        self.progress.step += 1
+        step, parts = self.progress.step, self.options.accumulate
+        torch.manual_seed(self.options.seed * 1_000_003 + step + _RANK_STRIDE * distributed.rank())
         self.model.train()
         self.backbone.train()
-        factor = schedule(self.step, self.config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
         self.optimizer.zero_grad()
         sums: dict[str, float] = {}
-        for part in range(self.config.accumulate):
-            if self.step < self.config.steps:
-                self.sampler.prefetch(self._rng(self.step + 1, part), (self.step + 1) / self.config.steps)
-            with self._synchronised(part == self.config.accumulate - 1):
-                terms = self._computed(
-                    self.sampler, self._rng(self.step, part), self.step / self.config.steps
-                )
+        for part in range(parts):
+            if step < self.options.steps:
+                self.sampler.prefetch(self.rng(step + 1, part), (step + 1) / self.options.steps)
+            with self._gradient_sync(part == parts - 1):
+                terms = self.training_step(self.sampler, self.rng(step, part), step / self.options.steps)
                 values = torch.stack(list(terms.values()))
-                self.scaler.scale(values.sum() / self.config.accumulate).backward()
-            bad = check_finite(terms)  # asked now, so that Python hands all work over before it waits
-            self._refuse(f"The loss term {bad!r}" if bad else "")
+                self.scaler.scale(values.sum() / parts).backward()
+            bad = check_finite(
+                terms
+            )  # after backward(), so that the GPU has all its work before Python waits
+            self._stop_if(f"The loss term {bad!r}" if bad else "")
             for name, value in zip(terms, values.tolist(), strict=True):
-                sums[name] = sums.get(name, 0.0) + value / self.config.accumulate
-        self._refuse(self._descent.step())
+                sums[name] = sums.get(name, 0.0) + value / parts
+        self._stop_if(self.stepper.step())
+        self.scheduler.step()
         if self.average:
-            self.average.update(self.step)
+            self.average.update_parameters(self._averaged_modules())
         return sums
 
-    def _rng(self, step: int, part: int) -> np.random.Generator:
-        return np.random.default_rng([self.config.seed, step, part])
+    def rng(self, step: int, part: int) -> np.random.Generator:
+        """Return the generator of one part of a step."""
+        return np.random.default_rng([self.options.seed, step, part])
 
-    def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
-        """Gradients are exchanged once a step, with the last of its parts."""
+    def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
+        """Ranks exchange gradients once a step, with the last of its parts."""
         if last or distributed.world() == 1:
             return nullcontext()
-        return self._computed.no_sync()  # type: ignore[operator]
+        return self.training_step.no_sync()  # type: ignore[operator]
 
-    def _refuse(self, what: str) -> None:
+    def _stop_if(self, what: str) -> None:
         if what:
             best = self.out / BEST
             kept = f"{best} keeps the last good checkpoint; " if best.exists() else ""
             raise TrainingError(
-                f"{what} is not finite at step {self.step}; {kept}start again in a new `out` with a lower "
-                "lr or a lower weight of the loss terms at fault."
+                f"{what} is not finite at step {self.progress.step}; {kept}start again in a new `out` with a "
+                "lower lr or a lower weight of the loss terms at fault."
             )
 
     # ------------------------------------------------------------------ the run
     def run(self, *, until: int | None = None) -> Path:
-        """Train to ``config.steps`` (or ``until``), from the saved state where there is one.
+        """Train to the last step (or ``until``), from the saved state if there is one.
 
-        Evaluates every ``evaluate_every`` steps and at the end; the best checkpoint is the answer.
+        Evaluates every ``evaluate_every`` steps and at the end; returns the folder of the best checkpoint.
         """
         from tqdm import tqdm
 
-        self._state.resume()
-        self._announce()
-        last = min(until or self.config.steps, self.config.steps)
-        quiet = None if distributed.rank() == 0 else True
-        bar = tqdm(total=last, initial=self.step, desc="training", unit="step", disable=quiet)
-        while self.step < last and not self._done():
+        self.resume()
+        self._write_settings()
+        steps, progress = self.options.steps, self.progress
+        last = min(until or steps, steps)
+        bar = tqdm(
+            total=last,
+            initial=progress.step,
+            desc="training",
+            unit="step",
+            disable=True if distributed.rank() else None,
+        )
+        while progress.step < last and not self._out_of_patience():
             for name, value in self.train_step().items():
-                self.sums[name] = self.sums.get(name, 0.0) + value
+                progress.sums[name] = progress.sums.get(name, 0.0) + value
             bar.update()
-            if self.step % self.config.evaluate_every == 0 or self.step == self.config.steps:
-                bar.set_postfix_str(self._checkpoint())
-            elif (self.step == last or self._state.due()) and distributed.rank() == 0:
-                self._state.save()  # without an evaluation, which a whole run would lack
+            if progress.step % self.options.evaluate_every == 0 or progress.step == steps:
+                bar.set_postfix_str(self._evaluate())
+            elif progress.step == last or self._save_is_due():
+                self._save()
         bar.close()
         return self.out / BEST
 
-    def _done(self) -> bool:
-        if not self.config.patience or self.stale < self.config.patience:
+    def resume(self) -> None:
+        """Restore the saved state of this run, if there is one."""
+        for name, value in self.state.load().items():
+            setattr(self.progress, name, value)
+
+    def _save(self) -> None:
+        if distributed.rank() == 0:
+            self.state.save(vars(self.progress))
+
+    def _save_is_due(self) -> bool:
+        every = self.options.save_every
+        return bool(every) and self.progress.step % every == 0
+
+    def _out_of_patience(self) -> bool:
+        if not self.options.patience or self.progress.stale < self.options.patience:
             return False
-        log.info("No better validation result in %d evaluations; stopping.", self.stale)
+        log.info("No better validation result in %d evaluations; stopping.", self.progress.stale)
         return True
 
-    def _announce(self) -> None:
+    def _write_settings(self) -> None:
         if distributed.rank() == 0:
             self.out.mkdir(parents=True, exist_ok=True)
-            replace_file(self.out / CONFIG, json_bytes(self.config.to_dict()))
-            if self._missing:
-                replace_file(self.out / MISSING, "\n".join([*self._missing, ""]).encode())
+            replace_file(self.out / CONFIG, json_bytes(self.options.record))
+            if self.options.missing:
+                replace_file(self.out / MISSING, "\n".join([*self.options.missing, ""]).encode())
+
+    # ------------------------------------------------------------------ evaluation
+    @contextmanager
+    def judged_weights(self) -> Iterator[None]:
+        """Context manager: swap in the weights that are evaluated and saved.
+
+        These are the EMA weights, if there are any, with the global head at its WiSE-FT share.
+        """
+        averaged = swap_in(self._averaged_modules(), self.average) if self.average else nullcontext()
+        with averaged, wise_ft(self.model, self._global_start, self.options.learned_share):
+            yield
+
+    def _averaged_modules(self) -> nn.ModuleDict:
+        return averaged_modules(self.model, self.towers)
+
+    def trained(self) -> RetrievalModel:
+        """Return the model as it stands, with what a checkpoint keeps."""
+        record = {"config": self.options.record, "steps": self.progress.step}
+        return replace(self._trained, training=record)
 
     def validate(self) -> dict[str, Any]:
-        """Metrics on the validation items; empty without any. By the averaged weights, if there are."""
+        """Return metrics on the validation items, by the weights that are saved; empty without any."""
         if not self.validation:
             return {}
-        if self.towers is None and self._spoken is None:
-            self._spoken = text_tokens([s for i in self.validation for s in i.sentences], self.backbone)
-        with self.averaged():
-            table = encode_table(self.pretrained(), self.validation, self.sampler.cache, self._spoken)
-            answer = report(table, self.model.training_weights, resamples=200)
-            return answer | {
-                "attributes": attribute_precision(
-                    self.model, table, self.validation, self.vocabulary, self.sampler.labels
-                )
-            }
+        if self.towers is None and self._validation_texts is None:
+            sentences = [s for item in self.validation for s in item.sentences]
+            self._validation_texts = text_tokens(sentences, self.backbone)
+        with self.judged_weights():
+            trained = self.trained()
+            assert trained.vocabulary is not None
+            table = encode_table(trained, self.validation, self.sampler.cache, self._validation_texts)
+            precision = attribute_precision(
+                self.model, table, self.validation, trained.vocabulary, self.sampler.labels
+            )
+            return report(table, self.model.training_weights, resamples=200) | {"attributes": precision}
 
     def usage(self) -> dict[str, float]:
-        """Entropy of the concepts' use on a training batch, as ``concept_usage`` gives it."""
+        """Return the entropy of the concepts' use on a training batch; see ``concept_usage``."""
         self.model.eval()
         self.backbone.eval()
         with torch.no_grad():
-            return concept_usage(
-                self.model, self.sampler.batch(self._rng(2**31, 0), self.step / self.config.steps)
-            )
+            batch = self.sampler.batch(self.rng(_USAGE_STEP, 0), self.progress.step / self.options.steps)
+            return concept_usage(self.model, batch)
 
-    def pretrained(self) -> RetrievalModel:
-        """The model as it stands, with what a checkpoint keeps."""
-        return RetrievalModel(
-            self.config.out,
-            self.model,
-            self.backbone,
-            self.config.video,
-            self.vocabulary,
-            self.names,
-            training={"config": self.config.to_dict(), "steps": self.step},
-        )
+    def _evaluate(self) -> str:
+        """Validate, save and log on rank 0; every rank takes its outcome. Returns a line for the bar."""
+        outcome = (self._judge(), self.progress) if distributed.rank() == 0 else None
+        line, progress = distributed.all_gather_object(outcome)[0]
+        self.progress.best, self.progress.stale, self.progress.sums = progress.best, progress.stale, {}
+        return str(line)
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """For as long as it is open the weights are those that are judged and saved: the averaged ones, where
-        there are any, and the global level's at their share of the way from the start."""
-        applied = self.average.applied() if self.average else nullcontext()
-        with applied, between(self.model, self._start, self.config.learned_share):
-            yield
-
-    def _checkpoint(self) -> str:
-        """Validate, save and log; rank 0 works and the others hear the outcome."""
-        said = self._judge() if distributed.rank() == 0 else None
-        outcome = distributed.all_gather_object(said)[0]
-        self.best, self.stale, self.sums = outcome[0], outcome[1], {}
-        return str(outcome[2])
-
-    def _judge(self) -> tuple[float, int, str]:
-        count = (self.step - 1) % self.config.evaluate_every + 1
-        losses = {name: value / count for name, value in self.sums.items()}
-        answer = self.validate()
-        value = validation_value(answer) if answer else float(self.step)
-        better = value > self.best
-        self.best, self.stale = (value, 0) if better else (self.best, self.stale + 1)
-        if better:
-            with self.averaged():
-                self.names = name_concepts(self.model, *evidence(self.sampler), self.vocabulary)
-                save(self.out / BEST, self.pretrained(), with_backbone=self._keeps_towers)
-        self.sums = {}
-        self._state.save()
-        row: dict[str, float] = {"step": self.step, "validation": value, **losses}
+    def _judge(self) -> str:
+        progress = self.progress
+        count = (progress.step - 1) % self.options.evaluate_every + 1
+        losses = {name: value / count for name, value in progress.sums.items()}
+        metrics = self.validate()
+        value = validation_value(metrics) if metrics else float(progress.step)
+        if value > progress.best:
+            progress.best, progress.stale = value, 0
+            self._save_best()
+        else:
+            progress.stale += 1
+        progress.sums = {}
+        self._save()
+        row: dict[str, float] = {"step": progress.step, "validation": value, **losses}
         for side, short in (("text_to_video", "t2v"), ("video_to_text", "v2t")):
-            if answer:
-                row |= {f"{short} {name}": answer[side][name] for name in ("R@1", "R@10", "MdR")}
+            if metrics:
+                row |= {f"{short} {name}": metrics[side][name] for name in ("R@1", "R@10", "MdR")}
         row |= self.usage()
-        row |= attribute_columns(answer.get("attributes", {}))
-        self._logbook.write(row)
+        row |= attribute_columns(metrics.get("attributes", {}))
+        self._logger.write(row)
         log.info("%s", " ".join(f"{k} {v:.3g}" for k, v in row.items()))
-        recalls = f", R@1 {row['t2v R@1']:.1f}|{row['v2t R@1']:.1f}" if answer else ""
+        recalls = f", R@1 {row['t2v R@1']:.1f}|{row['v2t R@1']:.1f}" if metrics else ""
         used = f"{row['usage video hard']:.2f}|{row['usage text hard']:.2f}"
-        return self.best, self.stale, f"loss {sum(losses.values()):.2f}{recalls}, concepts {used}"
+        return f"loss {sum(losses.values()):.2f}{recalls}, concepts {used}"
+
+    def _save_best(self) -> None:
+        self.backbone.eval()
+        with self.judged_weights():
+            names = name_concepts(self.model, *evidence(self.sampler), self._trained.vocabulary)
+            self._trained = replace(self._trained, concept_names=names)
+            save(self.out / BEST, self.trained(), with_backbone=self.options.keep_towers)
 
 
-def prepare(config: TrainConfig, material: TrainingData | None = None) -> Trainer:
-    """Load towers and data (or take ``material``), and start the model from a checkpoint or closed forms."""
-    config = settled(config)
-    parts = assemble(config, material)
-    return Trainer(
-        config,
-        parts.backbone,
-        parts.model,
-        parts.vocabulary,
-        parts.sampler,
-        parts.validation,
-        taught=parts.taught,
-        missing=parts.missing,
-        tuned=parts.tuned,
-    )
-
-
-def train(config: TrainConfig) -> Path:
-    """Train by ``config``; returns the folder of the best checkpoint."""
-    with distributed.process_group(distributed.resolve_device(config.device)):
-        return prepare(config).run()
+def averaged_modules(model: VTRModel, towers: Backbone | None) -> nn.ModuleDict:
+    """Return the modules that an EMA follows: the model, and the towers where they learn."""
+    return nn.ModuleDict({"model": model} | ({"backbone": towers} if towers is not None else {}))
