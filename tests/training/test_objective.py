@@ -181,7 +181,7 @@ def test_groups_of_one_length_go_through_the_heads_together_and_come_back_apart(
         return heard(tokens)
 
     made.forward_video = counting  # type: ignore[method-assign]
-    found = encode(made, whole, EVERY).videos
+    found = encode(made, whole).videos
     assert calls == [3, 4]
     for tokens, out in zip(videos, found, strict=True):
         alone = heard(tokens)

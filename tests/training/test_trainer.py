@@ -18,7 +18,6 @@ from tests.helpers.sprites import draw_sprites
 from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig
 from vtr_demo.errors import ConfigError, TrainingError, VtrError
 from vtr_demo.evaluation.evaluate import evaluate
-from vtr_demo.files import fingerprint
 from vtr_demo.model.checkpoint import load
 from vtr_demo.model.model import VTRModel
 from vtr_demo.training import trainer as step_module
@@ -63,6 +62,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 # ---------------------------------------------------------------------- learning
+@pytest.mark.slow
 def test_tiny_towers_learn_eight_pairs_by_heart_with_every_loss_but_minimal_pairs(
     manifest: str, tmp_path: Path
 ) -> None:
@@ -142,39 +142,11 @@ def test_a_run_without_a_single_attribute_trains_all_the_same(manifest: str, tmp
 
 
 # ---------------------------------------------------------------------- stopping and going on
-def test_a_run_from_before_a_setting_was_known_goes_on(manifest: str, tmp_path: Path) -> None:
-    settings = config(tmp_path, manifest)
-    first = build_trainer(settings)
-    first.run(until=2)
-    values = settings.replace(out="", cache="", device="").to_dict()
-    younger = (
-        "frame_cache",
-        "workers",
-        "hold_out",
-        "mirror",
-        "drawn_end",
-        "attribute_sizes",
-        "attribute_min_count",
-        "start",
-        "save_every",
-        "motion_precision",
-    )
-    old = {name: value for name, value in values.items() if name not in younger}
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    state["run"] = fingerprint(old, first.backbone.fingerprint)
-    torch.save(state, tmp_path / "state.pt")
-    again = build_trainer(settings)
-    again.run(until=3)
-    assert again.progress.step == 3
-    with pytest.raises(ConfigError, match="another run"):
-        build_trainer(settings.replace(attribute_min_count=2)).run()
-
-
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     manifest: str, tmp_path: Path, ema: float
 ) -> None:
-    model = replace(MODEL, dropout=0.2)  # noise must come back too
+    model = MODEL.replace(dropout=0.2)  # noise must come back too
     changes: dict[str, Any] = {"model": model, "ema": ema, "steps": 7, "batch": 5, "validation": (manifest,)}
     straight = build_trainer(config(tmp_path / "straight", manifest, **changes))
     straight.run()
@@ -230,7 +202,7 @@ def test_a_finished_run_does_not_go_on(manifest: str, tmp_path: Path) -> None:
         {"seed": 1},
         {"lr": 1e-4},
         {"loss": LossConfig(kl=0.5)},
-        {"model": replace(MODEL, concepts=5)},
+        {"model": MODEL.replace(concepts=5)},
         {"steps": 9},
     ],
 )
@@ -365,7 +337,7 @@ def test_the_first_concepts_are_used_alike_by_both_modalities(manifest: str, tmp
         assert len(set(used[used >= 0].tolist())) >= 2
 
 
-def test_beginning_leaves_a_square_stem_alone_and_reduction_is_fitted_only_where_there_is_one() -> None:
+def test_initialisation_leaves_a_square_stem_alone_and_reduction_is_fitted_only_where_there_is_one() -> None:
     model = VTRModel(MODEL.replace(reduce=0), patch_width=12, width=12)
     fit_reduction(model, torch.randn(50, 12))
     assert model.reduction.numel() == 0

@@ -90,6 +90,7 @@ def with_pairs(folder: Path, manifest: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_bundled_features_learn_eight_pairs_by_heart_with_every_loss_on(
     folder: Path, manifest: Path, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_bundled_features_learn_eight_pairs_by_heart_with_every_loss_on(
     learnt_by_heart(config.replace(model=config.model.replace(reduce=64)), manifest)
 
 
+@pytest.mark.slow
 def test_open_clip_learns_eight_pairs_by_heart_end_to_end_with_every_loss_on(
     folder: Path, manifest: Path, clip: str, tmp_path: Path
 ) -> None:
@@ -158,6 +160,27 @@ def test_frames_are_decoded_once_where_they_are_kept(
     monkeypatch.setattr("vtr_demo.data.cache._KEPT_BYTES", 0)
     again = build_trainer(config).sampler.batch(np.random.default_rng(0))
     assert all(a.patches.equal(b.patches) for a, b in zip(first.videos, again.videos, strict=True))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_concepts_are_named_by_the_captions_whether_towers_learn_or_not(
+    manifest: Path, clip: str, tmp_path: Path, live: bool
+) -> None:
+    """Captions that come often enough, so that every concept that holds a word has a name of words."""
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    many = manifest.with_name("many.jsonl")
+    extra = [" ".join((row["captions"][0], "again " * k)).strip() for row in rows for k in range(1, 8)]
+    rows = [{**row, "captions": [*row["captions"], *extra[i::8]]} for i, row in enumerate(rows)]
+    many.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes: dict[str, Any] = {"steps": 1, "evaluate_every": 1} | (LIVE if live else {})
+    trainer = build_trainer(small_config(tmp_path, many, clip, **changes))
+    captions = trainer.sampler.captions()
+    assert [c.sentence.text for c in captions] == [
+        *dict.fromkeys(s.text for item in trainer.sampler.items for s in item.sentences)
+    ]
+    names = load(str(trainer.run())).concept_names
+    words = {word.lemma for caption in captions for word in caption.sentence.words}
+    assert any(words & set(name.replace(";", " ").split()) for name in names), names
 
 
 # --------------------------------------------------------------------------- stopping and going on
@@ -404,6 +427,7 @@ def test_a_held_out_share_is_validated_on_and_not_trained_on(manifest: Path, tmp
     assert trainer.validate()["videos"] == 2
 
 
+@pytest.mark.slow
 def test_a_checkpoint_does_not_differ_from_itself_but_from_another(manifest: Path, tmp_path: Path) -> None:
     best = load(
         str(build_trainer(small_config(tmp_path, manifest, steps=40, lr=1e-2, evaluate_every=40)).run())

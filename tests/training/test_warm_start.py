@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +179,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_can_be_resumed(
 def test_a_setting_that_contradicts_the_checkpoint_is_refused_by_name(first: Path, other: Path) -> None:
     shaped = load(str(first)).model.config.replace(trained=False)
     with pytest.raises(ConfigError, match=r"model\.concepts is 5, but the checkpoint .*first.* has 4"):
-        resolve_start(going_on(Path("out"), other, first, model=replace(shaped, concepts=5)))
+        resolve_start(going_on(Path("out"), other, first, model=shaped.replace(concepts=5)))
     with pytest.raises(ConfigError, match=r"model\.backbone is 'bundled'"):
         resolve_start(going_on(Path("out"), other, first, model=ModelConfig(dropout=0.2)))
 
@@ -190,7 +189,7 @@ def test_what_shapes_no_weight_may_be_chosen_anew(first: Path, other: Path) -> N
     found = resolve_start(
         going_on(Path("out"), other, first, model=shaped, video=VideoConfig(clip_frames=5, fit="squash"))
     )
-    assert found.model == replace(shaped, trained=True)
+    assert found.model == shaped.replace(trained=True)
     assert found.video == VideoConfig(clip_frames=5, fit="squash")
 
 
