@@ -241,7 +241,7 @@ def test_distillation_vanishes_where_the_teacher_is_the_student_and_nothing_is_m
         torch.eye(count, width) + 0.02 * torch.randn(8, count, width), dim=-1
     )
     with torch.no_grad():
-        concepts.prototypes.copy_(torch.eye(count, width)[None])
+        concepts.prototypes.copy_(torch.eye(count, width))
         mask = torch.ones(8, count, dtype=torch.bool)
         given = concepts(tokens, mask, "video")
         whole = F.normalize(tokens.mean(1), dim=-1)

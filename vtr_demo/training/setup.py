@@ -131,8 +131,9 @@ def load_training_data(config: TrainConfig) -> TrainingData:
     reducer = start.model if start else model_from(config.model, backbone).to(device)
     if config.freeze_backbone:
         backbone.motion_half = config.motion_precision == "bf16"
-        if not start:
-            _fit_reduction(reducer, backbone, items)
+    if not start:
+        _fit_reduction(reducer, backbone, items)
+    if config.freeze_backbone:
         cache = _token_cache(config, backbone, reducer)
         kept = cache.fill(items, "training")
         validation = cache.fill(validation, "validation") if validation else []
@@ -143,8 +144,6 @@ def load_training_data(config: TrainConfig) -> TrainingData:
         frames = FrameStore(folder, config.video.clip_frames, backbone.frame_size, config.workers)
         kept = frames.check(items, "training")
         validation = frames.check(validation, "validation") if validation else []
-        if not start:
-            _fit_reduction(reducer, backbone, kept)
     readable = {item.key for item in kept}
     rows = [i for i, item in enumerate(items) if item.key in readable]
     return TrainingData(
