@@ -13,6 +13,7 @@ numbers; the measures are our decision.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -136,13 +137,21 @@ def noun_shares(
     if not concepts:
         empty = dict.fromkeys(names)
         return answer | empty | {"chance": empty, "interval_95": empty}
+    from scipy.stats import DegenerateDataWarning
+
     table = np.stack(tables)  # (nouns, measures, K)
     values = table[np.arange(len(table)), :, concepts]
     used = np.bincount(concepts, minlength=table.shape[2]) / len(concepts)
     chance = _means(table @ used)
-    intervals = bootstrap(
-        lambda drawn: _means(values[drawn]), len(values), groups=np.array(owners), seed=seed
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # a measure without any noun is None
+        intervals = bootstrap(
+            lambda drawn: _means(values[drawn]),
+            len(values),
+            groups=np.array(owners),
+            seed=seed,
+            resamples=resamples,
+        )
     return (
         answer
         | {name: _number(value) for name, value in zip(names, _means(values), strict=True)}
