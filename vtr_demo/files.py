@@ -124,7 +124,8 @@ class FolderLock:
                 f"The library {folder} is being written by another process ({name}); "
                 "stop that one, or add and delete clips there."
             ) from error
-        owner.write_text(f"process {os.getpid()}", encoding="utf-8")
+        with suppress(OSError):  # the lock holds on a full disk as well
+            owner.write_text(f"process {os.getpid()}", encoding="utf-8")
 
     def release(self) -> None:
         """Release the lock; harmless when repeated."""

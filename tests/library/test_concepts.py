@@ -88,7 +88,7 @@ def test_a_shot_is_the_fullest_frame_of_its_clip_and_the_fullest_clips_come_firs
 def test_only_the_fullest_clips_are_shown(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     full = engine.concepts()
     monkeypatch.setattr(concepts, "SHOWN", 1)
-    short = concepts.concept_views(engine.pretrained, engine._library.shelf, NULLS)
+    short = concepts.concept_views(engine.model, engine._library, NULLS)
     for all_shots, one in zip((view.shots for view in full), (view.shots for view in short), strict=True):
         assert [shot.clip_id for shot in one] == [shot.clip_id for shot in all_shots[:1]]
 
@@ -98,8 +98,8 @@ def test_agreement_is_the_mean_cosine_where_both_hold_the_concept(
 ) -> None:
     assert all(view.agreement is None for view in engine.concepts()), "three captions are too few"
     monkeypatch.setattr(concepts, "ENOUGH", 1)
-    views = concepts.concept_views(engine.pretrained, engine._library.shelf)
-    shelf, model = engine._library.shelf, engine.pretrained
+    views = concepts.concept_views(engine.model, engine._library)
+    shelf, model = engine._library, engine.model
     seen = []
     for record in shelf.list():
         tokens = shelf.tokens(record.id)
@@ -128,7 +128,8 @@ def test_a_damaged_clip_is_left_out_and_an_empty_library_holds_words_alone(
     shutil.copytree(engine.status().directory, tmp_path / "library")
     copy = Engine.open(tmp_path / "library", spec)
     lost = copy.clips()[0].clip_id
-    next(copy._library.shelf._clip(lost).path.glob("tokens*")).write_bytes(b"no tokens")
+    library = copy._library
+    (library.directory / library.get(lost).files["tokens"].name).write_bytes(b"no tokens")
     views = copy.concepts()
     assert views
     assert lost not in {shot.clip_id for view in views for shot in view.shots}
@@ -143,6 +144,6 @@ def test_a_damaged_clip_is_left_out_and_an_empty_library_holds_words_alone(
 
 def test_a_large_library_is_looked_at_in_part(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(concepts, "MAX_CLIPS", 2)
-    views = concepts.concept_views(engine.pretrained, engine._library.shelf)
+    views = concepts.concept_views(engine.model, engine._library)
     ends = {engine.clips()[0].clip_id, engine.clips()[-1].clip_id}
     assert {shot.clip_id for view in views for shot in view.shots} == ends

@@ -204,8 +204,8 @@ def test_a_clip_by_its_id_and_a_hit_are_explained_by_the_moment_that_was_ranked(
 
 def test_a_moments_explanation_shows_the_frames_of_whole_and_moment(original: Engine) -> None:
     clip_id = by_name(original, "numbers.mp4")
-    record = original._library.record(clip_id)
-    stored = original._library.shelf.frames(clip_id)
+    record = original._library.get(clip_id)
+    stored = original._library.frames(clip_id)
     whole = original.explain(TEXTS[0], clip_id, -1)
     for k, moment in enumerate(record.moments):
         found = original.explain(TEXTS[0], clip_id, k)
@@ -259,7 +259,7 @@ def test_a_click_decodes_nothing_and_needs_no_file(
         raise AssertionError("a video was decoded")
 
     for module, name in [
-        (sandbox, "call"), (frames, "read_frames"), (frames, "probe"), (indexing, "analyse"),
+        (sandbox, "call"), (frames, "read_frames"), (frames, "probe"), (indexing, "encode_clip"),
         (indexing, "probe_guarded"), (indexing, "read_frames_guarded"),
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, refuse)
@@ -279,7 +279,7 @@ def test_a_click_decodes_nothing_and_needs_no_file(
 # ---------------------------------------------------------------------- confidence
 def standing_out(engine: Engine, text: str) -> dict[str, float]:
     """By clip: the standardised score of its best moment, from the engine's own stored vectors."""
-    vectors, owners = engine._library.searchable()
+    vectors, owners = engine._view.vectors, engine._view.owners
     flats = engine._queries.flat([parse(t) for t in (*NULLS, text)], MIXED) @ vectors.T
     mean, spread = flats[:-1].mean(axis=0), flats[:-1].std(axis=0)
     best = {owner[0]: row for row, owner in sorted(enumerate(owners), key=lambda pair: flats[-1, pair[0]])}
@@ -399,10 +399,10 @@ def test_a_file_that_is_known_is_not_decoded_again(
 def test_a_clip_that_is_too_long_or_too_large_is_refused_before_it_is_decoded(
     original: Engine, clips: list[Path]
 ) -> None:
-    tight = Engine(original.pretrained, original._library, LimitConfig(max_duration_s=1.0))
+    tight = Engine(original.model, original._indexer, LimitConfig(max_duration_s=1.0))
     with pytest.raises(VideoError):
         tight.describe_file(clips[1], TEXTS)
-    small = Engine(original.pretrained, original._library, LimitConfig(max_bytes=100))
+    small = Engine(original.model, original._indexer, LimitConfig(max_bytes=100))
     with pytest.raises(VideoError, match="MiB"):
         small.describe_file(clips[1], TEXTS)
 
@@ -470,11 +470,16 @@ def test_searching_while_another_thread_adds_and_forgets(
 
 
 # ---------------------------------------------------------------------- damage and other models
+def damage(engine: Engine, name: str, role: str) -> None:
+    """Spoil a stored file of the clip called ``name``."""
+    library = engine._library
+    (library.directory / library.get(by_name(engine, name)).files[role].name).write_bytes(b"nothing")
+
+
 def test_a_damaged_clip_is_named_and_indexed_again_on_request(copied: Callable[..., Engine]) -> None:
     engine = copied()
     before = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
-    folder = engine._library.shelf._clip(by_name(engine, "cuts.mp4")).path
-    (folder / "vectors.npy").write_bytes(b"nothing")
+    damage(engine, "cuts.mp4", "vectors")
     engine.close()
     engine = copied()
     assert any("cuts.mp4" in problem for problem in engine.status().problems)
@@ -566,16 +571,16 @@ def test_prototypes_found_in_the_first_clips_come_back_with_the_library(
     clips: list[Path], tmp_path: Path
 ) -> None:
     engine = Engine.open(tmp_path / "library", "tiny")
-    random = engine.pretrained.model.concepts.prototypes.clone()
+    random = engine.model.model.concepts.prototypes.clone()
     engine.add(clips[:2], keep_copy=False)
-    found = engine.pretrained.model.concepts.prototypes.clone()
+    found = engine.model.model.concepts.prototypes.clone()
     expected = concept_scores(engine)
     engine.add(clips[2:3], keep_copy=False)  # later clips do not move them
-    assert found.equal(engine.pretrained.model.concepts.prototypes)
+    assert found.equal(engine.model.model.concepts.prototypes)
     engine.close()
     again = Engine.open(tmp_path / "library", "tiny")
     assert not torch.allclose(random, found)
-    assert torch.allclose(again.pretrained.model.concepts.prototypes, found, atol=1e-6)
+    assert torch.allclose(again.model.model.concepts.prototypes, found, atol=1e-6)
     scores = concept_scores(again)
     assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     for hit in again.search(TEXTS[0], weights=MIXED).hits:
@@ -607,7 +612,7 @@ def test_a_rebuild_for_another_untrained_model_finds_prototypes_of_its_own(
     fresh = Engine.open(tmp_path / "fresh", other)
     fresh.add(clips[:3], keep_copy=False)
     assert torch.allclose(
-        rebuilt.pretrained.model.concepts.prototypes, fresh.pretrained.model.concepts.prototypes, atol=1e-5
+        rebuilt.model.model.concepts.prototypes, fresh.model.model.concepts.prototypes, atol=1e-5
     )
     assert concept_scores(rebuilt) == pytest.approx(concept_scores(fresh), abs=1e-5)
     rebuilt.close()

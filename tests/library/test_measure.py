@@ -12,7 +12,7 @@ from tests.helpers.drawn import draw_clip, moving_square_clip
 from vtr_demo.errors import LibraryError, ManifestError
 from vtr_demo.library import measure as measure_module
 from vtr_demo.library.engine import Engine
-from vtr_demo.library.measure import read_captions, right_answers
+from vtr_demo.library.measure import read_caption_file, right_answers
 from vtr_demo.structures import TermWeights
 
 CAPTIONS = [("a red square moves", "the square"), (), ("red, then green, then blue", "the square"), ("snow",)]
@@ -108,7 +108,7 @@ def test_captions_are_read_by_the_names_of_the_clips(
     (tmp_path / name).write_text(text, encoding="utf-8")
     clips = [(clip.clip_id, clip.name) for clip in engine.clips()]
     ids = {clip: clip_id for clip_id, clip in clips}
-    found = read_captions(tmp_path / name, clips)
+    found = read_caption_file(tmp_path / name, clips)
     assert found == {ids["square.mp4"]: ["a square", "red"], ids["cuts.mp4"]: ["blue"]}
     assert engine.measure(tmp_path / name).texts == 3
 
@@ -137,9 +137,9 @@ def test_a_file_that_cannot_be_used_is_told_by_its_line(
     clips = [("1", "square.mp4"), ("2", "twin.mp4"), ("3", "twin.mp4")]
     if not told:
         assert not [
-            text for texts in read_captions(tmp_path / name, clips).values() for text in texts if text
+            text for texts in read_caption_file(tmp_path / name, clips).values() for text in texts if text
         ]
         return
     with pytest.raises(ManifestError) as caught:
-        read_captions(tmp_path / name, clips)
+        read_caption_file(tmp_path / name, clips)
     assert told in str(caught.value)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtr_demo.config import VideoConfig
-from vtr_demo.library.indexing import encode_parts, flat_vectors, parts_of, rounded, whole_frames
+from vtr_demo.library.indexing import clip_vectors, encode_parts, whole_frames
 from vtr_demo.library.segments import WHOLE_SHARE, Moment, find_moments, fused, plan_frames
 from vtr_demo.model.checkpoint import untrained
 
@@ -118,10 +118,11 @@ def test_a_fused_vector_scores_as_the_weighted_mean_of_whole_and_moment() -> Non
 def test_parts_encoded_in_batches_are_those_encoded_one_by_one() -> None:
     opened = untrained("tiny")
     pixels = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
-    tokens = rounded(opened.backbone.encode_frames(pixels))
+    tokens = opened.backbone.encode_frames(pixels).half().to("cpu")
     moments = (Moment(0, 1, (0, 3)), Moment(1, 2, (5,)), Moment(2, 3, (7, 8, 11)))
-    parts = parts_of((1, 4, 9, 10), moments)
-    vectors = flat_vectors(opened, tokens, parts)
+    whole = (1, 4, 9, 10)
+    parts = [whole, *(moment.frames for moment in moments)]
+    vectors = clip_vectors(opened, tokens, whole, moments)
     assert vectors.dtype == np.float32
     for part, vector in zip(parts, vectors, strict=True):
         with torch.no_grad():

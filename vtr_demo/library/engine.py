@@ -1,9 +1,10 @@
-"""The one door to a library: index, search, describe, explain. Tensors stay inside, NumPy comes out."""
+"""Index, search, describe and explain: the engine behind page and command line, with NumPy at its border."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,13 +14,22 @@ import numpy as np
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import ConfigError, LibraryError
 from vtr_demo.evaluation.confidence import CONFIDENT_P, NullDistribution, null_captions
-from vtr_demo.library.clip_files import ClipRecord
 from vtr_demo.library.concepts import concept_names, concept_views, rename
-from vtr_demo.library.explain import explained, hit
+from vtr_demo.library.explain import explain_match, make_hit
 from vtr_demo.library.index import VectorIndex
-from vtr_demo.library.indexing import Librarian, analyse, encode_parts, whole_frames
-from vtr_demo.library.measure import measured
+from vtr_demo.library.indexing import (
+    Indexer,
+    encode_clip,
+    encode_parts,
+    fit_prototypes,
+    load_prototypes,
+    whole_frames,
+)
+from vtr_demo.library.measure import measure_library
 from vtr_demo.library.queries import Queries, Query
+from vtr_demo.library.records import StoredClip
+from vtr_demo.library.segments import fused
+from vtr_demo.library.store import LibraryReader
 from vtr_demo.model import checkpoint
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import (
@@ -36,29 +46,36 @@ from vtr_demo.results import (
 from vtr_demo.structures import TermWeights, VideoFeatures, term_sums
 
 Progress = Callable[[float, str], None]
+_NULLS = 64
+"""Slider settings of which the null distribution is kept."""
 
 
 @dataclass(frozen=True)
 class _View:
-    """What searches see; replaced as a whole when the library changes."""
+    """What searches see; replaced as a whole when the library changes.
+
+    owners: (clip id, moment) of each row of vectors (N, F), clip by clip; rows: each clip's first and
+    last row plus one.
+    """
 
     index: VectorIndex | None
     owners: tuple[tuple[str, int], ...]
     vectors: np.ndarray
-    records: dict[str, ClipRecord]
-    nulls: dict[TermWeights, NullDistribution] = field(default_factory=dict)
+    clips: dict[str, StoredClip]
+    rows: dict[str, tuple[int, int]]
+    nulls: OrderedDict[TermWeights, NullDistribution] = field(default_factory=OrderedDict)
     concepts: list[ConceptView] = field(default_factory=list)
 
 
 class Engine:
     """A library and the model behind it. Many threads may search while one adds."""
 
-    def __init__(self, pretrained: RetrievalModel, librarian: Librarian, limits: LimitConfig) -> None:
+    def __init__(self, model: RetrievalModel, indexer: Indexer, limits: LimitConfig) -> None:
         """Use ``Engine.open``."""
-        self.pretrained, self.limits = pretrained, limits
-        self._model, self._library, self._queries = pretrained.model, librarian, Queries(pretrained)
-        self._lock = threading.Lock()
-        self._refresh()
+        self.model, self.limits = model, limits
+        self._indexer, self._queries = indexer, Queries(model)
+        self._indexing, self._refreshing, self._nulls = threading.Lock(), threading.Lock(), threading.Lock()
+        self._view = _read_view(indexer.library, None)
 
     @classmethod
     def open(
@@ -66,7 +83,7 @@ class Engine:
         library: Path | str,
         model: str = "bundled",
         *,
-        samples: Path | None = None,
+        samples: Path | str | None = None,
         limits: LimitConfig | None = None,
         progress: Progress | None = None,
         rebuild: bool = False,
@@ -76,30 +93,37 @@ class Engine:
         """Open or create the library in ``library`` for the model that SPEC ``model`` names.
 
         A library of another model is refused with advice unless ``rebuild``. ``samples`` is a
-        folder with a manifest; its clips are indexed into a library that is still empty.
+        folder with a manifest; its clips are indexed into a library that is still empty. ``device``
+        is where the model computes ("cpu", "cuda").
         """
+<<<<<<< HEAD
         pretrained, limits = checkpoint.load(model, device), limits or LimitConfig()
         librarian = Librarian.open(
             Path(library), pretrained, limits, rebuild=rebuild, readonly=readonly, progress=progress
+=======
+        loaded, limits = checkpoint.load(model, device), limits or LimitConfig()
+        indexer = Indexer.open(
+            Path(library), loaded, limits, rebuild=rebuild, readonly=readonly, progress=progress
+>>>>>>> 5bec85a (The library is one SQLite file and files named by their digests; an explanation, a rename, a repair and a prune do what they say)
         )
-        engine = cls(pretrained, librarian, limits)
+        engine = cls(loaded, indexer, limits)
         engine._null(engine._view, engine.default_weights)  # so that the first search need not wait for it
-        if samples is not None and not librarian.records():
+        if samples is not None and not engine._view.clips:
             engine.add_samples(samples, progress=progress)
         return engine
 
     def close(self) -> None:
         """Let another process open the library for writing."""
-        self._library.close()
+        self._indexer.close()
 
     @property
     def default_weights(self) -> TermWeights:
         """The sliders' starting positions."""
-        return self._model.default_weights
+        return self.model.model.default_weights
 
     def weigh(self, values: Mapping[str, float], muted: Collection[str] = ()) -> TermWeights:
-        """The starting positions with other factors for the terms named, and without the named concepts."""
-        names = concept_names(self._library.shelf, self.pretrained)
+        """Return the starting positions with other factors for the named terms and without muted concepts."""
+        names = concept_names(self._library, self.model)
         for name in muted:
             if name not in names:
                 raise ConfigError(f"There is no concept {name!r} to mute; there are: {'; '.join(names)}.")
@@ -110,7 +134,7 @@ class Engine:
     def search(
         self, text: str, k: int = 8, weights: TermWeights | None = None, struck: Collection[int] = ()
     ) -> SearchResult:
-        """The ``k`` best clips for a sentence, each with its best moment.
+        """Rank the clips for a sentence and return the ``k`` best, each with its best moment.
 
         ``struck`` are indices of words to leave out. Ties go to the clip that came first.
         """
@@ -120,26 +144,25 @@ class Engine:
         weights = weights or self.default_weights
         query, view = self._queries.one(text, struck), self._view
         hits: dict[str, Hit] = {}
-        shares = np.ones(1)
+        p_values = np.ones(1)
         if view.index is not None:
             flat = query.features.flat(weights).cpu().numpy()
             scores, rows = view.index.search(flat, len(view.owners))
-            shares = self._null(view, weights).p_values(scores[0], rows[0])
-            for score, row, share in zip(scores[0], rows[0], shares, strict=True):
+            p_values = self._null(view, weights).p_values(scores[0], rows[0])
+            for score, row, p in zip(scores[0], rows[0], p_values, strict=True):
                 clip_id, moment = view.owners[row]
                 if len(hits) == k:
                     break
                 if clip_id not in hits:
-                    terms = term_sums(flat[0], view.vectors[row], self._model.width)
-                    record = view.records[clip_id]
-                    hits[clip_id] = hit(record, moment, float(score), terms, float(1 - share))
-        found = tuple(hits.values())
+                    terms = term_sums(flat[0], view.vectors[row], self.model.model.width)
+                    clip = view.clips[clip_id]
+                    hits[clip_id] = make_hit(clip, moment, float(score), terms, float(1 - p))
         return SearchResult(
             sentence=query.sentence,
-            hits=found,
+            hits=tuple(hits.values()),
             weights=weights,
-            searched=len({clip_id for clip_id, _ in view.owners}),
-            confident=bool(shares.min() <= CONFIDENT_P),  # of all clips: one further down may stand out
+            searched=len(view.rows),
+            confident=bool(p_values.min() <= CONFIDENT_P),  # of all clips: one further down may stand out
             took_ms=1000 * (time.perf_counter() - started),
             note=query.note,
         )
@@ -151,19 +174,36 @@ class Engine:
         k: int = 10,
         weights: TermWeights | None = None,
     ) -> tuple[CaptionHit, ...]:
-        """Sentences ranked for a clip as a whole; by default those the library knows and general ones."""
-        record, tokens = self._library.record(clip_id), self._library.shelf.tokens(clip_id)
-        whole = whole_frames(record.duration_s, tokens.patches.shape[1], self.pretrained)
-        return self._ranked(encode_parts(self.pretrained, tokens, [whole])[0], captions, k, weights)
+        """Rank sentences for a clip as a whole; by default those the library knows and general ones."""
+        clip, tokens = self._library.get(clip_id), self._library.tokens(clip_id)
+        whole = whole_frames(clip.duration_s, tokens.patches.shape[1], self.model)
+        return self._ranked(encode_parts(self.model, tokens, [whole])[0], captions, k, weights)
 
     def describe_file(
         self, path: Path | str, captions: Sequence[str], k: int = 10, weights: TermWeights | None = None
     ) -> tuple[CaptionHit, ...]:
+<<<<<<< HEAD
         """Sentences ranked for a file that stays outside the library."""
         found = analyse(Path(path), self.pretrained, self.limits)
         return self._ranked(
             encode_parts(self.pretrained, found.tokens, [found.whole])[0], captions, k, weights
         )
+=======
+        """Rank sentences for a file that stays outside the library.
+
+        A model without training and without a library takes its prototypes from the file, as ``add`` would.
+        """
+        encoded = encode_clip(Path(path), self.model, self.limits)
+        if self._indexer.ready:
+            features = encode_parts(self.model, encoded.tokens, [encoded.whole])[0]
+            return self._ranked(features, captions, k, weights)
+        with self._indexing:
+            if not self._indexer.ready:
+                load_prototypes(self.model, fit_prototypes(self.model, [encoded.tokens]))
+                self._queries = Queries(self.model)
+            features = encode_parts(self.model, encoded.tokens, [encoded.whole])[0]
+            return self._ranked(features, captions, k, weights)
+>>>>>>> 5bec85a (The library is one SQLite file and files named by their digests; an explanation, a rename, a repair and a prune do what they say)
 
     # ------------------------------------------------------------------ explanation
     def explain(
@@ -185,38 +225,41 @@ class Engine:
         clip_id = clip if isinstance(clip, str) else clip.clip_id
         if moment is None:
             moment = clip.moment if isinstance(clip, Hit) else self._ranked_moment(query, clip_id, weights)
-        return explained(self._queries, self._library.shelf, clip_id, query, moment, weights)
+        return explain_match(self._queries, self._library, clip_id, query, moment, weights)
 
     def concepts(self) -> tuple[ConceptView, ...]:
-        """What each concept holds in this library; computed once for each state of it."""
-        view, shelf = self._view, self._library.shelf
+        """Describe what each concept holds in this library; computed once for each state of it."""
+        view, library = self._view, self._library
         if not view.concepts:
-            view.concepts[:] = concept_views(self.pretrained, shelf, null_captions())
-        names = concept_names(shelf, self.pretrained)
-        return tuple(replace(found, name=name) for found, name in zip(view.concepts, names, strict=True))
+            view.concepts[:] = concept_views(self.model, library, null_captions())
+        names = concept_names(library, self.model)
+        return tuple(replace(one, name=name) for one, name in zip(view.concepts, names, strict=True))
 
     def rename(self, concept: int, name: str) -> None:
-        """Give a concept, by index, a name in this library; an empty one brings back that of training."""
-        with self._lock:
-            rename(self._library.store(), self.pretrained, concept, name)
+        """Give a concept, by index, a name in this library; an empty one restores that of training."""
+        rename(self._indexer.writer(), self.model, concept, name)
 
     def measure(self, captions: Path | None = None, weights: TermWeights | None = None) -> Measurement:
-        """How well clips and captions find each other: the library's own captions, or those of a file."""
-        weights, stored = weights or self.default_weights, self._library.shelf.stored_bytes()
-        return measured(self._queries, self._view, stored, captions, weights)
+        """Measure how well clips and captions find each other: the library's own captions, or a file's."""
+        weights, stored = weights or self.default_weights, self._library.stored_bytes()
+        return measure_library(self._queries, self._view, stored, captions, weights)
 
     # ------------------------------------------------------------------ library
     def clips(self) -> tuple[ClipView, ...]:
-        """All clips, in the order in which they came."""
-        return tuple(self.clip(record.id) for record in self._library.records())
+        """Return all clips in order of arrival. Asks the disk for nothing: ``media`` may have gone."""
+        return tuple(self._clip_view(clip) for clip in self._library.list())
 
     def clip(self, clip_id: str) -> ClipView:
-        """One clip; an unknown id raises ``LibraryError``."""
-        return self._library.view(clip_id)
+        """Return one clip, ``media`` only if it still has its content; an unknown id is refused."""
+        view = self._clip_view(self._library.get(clip_id))
+        try:
+            return replace(view, media=self._library.media(clip_id))
+        except LibraryError:
+            return replace(view, media=None)
 
     def still(self, clip_id: str, moment: int) -> bytes:
-        """A JPEG of the middle of a moment; an unknown one raises ``LibraryError``."""
-        return self._library.shelf.still(clip_id, moment)
+        """Return a JPEG of the middle of a moment; an unknown one is refused."""
+        return self._library.still(clip_id, moment)
 
     def add(
         self,
@@ -228,87 +271,159 @@ class Engine:
         progress: Progress | None = None,
     ) -> IndexReport:
         """Index files. One that fails is reported and leaves the library as it was."""
+<<<<<<< HEAD
         files = [Path(path) for path in paths]
         with self._lock:
             ready = self._library.ready
             try:
                 return self._library.add(
                     files, names=names, captions=captions, keep_copy=keep_copy, progress=progress
+=======
+        with self._indexing:
+            ready = self._indexer.ready
+            try:
+                return self._indexer.add(
+                    [Path(path) for path in paths],
+                    names=names,
+                    captions=captions,
+                    keep_copy=keep_copy,
+                    progress=progress,
+>>>>>>> 5bec85a (The library is one SQLite file and files named by their digests; an explanation, a rename, a repair and a prune do what they say)
                 )
             finally:
-                if self._library.ready != ready:  # new prototypes: what was read before is out of date
-                    self._queries = Queries(self.pretrained)
+                if self._indexer.ready != ready:  # new prototypes: cached sentences are out of date
+                    self._queries = Queries(self.model)
                 self._refresh()
 
-    def add_samples(self, folder: Path, *, progress: Progress | None = None) -> IndexReport:
+    def add_samples(self, folder: Path | str, *, progress: Progress | None = None) -> IndexReport:
         """Index the clips of a manifest with their captions, leaving the files where they are."""
         from vtr_demo.data.manifest import load_manifest
 
-        clips = load_manifest(folder / "manifest.jsonl").clips
+        clips = load_manifest(Path(folder) / "manifest.jsonl").clips
         paths, captions = [clip.path for clip in clips], [clip.captions for clip in clips]
         return self.add(paths, captions=captions, keep_copy=False, progress=progress)
 
     def delete(self, clip_id: str) -> None:
-        """Forget a clip; the original file stays where it is."""
-        with self._lock:
-            self._library.delete(clip_id)
-            self._refresh()
+        """Forget a clip, also while others are indexed; the original file stays where it is."""
+        self._indexer.writer().delete(clip_id)
+        self._refresh()
+
+    def prune(self) -> tuple[ClipView, ...]:
+        """Forget the clips whose original is gone from disk and of which nothing playable is kept.
+
+        Returns what was forgotten. A disk that is not mounted looks like one whose files are gone.
+        """
+        library = self._indexer.writer()
+        gone = [view for view in self.clips() if view.media is not None and not view.media.is_file()]
+        gone = [view for view in gone if not library.get(view.clip_id).copied]
+        for view in gone:
+            library.delete(view.clip_id)
+        self._refresh()
+        return tuple(gone)
 
     def rebuild(self, progress: Progress | None = None) -> IndexReport:
-        """Index again the clips that could not be read; all others are current by construction."""
-        with self._lock:
+        """Make whole again every clip of which something stored is damaged; the others are current."""
+        with self._indexing:
             try:
-                return self._library.repair(progress)
+                return self._indexer.repair(progress)
             finally:
                 self._refresh()
 
     def status(self) -> Status:
-        """Model, sizes and problems."""
-        records, shelf = self._library.records(), self._library.shelf
+        """Return the model, sizes and problems."""
+        library = self._library
+        clips = library.list()
         return Status(
-            model=self.pretrained.spec,
-            trained=self._model.config.trained,
-            clips=len(records),
-            moments=sum(len(record.moments) for record in records),
-            stored_bytes=shelf.stored_bytes(),
-            device=str(next(self._model.parameters()).device),
-            directory=str(self._library.directory),
+            model=self.model.spec,
+            trained=self.model.model.config.trained,
+            clips=len(clips),
+            moments=sum(len(clip.moments) for clip in clips),
+            stored_bytes=library.stored_bytes(),
+            device=str(next(self.model.model.parameters()).device),
+            directory=str(library.directory),
             default_weights=self.default_weights,
-            concept_names=concept_names(shelf, self.pretrained),
-            problems=shelf.problems(),
+            concept_names=concept_names(library, self.model),
+            problems=library.problems(),
         )
 
     # ------------------------------------------------------------------ inside
+    @property
+    def _library(self) -> LibraryReader:
+        return self._indexer.library
+
+    def _clip_view(self, clip: StoredClip) -> ClipView:
+        return ClipView(
+            clip_id=clip.id,
+            name=clip.name,
+            path=self._library.original(clip.id),
+            media=self._library.playable(clip.id),
+            poster=self._library.poster(clip.id),
+            duration_s=clip.duration_s,
+            width=clip.width,
+            height=clip.height,
+            moments=tuple((moment.start_s, moment.end_s) for moment in clip.moments),
+            captions=clip.captions,
+            added=clip.added,
+            stored_bytes=clip.stored_bytes(),
+        )
+
     def _ranked_moment(self, query: Query, clip_id: str, weights: TermWeights) -> int:
-        """The moment of a clip that searches rank, -1 for the whole clip."""
+        """Return the moment of a clip that searches rank, -1 for the whole clip."""
         view = self._view
-        rows = [i for i, (owner, _) in enumerate(view.owners) if owner == clip_id]
-        if not rows:
+        if clip_id not in view.rows:
             return -1
-        scores = view.vectors[rows] @ query.features.flat(weights).cpu().numpy()[0]
-        return view.owners[rows[int(scores.argmax())]][1]
+        first, last = view.rows[clip_id]
+        scores = view.vectors[first:last] @ query.features.flat(weights).cpu().numpy()[0]
+        return view.owners[first + int(scores.argmax())][1]
 
     def _refresh(self) -> None:
-        vectors, owners = self._library.searchable()
-        index = None
-        if len(vectors):
-            index = VectorIndex(vectors.shape[1])
-            index.add(np.arange(len(vectors)), vectors)
-        records = {clip_id: self._library.record(clip_id) for clip_id, _ in owners}
-        self._view = _View(index, tuple(owners), vectors, records)
+        with self._refreshing:
+            self._view = _read_view(self._library, self._view)
 
     def _null(self, view: _View, weights: TermWeights) -> NullDistribution:
-        if weights not in view.nulls:
-            if len(view.nulls) > 64:
-                view.nulls.clear()
-            view.nulls[weights] = self._queries.null(view.vectors, weights)
-        return view.nulls[weights]
+        with self._nulls:
+            if weights in view.nulls:
+                view.nulls.move_to_end(weights)
+                return view.nulls[weights]
+        null = self._queries.null(view.vectors, weights)
+        with self._nulls:
+            view.nulls[weights] = null
+            while len(view.nulls) > _NULLS:
+                view.nulls.popitem(last=False)
+        return null
 
     def _ranked(
         self, video: VideoFeatures, captions: Sequence[str] | None, k: int, weights: TermWeights | None
     ) -> tuple[CaptionHit, ...]:
         if captions is None:
-            known = (text for record in self._library.records() for text in record.captions)
+            known = (text for clip in self._library.list() for text in clip.captions)
             captions = [*known, *null_captions()]
         vector = video.flat().cpu().numpy()[0]
         return self._queries.ranked(captions, vector, k, weights or self.default_weights)
+
+
+def _read_view(library: LibraryReader, before: _View | None) -> _View:
+    """Read what searches need; clips that were there before, as they were, are not read again."""
+    pieces: list[np.ndarray] = []
+    owners: list[tuple[str, int]] = []
+    clips: dict[str, StoredClip] = {}
+    rows: dict[str, tuple[int, int]] = {}
+    for clip in library.list():
+        if before is not None and before.clips.get(clip.id) == clip:
+            first, last = before.rows[clip.id]
+            piece = before.vectors[first:last]
+        else:
+            try:
+                piece = fused(library.clip_vectors(clip.id))
+            except LibraryError:  # the library names it among its problems
+                continue
+        rows[clip.id] = (len(owners), len(owners) + len(piece))
+        owners += [(clip.id, moment) for moment in (range(len(piece)) if clip.moments else (-1,))]
+        pieces.append(piece)
+        clips[clip.id] = clip
+    vectors = np.concatenate(pieces) if pieces else np.zeros((0, 0), np.float32)
+    index = None
+    if len(vectors):
+        index = VectorIndex(vectors.shape[1])
+        index.add(np.arange(len(vectors)), vectors)
+    return _View(index, tuple(owners), vectors, clips, rows)

@@ -1,4 +1,4 @@
-"""Hits and their reasons: merged alignments of moments, attribute tags of clips."""
+"""Hits and the explanations of their scores: alignments, word effects, attribute tags."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from vtr_demo.errors import LibraryError
-from vtr_demo.library.clip_files import ClipRecord
 from vtr_demo.library.concepts import concept_names
 from vtr_demo.library.indexing import encode_parts, whole_frames
 from vtr_demo.library.queries import Queries, Query
+from vtr_demo.library.records import StoredClip
 from vtr_demo.library.segments import WHOLE_SHARE, fused
-from vtr_demo.library.store import Shelf
+from vtr_demo.library.store import LibraryReader
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import Explanation, Hit
 from vtr_demo.structures import LEVELS, Alignment, TermWeights, VideoFeatures
@@ -23,35 +23,38 @@ from vtr_demo.viz.figures import explanation_figure
 TAGS_SHOWN = 5
 
 
-def hit(record: ClipRecord, moment: int, score: float, terms: dict[str, float], confidence: float) -> Hit:
-    """A found clip, from the start to the end of its ``moment``; -1 is the whole clip."""
-    start_s, end_s = 0.0, record.duration_s
+def make_hit(clip: StoredClip, moment: int, score: float, terms: dict[str, float], confidence: float) -> Hit:
+    """Describe a ranked clip, from the start to the end of its ``moment``; -1 is the whole clip."""
+    start_s, end_s = 0.0, clip.duration_s
     if moment >= 0:
-        start_s, end_s = record.moments[moment].start_s, record.moments[moment].end_s
-    return Hit(record.id, record.name, record.source, score, start_s, end_s, moment, confidence, terms)
+        start_s, end_s = clip.moments[moment].start_s, clip.moments[moment].end_s
+    return Hit(clip.id, clip.name, clip.source, score, start_s, end_s, moment, confidence, terms)
 
 
-def explained(
-    queries: Queries, shelf: Shelf, clip_id: str, query: Query, moment: int, weights: TermWeights
+def explain_match(
+    queries: Queries, library: LibraryReader, clip_id: str, query: Query, moment: int, weights: TermWeights
 ) -> Explanation:
-    """Every summand of a hit's score, and the pixels that the model saw. Nothing is decoded."""
-    pretrained = queries.pretrained
-    record, tokens = shelf.get(clip_id), shelf.tokens(clip_id)
-    if not -1 <= moment < len(record.moments):
-        raise LibraryError(f"{record.name} has no moment {moment}; it has {len(record.moments)}.")
-    batch = shelf.frames(clip_id)
-    whole = whole_frames(record.duration_s, len(batch), pretrained)
+    """Compute every summand of a score, with the pixels that the model saw; decodes nothing.
+
+    ``moment`` -1 is the whole clip; any other is fused with it as in the ranking (``segments.fused``).
+    """
+    model = queries.model
+    clip, tokens = library.get(clip_id), library.tokens(clip_id)
+    if not -1 <= moment < len(clip.moments):
+        raise LibraryError(f"{clip.name} has no moment {moment}; it has {len(clip.moments)}.")
+    batch = library.frames(clip_id)
+    whole = whole_frames(clip.duration_s, len(batch), model)
 
     def align(frames: Sequence[int]) -> Alignment:
         seconds = batch.seconds[list(frames)]
-        return pretrained.model.align(query.sentence, query.tokens, tokens.take(frames), seconds, weights)
+        return model.model.align(query.sentence, query.tokens, tokens.take(frames), seconds, weights)
 
     alignment, shown, parts = align(whole), list(whole), [whole]
     if moment >= 0:
-        inside = record.moments[moment].frames
+        inside = clip.moments[moment].frames
         alignment, shown = merged_alignment(alignment, whole, align(inside), inside)
         parts.append(inside)
-    features = encode_parts(pretrained, tokens, parts)[0]
+    features = encode_parts(model, tokens, parts)[0]
     return Explanation(
         clip_id=clip_id,
         moment=moment,
@@ -60,16 +63,16 @@ def explained(
         frames=batch.pixels[shown],
         gates=dict(zip(LEVELS, query.features.gates(weights)[0].tolist(), strict=True)),
         word_effects=queries.word_effects(query, fused(features.flat().cpu().numpy())[0], weights),
-        concept_names=concept_names(shelf, pretrained),
-        video_tags=video_tags(pretrained, features),
-        draw=partial(explanation_figure, clip=record.name),
+        concept_names=concept_names(library, model),
+        video_tags=video_tags(model, features),
+        draw=partial(explanation_figure, clip=clip.name),
     )
 
 
 def merged_alignment(
     whole: Alignment, whole_frames: Sequence[int], moment: Alignment, moment_frames: Sequence[int]
 ) -> tuple[Alignment, list[int]]:
-    """One alignment for the fused score, and the frames it covers, in time order.
+    """Merge the alignments of whole clip and moment into that of the fused score, with its frames in order.
 
     A frame that both contain gets the sum of its two shares, so the terms still add up to the
     score. Its concepts are those of the moment, which looks closer.
@@ -104,13 +107,13 @@ def merged_alignment(
     )
 
 
-def video_tags(pretrained: RetrievalModel, video: VideoFeatures) -> dict[str, tuple[tuple[str, float], ...]]:
-    """The likeliest attributes of a clip by level, with probabilities; empty when untrained."""
-    vocabulary = pretrained.vocabulary
+def video_tags(model: RetrievalModel, video: VideoFeatures) -> dict[str, tuple[tuple[str, float], ...]]:
+    """Return the likeliest attributes of a clip by level, with probabilities; empty when untrained."""
+    vocabulary = model.vocabulary
     if vocabulary is None:
         return {}
     tags = {}
-    for level, probabilities in zip(LEVELS, pretrained.model.tags(video), strict=True):
+    for level, probabilities in zip(LEVELS, model.model.tags(video), strict=True):
         best = torch.topk(probabilities[0], min(TAGS_SHOWN, probabilities.shape[1]))
         names = vocabulary.names[level]
         tags[level] = tuple((names[int(i)], float(p)) for p, i in zip(*best, strict=True))

@@ -1,4 +1,4 @@
-"""Keeps a library in step with a model: analyses files, stores them, rebuilds what is stale."""
+"""Index files: read, encode, and hand complete records to the store, which alone writes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,25 +15,28 @@ import torch
 from vtr_demo.config import LimitConfig, VideoConfig
 from vtr_demo.errors import LibraryError, VtrError
 from vtr_demo.files import sha256_of
-from vtr_demo.library.clip_files import ClipContents, ClipRecord, Origin
-from vtr_demo.library.segments import Moment, Plan, find_moments, fused, plan_frames, shot_cuts
-from vtr_demo.library.store import Shelf, Store
+from vtr_demo.library.records import ClipContents, FeatureVersion, StoredClip
+from vtr_demo.library.segments import Moment, find_moments, plan_frames, shot_cuts
+from vtr_demo.library.store import LibraryReader, LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.s2ca import kmeans
-from vtr_demo.results import ClipView, IndexReport
+from vtr_demo.results import IndexReport
 from vtr_demo.structures import FrameBatch, VideoFeatures, VideoTokens, pad_video_tokens
 from vtr_demo.video.frames import VideoInfo, convert_for_browser, probe_guarded, read_frames_guarded
 
-# --------------------------------------------------------------------------- from a file to what a libra
+Progress = Callable[[float, str], None]
 POSTER_SIDE = 480
 """The longer side of a clip's poster in pixels."""
-
+PROTOTYPES = "prototypes"
+"""The setting that keeps the prototypes of an untrained model, by the model's fingerprint."""
 _POINTS = 20_000
-"""Tokens that prototypes are looked for among."""
+"""Tokens among which prototypes are sought."""
+_CLIPS_FOR_PROTOTYPES = 32
 
 
+# --------------------------------------------------------------------------- from a file to features
 @dataclass(frozen=True)
-class Analysed:
+class EncodedClip:
     """A clip after the image tower. ``whole`` indexes the frames that stand for all of it."""
 
     info: VideoInfo
@@ -43,29 +46,27 @@ class Analysed:
     moments: tuple[Moment, ...]
 
 
-def analyse(
-    path: Path, pretrained: RetrievalModel, limits: LimitConfig, info: VideoInfo | None = None
-) -> Analysed:
+def encode_clip(
+    path: Path, model: RetrievalModel, limits: LimitConfig, info: VideoInfo | None = None
+) -> EncodedClip:
     """Read a file in the guarded worker and run the image tower; raises ``VideoError``."""
     info = info or probe_guarded(path, limits=limits)
-    plan = plan_frames(info.duration_s, pretrained.video)
-    size = pretrained.backbone.frame_size
-    frames = read_frames_guarded(path, plan.seconds, size=size, config=pretrained.video, limits=limits)
-    tokens, moments = understood(frames, plan, info.duration_s, pretrained)
-    return Analysed(info, frames, tokens, plan.whole, moments)
-
-
-def understood(
-    frames: FrameBatch, plan: Plan, duration_s: float, pretrained: RetrievalModel
-) -> tuple[VideoTokens, tuple[Moment, ...]]:
-    """The tokens of the frames of ``plan`` and the moments that they fall into."""
-    tokens = rounded(pretrained.backbone.encode_frames(frames.pixels))
+    plan = plan_frames(info.duration_s, model.video)
+    size = model.backbone.frame_size
+    frames = read_frames_guarded(path, plan.seconds, size=size, config=model.video, limits=limits)
     cuts = shot_cuts(frames) if len(plan.seconds) > len(plan.whole) else []
-    return tokens, tuple(find_moments(frames.seconds, cuts, duration_s, pretrained.video))
+    moments = tuple(find_moments(frames.seconds, cuts, info.duration_s, model.video))
+    return EncodedClip(info, frames, encode_frames(model, frames), plan.whole, moments)
 
 
-def poster(path: Path, info: VideoInfo, second: float, limits: LimitConfig) -> np.ndarray:
-    """The whole picture (H, W, 3) uint8 at ``second``, in its own proportions; the model sees a square."""
+def encode_frames(model: RetrievalModel, frames: FrameBatch) -> VideoTokens:
+    """Run the image tower, rounded as the library stores it: a vector never depends on when it was made."""
+    tokens = model.backbone.encode_frames(frames.pixels)
+    return tokens.half().to(tokens.patches.device)
+
+
+def read_poster(path: Path, info: VideoInfo, second: float, limits: LimitConfig) -> np.ndarray:
+    """Read the whole picture (H, W, 3) uint8 at ``second``, in its own proportions."""
     squashed = VideoConfig(fit="squash")
     square = read_frames_guarded(path, [second], size=POSTER_SIDE, config=squashed, limits=limits).pixels
     scale = POSTER_SIDE / max(info.width, info.height)
@@ -75,153 +76,110 @@ def poster(path: Path, info: VideoInfo, second: float, limits: LimitConfig) -> n
     return shaped[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
 
 
-def rounded(tokens: VideoTokens) -> VideoTokens:
-    """Tokens as the library stores them, so that a vector never depends on when it was made."""
-    return tokens.half().to(tokens.patches.device)
-
-
-def whole_frames(duration_s: float, count: int, pretrained: RetrievalModel) -> tuple[int, ...]:
-    """Which of ``count`` stored frames stand for the whole clip."""
-    plan = plan_frames(duration_s, pretrained.video)
+def whole_frames(duration_s: float, count: int, model: RetrievalModel) -> tuple[int, ...]:
+    """Return which of ``count`` stored frames stand for the whole clip."""
+    plan = plan_frames(duration_s, model.video)
     return plan.whole if len(plan.seconds) == count else tuple(range(count))
-
-
-def parts_of(whole: Sequence[int], moments: Sequence[Moment]) -> list[tuple[int, ...]]:
-    """Frame indices of the whole clip and then of each moment."""
-    return [tuple(whole), *(moment.frames for moment in moments)]
 
 
 @torch.no_grad()
 def encode_parts(
-    pretrained: RetrievalModel, tokens: VideoTokens, parts: Sequence[Sequence[int]], chunk: int = 16
+    model: RetrievalModel, tokens: VideoTokens, parts: Sequence[Sequence[int]], chunk: int = 16
 ) -> list[VideoFeatures]:
-    """Features of several frame selections of one clip, in batches of ``chunk``."""
-    model = pretrained.model
-    device = next(model.parameters()).device
+    """Run the heads on several frame selections of one clip, in batches of ``chunk``."""
+    device = next(model.model.parameters()).device
     features = []
     for start in range(0, len(parts), chunk):
         batch = pad_video_tokens([tokens.take(list(part)) for part in parts[start : start + chunk]])
-        features.append(model.encode_video(batch.to(device)))
+        features.append(model.model.encode_video(batch.to(device)))
     return features
 
 
-def flat_vectors(
-    pretrained: RetrievalModel, tokens: VideoTokens, parts: Sequence[Sequence[int]]
+def clip_vectors(
+    model: RetrievalModel, tokens: VideoTokens, whole: Sequence[int], moments: Sequence[Moment]
 ) -> np.ndarray:
-    """(1+M, F) float32: the video side of the score for each frame selection."""
-    rows = [features.flat().cpu() for features in encode_parts(pretrained, tokens, parts)]
+    """Return the video side of the score (1+M, F) float32: the whole clip, then its M moments."""
+    parts = [tuple(whole), *(moment.frames for moment in moments)]
+    rows = [features.flat().cpu() for features in encode_parts(model, tokens, parts)]
     return np.ascontiguousarray(torch.cat(rows).numpy(), dtype=np.float32)
 
 
 @torch.no_grad()
-def found_prototypes(pretrained: RetrievalModel, clips: Sequence[VideoTokens]) -> dict[str, list]:
-    """Prototypes by k-means on the clips' own tokens, and the centre (2, D) of both modalities: plain
-    lists, to be kept. The centre of the text stays at zero, for no sentence has been read."""
-    model = pretrained.model
-    device = next(model.parameters()).device
+def fit_prototypes(model: RetrievalModel, clips: Sequence[VideoTokens]) -> dict[str, list]:
+    """Fit prototypes (K, D) by k-means on the clips' own tokens, and the centre (2, D) of both modalities.
+
+    Returns plain lists, to be kept. The centre of the text stays zero, for no sentence has been read.
+    """
+    device = next(model.model.parameters()).device
     tokens = []
     for clip in clips:
-        out = model.forward_video(clip.to(device))
+        out = model.model.forward_video(clip.to(device))
         tokens.append(out.concept_tokens[out.concept_mask].cpu())
     points = torch.cat(tokens)
     points = points[torch.linspace(0, len(points) - 1, min(len(points), _POINTS)).long()]
     centre = torch.stack([points.mean(0), torch.zeros_like(points[0])])
-    found = kmeans(points - centre[0], model.concepts.prototypes.shape[1])
-    return {"centre": centre.tolist(), "prototypes": found.expand_as(model.concepts.prototypes).tolist()}
+    prototypes = model.model.concepts.prototypes
+    fitted = kmeans(points - centre[0], prototypes.shape[1]).expand_as(prototypes)
+    return {"centre": centre.tolist(), "prototypes": fitted.tolist()}
 
 
-Progress = Callable[[float, str], None]
-PROTOTYPES = "prototypes"
-_CLIPS_FOR_PROTOTYPES = 32
+@torch.no_grad()
+def load_prototypes(model: RetrievalModel, fitted: dict[str, Any]) -> None:
+    """Set prototypes and centre of a model to those of ``fit_prototypes``."""
+    concepts = model.model.concepts
+    concepts.centre.copy_(torch.tensor(fitted["centre"]))
+    concepts.prototypes.copy_(torch.tensor(fitted["prototypes"]))
 
 
-class Librarian:
-    """One library folder and the model that its features come from."""
+# --------------------------------------------------------------------------- from features to a library
+class Indexer:
+    """Keep a library in step with a model."""
 
-    def __init__(self, shelf: Shelf, pretrained: RetrievalModel, limits: LimitConfig) -> None:
-        """Use ``Librarian.open``."""
-        self._shelf, self._pretrained, self._limits = shelf, pretrained, limits
-        self._load_prototypes()
+    def __init__(self, library: LibraryReader, model: RetrievalModel, limits: LimitConfig) -> None:
+        """Use ``Indexer.open``."""
+        self.library, self._model, self._limits = library, model, limits
+        if not model.model.config.trained and (fitted := self._fitted()) is not None:
+            load_prototypes(model, fitted)
 
     @classmethod
     def open(
         cls,
         directory: Path,
-        pretrained: RetrievalModel,
+        model: RetrievalModel,
         limits: LimitConfig,
         *,
         rebuild: bool = False,
         readonly: bool = False,
         progress: Progress | None = None,
-    ) -> Librarian:
-        """Open the library for ``pretrained``; one of another model is refused unless ``rebuild``."""
-        origin = Origin(pretrained.fingerprint, pretrained.tower_fingerprint, pretrained.spec)
+    ) -> Indexer:
+        """Open the library for ``model``; one of another model is refused unless ``rebuild``."""
+        version = FeatureVersion(model.fingerprint, model.tower_fingerprint, model.spec)
         if readonly:
-            return cls(Shelf.open(directory, origin), pretrained, limits)
-        librarian = cls(Store.open(directory, origin, allow_stale=rebuild), pretrained, limits)
-        if librarian._shelf.stale:
-            librarian._rebuild(progress)
-        return librarian
+            indexer = cls(LibraryReader.open(directory, version), model, limits)
+            indexer._require_prototypes()
+            return indexer
+        library = LibraryWriter.open(directory, version, allow_stale=rebuild)
+        try:
+            indexer = cls(library, model, limits)
+            if library.stale:
+                indexer._rebuild(library, progress)
+            elif rebuild and len(library) and not indexer.ready:
+                indexer._refit(library)
+            indexer._require_prototypes()
+        except BaseException:
+            library.close()
+            raise
+        return indexer
 
     def close(self) -> None:
         """Let another process write."""
-        if isinstance(self._shelf, Store):
-            self._shelf.close()
-
-    # ------------------------------------------------------------------ reading
-    @property
-    def directory(self) -> Path:
-        """The folder of the library."""
-        return self._shelf.directory
-
-    def records(self) -> tuple[ClipRecord, ...]:
-        """The clips that can be read, in the order in which they came."""
-        return self._shelf.list()
-
-    def record(self, clip_id: str) -> ClipRecord:
-        """One clip's record; an unknown id raises ``LibraryError``."""
-        return self._shelf.get(clip_id)
+        if isinstance(self.library, LibraryWriter):
+            self.library.close()
 
     @property
-    def shelf(self) -> Shelf:
-        """Frames, tokens and files of the clips."""
-        return self._shelf
-
-    def searchable(self) -> tuple[np.ndarray, list[tuple[str, int]]]:
-        """The vectors (N, F) that are searched and whose they are: (clip id, moment or -1)."""
-        vectors, owners = self._shelf.vectors()
-        rows: list[np.ndarray] = []
-        found: list[tuple[str, int]] = []
-        starts = [i for i, (_, moment) in enumerate(owners) if moment == -1]
-        for start, end in pairwise([*starts, len(owners)]):
-            entries = fused(vectors[start:end])
-            rows.append(entries)
-            found += owners[start : start + 1] if end - start == 1 else owners[start + 1 : end]
-        return (np.concatenate(rows) if rows else vectors), found
-
-    def view(self, clip_id: str) -> ClipView:
-        """A clip as a page shows it."""
-        record = self._shelf.get(clip_id)
-        return ClipView(
-            clip_id=clip_id,
-            name=record.name,
-            path=self._shelf.original(clip_id),
-            media=self._media(clip_id),
-            poster=self._shelf.poster(clip_id),
-            duration_s=record.duration_s,
-            width=record.width,
-            height=record.height,
-            moments=tuple((moment.start_s, moment.end_s) for moment in record.moments),
-            captions=record.captions,
-            added=record.added,
-            stored_bytes=self._shelf.stored_bytes(clip_id),
-        )
-
-    def _media(self, clip_id: str) -> Path | None:
-        try:
-            return self._shelf.media(clip_id)
-        except LibraryError:
-            return None
+    def ready(self) -> bool:
+        """False for a model without training until the library's first clips gave it prototypes."""
+        return self._model.model.config.trained or self._fitted() is not None
 
     # ------------------------------------------------------------------ writing
     def add(
@@ -234,149 +192,196 @@ class Librarian:
         progress: Progress | None = None,
     ) -> IndexReport:
         """Index files one by one; each is stored whole or not at all, and failures are reported."""
-        store = self.store()
-        names = names or [path.name for path in paths]
-        captions = captions or [()] * len(paths)
+        library = self.writer()
         added: list[str] = []
         known: list[str] = []
         failed: list[tuple[str, str]] = []
         if not self.ready:
-            self._fit_prototypes(self._first_look(paths, progress))
-        for i, (path, name, texts) in enumerate(zip(paths, names, captions, strict=True)):
+            self._keep_prototypes(library, self._first_look(paths, progress))
+        for i, path in enumerate(paths):
+            name = names[i] if names else path.name
             if progress:
                 progress(i / len(paths), f"{name} ({i + 1} of {len(paths)})")
             try:
-                record = self._add_one(store, path, name, tuple(texts), keep_copy)
+                clip = self._add_one(library, path, name, tuple(captions[i]) if captions else (), keep_copy)
             except (VtrError, OSError) as error:
                 failed.append((name, _sentence(error, name)))
                 continue
-            if record is None:
+            if clip is None:
                 known.append(name)
             else:
-                added.append(record.id)
+                added.append(clip.id)
         if progress:
             progress(1.0, "done")
         return IndexReport(tuple(added), tuple(known), tuple(failed))
 
-    def delete(self, clip_id: str) -> None:
-        """Forget a clip."""
-        self.store().delete(clip_id)
-
     def repair(self, progress: Progress | None = None) -> IndexReport:
-        """Index again, from copy or original, each clip whose stored features cannot be read."""
-        store = self.store()
-        for record in store.list():
-            with suppress(LibraryError):  # what is damaged is kept by the store, and repaired below
-                store.tokens(record.id)
-                store.frames(record.id)
-        reports = []
-        for record in store.damaged():
+        """Make again what is damaged of each clip: from its tokens, its frames, or the file it came from.
+
+        A clip whose file has changed since is replaced by what the file holds now.
+        """
+        library = self.writer()
+        library.check()
+        added: list[str] = []
+        failed: list[tuple[str, str]] = []
+        damaged = library.damaged()
+        for i, clip in enumerate(damaged):
+            if progress:
+                progress(i / len(damaged), f"{clip.name} ({i + 1} of {len(damaged)})")
             try:
-                path = store.media(record.id, original=True)
-            except LibraryError as error:
-                reports.append(IndexReport((), (), ((record.name, str(error)),)))
-                continue
-            reports.append(
-                self.add(
-                    [path],
-                    names=[record.name],
-                    captions=[record.captions],
-                    keep_copy=bool(record.copy),
-                    progress=progress,
-                )
-            )
-        added = tuple(key for report in reports for key in report.added)
-        return IndexReport(added, (), tuple(pair for report in reports for pair in report.failed))
+                added.append(self._repair_one(library, clip))
+            except (VtrError, OSError) as error:
+                failed.append((clip.name, _sentence(error, clip.name)))
+        return IndexReport(tuple(added), (), tuple(failed))
 
-    def store(self) -> Store:
-        """The library opened for writing; one that is read only refuses."""
-        if not isinstance(self._shelf, Store):
+    def writer(self) -> LibraryWriter:
+        """Return the library opened for writing; one that is read only refuses."""
+        if not isinstance(self.library, LibraryWriter):
             raise LibraryError(
-                f"The library {self.directory} is open for reading only; close the other program."
+                f"The library {self.library.directory} is open for reading only; close the other program."
             )
-        return self._shelf
+        return self.library
 
-    # ------------------------------------------------------------------ inside
+    # ------------------------------------------------------------------ one clip
     def _add_one(
-        self, store: Store, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool
-    ) -> ClipRecord | None:
+        self, library: LibraryWriter, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool
+    ) -> StoredClip | None:
         info = probe_guarded(path, limits=self._limits)  # refuses what must not even be read whole
         digest = sha256_of(path)
-        if store.find_by_digest(digest) is not None:
+        if library.find_by_digest(digest) is not None:
             return None
-        found = analyse(path, self._pretrained, self._limits, info)
-        record = ClipRecord(
+        encoded = encode_clip(path, self._model, self._limits, info)
+        clip = StoredClip(
             name=name,
             source=str(path.resolve()),
             digest=digest,
-            duration_s=found.info.duration_s,
-            width=found.info.width,
-            height=found.info.height,
-            moments=found.moments,
+            duration_s=info.duration_s,
+            width=info.width,
+            height=info.height,
+            moments=encoded.moments,
             captions=captions,
         )
-        vectors = self._vectors(found)
         with tempfile.TemporaryDirectory(prefix="vtr-") as folder:
             playable = None
-            if not found.info.browser_playable:
+            if not info.browser_playable:
                 playable = convert_for_browser(path, Path(folder) / "browser.mp4", limits=self._limits)
-            middle = float(found.frames.seconds[len(found.frames) // 2])
+            middle = float(encoded.frames.seconds[len(encoded.frames) // 2])
             contents = ClipContents(
-                found.frames,
-                found.tokens,
-                vectors,
-                poster=poster(path, found.info, middle, self._limits),
+                encoded.frames,
+                encoded.tokens,
+                clip_vectors(self._model, encoded.tokens, encoded.whole, encoded.moments),
+                poster=read_poster(path, info, middle, self._limits),
                 copy=path if keep_copy else None,
                 playable=playable,
             )
-            return store.add(record, contents)
+            return library.add(clip, contents)
 
-    def _vectors(self, found: Analysed) -> np.ndarray:
-        return flat_vectors(self._pretrained, found.tokens, parts_of(found.whole, found.moments))
+    def _repair_one(self, library: LibraryWriter, clip: StoredClip) -> str:
+        """Make a clip whole from what is left of it; returns its id, a new one where its file has changed."""
+        inside = [role for role in ("media", "browser") if role in clip.files]
+        if not library.intact(clip.id, "frames") or not all(library.intact(clip.id, role) for role in inside):
+            return self._index_again(library, clip)
+        frames = library.frames(clip.id)
+        if clip.tower == library.wanted.tower and library.intact(clip.id, "tokens"):
+            tokens = library.tokens(clip.id)
+        else:
+            tokens = encode_frames(self._model, frames)
+        poster = None
+        if not library.intact(clip.id, "poster"):
+            with suppress(VtrError):  # without the file, the middle of what the model saw
+                path = library.media(clip.id, original=True)
+                middle = float(frames.seconds[len(frames) // 2])
+                info = probe_guarded(path, limits=self._limits)
+                poster = read_poster(path, info, middle, self._limits)
+        return library.replace(clip, ClipContents(frames, tokens, self._vectors(clip, tokens), poster)).id
 
-    def _rebuild(self, progress: Progress | None) -> None:
-        """Bring a stale library to our model: from stored tokens where the tower is the same, else anew."""
-        store = self.store()
-        records = store.list()
-        same_tower = store.made_by.tower == store.origin.tower
+    def _index_again(self, library: LibraryWriter, clip: StoredClip) -> str:
+        """Index the file that a damaged clip came from, in its place."""
+        copied = "media" in clip.files
+        path = library.original(clip.id) if library.intact(clip.id, "media") else Path(clip.source)
+        if not path.is_file():
+            raise LibraryError(
+                f"{clip.name} is damaged in the library and no longer at {path}; put the file back and "
+                "rebuild the library, or delete the clip."
+            )
+        stored = self._add_one(library, path, clip.name, clip.captions, copied)
+        if stored is None:
+            raise LibraryError(
+                f"{clip.name} is damaged, and {path} now holds another clip of the library; delete this one."
+            )
+        if stored.id != clip.id:
+            library.delete(clip.id)
+        return stored.id
+
+    def _vectors(self, clip: StoredClip, tokens: VideoTokens) -> np.ndarray:
+        whole = whole_frames(clip.duration_s, tokens.patches.shape[1], self._model)
+        return clip_vectors(self._model, tokens, whole, clip.moments)
+
+    # ------------------------------------------------------------------ another model
+    def _rebuild(self, library: LibraryWriter, progress: Progress | None) -> None:
+        """Bring a stale library to our model, from stored tokens where the tower is the same, else anew.
+
+        A clip of which that is impossible is kept without vectors, unless it is so for all.
+        """
+        clips = library.list()
         if not self.ready:
-            some = records[:_CLIPS_FOR_PROTOTYPES]
-            if same_tower:
-                self._fit_prototypes([store.tokens(record.id) for record in some])
-            else:
-                paths = [store.media(record.id, original=True) for record in some]
-                self._fit_prototypes(self._first_look(paths, progress))
-        for i, record in enumerate(records):
+            self._keep_prototypes(library, self._tokens_of(library, clips, progress))
+        refusal: Exception | None = None
+        impossible: list[str] = []
+        for i, clip in enumerate(clips):
             if progress:
-                progress(i / len(records), f"{record.name} ({i + 1} of {len(records)})")
-            if store.rebuilt(record.id):
-                continue
-            if same_tower:
-                tokens = store.tokens(record.id)
-                whole = whole_frames(record.duration_s, tokens.patches.shape[1], self._pretrained)
-                parts = parts_of(whole, record.moments)
-                store.replace_vectors(record.id, flat_vectors(self._pretrained, tokens, parts))
-            else:
-                found = analyse(store.media(record.id, original=True), self._pretrained, self._limits)
-                contents = ClipContents(found.frames, found.tokens, self._vectors(found))
-                store.replace(replace(record, moments=found.moments), contents)
-        store.switch()
+                progress(i / len(clips), f"{clip.name} ({i + 1} of {len(clips)})")
+            try:
+                if not library.rebuilt(clip.id):
+                    self._rebuild_one(library, clip)
+            except VtrError as error:
+                refusal = error
+                impossible.append(clip.id)
+        if refusal is not None and len(impossible) == len(clips):
+            raise refusal
+        for clip_id in impossible:
+            library.carry_over(clip_id)
+        library.switch()
+
+    def _rebuild_one(self, library: LibraryWriter, clip: StoredClip) -> None:
+        if clip.tower == library.wanted.tower and library.intact(clip.id, "tokens"):
+            library.replace_vectors(clip.id, self._vectors(clip, library.tokens(clip.id)))
+            return
+        encoded = encode_clip(library.media(clip.id, original=True), self._model, self._limits)
+        vectors = clip_vectors(self._model, encoded.tokens, encoded.whole, encoded.moments)
+        contents = ClipContents(encoded.frames, encoded.tokens, vectors)
+        library.replace(replace(clip, moments=encoded.moments), contents)
 
     # ------------------------------------------------------------------ prototypes of an untrained model
-    @property
-    def ready(self) -> bool:
-        """False for a model without training until the library's first clips gave it prototypes."""
-        config = self._pretrained.model.config
-        return config.trained or self._pretrained.fingerprint in self._shelf.note(PROTOTYPES)
+    def _fitted(self) -> dict[str, Any] | None:
+        fitted = self.library.setting(PROTOTYPES).get(self._model.fingerprint)
+        return fitted if isinstance(fitted, dict) else None
 
-    def _load_prototypes(self) -> None:
-        note = self._shelf.note(PROTOTYPES).get(self._pretrained.fingerprint)
-        if self._pretrained.model.config.trained or note is None:
-            return
-        concepts = self._pretrained.model.concepts
-        with torch.no_grad():
-            concepts.centre.copy_(torch.tensor(note["centre"]))
-            concepts.prototypes.copy_(torch.tensor(note["prototypes"]))
+    def _require_prototypes(self) -> None:
+        """Refuse vectors whose prototypes are lost: others beside them would rank silently wrong."""
+        if len(self.library) and not self.ready:
+            raise LibraryError(
+                f"The prototypes of the library {self.library.directory} are lost; rebuild it with "
+                f"`python -m vtr_demo index --rebuild --library {self.library.directory}`."
+            )
+
+    def _refit(self, library: LibraryWriter) -> None:
+        """Fit lost prototypes again and compute all vectors anew; until then no clip has any."""
+        library.forget_vectors()
+        self._keep_prototypes(library, self._tokens_of(library, library.list(), None))
+        self.repair()
+
+    def _tokens_of(
+        self, library: LibraryWriter, clips: Sequence[StoredClip], progress: Progress | None
+    ) -> list[VideoTokens]:
+        tokens, paths = [], []
+        for clip in clips[:_CLIPS_FOR_PROTOTYPES]:
+            with suppress(LibraryError):
+                if clip.tower == library.wanted.tower:
+                    tokens.append(library.tokens(clip.id))
+                else:
+                    paths.append(library.media(clip.id, original=True))
+        return [*tokens, *self._first_look(paths, progress)]
 
     def _first_look(self, paths: Sequence[Path], progress: Progress | None) -> list[VideoTokens]:
         tokens = []
@@ -384,20 +389,17 @@ class Librarian:
             if progress:
                 progress(0.0, f"first look at {path.name}")
             with suppress(VtrError):  # reported when it is indexed
-                tokens.append(analyse(path, self._pretrained, self._limits).tokens)
+                tokens.append(encode_clip(path, self._model, self._limits).tokens)
         return tokens
 
-    def _fit_prototypes(self, clips: Sequence[VideoTokens]) -> None:
-        """S2CA's prototypes of a model without training: k-means on the first library's own tokens."""
-        if not clips:
-            return
-        # one entry a model: a rebuild that is interrupted leaves the old model its own
-        notes = {
-            **self._shelf.note(PROTOTYPES),
-            self._pretrained.fingerprint: found_prototypes(self._pretrained, clips),
-        }
-        self.store().set_note(PROTOTYPES, notes)
-        self._load_prototypes()
+    def _keep_prototypes(self, library: LibraryWriter, clips: Sequence[VideoTokens]) -> None:
+        """Fit the prototypes of a model without training on the first library's own tokens."""
+        if clips:
+            # One entry a model: a rebuild that is interrupted leaves the old model its own.
+            fitted = fit_prototypes(self._model, clips)
+            kept = {**library.setting(PROTOTYPES), self._model.fingerprint: fitted}
+            library.set_setting(PROTOTYPES, kept)
+            load_prototypes(self._model, fitted)
 
 
 def _sentence(error: VtrError | OSError, name: str) -> str:

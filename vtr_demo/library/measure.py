@@ -1,4 +1,4 @@
-"""How well the clips of a library are found by their captions, ranked as its searches rank.
+"""Measure how well the clips of a library are found by their captions, ranked as its searches rank.
 
 A clip counts by its best moment, as among the hits; protocol ``merged`` (see ``evaluation.metrics``).
 """
@@ -18,9 +18,9 @@ import numpy as np
 
 from vtr_demo.errors import LibraryError, ManifestError
 from vtr_demo.evaluation.metrics import ablations, report
-from vtr_demo.library.clip_files import ClipRecord
 from vtr_demo.library.index import VectorIndex
 from vtr_demo.library.queries import Queries
+from vtr_demo.library.records import StoredClip
 from vtr_demo.results import Measurement, Recall
 from vtr_demo.structures import TermWeights, TextFeatures
 from vtr_demo.text.parser import parse_many
@@ -44,36 +44,36 @@ class LibraryTable:
 
     def scores(self, weights: TermWeights) -> np.ndarray:
         """(X, C): each clip by its best row."""
-        every = self.texts.flat(weights).cpu().numpy() @ self.vectors.T
-        return np.maximum.reduceat(every, self.starts, axis=1)
+        scores = self.texts.flat(weights).cpu().numpy() @ self.vectors.T
+        return np.maximum.reduceat(scores, self.starts, axis=1)
 
 
 def right_answers(
     captions: Mapping[str, Sequence[str]], owners: Sequence[tuple[str, int]]
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """The texts (X), each once, the first row of each clip (C,), and which belong together (X, C).
+    """Return the texts (X), each once, the first row of each clip (C,), and which belong together (X, C).
 
     ``captions`` by clip id; ``owners`` (clip id, moment) of each row, clip by clip.
     """
     clips = list(dict.fromkeys(clip_id for clip_id, _ in owners))
     place = {clip_id: column for column, clip_id in enumerate(clips)}
     first = [i for i, (clip_id, _) in enumerate(owners) if i == 0 or owners[i - 1][0] != clip_id]
-    said = [(text.strip(), place[key]) for key, texts in captions.items() if key in place for text in texts]
-    texts = list(dict.fromkeys(text for text, _ in said if text))
+    pairs = [(text.strip(), place[key]) for key, texts in captions.items() if key in place for text in texts]
+    texts = list(dict.fromkeys(text for text, _ in pairs if text))
     if not texts:
         raise LibraryError("No clip of this library has a caption to measure with; give a file of captions.")
     if len(texts) > MOST_CAPTIONS:
         raise LibraryError(f"{len(texts)} captions are too many for this page; give at most {MOST_CAPTIONS}.")
     row = {text: i for i, text in enumerate(texts)}
     positives = np.zeros((len(texts), len(clips)), dtype=bool)
-    for text, column in said:
+    for text, column in pairs:
         if text:
             positives[row[text], column] = True
     return texts, np.array(first), positives
 
 
 class Searchable(Protocol):
-    """A library as searches see it: rows of vectors (N, F), the (clip id, moment) of each, records by id."""
+    """A library as searches see it: rows of vectors (N, F), the (clip id, moment) of each, clips by id."""
 
     @property
     def index(self) -> VectorIndex | None: ...
@@ -82,20 +82,20 @@ class Searchable(Protocol):
     @property
     def vectors(self) -> np.ndarray: ...
     @property
-    def records(self) -> Mapping[str, ClipRecord]: ...
+    def clips(self) -> Mapping[str, StoredClip]: ...
 
 
-def measured(
+def measure_library(
     queries: Queries, view: Searchable, stored_bytes: int, captions: Path | None, weights: TermWeights
 ) -> Measurement:
-    """How well clips and captions find each other: the library's own captions, or those of a file."""
+    """Measure both directions with the library's own captions, or those of a file."""
     known: Mapping[str, Sequence[str]]
     if captions is None:
-        known = {clip_id: record.captions for clip_id, record in view.records.items()}
+        known = {clip_id: record.captions for clip_id, record in view.clips.items()}
     else:
-        known = read_captions(captions, [(key, record.name) for key, record in view.records.items()])
+        known = read_caption_file(captions, [(key, record.name) for key, record in view.clips.items()])
     texts, starts, positives = right_answers(known, view.owners)
-    features = queries.pretrained.encode_text(parse_many(texts))
+    features = queries.model.encode_text(parse_many(texts))
     forth, back, without = recalls(LibraryTable(features, view.vectors, starts, positives), weights)
     assert view.index is not None
     return Measurement(
@@ -114,20 +114,20 @@ def measured(
 def recalls(
     table: LibraryTable, weights: TermWeights
 ) -> tuple[Recall, Recall, dict[str, tuple[float, float]]]:
-    """Text to video, video to text, and R@1 of both without each term and with it alone."""
-    found = report(table, weights)
+    """Return text to video, video to text, and R@1 of both without each term and with it alone."""
+    results = report(table, weights)
     without = {
         name: (row["text_to_video R@1"], row["video_to_text R@1"])
         for name, row in ablations(table, weights).items()
     }
     texts, captioned = len(table.positives), int(table.positives.any(axis=0).sum())
     sides = (("text_to_video", texts), ("video_to_text", captioned))
-    forth, back = (_recall(found[side], queries) for side, queries in sides)
+    forth, back = (_recall(results[side], queries) for side, queries in sides)
     return forth, back, without
 
 
 def query_ms(queries: Queries, index: VectorIndex, texts: Sequence[str], weights: TermWeights) -> float:
-    """Milliseconds for one sentence, read, encoded and searched for; the median of a few."""
+    """Return milliseconds to parse, encode and search one sentence, the median of a few."""
     taken = []
     for text in texts[:TIMED]:
         started = time.perf_counter()
@@ -136,14 +136,14 @@ def query_ms(queries: Queries, index: VectorIndex, texts: Sequence[str], weights
     return float(np.median(taken))
 
 
-def _recall(found: dict[str, Any], queries: int) -> Recall:
-    spread = {name: (low, high) for name, (low, high) in found["interval_95"].items()}
-    return Recall(queries, {name: found[name] for name in spread}, spread)
+def _recall(results: dict[str, Any], queries: int) -> Recall:
+    intervals = {name: (low, high) for name, (low, high) in results["interval_95"].items()}
+    return Recall(queries, {name: results[name] for name in intervals}, intervals)
 
 
 # --------------------------------------------------------------------------- a file of captions
-def read_captions(path: Path, clips: Collection[tuple[str, str]]) -> dict[str, list[str]]:
-    """Captions by clip id from a file; ``clips`` are the (id, file name) of the library's.
+def read_caption_file(path: Path, clips: Collection[tuple[str, str]]) -> dict[str, list[str]]:
+    """Read captions by clip id from a file; ``clips`` are the (id, file name) of the library's.
 
     `.csv` with the columns `clip` and `caption`, or one JSON object a line, as in the manifests of
     training: `{"path": "a.mp4", "captions": ["a dog runs"]}`. A name counts without its folders. A line
@@ -159,18 +159,18 @@ def read_captions(path: Path, clips: Collection[tuple[str, str]]) -> dict[str, l
     named: dict[str, list[str]] = {}
     for clip_id, known in clips:
         named.setdefault(known, []).append(clip_id)
-    found: dict[str, list[str]] = {}
+    captions_of: dict[str, list[str]] = {}
     for number, name, captions in rows:
         plain = name.replace("\\", "/").rsplit("/", 1)[-1]
         ids = named.get(plain, [])
         if len(ids) != 1:
-            told = "is not in the library" if not ids else "several clips of the library are called"
+            reason = "is not in the library" if not ids else "several clips of the library are called"
             raise ManifestError(
-                f"Line {number} of {path.name} names {plain!r}, which {told}; use the names that clips have "
-                "there, each for one clip."
+                f"Line {number} of {path.name} names {plain!r}, which {reason}; use the names that clips "
+                "have there, each for one clip."
             )
-        found.setdefault(ids[0], []).extend(captions)
-    return found
+        captions_of.setdefault(ids[0], []).extend(captions)
+    return captions_of
 
 
 def _csv_rows(text: str, name: str) -> list[tuple[int, str, list[str]]]:
@@ -181,7 +181,7 @@ def _csv_rows(text: str, name: str) -> list[tuple[int, str, list[str]]]:
         return [(reader.line_num, row["clip"] or "", [row["caption"] or ""]) for row in reader]
     except csv.Error as error:
         raise ManifestError(
-            f"{name} is no CSV file past line {reader.line_num}: {error}; mend it."
+            f"{name} is no CSV file past line {reader.line_num}: {error}; correct it."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Sentences through the text tower and heads, kept for the next slider move."""
+"""Encode sentences with towers and heads, cached for the next slider move."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from vtr_demo.results import CaptionHit
 from vtr_demo.structures import Sentence, TermWeights, TextFeatures, TextTokens, term_sums
 from vtr_demo.text.parser import clean, parse, parse_many, without_words
 
-_KEPT = 256
+_CACHED = 256
 _MOST_COUNTERFACTUALS = 40
 
 
 @dataclass(frozen=True)
 class Query:
-    """A sentence after its towers and heads, a batch of one."""
+    """An encoded sentence, a batch of one."""
 
     sentence: Sentence
     tokens: TextTokens
@@ -31,7 +31,7 @@ class Query:
 
     @property
     def note(self) -> str:
-        """What a person should know about how the sentence was read; often empty."""
+        """What a person should know of how the sentence was read, e.g. that it was cut; often empty."""
         unread = [
             w.text for w, has in zip(self.sentence.words, self.tokens.word_mask[0], strict=True) if not has
         ]
@@ -41,16 +41,16 @@ class Query:
 
 
 class Queries:
-    """Encodes texts with one model and remembers the last few hundred."""
+    """Encode texts with one model; the last 256 sentences are cached. Safe to use from several threads."""
 
-    def __init__(self, pretrained: RetrievalModel) -> None:
-        self.pretrained = pretrained
+    def __init__(self, model: RetrievalModel) -> None:
+        self.model = model
         self._known: OrderedDict[str, Query] = OrderedDict()
         self._lock = threading.Lock()
         self._nulls: TextFeatures | None = None
 
     def one(self, text: str, struck: Collection[int] = ()) -> Query:
-        """The encoded sentence, without the words at ``struck``; raises ``TextError``."""
+        """Encode a sentence without the words at ``struck``; raises ``TextError``."""
         text = without_words(parse(text), struck) if struck else text
         with self._lock:
             known = self._known.get(text)
@@ -58,34 +58,35 @@ class Queries:
             sentence = parse(text)
             tokens = self._tokens([sentence])
             with torch.no_grad():
-                known = Query(sentence, tokens, self.pretrained.model.encode_text(tokens))
+                known = Query(sentence, tokens, self.model.model.encode_text(tokens))
             with self._lock:
                 self._known[text] = known
-                while len(self._known) > _KEPT:
+                while len(self._known) > _CACHED:
                     self._known.popitem(last=False)
         return known
 
     def flat(self, sentences: Sequence[Sentence], weights: TermWeights) -> np.ndarray:
-        """(N, F): the text side of the score for many sentences."""
-        return self.pretrained.encode_text(sentences).flat(weights).cpu().numpy()
+        """Return the text side of the score (N, F) for many sentences."""
+        return self.model.encode_text(sentences).flat(weights).cpu().numpy()
 
     def null(self, vectors: np.ndarray, weights: TermWeights) -> NullDistribution:
-        """How far unrelated sentences stand out among ``vectors`` (N, F)."""
-        if self._nulls is None:
-            self._nulls = self.pretrained.encode_text(parse_many(null_captions()))
-        return NullDistribution.of(self._nulls, vectors, weights)
+        """Return how far unrelated sentences stand out among ``vectors`` (N, F)."""
+        nulls = self._nulls
+        if nulls is None:
+            nulls = self._nulls = self.model.encode_text(parse_many(null_captions()))
+        return NullDistribution.of(nulls, vectors, weights)
 
     def ranked(
         self, captions: Sequence[str], vector: np.ndarray, k: int, weights: TermWeights
     ) -> tuple[CaptionHit, ...]:
-        """The ``k`` captions that fit a clip's vector (F,) best; equal ones count once."""
+        """Rank captions for a clip's vector (F,) and return the ``k`` best; equal ones count once."""
         texts = list(dict.fromkeys(text.strip() for text in captions if text.strip()))
         if not texts:
             raise TextError("There is no sentence to rank; write at least one.")
         flats = self.flat(parse_many(texts), weights)
         scores = flats @ vector
         shares = self.null(vector[None], weights).p_values(scores, np.zeros(len(scores), np.int64))
-        width = self.pretrained.model.width
+        width = self.model.model.width
         return tuple(
             CaptionHit(
                 text=texts[i],
@@ -97,7 +98,7 @@ class Queries:
         )
 
     def word_effects(self, query: Query, vector: np.ndarray, weights: TermWeights) -> np.ndarray:
-        """(W,): the score against ``vector`` (F,) minus the score without each word.
+        """Return (W,): the score against ``vector`` (F,) minus the score without each word.
 
         A counterfactual, not a summand: without the word the whole sentence is read anew. Zero for
         a sentence of one word, which has no shorter version, for a word that no English sentence
@@ -117,8 +118,8 @@ class Queries:
         return effects
 
     def _tokens(self, sentences: Sequence[Sentence]) -> TextTokens:
-        device = next(self.pretrained.model.parameters()).device
-        return self.pretrained.backbone.encode_text(sentences).to(device)
+        device = next(self.model.model.parameters()).device
+        return self.model.backbone.encode_text(sentences).to(device)
 
 
 def _readable(text: str) -> bool:

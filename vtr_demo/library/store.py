@@ -1,22 +1,21 @@
-"""A library opened for writing. A process that is killed anywhere loses nothing that was stored.
+"""A library on disk: library.db says what is there, files named by their digests hold what is big.
 
-A clip counts from the moment library.json names it until it no longer does, and that file is
-replaced in one step: after a kill the library is as before the change or as after it. A rebuild
-writes folders under the new model's tag beside the old ones, and one replacement switches.
+A clip counts from the moment its row is committed until the row is deleted: files are written before the
+one and removed after the other. What the store does not know it never deletes: it is taken up again where
+a clip's record and all its files are whole, or else moved to ``lost``.
 """
 
 from __future__ import annotations
 
 import builtins
-import hashlib
-import json
 import re
 import shutil
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,346 +24,58 @@ import numpy as np
 
 from vtr_demo import files
 from vtr_demo.errors import LibraryError
-from vtr_demo.files import FolderLock, json_bytes, library_errors, replace_file, sync_folder
-from vtr_demo.library.clip_files import (
-    CLIP_ID,
-    POSTER,
-    RECORD,
-    STRIP,
+from vtr_demo.files import FolderLock, library_errors, sha256_of, write_synced
+from vtr_demo.library import takeover
+from vtr_demo.library.content import ContentFiles
+from vtr_demo.library.database import (
+    DATABASE,
+    Database,
+    DatabaseDamage,
+    LibraryState,
+    check_mirror,
+    is_damage,
+    is_full,
+    read_state,
+    sqlite_errors,
+    state_from_records,
+    write_database,
+    write_mirror,
+)
+from vtr_demo.library.records import (
+    KINDS,
     ClipContents,
-    ClipFolder,
-    ClipRecord,
-    Origin,
-    write_clip,
+    FeatureVersion,
+    StoredClip,
+    StoredFile,
+    check_frames,
+    check_vectors,
+    clip_from_json,
+    digest_of,
+    file_name,
 )
 from vtr_demo.structures import FrameBatch, VideoTokens
 
-# --------------------------------------------------------------------------- library.json: which clip fo
-MANIFEST, CLIPS = "library.json", "clips"
-_FORMAT = 1
-_FOLDER = re.compile(r"([0-9a-f]{12})-[0-9a-f]{8}")
-_LEFTOVER = ".tmp-"
+RESERVE, RESERVE_BYTES = ".reserve", 2**20
+"""A file that is given up when the disk is full, so that clips can still be deleted."""
+NOTICES = "notices"
+"""The setting that holds a sentence for each thing that was lost, until it is deleted or set anew."""
+_REQUIRED = ("frames", "tokens", "vectors", "poster")
 
 
 def now() -> str:
-    """The time as an ISO string in UTC, to the second."""
+    """Return the time as an ISO string in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-@dataclass(frozen=True)
-class Catalog:
-    """What library.json says."""
-
-    origin: Origin
-    clips: dict[str, str] = field(default_factory=dict)
-    """Clip id -> file name (to name a clip whose folder cannot be read), in order of arrival."""
-    created: str = field(default_factory=now)
-
-    def folder(self, directory: Path, clip_id: str) -> Path:
-        """Where the clip's folder for this origin lies."""
-        return clip_path(directory, clip_id, self.origin)
-
-    def with_clip(self, clip_id: str, name: str) -> Catalog:
-        """The same catalog with one clip more, or with that clip renamed in place."""
-        return replace(self, clips={**self.clips, clip_id: name})
-
-    def without(self, clip_id: str) -> Catalog:
-        """The same catalog with one clip less."""
-        return replace(self, clips={key: name for key, name in self.clips.items() if key != clip_id})
-
-    def save(self, directory: Path) -> None:
-        """Replace library.json in one step."""
-        clips = [{"id": key, "name": name} for key, name in self.clips.items()]
-        values = {"version": _FORMAT, "created": self.created, "origin": asdict(self.origin), "clips": clips}
-        replace_file(directory / MANIFEST, json_bytes(values))
-
-
-def clip_path(directory: Path, clip_id: str, origin: Origin) -> Path:
-    """clips/<id>-<tag>: the same clip under another model has another folder."""
-    if not CLIP_ID.fullmatch(clip_id):
-        raise unknown_clip(clip_id)
-    tag = hashlib.sha256(origin.fingerprint.encode()).hexdigest()[:8]
-    return directory / CLIPS / f"{clip_id}-{tag}"
-
-
-def draft_path(directory: Path, clip_id: str) -> Path:
-    """Where a clip is written before it is complete; whatever lies there is rubbish."""
-    return directory / CLIPS / f"{_LEFTOVER}{clip_id}"
-
-
 def unknown_clip(clip_id: str) -> LibraryError:
-    """The refusal of an id that is malformed or not in the library."""
+    """Return the refusal of an id that is malformed or not in the library."""
     return LibraryError(f"No clip {clip_id[:40]!r} in the library; list it to see the ids.")
 
 
-def read_catalog(directory: Path) -> tuple[Catalog | None, str]:
-    """What library.json says, or None; where it is damaged, a sentence that says so.
-
-    A file of another format raises ``LibraryError``: it must not be taken for damaged.
-    """
-    path = directory / MANIFEST
-    try:
-        values = json.loads(path.read_bytes())
-        version = values["version"]
-        clips = {str(clip["id"]): str(clip["name"]) for clip in values["clips"]}
-        catalog = Catalog(Origin(**values["origin"]), clips, str(values["created"]))
-    except FileNotFoundError:
-        return None, ""
-    except (ValueError, KeyError, TypeError) as error:
-        return None, f"{path} was damaged ({error!r}); the clips were listed again from their folders."
-    if version != _FORMAT or not all(CLIP_ID.fullmatch(clip_id) for clip_id in clips):
-        raise LibraryError(
-            f"{path} has format {version} but this program reads format {_FORMAT}; "
-            "use the version that wrote it, or another folder."
-        )
-    return catalog, ""
-
-
-def recover_catalog(directory: Path, wanted: Origin) -> Catalog | None:
-    """A catalog from the clip folders themselves, for a library that has lost its library.json.
-
-    Takes the folders made by ``wanted``, else those of the origin that made most; None without any.
-    """
-    found: list[ClipFolder] = []
-    for path in sorted((directory / CLIPS).glob("*-*")):
-        if _FOLDER.fullmatch(path.name) and (path / RECORD).is_file():
-            try:
-                found.append(ClipFolder.open(path))
-            except LibraryError:
-                continue
-    if not found:
-        return None
-    count = Counter(clip.origin for clip in found)
-    origin = wanted if wanted in count else count.most_common(1)[0][0]
-    mine = sorted((c for c in found if c.origin == origin), key=lambda c: (c.record.added, c.record.id))
-    return Catalog(origin, {clip.record.id: clip.record.name for clip in mine})
-
-
-def remove_leftovers(directory: Path, catalog: Catalog, wanted: Origin) -> None:
-    """Remove half-written folders and those that no longer count.
-
-    Folders of the ``wanted`` origin stay while the catalog is of another one: they are the finished
-    part of a rebuild. Names that this program does not write are never touched.
-    """
-    for path in (directory / CLIPS).iterdir():
-        match = _FOLDER.fullmatch(path.name)
-        if match:
-            clip_id = match.group(1)
-            keep = {catalog.folder(directory, clip_id), clip_path(directory, clip_id, wanted)}
-            if clip_id in catalog.clips and path in keep:
-                continue
-            discard(path)
-        elif path.name.startswith(_LEFTOVER):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def discard(folder: Path) -> None:
-    """Remove a clip folder, or as much of it as others do not hold open; the next opening goes on."""
-    # Renamed first: a folder that is half removed must not look like a clip.
-    rubbish = folder.with_name(_LEFTOVER + folder.name)
-    shutil.rmtree(rubbish, ignore_errors=True)
-    with suppress(OSError):
-        folder.replace(rubbish)
-    shutil.rmtree(rubbish, ignore_errors=True)
-
-
-# --------------------------------------------------------------------------- a library opened for readin
-class Shelf:
-    """The readable side of a library folder. Any number of processes may read, also beside a writer."""
-
-    def __init__(self, directory: Path, origin: Origin) -> None:
-        """Use ``Shelf.open``, or ``Store.open`` to write."""
-        self.directory, self.origin = directory, origin
-        self._catalog = Catalog(origin)
-        self._clips: dict[str, ClipFolder] = {}
-        self._problems: dict[str, str] = {}
-
-    @classmethod
-    def open(cls, directory: Path | str, origin: Origin, *, allow_stale: bool = False) -> Shelf:
-        """Open the library in ``directory`` for features made by ``origin``.
-
-        The library of another model is refused with advice unless ``allow_stale``. Clips that
-        cannot be read are left out and named by ``problems``.
-        """
-        shelf = cls(require_library(Path(directory)), origin)
-        with library_errors(f"The library {directory} was not opened"):
-            shelf._load(allow_stale)
-        return shelf
-
-    @property
-    def stale(self) -> bool:
-        """True while the features belong to another model than the one this was opened for."""
-        return self._catalog.origin.fingerprint != self.origin.fingerprint
-
-    @property
-    def made_by(self) -> Origin:
-        """What made the features; where its ``tower`` equals ours, a rebuild can use the tokens."""
-        return self._catalog.origin
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def __contains__(self, clip_id: object) -> bool:
-        return clip_id in self._clips
-
-    def list(self) -> tuple[ClipRecord, ...]:
-        """The clips in the order in which they came; those that cannot be read are left out."""
-        return tuple(clip.record for clip in self._clips.values())
-
-    def get(self, clip_id: str) -> ClipRecord:
-        """The record of a clip; an id that is malformed or unknown raises ``LibraryError``."""
-        return self._clip(clip_id).record
-
-    def find_by_digest(self, digest: str) -> ClipRecord | None:
-        """The clip with this content, if it is here and can be read."""
-        clip = self._clips.get(digest[:12])
-        if clip is None or clip.record.digest != digest or digest[:12] in self._problems:
-            return None
-        return clip.record
-
-    def problems(self) -> tuple[str, ...]:
-        """One sentence for each clip, or for the library, that was not found as it was written."""
-        return tuple(self._problems.values())
-
-    def damaged(self) -> tuple[ClipRecord, ...]:
-        """The clips of which something stored cannot be read, though their record can."""
-        return tuple(clip.record for key, clip in self._clips.items() if key in self._problems)
-
-    def frames(self, clip_id: str, indices: Sequence[int] | None = None) -> FrameBatch:
-        """The pixels that the model saw; ``indices`` (a moment's ``frames``) decodes only those."""
-        with self._noting(clip_id) as clip:
-            return clip.frames(indices)
-
-    def tokens(self, clip_id: str) -> VideoTokens:
-        """What the image tower handed over for those frames, a batch of one."""
-        with self._noting(clip_id) as clip:
-            return clip.tokens()
-
-    def vectors(self) -> tuple[np.ndarray, builtins.list[tuple[str, int]]]:
-        """All vectors (N, F) float32, and the owner of each: (clip id, moment), -1 for the whole clip.
-
-        Clips whose vectors are damaged are left out and named by ``problems``.
-        """
-        rows: builtins.list[np.ndarray] = []
-        owners: builtins.list[tuple[str, int]] = []
-        for clip_id in self._clips:
-            try:
-                with self._noting(clip_id) as clip:
-                    found = clip.vectors()
-            except LibraryError:
-                continue
-            rows.append(found)
-            owners += [(clip_id, moment) for moment in range(-1, len(found) - 1)]
-        return (np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)), owners
-
-    def poster(self, clip_id: str) -> Path:
-        """A JPEG of one frame."""
-        return self._clip(clip_id).path / POSTER
-
-    def still(self, clip_id: str, moment: int) -> bytes:
-        """A JPEG of a moment's middle frame, as the model sees it; an unknown one raises ``LibraryError``."""
-        record = self._clip(clip_id).record
-        if not 0 <= moment < len(record.moments):
-            raise LibraryError(f"{record.name} has no moment {moment}; it has {len(record.moments)}, from 0.")
-        frames = record.moments[moment].frames
-        with self._noting(clip_id) as clip:
-            return files.jpeg(clip.frames([frames[len(frames) // 2]]).pixels[0])
-
-    def strip(self, clip_id: str) -> Path:
-        """A JPEG of up to eight frames side by side, 120 pixels high."""
-        return self._clip(clip_id).path / STRIP
-
-    def original(self, clip_id: str) -> Path:
-        """Return the copy of the upload where one is kept, else the path that was indexed."""
-        clip = self._clip(clip_id)
-        return clip.path / clip.record.copy if clip.record.copy else Path(clip.record.source)
-
-    def media(self, clip_id: str, *, original: bool = False) -> Path:
-        """A file to play: the browser version, else the copy of the upload, else the original."""
-        clip = self._clip(clip_id)
-        inside = clip.record.copy if original else clip.record.playable or clip.record.copy
-        path = clip.path / inside if inside else Path(clip.record.source)
-        if not path.is_file():
-            raise LibraryError(
-                f"{clip.record.name} is no longer at {path}; put the file back, or delete the clip and "
-                "index it again (search and explanations work without the file)."
-            )
-        return path
-
-    def stored_bytes(self, clip_id: str | None = None) -> int:
-        """What one clip, or all of them, take on disk."""
-        chosen = [*self._clips.values()] if clip_id is None else [self._clip(clip_id)]
-        return sum(clip.stored_bytes() for clip in chosen)
-
-    def note(self, name: str) -> dict[str, Any]:
-        """A small table of settings kept with the library; empty where none was set."""
-        path = self._note_path(name)
-        try:
-            value = json.loads(path.read_bytes())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return value if isinstance(value, dict) else {}
-
-    def _note_path(self, name: str) -> Path:
-        if not re.fullmatch(r"[a-z_]{1,40}", name):
-            raise ValueError(f"a note is named by small letters, got {name!r}")
-        return self.directory / "notes" / f"{name}.json"
-
-    def _clip(self, clip_id: str) -> ClipFolder:
-        clip = self._clips.get(clip_id)
-        if clip is None:
-            problem = self._problems.get(clip_id)
-            raise LibraryError(problem) if problem else unknown_clip(clip_id)
-        return clip
-
-    @contextmanager
-    def _noting(self, clip_id: str) -> Iterator[ClipFolder]:
-        """A clip to read from; damage that shows while reading is kept for ``problems``."""
-        try:
-            yield self._clip(clip_id)
-        except LibraryError as error:
-            if clip_id in self._clips:
-                self._problems = {**self._problems, clip_id: str(error)}
-            raise
-
-    def _load(self, allow_stale: bool) -> None:
-        """Read library.json, or list the folders again where it is lost, and open the clips."""
-        found, problem = read_catalog(self.directory)
-        if problem:
-            self._problems["library"] = problem
-        found = found or recover_catalog(self.directory, self.origin) or Catalog(self.origin)
-        # An empty library belongs to whoever opens it.
-        self._catalog = found if found.clips else replace(found, origin=self.origin)
-        if self.stale and not allow_stale:
-            theirs, ours = found.origin.model or "another model", self.origin.model or "this model"
-            raise LibraryError(
-                f"The library {self.directory} was made by {theirs} and does not fit {ours}; rebuild it "
-                f"with `python -m vtr_demo index --rebuild --library {self.directory}`, or choose its "
-                "model with --model."
-            )
-        self._read_clips()
-
-    def _read_clips(self) -> None:
-        """Open the folders that count, keeping those that are open already."""
-        clips: dict[str, ClipFolder] = {}
-        problems = {key: text for key, text in self._problems.items() if key == "library"}
-        for clip_id, name in self._catalog.clips.items():
-            path = self._catalog.folder(self.directory, clip_id)
-            known = self._clips.get(clip_id)
-            if known is not None and known.path == path:
-                clips[clip_id] = known
-                problems |= {key: text for key, text in self._problems.items() if key == clip_id}
-                continue
-            try:
-                clips[clip_id] = ClipFolder.open(path, name)
-            except LibraryError as error:
-                problems[clip_id] = str(error)
-        self._clips, self._problems = clips, problems
-
-
 def require_library(folder: Path) -> Path:
-    """``folder``, if a library is there."""
-    if not (folder / MANIFEST).is_file() and not (folder / CLIPS).is_dir():
+    """Return ``folder`` if a library is there."""
+    known = (folder / DATABASE).is_file() or (folder / "records").is_dir() or takeover.is_old(folder)
+    if not known:
         raise LibraryError(
             f"There is no library at {folder}; make one with "
             f"`python -m vtr_demo index PATH... --library {folder}`."
@@ -372,162 +83,681 @@ def require_library(folder: Path) -> Path:
     return folder
 
 
-class Store(Shelf):
-    """A library folder with the right to change it, which one process has at a time."""
+class LibraryReader:
+    """The readable side of a library. Any number of processes may read, also beside a writer."""
 
-    _lock: FolderLock | None = None
-
-    def __init__(self, directory: Path, origin: Origin) -> None:
-        """Use ``Store.open``."""
-        super().__init__(directory, origin)
-        self._mutex = threading.RLock()
+    def __init__(self, directory: Path, wanted: FeatureVersion) -> None:
+        """Use ``LibraryReader.open``, or ``LibraryWriter.open`` to write."""
+        self.directory, self.wanted = directory, wanted
+        self._state = LibraryState(wanted)
+        self._files = ContentFiles(directory)
+        self._problems: dict[str, str] = {}
 
     @classmethod
     def open(
-        cls, directory: Path | str, origin: Origin, *, create: bool = True, allow_stale: bool = False
-    ) -> Store:
-        """Open or, with ``create``, make the library in ``directory``; half-written folders are removed.
+        cls, directory: Path | str, wanted: FeatureVersion, *, allow_stale: bool = False
+    ) -> LibraryReader:
+        """Open the library in ``directory`` for features of the version ``wanted``; writes nothing.
+
+        The library of another model is refused with advice unless ``allow_stale``. Clips that
+        cannot be read are named by ``problems``.
+        """
+        reader = cls(require_library(Path(directory)), wanted)
+        failed = f"The library {directory} was not opened"
+        with library_errors(failed), sqlite_errors(failed):
+            reader._read(allow_stale)
+        return reader
+
+    # ------------------------------------------------------------------ what is there
+    @property
+    def version(self) -> FeatureVersion:
+        """What made the features that count."""
+        return self._state.version
+
+    @property
+    def stale(self) -> bool:
+        """True while the features belong to another model than the one this was opened for."""
+        return self.version.fingerprint != self.wanted.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._state.clips)
+
+    def __contains__(self, clip_id: object) -> bool:
+        return clip_id in self._state.clips
+
+    def list(self) -> tuple[StoredClip, ...]:
+        """Return the clips in the order in which they came."""
+        return tuple(self._state.clips.values())
+
+    def get(self, clip_id: str) -> StoredClip:
+        """Return a clip; an id that is malformed or unknown raises ``LibraryError``."""
+        clip = self._state.clips.get(clip_id)
+        if clip is None:
+            problem = self._notices().get(clip_id)
+            raise LibraryError(problem) if problem else unknown_clip(clip_id)
+        return clip
+
+    def find_by_digest(self, digest: str) -> StoredClip | None:
+        """Return the clip with this content, if it is here and nothing is known to be wrong with it."""
+        clip = self._state.clips.get(digest[:12])
+        return clip if clip and clip.digest == digest and clip.id not in self._problems else None
+
+    def problems(self) -> tuple[str, ...]:
+        """Return one sentence for each clip, or for the library, that was not found as it was written."""
+        return tuple({**self._notices(), **self._problems}.values())
+
+    def damaged(self) -> tuple[StoredClip, ...]:
+        """Return the clips of which something stored is known to be missing or damaged."""
+        return tuple(clip for key, clip in self._state.clips.items() if key in self._problems)
+
+    def setting(self, name: str) -> dict[str, Any]:
+        """Return a small table kept with the library; empty where none was set."""
+        value = self._state.settings.get(name)
+        return value if isinstance(value, dict) else {}
+
+    # ------------------------------------------------------------------ what it holds
+    def frames(self, clip_id: str, indices: Sequence[int] | None = None) -> FrameBatch:
+        """Return the pixels that the model saw; ``indices`` (a moment's ``frames``) decodes only those."""
+        return files.frames_from_bytes(self._bytes(clip_id, "frames"), indices)
+
+    def tokens(self, clip_id: str) -> VideoTokens:
+        """Return what the image tower handed over for those frames, a batch of one."""
+        return files.tokens_from_bytes(self._bytes(clip_id, "tokens"))
+
+    def clip_vectors(self, clip_id: str) -> np.ndarray:
+        """Return the vectors of one clip (1+M, F) float32: the whole clip, then its M moments."""
+        return files.array_from_bytes(self._bytes(clip_id, "vectors"))
+
+    def vectors(self) -> tuple[np.ndarray, builtins.list[tuple[str, int]]]:
+        """Return all vectors (N, F), and the owner of each: (clip id, moment), -1 for the whole clip.
+
+        Clips whose vectors are damaged are left out and named by ``problems``.
+        """
+        rows: builtins.list[np.ndarray] = []
+        owners: builtins.list[tuple[str, int]] = []
+        for clip_id in self._state.clips:
+            with suppress(LibraryError):
+                rows.append(self.clip_vectors(clip_id))
+                owners += [(clip_id, moment) for moment in range(-1, len(rows[-1]) - 1)]
+        return (np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)), owners
+
+    def still(self, clip_id: str, moment: int) -> bytes:
+        """Return a JPEG of a moment's middle frame, as the model sees it; an unknown one is refused."""
+        clip = self.get(clip_id)
+        if not 0 <= moment < len(clip.moments):
+            raise LibraryError(f"{clip.name} has no moment {moment}; it has {len(clip.moments)}, from 0.")
+        frames = clip.moments[moment].frames
+        return files.jpeg(self.frames(clip_id, [frames[len(frames) // 2]]).pixels[0])
+
+    def poster(self, clip_id: str) -> Path:
+        """Return where the clip's JPEG lies; asks the disk for nothing."""
+        return self._place(self.get(clip_id), "poster")
+
+    def original(self, clip_id: str) -> Path:
+        """Return the copy of the upload where there is one, else the path of the original."""
+        clip = self.get(clip_id)
+        return self._place(clip, "media") if "media" in clip.files else Path(clip.source)
+
+    def playable(self, clip_id: str) -> Path:
+        """Return the file to play without asking the disk for it: browser version, copy or original."""
+        clip = self.get(clip_id)
+        return self._place(clip, "browser") if "browser" in clip.files else self.original(clip_id)
+
+    def media(self, clip_id: str, *, original: bool = False) -> Path:
+        """Return a file to play (``original``: to decode) that still has the content that was indexed.
+
+        The browser version, else the copy of the upload, else the original; hashed when first asked for.
+        """
+        clip = self.get(clip_id)
+        for role in ("media",) if original else ("browser", "media"):
+            if role in clip.files:
+                if not self._files.intact(clip.files[role]):
+                    raise self._broken(clip, role)
+                return self._place(clip, role)
+        path = Path(clip.source)
+        if not path.is_file():
+            raise LibraryError(
+                f"{clip.name} is no longer at {path}; put the file back, or delete the clip and "
+                "index it again (search and explanations work without the file)."
+            )
+        if not self._files.has_digest(path, clip.digest):
+            raise LibraryError(
+                f"{clip.name} has changed since it was indexed; rebuild the library to index it as it is, or "
+                f"put the file back at {path}."
+            )
+        return path
+
+    def intact(self, clip_id: str, role: str) -> bool:
+        """Whether a file of a clip is there as it was written."""
+        file = self.get(clip_id).files.get(role)
+        return file is not None and self._files.intact(file)
+
+    def stored_bytes(self, clip_id: str | None = None) -> int:
+        """Return what one clip, or all of them, take on disk; asks the disk for nothing."""
+        clips = self.list() if clip_id is None else [self.get(clip_id)]
+        return sum(clip.stored_bytes() for clip in clips)
+
+    # ------------------------------------------------------------------ inside
+    def _notices(self) -> dict[str, str]:
+        return {key: text for key, text in self.setting(NOTICES).items() if isinstance(text, str)}
+
+    def _place(self, clip: StoredClip, role: str) -> Path:
+        return self._files.path(clip.files[role].name) if role in clip.files else self.directory / "missing"
+
+    def _bytes(self, clip_id: str, role: str) -> bytes:
+        """Read a clip's file; damage that shows is kept for ``problems``."""
+        clip = self.get(clip_id)
+        try:
+            return self._files.read(clip.files[role])
+        except (OSError, ValueError, KeyError) as error:
+            raise self._broken(clip, role) from error
+
+    def _broken(self, clip: StoredClip, role: str) -> LibraryError:
+        """Return the sentence for a file that cannot be read; it is kept unless the clip was deleted."""
+        if self._deleted(clip):
+            return LibraryError(f"{clip.name} has been deleted; search again to see what is there now.")
+        sentence = (
+            f"{clip.name}: its {role} in the library are missing or damaged; rebuild the library, or delete "
+            "the clip and index it again."
+        )
+        if clip.id in self._state.clips:
+            self._problems = {**self._problems, clip.id: sentence}
+        return LibraryError(sentence)
+
+    def _deleted(self, clip: StoredClip) -> bool:
+        """Whether another process has deleted a clip since this one opened the library."""
+        with suppress(sqlite3.Error, DatabaseDamage, OSError):
+            if (self.directory / DATABASE).is_file():
+                return clip.id not in read_state(self.directory).of(clip.version)
+        return False
+
+    def _read(self, allow_stale: bool) -> None:
+        """Read library.db, or what it can be built from again."""
+        old: takeover.OldLibrary | None = None
+        if not (self.directory / DATABASE).is_file() and takeover.is_old(self.directory):
+            old = takeover.read_old(self.directory, self.wanted)
+            self._files = ContentFiles(self.directory, old.places)
+            state = old.state
+        else:
+            try:
+                if not (self.directory / DATABASE).is_file():
+                    raise DatabaseDamage("it is missing")
+                state = read_state(self.directory)
+            except DatabaseDamage as error:
+                state = self._recovered(error)
+        self._use(state, allow_stale)
+
+    def _recovered(self, damage: DatabaseDamage) -> LibraryState:
+        """Build the state from the clips' own records, and say so."""
+        state = state_from_records(self.directory, self.wanted) or LibraryState(self.wanted)
+        sentence = (
+            f"{self.directory / DATABASE} was damaged ({damage}); the {len(state.clips)} clips were listed "
+            "again from their own records."
+        )
+        return replace(state, problem=f"{sentence} {state.problem}".strip())
+
+    def _use(self, state: LibraryState, allow_stale: bool) -> None:
+        """Take a state; an empty library belongs to whoever opens it."""
+        if not state.clips and not any(state.drafts.values()):
+            state = replace(state, version=self.wanted)
+        self._state = state
+        if state.problem:
+            self._problems["library"] = state.problem
+        for clip in state.clips.values():
+            if missing := [role for role in _REQUIRED if role not in clip.files]:
+                self._broken(clip, missing[0])
+        if self.stale and not allow_stale:
+            theirs, ours = state.version.model or "another model", self.wanted.model or "this model"
+            raise LibraryError(
+                f"The library {self.directory} was made by {theirs} and does not fit {ours}; rebuild it "
+                f"with `python -m vtr_demo index --rebuild --library {self.directory}`, or choose its "
+                "model with --model."
+            )
+
+
+class LibraryWriter(LibraryReader):
+    """A library with the right to change it, which one process has at a time."""
+
+    _lock: FolderLock | None = None
+    _database: Database
+
+    def __init__(self, directory: Path, wanted: FeatureVersion) -> None:
+        """Use ``LibraryWriter.open``."""
+        super().__init__(directory, wanted)
+        self._mutex = threading.RLock()
+        self._uses: Counter[str] = Counter()
+        self._writing: Counter[str] = Counter()
+
+    @classmethod
+    def open(
+        cls, directory: Path | str, wanted: FeatureVersion, *, create: bool = True, allow_stale: bool = False
+    ) -> LibraryWriter:
+        """Open or, with ``create``, make the library in ``directory``; what a kill has left is settled.
 
         The library of another model is refused with advice; ``allow_stale`` opens it for a
         rebuild: reading and ``delete`` work, then ``replace`` or ``replace_vectors``, and ``switch``.
         """
         folder = Path(directory)
-        with library_errors(f"The library {folder} was not opened"):
+        failed = f"The library {folder} was not opened"
+        with library_errors(failed), sqlite_errors(failed):
             if create:
                 folder.mkdir(parents=True, exist_ok=True)
             else:
                 require_library(folder)
-            store = cls(folder, origin)
-            store._lock = FolderLock(folder)
+            writer = cls(folder, wanted)
+            writer._lock = FolderLock(folder)
             try:
-                store._load(allow_stale)
-                (folder / CLIPS).mkdir(exist_ok=True)
-                store._catalog.save(folder)
-                remove_leftovers(folder, store._catalog, origin)
+                try:
+                    writer._start(allow_stale)
+                except (OSError, sqlite3.Error) as error:
+                    if not (is_full(error) and (folder / RESERVE).exists()):
+                        raise
+                    (folder / RESERVE).unlink()
+                    writer._start(allow_stale)
             except BaseException:
-                store.close()
+                writer.close()
                 raise
-        return store
+        return writer
 
     def close(self) -> None:
         """Let another process write. Reading goes on working."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        with self._mutex:
+            if hasattr(self, "_database"):
+                self._database.close()
+                del self._database
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> LibraryWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def set_note(self, name: str, value: dict[str, Any]) -> None:
-        """Keep a small table of JSON-ready settings with the library."""
-        with self._changing(f"The settings {name!r} were not kept"):
-            path = self._note_path(name)
-            path.parent.mkdir(exist_ok=True)
-            replace_file(path, json_bytes(value))
+    # ------------------------------------------------------------------ changes
+    def exclusive(self) -> AbstractContextManager[Any]:
+        """Return a context in which no other thread changes the library; hold it for moments only."""
+        return self._mutex
 
-    def add(self, record: ClipRecord, contents: ClipContents) -> ClipRecord:
+    def set_setting(self, name: str, value: dict[str, Any]) -> None:
+        """Keep a small table of JSON-ready settings with the library."""
+        if not re.fullmatch(r"[a-z_]{1,40}", name):
+            raise ValueError(f"a setting is named by small letters, got {name!r}")
+        with self._changing(f"The setting {name!r} was not kept"):
+            settings = {**self._state.settings, name: value}
+            notices = {key: text for key, text in self._notices().items() if key != name}
+            if NOTICES in settings:
+                settings[NOTICES] = notices
+            self._commit([], settings)
+
+    def add(self, clip: StoredClip, contents: ClipContents) -> StoredClip:
         """Store a clip: it survives a crash once this returns, and until then nothing has changed.
 
-        A clip of the same content is refused unless it is damaged. Returns the record as stored.
+        A clip of the same content is refused unless it is damaged. Returns the clip as stored.
         """
-        with self._changing(f"{record.name} was not stored"):
+        with self._changing(f"{clip.name} was not stored", held=False):
             self._require_stale(False)
-            if record.id in self._clips and record.id not in self._problems:
-                raise LibraryError(f"{record.name} is already in the library; delete it to index it anew.")
-            record = replace(record, added=record.added or now())
-            with self._draft(record.id) as draft:
-                record = write_clip(draft, record, self.origin, contents)
-            self._clips = {key: clip for key, clip in self._clips.items() if key != record.id}
-            self._commit(self._catalog.with_clip(record.id, record.name))
-            return record
+            if clip.id in self._state.clips and clip.id not in self._problems:
+                raise LibraryError(f"{clip.name} is already in the library; delete it to index it anew.")
+            return self._put(replace(clip, added=clip.added or now()), _encoded(clip, contents))
+
+    def replace(self, clip: StoredClip, contents: ClipContents) -> StoredClip:
+        """Store everything anew for a clip of the library, in a rebuild or to repair it.
+
+        The copy of an upload, the version for browsers and the poster stay where none is given.
+        """
+        with self._changing(f"{clip.name} was not rebuilt", held=False):
+            encoded = _encoded(clip, contents)
+            if contents.poster is None and self.intact(clip.id, "poster"):
+                del encoded["poster"]
+            return self._put(clip, encoded, kept=self.get(clip.id))
+
+    def replace_vectors(self, clip_id: str, vectors: np.ndarray) -> StoredClip:
+        """Store new vectors (1+M, F) for a clip whose frames and tokens are still right."""
+        clip = self.get(clip_id)
+        with self._changing(f"{clip.name} was not rebuilt", held=False):
+            if clip.tower != self.wanted.tower:
+                raise LibraryError(
+                    f"{clip.name}: its frames and tokens come from another tower; replace them."
+                )
+            check_vectors(clip, vectors)
+            return self._put(clip, {"vectors": files.array_to_bytes(vectors)}, kept=clip)
+
+    def forget_vectors(self) -> None:
+        """Take the vectors from all clips in one step, before they are computed anew by the same model."""
+        with self._changing("The library was not rebuilt"):
+            clips = [_without(clip, "vectors") for clip in self.list()]
+            self._commit([(clip.version, clip.id, clip) for clip in clips])
+            self._note_damage()
 
     def delete(self, clip_id: str) -> None:
-        """Forget a clip, readable or not, and remove its folder; an original elsewhere stays."""
+        """Forget a clip, readable or not, and remove its files; an original elsewhere stays."""
         with self._changing(f"Clip {clip_id[:40]!r} was not deleted"):
-            if clip_id not in self._catalog.clips:
+            notices = self._notices()
+            known = [version for version in self._versions() if clip_id in self._state.of(version)]
+            if clip_id not in notices and clip_id not in self._state.clips:
                 raise unknown_clip(clip_id)
-            self._commit(self._catalog.without(clip_id))
+            settings = self._state.settings
+            if clip_id in notices:
+                settings = {**settings, NOTICES: {k: v for k, v in notices.items() if k != clip_id}}
+            self._commit([(version, clip_id, None) for version in known], settings)
+
+    def check(self) -> None:
+        """Read every file of every clip, so that ``problems`` and ``damaged`` are complete."""
+        self._files.forget_checks()
+        for clip in self.list():
+            for role, file in (*clip.files.items(), ("record", StoredFile(clip.record_name, 0))):
+                if not self._files.intact(file):
+                    self._broken(clip, role)
+
+    def heal(self, clip_id: str) -> StoredClip:
+        """Write the record of a clip again; whatever else is wrong with it shows when it is read."""
+        clip = self.get(clip_id)
+        with self._changing(f"{clip.name} was not repaired", held=False):
+            return self._put(clip, {}, kept=clip, tower=clip.tower)
 
     # ------------------------------------------------------------------ rebuilding
     def rebuilt(self, clip_id: str) -> bool:
-        """True where a rebuild, perhaps one that was interrupted, has already done this clip."""
-        return clip_path(self.directory, clip_id, self.origin).is_dir()
+        """Whether a rebuild, perhaps one that was interrupted, has already done this clip."""
+        clip = self._state.of(self.wanted.fingerprint).get(clip_id)
+        return clip is not None and "vectors" in clip.files
 
-    def replace_vectors(self, clip_id: str, vectors: np.ndarray) -> None:
-        """In a rebuild: new vectors (1+M, F) for a clip whose frames and tokens are still right."""
-        clip = self._clip(clip_id)
-        with self._changing(f"{clip.record.name} was not rebuilt"):
-            self._require_stale(True)
-            if self.made_by.tower != self.origin.tower:
-                raise LibraryError(
-                    f"{clip.record.name}: its frames and tokens come from another tower; replace them."
-                )
-            with self._draft(clip_id) as draft:
-                clip.with_vectors(draft, vectors, self.origin)
+    def carry_over(self, clip_id: str) -> None:
+        """In a rebuild: keep a clip that cannot be rebuilt now, without vectors, so that it is not lost."""
+        clip = _without(self.get(clip_id), "vectors")
+        with self._changing(f"{clip.name} was not kept", held=False):
+            self._put(clip, {}, kept=clip, tower=clip.tower)
 
-    def replace(self, record: ClipRecord, contents: ClipContents) -> None:
-        """In a rebuild: everything anew for a clip of the library, as ``add`` takes it.
+    def switch(self) -> None:
+        """End a rebuild: from now on the library is of our version, and the old features are removed.
 
-        The copy of an upload and the version for browsers are carried over where none is given.
-        """
-        old = self._clip(record.id)
-        with self._changing(f"{record.name} was not rebuilt"):
-            self._require_stale(True)
-            copy = old.path / old.record.copy if old.record.copy else None
-            playable = old.path / old.record.playable if old.record.playable else None
-            contents = replace(contents, copy=contents.copy or copy, playable=contents.playable or playable)
-            with self._draft(record.id) as draft:
-                write_clip(draft, record, self.origin, contents)
-
-    def switch(self, *, drop: bool = False) -> None:
-        """End a rebuild: from now on the library is of our origin, and the old features are removed.
-
-        Clips that were not rebuilt are refused by name; ``drop`` forgets them instead.
+        Clips that were neither rebuilt nor carried over are refused by name.
         """
         with self._changing("The rebuilt library was not put in place"):
             self._require_stale(True)
-            left = {key: name for key, name in self._catalog.clips.items() if not self.rebuilt(key)}
-            if left and not drop:
+            done = self._state.of(self.wanted.fingerprint)
+            if left := [clip.name for key, clip in self._state.clips.items() if key not in done]:
                 raise LibraryError(
-                    f"{len(left)} clips are not rebuilt yet ({', '.join([*left.values()][:5])}); "
-                    "rebuild or delete them."
+                    f"{len(left)} clips are not rebuilt yet ({', '.join(left[:5])}); rebuild or delete them."
                 )
-            done = {key: name for key, name in self._catalog.clips.items() if key not in left}
-            self._commit(replace(self._catalog, origin=self.origin, clips=done))
+            gone = [
+                (version, clip_id, None)
+                for version in self._versions()
+                if version != self.wanted.fingerprint
+                for clip_id in self._state.of(version)
+            ]
+            self._commit(gone, version=self.wanted)
+            self._problems = {key: text for key, text in self._problems.items() if key == "library"}
+            self._note_damage()
 
+    # ------------------------------------------------------------------ inside: opening
+    def _start(self, allow_stale: bool) -> None:
+        """Open the database, or write it again; then settle what a kill has left."""
+        problem = ""
+        if not (self.directory / DATABASE).exists():
+            if takeover.is_old(self.directory):
+                problem = takeover.take_over(self.directory, self.wanted).problem
+            elif (self.directory / "records").is_dir():
+                problem = self._write_again(DatabaseDamage("it is missing"))
+        try:
+            self._connect()
+            state = self._database.load()
+        except (DatabaseDamage, sqlite3.Error) as error:
+            if isinstance(error, sqlite3.Error) and not is_damage(error):
+                raise
+            if hasattr(self, "_database"):
+                self._database.close()
+            problem = self._write_again(DatabaseDamage(str(error)))
+            self._connect()
+            state = self._database.load()
+        self._use(replace(state, problem=problem), allow_stale)
+        self._settle(state)
+        takeover.retire(self.directory)
+        with suppress(OSError):  # a full disk can be opened
+            current, damaged = check_mirror(self.directory, self._state)
+            if damaged:
+                self._problems["settings"] = f"{damaged} was damaged; it has been written again."
+            if not current:
+                write_mirror(self.directory, self._state)
+            reserve = self.directory / RESERVE
+            if not reserve.exists():
+                write_synced(reserve, bytes(RESERVE_BYTES))
+
+    def _connect(self) -> None:
+        self._database = Database(self.directory)
+
+    def _write_again(self, damage: DatabaseDamage) -> str:
+        state = self._recovered(damage)
+        write_database(self.directory, state)
+        return state.problem
+
+    def _settle(self, state: LibraryState) -> None:
+        """Bring files and database together after a kill; ``state`` is what the database says."""
+        other = set(self._state.drafts) - {self.wanted.fingerprint, self.version.fingerprint}
+        self._uses = Counter(name for clip in self._state.all_clips() for name in clip.file_names())
+        there = set(self._files.listed())
+        adopted, unknown = self._adopted(there)
+        dropped = [(version, clip_id, None) for version in other for clip_id in self._state.of(version)]
+        for name in unknown:
+            if name in state.pending:
+                self._files.remove(name)
+            else:
+                self._files.move_to_lost(name)
+        if adopted or dropped or state.pending or state.version != self.version:
+            self._commit([*adopted, *dropped], version=self.version, settled=list(state.pending))
+        for clip in self._state.clips.values():
+            missing = [role for role, file in clip.files.items() if file.name not in there]
+            if missing:
+                self._broken(clip, missing[0])
+            elif clip.record_name not in there:
+                self._files.write(clip.record_name, clip.to_json().encode())
+
+    def _adopted(self, there: set[str]) -> tuple[builtins.list[Any], builtins.list[str]]:
+        """Clips that are whole although the database does not know them, and the other unknown files."""
+        unknown = sorted(name for name in there if not self._uses[name])
+        removing = {name for name, task in self._state.pending.items() if task == "remove"}
+        adopted: builtins.list[tuple[str, str, StoredClip | None]] = []
+        for name in unknown:
+            if not name.startswith("records/") or name in removing:
+                continue
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                data = (self.directory / name).read_bytes()
+                clip = clip_from_json(data)
+                whole = clip.record_name == name and all(map(self._files.intact, clip.files.values()))
+                version = self.version.fingerprint
+                if whole and clip.version == version and clip.id not in self._state.clips:
+                    adopted.append((version, clip.id, clip))
+        taken = {name for *_, clip in adopted if clip for name in clip.file_names()}
+        return adopted, [name for name in unknown if name not in taken]
+
+    # ------------------------------------------------------------------ inside: changing
     @contextmanager
-    def _changing(self, failed: str) -> Iterator[None]:
-        """One change at a time, in a library that is open for writing."""
-        with self._mutex, library_errors(failed):
+    def _changing(self, failed: str, *, held: bool = True) -> Iterator[None]:
+        """A change to a library that is open for writing; ``held`` keeps other changes out."""
+        with library_errors(failed), sqlite_errors(failed):
             if self._lock is None:
                 raise LibraryError(f"The library {self.directory} is closed; open it again to change it.")
-            yield
+            if not held:
+                yield
+                return
+            with self._mutex:
+                yield
 
     def _require_stale(self, wanted: bool) -> None:
         if self.stale != wanted:
             advice = "finish its rebuild first" if self.stale else "it needs no rebuild"
-            raise LibraryError(f"The library {self.directory} was made by {self.made_by.model}; {advice}.")
+            raise LibraryError(f"The library {self.directory} was made by {self.version.model}; {advice}.")
+
+    def _versions(self) -> builtins.list[str]:
+        return [self.version.fingerprint, *self._state.drafts]
+
+    def _put(
+        self,
+        clip: StoredClip,
+        encoded: dict[str, bytes | Path],
+        kept: StoredClip | None = None,
+        tower: str | None = None,
+    ) -> StoredClip:
+        """Write the files of a clip, then its row under our version; ``kept`` has the files that stay."""
+        stored = dict(kept.files) if kept else {}
+        sources: dict[str, bytes | Path] = {}
+        for role, data in encoded.items():
+            name, size = _named(role, data, clip)
+            stored[role], sources[name] = StoredFile(name, size), data
+        known = self._state.clips.get(clip.id)
+        number = known.number if known else 1 + max((c.number for c in self._state.clips.values()), default=0)
+        clip = replace(
+            clip,
+            number=number,
+            version=self.wanted.fingerprint,
+            tower=self.wanted.tower if tower is None else tower,
+            files=stored,
+        )
+        sources[clip.record_name] = clip.to_json().encode()  # last: where it is, the clip is whole
+        with self._in_flight([*sources]):
+            for name, data in sources.items():
+                self._files.write(name, data)
+            with self._mutex:
+                if kept is not None and clip.id not in self._state.clips:
+                    raise LibraryError(f"{clip.name} was deleted while it was rebuilt.")
+                self._problems = {key: text for key, text in self._problems.items() if key != clip.id}
+                self._commit([(clip.version, clip.id, clip)], settled=[*sources])
+        return clip
 
     @contextmanager
-    def _draft(self, clip_id: str) -> Iterator[Path]:
-        """A place to write a clip folder; a block that ends well moves it where it belongs."""
-        draft, target = draft_path(self.directory, clip_id), clip_path(self.directory, clip_id, self.origin)
+    def _in_flight(self, names: builtins.list[str]) -> Iterator[None]:
+        """Files that are being written: noted before, and removed again where the clip is not stored."""
+        with self._mutex:
+            new = [name for name in names if not self._uses[name]]
+            with self._database.transaction() as transaction:
+                transaction.put_pending("add", new)
+            self._writing.update(names)
         try:
-            yield draft
-            if target.exists():
-                discard(target)
-            draft.replace(target)
-            sync_folder(target.parent)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
+            yield
+        finally:
+            with self._mutex:
+                self._writing.subtract(names)
+                unused = [name for name in names if not self._uses[name] and self._writing[name] <= 0]
+                self._remove(unused)
 
-    def _commit(self, catalog: Catalog) -> None:
-        """Make ``catalog`` true on disk, then here, then remove what no longer counts."""
-        catalog.save(self.directory)
-        self._catalog = catalog
-        self._read_clips()
-        remove_leftovers(self.directory, catalog, self.origin)
+    def _commit(
+        self,
+        changes: Sequence[tuple[str, str, StoredClip | None]],
+        settings: dict[str, Any] | None = None,
+        version: FeatureVersion | None = None,
+        settled: Sequence[str] = (),
+    ) -> None:
+        """Make changes true on disk, then here, then remove the files that nothing uses any more.
+
+        changes: (version, clip id, the new clip or None); settled: files that need no note any longer.
+        """
+        state, set_version = self._state, version
+        version = version or state.version
+        uses: Counter[str] = Counter()
+        clips = {key: dict(state.of(key)) for key in [state.version.fingerprint, *state.drafts]}
+        clips.setdefault(version.fingerprint, {})
+        for key, clip_id, clip in changes:
+            if (old := clips.setdefault(key, {}).pop(clip_id, None)) is not None:
+                uses.subtract(old.file_names())
+            if clip is not None:
+                uses.update(clip.file_names())
+                clips[key][clip_id] = clip
+        for key in {key for key, _, _ in changes}:
+            clips[key] = dict(sorted(clips[key].items(), key=lambda pair: pair[1].number))
+        gone = [name for name, count in uses.items() if count < 0 and self._uses[name] + count <= 0]
+        settings = state.settings if settings is None else settings
+        with self._freeing(), self._database.transaction() as transaction:
+            transaction.put_version(version)
+            for key, clip_id, clip in changes:
+                if clip is None:
+                    transaction.put("clips", (key, clip_id), None)
+                else:
+                    transaction.put_version(
+                        self.wanted if key == self.wanted.fingerprint else FeatureVersion(key)
+                    )
+                    transaction.put_clip(clip)
+            for name, value in settings.items():
+                if state.settings.get(name) != value:
+                    transaction.put_setting(name, value)
+            if set_version is not None:
+                transaction.put_setting("version", version.fingerprint)
+            transaction.drop_pending([*settled])
+            transaction.put_pending("remove", gone)
+        self._uses.update(uses)
+        current = clips.pop(version.fingerprint)
+        drafts = {key: rows for key, rows in clips.items() if rows}
+        self._state = LibraryState(version, current, drafts, settings)
+        self._problems = {k: t for k, t in self._problems.items() if k in current or k not in state.clips}
+        if settings != state.settings or version != state.version:
+            with suppress(OSError):  # it is written again at the next opening
+                write_mirror(self.directory, self._state)
+        self._remove([name for name in gone if self._writing[name] <= 0])
+
+    @contextmanager
+    def _freeing(self) -> Iterator[None]:
+        """Give up the reserve before a change on a full disk, and take it again when there is room."""
+        reserve = self.directory / RESERVE
+        try:
+            with suppress(OSError):
+                if reserve.exists() and _free_bytes(self.directory) < RESERVE_BYTES:
+                    reserve.unlink()
+            yield
+        finally:
+            with suppress(OSError):
+                if not reserve.exists() and _free_bytes(self.directory) > 4 * RESERVE_BYTES:
+                    write_synced(reserve, bytes(RESERVE_BYTES))
+
+    def _remove(self, names: Sequence[str]) -> None:
+        """Remove files that nothing uses; where that fails the next opening goes on."""
+        if not names:
+            return
+        for name in sorted(names, key=lambda one: not one.startswith("records/")):
+            self._files.remove(name)
+        left = [name for name in names if not (self.directory / name).exists()]
+        with suppress(sqlite3.Error), self._database.transaction() as transaction:
+            transaction.drop_pending(left)
+
+    def _note_damage(self) -> None:
+        for clip in self._state.clips.values():
+            if missing := [role for role in _REQUIRED if role not in clip.files]:
+                self._broken(clip, missing[0])
+
+    def _deleted(self, clip: StoredClip) -> bool:
+        return clip.id not in self._state.of(clip.version)
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _without(clip: StoredClip, role: str) -> StoredClip:
+    return replace(clip, files={key: file for key, file in clip.files.items() if key != role})
+
+
+def _encoded(clip: StoredClip, contents: ClipContents) -> dict[str, bytes | Path]:
+    """What to write for a clip, by role: bytes, or a file to copy."""
+    frames, vectors = contents.frames, contents.vectors
+    check_frames(clip, frames, contents.tokens)
+    check_vectors(clip, vectors)
+    poster = frames.pixels[len(frames) // 2] if contents.poster is None else contents.poster
+    encoded: dict[str, bytes | Path] = {
+        "frames": files.frames_to_bytes(frames),
+        "tokens": files.tokens_to_bytes(contents.tokens),
+        "vectors": files.array_to_bytes(vectors),
+        "poster": files.jpeg(poster),
+    }
+    if contents.copy is not None:
+        encoded["media"] = contents.copy
+    if contents.playable is not None:
+        encoded["browser"] = contents.playable
+    return encoded
+
+
+def _named(role: str, data: bytes | Path, clip: StoredClip) -> tuple[str, int]:
+    """Name and size of a file before it is written."""
+    folder, ending = KINDS[role]
+    if isinstance(data, bytes):
+        return file_name(folder, digest_of(data), ending), len(data)
+    digest = clip.digest if role == "media" else sha256_of(data)
+    return file_name(folder, digest, data.suffix.lower()), data.stat().st_size

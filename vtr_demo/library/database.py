@@ -1,0 +1,354 @@
+"""library.db: the catalogue in one SQLite file, with a tally that shows every bit that has changed.
+
+WAL, full synchronisation, foreign keys; one writer, many readers. Each clip's row also lies in a small
+file beside its tokens, and the settings in ``settings.json``: a database that is lost or damaged is
+written again from them.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vtr_demo.errors import LibraryError
+from vtr_demo.files import json_bytes, replace_file
+from vtr_demo.library.content import LOST, is_file_name
+from vtr_demo.library.records import CLIP_ID, FORMAT, FeatureVersion, StoredClip, clip_from_json, digest_of
+
+DATABASE, SETTINGS = "library.db", "settings.json"
+_BESIDE = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm")
+
+_SCHEMA = """
+CREATE TABLE versions (fingerprint TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE clips (
+    version TEXT NOT NULL REFERENCES versions (fingerprint),
+    id TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (version, id)
+) WITHOUT ROWID;
+CREATE TABLE settings (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE pending (
+    file TEXT PRIMARY KEY,
+    task TEXT NOT NULL CHECK (task IN ('add', 'remove'))
+) WITHOUT ROWID;
+CREATE TABLE tally (value TEXT NOT NULL);
+INSERT INTO tally VALUES ('00');
+"""
+_KEYS = {"versions": ("fingerprint",), "clips": ("version", "id"), "settings": ("name",)}
+"""The tables that the tally covers, with their keys; each has a body."""
+
+
+class DatabaseDamage(Exception):
+    """library.db is not what was written; it can be written again from the clips' own records."""
+
+
+@dataclass(frozen=True)
+class LibraryState:
+    """What a library holds; replaced as a whole by every change.
+
+    clips: those that count, by id in order of arrival; drafts: the finished part of a rebuild, by version.
+    """
+
+    version: FeatureVersion
+    clips: dict[str, StoredClip] = field(default_factory=dict)
+    drafts: dict[str, dict[str, StoredClip]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    pending: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
+    """A sentence where the library was not found as it was written."""
+
+    def of(self, version: str) -> dict[str, StoredClip]:
+        """Return the clips of one version of the features."""
+        return self.clips if version == self.version.fingerprint else self.drafts.get(version, {})
+
+    def all_clips(self) -> list[StoredClip]:
+        """Return the rows of all versions."""
+        return [
+            *self.clips.values(),
+            *(clip for clips in self.drafts.values() for clip in clips.values()),
+        ]
+
+    def mirrored(self) -> dict[str, Any]:
+        """Return what ``settings.json`` holds."""
+        return {"format": FORMAT, "version": asdict(self.version), "settings": self.settings}
+
+
+class Transaction:
+    """Rows to write in one transaction, with the tally that belongs to them."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._tally = int(connection.execute("SELECT value FROM tally").fetchone()[0], 16)
+
+    def put(self, table: str, key: tuple[str, ...], body: str | None) -> None:
+        """Set the body of a row; None deletes it."""
+        names = _KEYS[table]
+        where = " AND ".join(f"{name} = ?" for name in names)
+        old = self._connection.execute(f"SELECT body FROM {table} WHERE {where}", key).fetchone()
+        if old is not None:
+            self._tally ^= _row_digest(table, key, old[0])
+            self._connection.execute(f"DELETE FROM {table} WHERE {where}", key)
+        if body is not None:
+            self._tally ^= _row_digest(table, key, body)
+            marks = ", ".join("?" * (len(names) + 1))
+            columns = ", ".join((*names, "body"))
+            self._connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", (*key, body))
+
+    def put_clip(self, clip: StoredClip) -> None:
+        """Set the row of a clip in its version."""
+        self.put("clips", (clip.version, clip.id), clip.to_json())
+
+    def put_version(self, version: FeatureVersion) -> None:
+        """Make a version known; one that is known already stays."""
+        key = (version.fingerprint,)
+        if not self._connection.execute("SELECT 1 FROM versions WHERE fingerprint = ?", key).fetchone():
+            self.put("versions", key, json.dumps(asdict(version)))
+
+    def put_setting(self, name: str, value: Any) -> None:
+        """Set a JSON-ready setting."""
+        self.put("settings", (name,), json.dumps(value, sort_keys=True))
+
+    def put_pending(self, task: str, files: list[str]) -> None:
+        """Note files that are about to be added, or to be removed once this has been committed."""
+        rows = [(file, task) for file in files]
+        self._connection.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?)", rows)
+
+    def drop_pending(self, files: list[str]) -> None:
+        """Forget what was noted of these files."""
+        self._connection.executemany("DELETE FROM pending WHERE file = ?", [(file,) for file in files])
+
+    def close(self) -> None:
+        """Write the tally."""
+        self._connection.execute("UPDATE tally SET value = ?", (f"{self._tally:064x}",))
+
+
+class Database:
+    """library.db, open for writing."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open the file, and create it where there is none."""
+        self.directory = directory
+        new = not (directory / DATABASE).exists()
+        if not new and not os.access(directory / DATABASE, os.W_OK):
+            raise PermissionError(errno.EACCES, "it may not be written")
+        self._connection = sqlite3.connect(
+            directory / DATABASE, timeout=10, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            if new or not self._connection.execute("SELECT name FROM sqlite_master").fetchone():
+                self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            self._connection.execute("BEGIN IMMEDIATE")  # raises where a header says that it is read-only
+            self._connection.execute("ROLLBACK")
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def load(self) -> LibraryState:
+        """Read and check everything; raises ``DatabaseDamage``."""
+        return _load(self._connection)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Write rows together: after the block they survive a crash, and before its end none is there."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            transaction = Transaction(self._connection)
+            yield transaction
+            transaction.close()
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+        # Nothing stays in the log, in which a flipped bit would undo what was committed after it.
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def read_state(directory: Path) -> LibraryState:
+    """Read library.db without writing anything; raises ``DatabaseDamage``."""
+    path = directory / DATABASE
+    log = directory / f"{DATABASE}-wal"
+    # Where nothing can be written (a full disk, no right) SQLite reads only by "immutable".
+    quiet = not log.exists() or log.stat().st_size == 0
+    for options in ("mode=ro", "mode=ro&immutable=1") if quiet else ("mode=ro",):
+        try:
+            uri = f"{path.absolute().as_uri()}?{options}"
+            with closing(sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)) as connection:
+                connection.execute("BEGIN")
+                return _load(connection)
+        except sqlite3.OperationalError as error:
+            if is_damage(error):
+                raise DatabaseDamage(str(error)) from error
+            failure = error
+    raise failure
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that the file is damaged, not that the disk is full or the file in use."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    damage = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY}
+    return code in damage or not isinstance(error, sqlite3.OperationalError)
+
+
+def state_from_records(directory: Path, wanted: FeatureVersion) -> LibraryState | None:
+    """Build the state again from the clips' records and ``settings.json``; None where there is neither."""
+    found: dict[tuple[str, str], tuple[float, StoredClip]] = {}
+    for path in sorted((directory / "records").glob("*.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            data, changed = path.read_bytes(), path.stat().st_mtime
+            clip = clip_from_json(data)
+            if digest_of(data) != path.stem or not CLIP_ID.fullmatch(clip.id):
+                continue
+            key = (clip.version, clip.id)
+            if key not in found or found[key][0] < changed:
+                found[key] = (changed, clip)
+    settings, version, problem = _read_mirror(directory)
+    if not found and version is None:
+        return None
+    by_version: dict[str, dict[str, StoredClip]] = {}
+    for _, clip in sorted(found.values(), key=lambda pair: (pair[1].number, pair[1].added)):
+        by_version.setdefault(clip.version, {})[clip.id] = clip
+    if version is None:
+        prints = sorted(by_version, key=lambda one: (one == wanted.fingerprint, len(by_version[one])))
+        version = wanted if prints[-1] == wanted.fingerprint else FeatureVersion(prints[-1])
+    clips = by_version.pop(version.fingerprint, {})
+    return LibraryState(version, clips, by_version, settings, problem=problem)
+
+
+def write_database(directory: Path, state: LibraryState) -> None:
+    """Write a whole library.db in one step; one that is there goes to the lost files."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    if any((directory / name).exists() for name in _BESIDE):
+        (directory / LOST).mkdir(exist_ok=True)
+        for name in reversed(_BESIDE):  # a log without its database is harmless, but not the reverse
+            number, target = 0, directory / LOST / f"{name}-{stamp}"
+            while target.exists():
+                number += 1
+                target = directory / LOST / f"{name}-{stamp}-{number}"
+            with suppress(FileNotFoundError):
+                (directory / name).replace(target)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(_SCHEMA)
+        transaction = Transaction(connection)
+        fill(transaction, state)
+        transaction.close()
+        image = connection.serialize()
+    replace_file(directory / DATABASE, image)
+
+
+def fill(transaction: Transaction, state: LibraryState) -> None:
+    """Write all rows of a state into an empty database."""
+    transaction.put_version(state.version)
+    for clip in state.all_clips():
+        transaction.put_version(FeatureVersion(clip.version, clip.tower))
+        transaction.put_clip(clip)
+    for name, value in {**state.settings, "version": state.version.fingerprint}.items():
+        transaction.put_setting(name, value)
+
+
+def write_mirror(directory: Path, state: LibraryState) -> None:
+    """Keep the settings in ``settings.json`` as well, from which a lost database gets them back."""
+    values = state.mirrored()
+    replace_file(directory / SETTINGS, json_bytes({**values, "digest": _mirror_digest(values)}))
+
+
+def check_mirror(directory: Path, state: LibraryState) -> tuple[bool, Path | None]:
+    """Whether ``settings.json`` holds these settings, and its path where it is damaged."""
+    settings, version, problem = _read_mirror(directory)
+    return version == state.version and settings == state.settings, directory / SETTINGS if problem else None
+
+
+def _read_mirror(directory: Path) -> tuple[dict[str, Any], FeatureVersion | None, str]:
+    lost = (
+        f"{directory / SETTINGS} was damaged as well: the names given to concepts are lost; give them again."
+    )
+    try:
+        values = json.loads((directory / SETTINGS).read_bytes())
+        digest = values.pop("digest")
+        if digest != _mirror_digest(values) or values["format"] != FORMAT:
+            return {}, None, lost
+        return dict(values["settings"]), FeatureVersion(**values["version"]), ""
+    except FileNotFoundError:
+        return {}, None, ""
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}, None, lost
+
+
+def _mirror_digest(values: dict[str, Any]) -> str:
+    return digest_of(json.dumps(values, sort_keys=True).encode())
+
+
+def _row_digest(table: str, key: tuple[str, ...], body: str) -> int:
+    return int(hashlib.sha256("\0".join((table, *key, body)).encode()).hexdigest(), 16)
+
+
+def _load(connection: sqlite3.Connection) -> LibraryState:
+    """Read all rows and hold them against the tally."""
+    try:
+        if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise DatabaseDamage("its pages are not whole")
+        tally = 0
+        rows: dict[str, dict[tuple[str, ...], str]] = {}
+        for table, names in _KEYS.items():
+            rows[table] = {}
+            for *parts, body in connection.execute(f"SELECT {', '.join(names)}, body FROM {table}"):
+                key = tuple(map(str, parts))
+                rows[table][key] = body
+                tally ^= _row_digest(table, key, body)
+        if tally != int(connection.execute("SELECT value FROM tally").fetchone()[0], 16):
+            raise DatabaseDamage("the rows are not those that were written")
+        settings = {name: json.loads(body) for (name,), body in rows["settings"].items()}
+        versions = {key: FeatureVersion(**json.loads(body)) for (key,), body in rows["versions"].items()}
+        current = settings.pop("version", "")
+        clips: dict[str, dict[str, StoredClip]] = {}
+        decoded = [clip_from_json(body) for body in rows["clips"].values()]
+        for clip in sorted(decoded, key=lambda one: (one.number, one.id)):
+            clips.setdefault(clip.version, {})[clip.id] = clip
+        pending = connection.execute("SELECT file, task FROM pending").fetchall()
+        return LibraryState(
+            versions.get(current, FeatureVersion(current)),
+            clips.pop(current, {}),
+            clips,
+            settings,
+            {file: task for file, task in pending if is_file_name(file)},
+        )
+    except sqlite3.Error as error:
+        if is_damage(error):
+            raise DatabaseDamage(str(error)) from error
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, UnicodeError) as error:
+        raise DatabaseDamage(repr(error)) from error
+
+
+@contextmanager
+def sqlite_errors(failed: str) -> Iterator[None]:
+    """Raise an error of SQLite as a ``LibraryError`` that begins with ``failed``."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LibraryError(
+            f"{failed} ({error}); check the free space and the rights of the folder, then open it again."
+        ) from error
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that nothing more can be written."""
+    text = str(error).lower()
+    return "full" in text or "no space" in text or "disk i/o" in text or "unable to open" in text

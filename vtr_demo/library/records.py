@@ -1,0 +1,177 @@
+"""What a library keeps of a clip: the record, the features' version, and the names of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vtr_demo.library.segments import Moment
+from vtr_demo.structures import FrameBatch, VideoTokens
+
+FORMAT = 2
+CLIP_ID = re.compile(r"[0-9a-f]{12}")
+FOLDERS = ("frames", "tokens", "vectors", "pictures", "media", "records")
+FILE_NAME = re.compile(rf"({'|'.join(FOLDERS)})/[0-9a-f]{{64}}\.[a-z0-9]{{1,8}}")
+"""``FOLDER/SHA-256.ENDING``: the folder inside the library, and the digest of the content."""
+
+KINDS = {
+    "frames": ("frames", ".npz"),
+    "tokens": ("tokens", ".safetensors"),
+    "vectors": ("vectors", ".npy"),
+    "poster": ("pictures", ".jpg"),
+    "media": ("media", ""),
+    "browser": ("media", ""),
+}
+"""Role of a clip's file -> its folder and ending; an empty one is that of the video."""
+
+
+def file_name(folder: str, digest: str, ending: str) -> str:
+    """Name a file by its content: ``FOLDER/SHA-256.ENDING``; an odd ending becomes ``.bin``."""
+    return f"{folder}/{digest}{ending if re.fullmatch(r'[.][a-z0-9]{1,8}', ending) else '.bin'}"
+
+
+def digest_of(data: bytes) -> str:
+    """Return the SHA-256 of ``data`` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class FeatureVersion:
+    """What made the features of a library.
+
+    fingerprint covers everything that shapes the vectors (tower, frame settings, trained weights),
+    tower only what shapes frames and tokens; model is the SPEC that a person gave.
+    """
+
+    fingerprint: str
+    tower: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of the library: ``FOLDER/SHA-256.ENDING``, and its size in bytes."""
+
+    name: str
+    size: int
+
+    def __post_init__(self) -> None:
+        if not FILE_NAME.fullmatch(self.name) or not isinstance(self.size, int) or self.size < 0:
+            raise ValueError(f"{self.name!r} ({self.size!r} bytes) is no file of a library")
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """A clip of a library. The store sets ``added``, ``number``, ``version``, ``tower`` and ``files``."""
+
+    name: str
+    """File name for people."""
+    source: str
+    """Path of the original; read again only by a rebuild."""
+    digest: str
+    """SHA-256 of the original's content; its first twelve digits are the id."""
+    duration_s: float
+    width: int
+    height: int
+    moments: tuple[Moment, ...] = ()
+    captions: tuple[str, ...] = ()
+    added: str = ""
+    """ISO date and time in UTC."""
+    number: int = 0
+    """Order of arrival."""
+    version: str = ""
+    """Fingerprint of the model that made the vectors."""
+    tower: str = ""
+    """Fingerprint of the tower that made frames and tokens."""
+    files: dict[str, StoredFile] = field(default_factory=dict)
+    """Role (see ``KINDS``) -> file. Without ``vectors`` the clip cannot be searched."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{64}", self.digest):
+            raise ValueError(f"digest must be 64 hexadecimal digits, got {self.digest!r}")
+        if unknown := set(self.files) - set(KINDS):
+            raise ValueError(f"unknown roles of files: {sorted(unknown)}")
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that name the clip to clients: equal content, equal id."""
+        return self.digest[:12]
+
+    @property
+    def record_name(self) -> str:
+        """Name of the file that holds this record, so that a lost database can be written again."""
+        return file_name("records", digest_of(self.to_json().encode()), ".json")
+
+    @property
+    def copied(self) -> bool:
+        """Whether the library holds a video of its own: the upload's copy or a version for browsers."""
+        return "media" in self.files or "browser" in self.files
+
+    def file_names(self) -> list[str]:
+        """Names of all files of the clip, that of its record among them."""
+        return [*(file.name for file in self.files.values()), self.record_name]
+
+    def stored_bytes(self) -> int:
+        """Return what the clip's files take on disk."""
+        return sum(file.size for file in self.files.values()) + len(self.to_json())
+
+    def to_json(self) -> str:
+        """Encode as canonical ASCII JSON (file names may hold what UTF-8 cannot)."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, indent=1)
+
+
+def clip_from_json(text: str | bytes) -> StoredClip:
+    """Decode ``StoredClip.to_json``; raises ``ValueError``, ``KeyError`` or ``TypeError``."""
+    values: dict[str, Any] = json.loads(text)
+    if values.pop("format") != FORMAT:
+        raise ValueError("the record has another format")
+    if set(values) != {one.name for one in fields(StoredClip)}:
+        raise ValueError("the record has other fields")
+    return StoredClip(
+        **values
+        | {
+            "moments": tuple(Moment(m["start_s"], m["end_s"], tuple(m["frames"])) for m in values["moments"]),
+            "captions": tuple(values["captions"]),
+            "files": {role: StoredFile(**file) for role, file in values["files"].items()},
+        }
+    )
+
+
+@dataclass(frozen=True)
+class ClipContents:
+    """What is stored of a clip beside its record.
+
+    vectors (1+M, F): the whole clip, then its M moments. poster (H, W, 3) uint8 defaults to the
+    middle frame. ``copy`` (an upload) and ``playable`` (a version for browsers) are paths of files
+    that are copied in.
+    """
+
+    frames: FrameBatch
+    tokens: VideoTokens
+    vectors: np.ndarray
+    poster: np.ndarray | None = None
+    copy: Path | None = None
+    playable: Path | None = None
+
+
+def check_frames(clip: StoredClip, frames: FrameBatch, tokens: VideoTokens) -> None:
+    """Raise ``ValueError`` where frames, tokens and moments of a clip do not belong together."""
+    if tokens.frame_mask.shape != (1, len(frames)):
+        raise ValueError(f"{len(frames)} frames but tokens for {tuple(tokens.frame_mask.shape)}")
+    for moment in clip.moments:
+        if not moment.frames or not all(0 <= i < len(frames) for i in moment.frames):
+            raise ValueError(f"{moment} does not point into {len(frames)} frames")
+
+
+def check_vectors(clip: StoredClip, vectors: np.ndarray) -> None:
+    """Raise ``ValueError`` unless ``vectors`` are (1+M, F) for the clip's M moments."""
+    if vectors.ndim != 2 or len(vectors) != 1 + len(clip.moments):
+        raise ValueError(
+            f"{len(clip.moments)} moments need as many vectors and one more, got {vectors.shape}"
+        )
