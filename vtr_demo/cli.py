@@ -141,9 +141,7 @@ def prune(library: Library, model: Model = "bundled", as_json: Json = False) -> 
     """Forget the clips whose video file is gone from disk; a copy in the library counts as the file."""
     with _engine(library, model, create=False) as engine:
         clips = engine.clips()
-        gone = [clip for clip in clips if not clip.path.exists()]
-        for clip in gone:
-            engine.delete(clip.clip_id)
+        gone = engine.prune()
     deleted = [{"id": clip.clip_id, "name": clip.name, "path": str(clip.path)} for clip in gone]
     lines = [f"deleted {clip.clip_id}  {clip.name}  {clip.path}" for clip in gone]
     answer({"deleted": deleted}, [*lines, f"{len(gone)} of {len(clips)} clips deleted."], as_json)

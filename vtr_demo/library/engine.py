@@ -96,15 +96,9 @@ class Engine:
         folder with a manifest; its clips are indexed into a library that is still empty. ``device``
         is where the model computes ("cpu", "cuda").
         """
-<<<<<<< HEAD
-        pretrained, limits = checkpoint.load(model, device), limits or LimitConfig()
-        librarian = Librarian.open(
-            Path(library), pretrained, limits, rebuild=rebuild, readonly=readonly, progress=progress
-=======
         loaded, limits = checkpoint.load(model, device), limits or LimitConfig()
         indexer = Indexer.open(
             Path(library), loaded, limits, rebuild=rebuild, readonly=readonly, progress=progress
->>>>>>> 5bec85a (The library is one SQLite file and files named by their digests; an explanation, a rename, a repair and a prune do what they say)
         )
         engine = cls(loaded, indexer, limits)
         engine._null(engine._view, engine.default_weights)  # so that the first search need not wait for it
@@ -182,13 +176,6 @@ class Engine:
     def describe_file(
         self, path: Path | str, captions: Sequence[str], k: int = 10, weights: TermWeights | None = None
     ) -> tuple[CaptionHit, ...]:
-<<<<<<< HEAD
-        """Sentences ranked for a file that stays outside the library."""
-        found = analyse(Path(path), self.pretrained, self.limits)
-        return self._ranked(
-            encode_parts(self.pretrained, found.tokens, [found.whole])[0], captions, k, weights
-        )
-=======
         """Rank sentences for a file that stays outside the library.
 
         A model without training and without a library takes its prototypes from the file, as ``add`` would.
@@ -203,7 +190,6 @@ class Engine:
                 self._queries = Queries(self.model)
             features = encode_parts(self.model, encoded.tokens, [encoded.whole])[0]
             return self._ranked(features, captions, k, weights)
->>>>>>> 5bec85a (The library is one SQLite file and files named by their digests; an explanation, a rename, a repair and a prune do what they say)
 
     # ------------------------------------------------------------------ explanation
     def explain(
@@ -271,14 +257,6 @@ class Engine:
         progress: Progress | None = None,
     ) -> IndexReport:
         """Index files. One that fails is reported and leaves the library as it was."""
-<<<<<<< HEAD
-        files = [Path(path) for path in paths]
-        with self._lock:
-            ready = self._library.ready
-            try:
-                return self._library.add(
-                    files, names=names, captions=captions, keep_copy=keep_copy, progress=progress
-=======
         with self._indexing:
             ready = self._indexer.ready
             try:
@@ -288,7 +266,6 @@ class Engine:
                     captions=captions,
                     keep_copy=keep_copy,
                     progress=progress,
->>>>>>> 5bec85a (The library is one SQLite file and files named by their digests; an explanation, a rename, a repair and a prune do what they say)
                 )
             finally:
                 if self._indexer.ready != ready:  # new prototypes: cached sentences are out of date
@@ -314,12 +291,12 @@ class Engine:
         Returns what was forgotten. A disk that is not mounted looks like one whose files are gone.
         """
         library = self._indexer.writer()
-        gone = [view for view in self.clips() if view.media is not None and not view.media.is_file()]
-        gone = [view for view in gone if not library.get(view.clip_id).copied]
-        for view in gone:
-            library.delete(view.clip_id)
+        missing = [clip for clip in library.list() if not clip.copied and not Path(clip.source).is_file()]
+        gone = tuple(self._clip_view(clip) for clip in missing)
+        for clip in missing:
+            library.delete(clip.id)
         self._refresh()
-        return tuple(gone)
+        return gone
 
     def rebuild(self, progress: Progress | None = None) -> IndexReport:
         """Make whole again every clip of which something stored is damaged; the others are current."""
