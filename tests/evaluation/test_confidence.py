@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vtr_demo.evaluation import confidence
-from vtr_demo.evaluation.confidence import NullDistribution, left_out
+from vtr_demo.evaluation.confidence import NullDistribution, studentise
 
 
 def drawn(seed: int, sentences: int, clips: int) -> np.ndarray:
@@ -68,14 +68,14 @@ def test_one_clip_is_the_share_of_sentences_that_score_at_least_as_high() -> Non
 @pytest.mark.parametrize("sentences", [2, 3, 40])
 def test_leaving_out_equals_a_loop_that_does(sentences: int) -> None:
     scores = drawn(5, sentences, 5)
-    heights = ((scores - scores.mean(0)) / scores.std(0)).max(1)
+    z_scores = ((scores - scores.mean(0)) / scores.std(0)).max(1)
     if sentences > 2:  # of two sentences one remains, without a spread
         loop = []
         for i, row in enumerate(scores):
             others = np.delete(scores, i, axis=0)
             loop.append(((row - others.mean(0)) / others.std(0)).max())
-        assert left_out(heights, sentences) == pytest.approx(np.array(loop), rel=1e-6)
-    assert np.isfinite(left_out(heights, sentences)).all()
+        assert studentise(z_scores, sentences) == pytest.approx(np.array(loop), rel=1e-6)
+    assert np.isfinite(studentise(z_scores, sentences)).all()
 
 
 def test_a_library_without_clips_has_no_p_values() -> None:

@@ -1,4 +1,4 @@
-"""How high do sentences score that have nothing to do with a library? The yardstick of confidence."""
+"""Confidence of a search: p-values of its scores against those of sentences unrelated to the library."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def null_captions() -> tuple[str, ...]:
 
 
 class NullDistribution:
-    """How far each unrelated sentence stands out in a library (our decision).
+    """The scores of unrelated sentences with a library, as a null distribution (our decision).
 
     Some clips score high with whatever is asked. So a score is first standardised by the mean and
     spread of the unrelated sentences' scores with the same clip; adding a constant to all scores of
@@ -44,16 +44,16 @@ class NullDistribution:
 
     def __init__(self, pieces: Iterable[np.ndarray]) -> None:
         """From the scores of M unrelated sentences with all clips or moments, some clips (M, n) at a time."""
-        means, spreads, heights, count, clips = [np.zeros(0)], [np.zeros(0)], [], 0, 0
+        means, spreads, z_scores, count, clips = [np.zeros(0)], [np.zeros(0)], [], 0, 0
         for scores in pieces:
             means.append(scores.mean(axis=0))
             spreads.append(np.maximum(scores.std(axis=0), _LEAST_SPREAD))
-            heights.append(((scores - means[-1]) / spreads[-1]).max(axis=1, initial=-np.inf))
+            z_scores.append(((scores - means[-1]) / spreads[-1]).max(axis=1, initial=-np.inf))
             count, clips = len(scores), clips + scores.shape[1]
         self.mean, self.spread = np.concatenate(means), np.concatenate(spreads)
-        highest = np.max(heights, axis=0) if heights else np.zeros(0)
+        highest = np.max(z_scores, axis=0) if z_scores else np.zeros(0)
         # of one clip the order of the scores is all there is, and exact
-        self._sorted = np.sort(left_out(highest, count) if clips > 1 else highest)
+        self._sorted = np.sort(studentise(highest, count) if clips > 1 else highest)
 
     @classmethod
     def of(cls, texts: TextFeatures, vectors: np.ndarray, weights: TermWeights) -> NullDistribution:
@@ -63,18 +63,18 @@ class NullDistribution:
 
     def p_values(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Of scores (R,) with the clips ``rows`` (R,): in (0, 1]; never rises as a clip's score rises."""
-        heights = (scores - self.mean[rows]) / self.spread[rows]
-        higher = len(self._sorted) - np.searchsorted(self._sorted, heights - _TIE, side="left")
+        z_scores = (scores - self.mean[rows]) / self.spread[rows]
+        higher = len(self._sorted) - np.searchsorted(self._sorted, z_scores - _TIE, side="left")
         return (1 + higher) / (1 + len(self._sorted))
 
 
-def left_out(heights: np.ndarray, count: int) -> np.ndarray:
-    """Standardised scores as they were if each sentence were left out of its own mean and spread.
+def studentise(z_scores: np.ndarray, count: int) -> np.ndarray:
+    """Return standardised scores as if each sentence were left out of its own mean and spread.
 
     A query is not among the ``count`` sentences that it is standardised by, so neither may these
     be. This is the externally studentised residual (Cook and Weisberg 1982); it rises with the
-    height alone, so it may be taken after the largest one was found.
+    score alone, so it may be taken after the largest one was found.
     """
     others = max(1, count - 1)
-    variance = (count - heights**2 * count / others) / others
-    return heights * (count / others) / np.sqrt(np.maximum(variance, 1e-9))
+    variance = (count - z_scores**2 * count / others) / others
+    return z_scores * (count / others) / np.sqrt(np.maximum(variance, 1e-9))

@@ -1,16 +1,17 @@
-"""Do the summands of a score point at what it rests on? Deletion, insertion, and random weights.
+"""Measure whether the summands of a score point at what it rests on: deletion, insertion, random weights.
 
-Words, frames and patches are taken away (or put back) one share after another, in the order of the
-model's own summands, of gradient x input, and at random (deletion and insertion curves: Petsiuk et al.
-2018, RISE). A good order makes deletion fall early, so a small area; insertion rises early, a large one.
-``perturb`` says how input is taken away. And the summands are compared with those of the same
-architecture with re-drawn weights (Adebayo et al. 2018): near 0, they depend on what was learned.
+Words, frames and patches are deleted (or inserted) one share after another, in the order of the model's
+own summands, of gradient x input, and at random (deletion and insertion curves: Petsiuk et al. 2018,
+RISE). A good order makes deletion fall early, so a small area; insertion rises early, a large one. And
+the summands are compared with those of the same architecture with randomised weights (Adebayo et al.
+2018): near 0, they depend on what was learned.
 
 Our decisions. One sentence a clip, its first of at least three words, so that the intervals are over
 clips. Areas are of raw scores over the share of units: dividing by a pair's own score would blow up the
 pairs that the model misses; the mean full score and the mean score of unrelated sentences stand beside
-for scale. Words and frames: one stays. A point whose words no longer parse is interpolated. The parts
-of the whole-sentence and whole-frame tokens belong to no word or patch; ``on_whole_tokens`` is their share.
+for scale. One word and one frame always stay. A point whose words no longer parse is interpolated. The
+parts of the whole-sentence and whole-frame tokens belong to no word or patch; ``on_whole_tokens`` is
+their share.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from vtr_demo.data.dataset import Sample, file_samples
+from vtr_demo.data.dataset import file_samples
 from vtr_demo.errors import ConfigError, ManifestError, TextError, VideoError
 from vtr_demo.evaluation.evaluate import open_test
+from vtr_demo.evaluation.metrics import bootstrap
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.model import VTRModel, join_texts, join_videos
 from vtr_demo.structures import (
@@ -42,10 +44,17 @@ from vtr_demo.structures import (
 )
 from vtr_demo.text.parser import parse, without_words
 
-# --------------------------------------------------------------------------- what a pair of a sentence a
 UNITS = ("words", "frames", "patches")
-"""What can be taken away. A patch is one cell of one frame, numbered frame by frame and row by row."""
+"""What can be deleted. A patch is one cell of one frame, numbered frame by frame and row by row."""
+OURS, GRADIENT, RANDOM = "ours", "gradient_x_input", "random"
+FEWEST_WORDS = 3
+RANDOM_ORDERS, RANDOM_MODELS = 3, 5
 _CHUNK = 16
+
+Attribution = dict[str, np.ndarray]
+"""A value (N,) for each word, frame and patch of a pair, by unit."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Pair:
 
 
 @torch.no_grad()
-def open_pair(pretrained: RetrievalModel, sentence: Sentence, frames: FrameBatch) -> Pair:
+def encode_pair(pretrained: RetrievalModel, sentence: Sentence, frames: FrameBatch) -> Pair:
     """Encode a sentence and a clip."""
     model = pretrained.model
     text = pretrained.backbone.encode_text([sentence])
@@ -72,39 +81,40 @@ def open_pair(pretrained: RetrievalModel, sentence: Sentence, frames: FrameBatch
     return Pair(sentence, frames, text, video, model.encode_text(text), model.encode_video(video))
 
 
+# --------------------------------------------------------------------------- scores of what is left
+@torch.no_grad()
 def score_kept(pretrained: RetrievalModel, pair: Pair, unit: str, kept: np.ndarray) -> np.ndarray:
-    """Scores (M,) of a pair of which only some words, frames or patches are left; default weights.
+    """Return scores (M,) of a pair of which only ``kept`` (M, N) bool of its N units are left.
 
-    ``kept`` (M, N) bool, N as many as the pair has of ``unit``; at least one word or frame a row. Equal
-    rows are scored once. NaN where the words left are no sentence that the parser takes.
+    At least one word or frame a row; default weights. Equal rows are scored once. NaN where the words
+    left are no sentence that the parser takes.
     """
     rows, back = np.unique(kept, axis=0, return_inverse=True)
-    return _SCORES[unit](pretrained, pair, rows)[back.reshape(-1)]
+    score = {"words": _score_words, "frames": _score_frames, "patches": _score_patches}[unit]
+    return score(pretrained, pair, rows)[back.reshape(-1)]
 
 
-@torch.no_grad()
-def _by_words(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
+def _score_words(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
     """The sentence without the other words, parsed anew: its levels may change with it."""
-    read = {row: found for row, mask in enumerate(kept) if (found := _reread(pair.sentence, mask))}
+    shorter = {}
+    for row, mask in enumerate(kept):
+        try:
+            shorter[row] = parse(without_words(pair.sentence, np.flatnonzero(~mask).tolist()))
+        except TextError:
+            continue
     scores = np.full(len(kept), np.nan)
-    if read:
-        features = pretrained.model.encode_text(pretrained.backbone.encode_text([*read.values()]))
-        values = pretrained.model.scores(features, pair.video_features)[:, 0]
-        scores[[*read]] = values.cpu().numpy()
+    if shorter:
+        features = pretrained.model.encode_text(pretrained.backbone.encode_text([*shorter.values()]))
+        scores[[*shorter]] = pretrained.model.scores(features, pair.video_features)[:, 0].cpu().numpy()
     return scores
 
 
-def _reread(sentence: Sentence, kept: np.ndarray) -> Sentence | None:
-    try:
-        return parse(without_words(sentence, np.flatnonzero(~kept).tolist()))
-    except TextError:
-        return None
+def _score_frames(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
+    """The clip with the other frames cut out.
 
-
-@torch.no_grad()
-def _by_frames(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
-    """The clip with the other frames cut out. Image towers read each frame alone, so that its tokens
-    stay; what the heads make of changes between neighbours does not."""
+    Image towers read each frame alone, so that its tokens stay; the heads' differences between
+    neighbouring frames do not.
+    """
     model = pretrained.model
     shorter = [pair.video.take(np.flatnonzero(mask).tolist()) for mask in kept]
     parts = [
@@ -114,8 +124,7 @@ def _by_frames(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.n
     return torch.cat(parts).cpu().numpy()
 
 
-@torch.no_grad()
-def _by_patches(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
+def _score_patches(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
     """The clip with the other cells painted over, through the image tower again."""
     model, scores = pretrained.model, np.empty(len(kept))
     for row, mask in enumerate(kept):
@@ -125,15 +134,12 @@ def _by_patches(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.
     return scores
 
 
-_SCORES = {"words": _by_words, "frames": _by_frames, "patches": _by_patches}
-
-
 def paint_over(pixels: np.ndarray, kept: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Pixels (T, H, W, 3) uint8 whose cells not ``kept`` (T*P,) bool have the clip's mean colour.
+    """Return pixels (T, H, W, 3) uint8 whose cells not ``kept`` (T*P,) bool have the clip's mean colour.
 
-    Our decision: one flat colour, as black would add darkness and a blur would leave what is large.
-    It is no picture that a tower has seen, which is the known weakness of all such curves; the
-    random order suffers from it alike, so read the differences.
+    Our decision: one flat colour, as black would add darkness and a blur would leave what is large. No
+    tower has been trained on such pictures, which is the known weakness of all such curves; the random
+    order suffers from it alike, so read the differences.
     """
     frames, height, width = pixels.shape[:3]
     rows, columns = (
@@ -144,13 +150,9 @@ def paint_over(pixels: np.ndarray, kept: np.ndarray, grid: tuple[int, int]) -> n
     return np.where(shown[..., None], pixels, colour)
 
 
-# --------------------------------------------------------------------------- what words, frames and patc
-Attribution = dict[str, np.ndarray]
-"""By unit: words (W,), frames (T,), patches (T*P,)."""
-
-
+# --------------------------------------------------------------------------- attributions
 def summands(alignment: Alignment) -> Attribution:
-    """What each word, frame and patch adds to the score, all terms together."""
+    """Return what each word, frame and patch adds to the score, all terms together."""
     parts = alignment.all_terms().sum(axis=0, dtype=np.float64)  # (1+W, T, 1+P)
     return {
         "words": parts[1:].sum(axis=(1, 2)),
@@ -160,30 +162,27 @@ def summands(alignment: Alignment) -> Attribution:
 
 
 def gradient_x_input(model: VTRModel, pair: Pair) -> Attribution:
-    """Gradient times value of the tokens that the heads take, summed over channels.
+    """Return gradient times value of the tokens that the heads take, summed over channels.
 
     A frame's is that of its patches and of its whole-frame token, as with ``summands``.
     """
-    seen = {name: getattr(pair.video, name) for name in ("patches", "summary", "motion")}
-    inputs = {
-        name: tokens.detach().clone().requires_grad_()
-        for name, tokens in ({"words": pair.text.words} | seen).items()
-        if tokens is not None
-    }
+    tokens = {name: getattr(pair.video, name) for name in ("patches", "summary", "motion")}
+    tokens = {"words": pair.text.words} | {name: value for name, value in tokens.items() if value is not None}
+    inputs = {name: value.detach().clone().requires_grad_() for name, value in tokens.items()}
     with torch.enable_grad():
         text = model.encode_text(replace(pair.text, words=inputs["words"]))
         video = model.encode_video(replace(pair.video, **{n: x for n, x in inputs.items() if n != "words"}))
         slopes = torch.autograd.grad(model.scores(text, video)[0, 0], list(inputs.values()))
     adds = {
-        name: (tokens.detach() * slope).sum(-1)[0].cpu().double().numpy()
-        for (name, tokens), slope in zip(inputs.items(), slopes, strict=True)
+        name: (tokens[name] * slope).sum(-1)[0].detach().cpu().double().numpy()
+        for name, slope in zip(inputs, slopes, strict=True)
     }
     frames = adds["patches"].sum(axis=1) + adds["summary"] + adds.get("motion", 0.0)
     return {"words": adds["words"], "frames": frames, "patches": adds["patches"].reshape(-1)}
 
 
 def on_whole_tokens(alignment: Alignment) -> dict[str, float]:
-    """The share of all contributions (by size) on the whole sentence, and on whole frames; 0 to 1."""
+    """Return the share of all contributions (by size) on the whole sentence, and on whole frames."""
     parts = alignment.all_terms().sum(axis=0, dtype=np.float64)
     by_word, by_place = np.abs(parts.sum(axis=(1, 2))), np.abs(parts.sum(axis=0))
     return {
@@ -192,11 +191,10 @@ def on_whole_tokens(alignment: Alignment) -> dict[str, float]:
     }
 
 
-# --------------------------------------------------------------------------- random weights
-def redrawn(model: VTRModel, seed: int) -> VTRModel:
-    """The same architecture with every parameter drawn anew, normal with its trained mean and spread.
+def randomised(model: VTRModel, seed: int) -> VTRModel:
+    """Return the same architecture with every parameter drawn from a normal of its trained mean and spread.
 
-    A matrix without a spread (zero at birth, never trained) gets 1 / sqrt(fan in), a lone number its
+    A matrix without a spread (zero-initialised, never trained) gets 1 / sqrt(fan in), a single number its
     own size. Buffers (the principal directions and the mean tokens) stay: they are statistics of tokens.
     """
     other = copy.deepcopy(model)
@@ -213,40 +211,32 @@ def redrawn(model: VTRModel, seed: int) -> VTRModel:
     return other
 
 
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's, in [-1, 1], of two attributions (N,); NaN where one of them is constant."""
-    from scipy import stats
-
-    ranks = [stats.rankdata(values) for values in (first, second)]
-    if min(values.std() for values in ranks) == 0:
-        return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
 def agreement(first: Attribution, second: Attribution) -> dict[str, dict[str, float]]:
-    """Rank correlation of the word and patch attributions: as they are, and by size (both in Adebayo et
-    al.: a map that only changed its sign would look unrelated in the first)."""
+    """Return Spearman's rank correlation of the word and patch attributions, NaN where one is constant.
+
+    `signed` as they are, and `absolute` by size (both in Adebayo et al.: a map that only changed its
+    sign would look unrelated in the first).
+    """
+    from scipy.stats import spearmanr
+
+    def correlation(a: np.ndarray, b: np.ndarray) -> float:
+        return float(spearmanr(a, b).statistic) if min(np.ptp(a), np.ptp(b)) > 0 else float("nan")
+
     return {
         unit: {
-            "signed": rank_correlation(first[unit], second[unit]),
-            "absolute": rank_correlation(np.abs(first[unit]), np.abs(second[unit])),
+            "signed": correlation(first[unit], second[unit]),
+            "absolute": correlation(np.abs(first[unit]), np.abs(second[unit])),
         }
         for unit in ("words", "patches")
     }
 
 
-log = logging.getLogger(__name__)
-FEWEST_WORDS = 3
-RANDOM_ORDERS, RANDOM_MODELS = 3, 5
-OURS, GRADIENT, RANDOM = "ours", "gradient_x_input", "random"
-_DIRECTIONS = ("deletion", "insertion")
-_RESAMPLES = 2000
-
-
 # --------------------------------------------------------------------------- curves
-def deletion_sets(order: np.ndarray, steps: int, least: int) -> np.ndarray:
-    """(steps+1, N) bool: what is left after each step of taking away the units of ``order`` (N,), first
-    to last, in even shares; ``least`` of them stay at the end."""
+def deletion_masks(order: np.ndarray, steps: int, least: int) -> np.ndarray:
+    """Return (steps+1, N) bool: the units left after each step of deleting ``order`` (N,) in even shares.
+
+    ``least`` of them stay at the end.
+    """
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     gone = np.round(np.linspace(0, len(order) - least, steps + 1)).astype(np.int64)
@@ -260,34 +250,29 @@ def curves(
     least: int,
     rng: np.random.Generator,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """By direction and order: the scores (steps+1,) while units go, or come, greatest attribution first.
+    """Return, by direction and order, the scores (steps+1,), the greatest attribution first to go or come.
 
-    ``score`` gives (M,) for what is left, (M, N) bool; NaN is interpolated. Insertion is the deletion of
-    the reversed order, read backwards; for random orders one therefore serves as both.
+    ``score`` gives (M,) for the units left, (M, N) bool; NaN is interpolated. Insertion is the deletion
+    of the reversed order, read backwards; for random orders one therefore serves as both.
     """
-    best_first = {name: np.argsort(-values, kind="stable") for name, values in attributions.items()}
     count = len(next(iter(attributions.values())))
-    orders = [order for given in best_first.values() for order in (given, given[::-1])]
+    best_first = [np.argsort(-values, kind="stable") for values in attributions.values()]
+    orders = [order for first in best_first for order in (first, first[::-1])]
     orders += [rng.permutation(count) for _ in range(RANDOM_ORDERS)]
-    left = np.stack([deletion_sets(order, steps, least) for order in orders])
-    found = score(left.reshape(-1, count)).reshape(left.shape[:2])
-    found = np.stack([_interpolated(row) for row in found])
-    chance = found[2 * len(best_first) :].mean(axis=0)
-    given = found[: 2 * len(best_first)].reshape(-1, 2, steps + 1)
-    return {
-        "deletion": {name: pair[0] for name, pair in zip(best_first, given, strict=True)} | {RANDOM: chance},
-        "insertion": {name: pair[1, ::-1] for name, pair in zip(best_first, given, strict=True)}
-        | {RANDOM: chance[::-1]},
-    }
-
-
-def _interpolated(values: np.ndarray) -> np.ndarray:
-    known = np.flatnonzero(~np.isnan(values))
-    return np.interp(np.arange(len(values)), known, values[known])
+    left = np.stack([deletion_masks(order, steps, least) for order in orders])
+    scores = score(left.reshape(-1, count)).reshape(left.shape[:2])
+    points = np.arange(steps + 1)
+    for row in scores:
+        known = ~np.isnan(row)
+        row[:] = np.interp(points, points[known], row[known])
+    chance = scores[2 * len(best_first) :].mean(axis=0)
+    deletion = dict(zip(attributions, scores[0 : 2 * len(best_first) : 2], strict=True))
+    insertion = dict(zip(attributions, scores[1 : 2 * len(best_first) : 2, ::-1], strict=True))
+    return {"deletion": deletion | {RANDOM: chance}, "insertion": insertion | {RANDOM: chance[::-1]}}
 
 
 def area(curve: np.ndarray) -> np.ndarray:
-    """The area under curves (..., steps+1) over a width of 1, by trapezoids, (...): a mean score."""
+    """Return the area under curves (..., steps+1) over a width of 1, by trapezoids, (...): a mean score."""
     return (curve[..., 1:] + curve[..., :-1]).mean(axis=-1) / 2
 
 
@@ -298,15 +283,15 @@ def pair_curves(
     steps: int,
     seed: Sequence[int],
 ) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """By unit, direction and order: the curves of one pair. A clip of one frame has none for frames."""
-    found = {}
-    for unit in UNITS:
+    """Return the curves of one pair by unit, direction and order; a clip of one frame has none for frames."""
+    result = {}
+    for number, unit in enumerate(UNITS):
         given = {name: values[unit] for name, values in attributions.items()}
         least = 0 if unit == "patches" else 1
         if len(given[OURS]) > least:
-            rng = np.random.default_rng([*seed, UNITS.index(unit)])
-            found[unit] = curves(given, partial(score_kept, pretrained, pair, unit), steps, least, rng)
-    return found
+            rng = np.random.default_rng([*seed, number])
+            result[unit] = curves(given, partial(score_kept, pretrained, pair, unit), steps, least, rng)
+    return result
 
 
 # --------------------------------------------------------------------------- the report
@@ -321,7 +306,7 @@ def faithfulness(
     seed: int = 0,
     progress: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
-    """Both checks over the matched pairs of a manifest, or over ``limit`` of them drawn by ``seed``.
+    """Report both checks over the matched pairs of a manifest, or over ``limit`` of them drawn by ``seed``.
 
     ``kind`` keeps only rows of that kind. Intervals: 95 %, paired bootstrap over the pairs.
     """
@@ -329,98 +314,92 @@ def faithfulness(
         raise ConfigError(f"Faithfulness needs at least 1 step and a seed from 0, got {steps} and {seed}.")
     dataset = open_test(data, split=split, annotations=None, videos=None, kind=kind)
     items = file_samples(dataset, pretrained.video)
-    asked = matched_pairs(items, limit, seed)
-    if not asked:
+    long = [
+        (i, s) for i in items if (s := next((s for s in i.sentences if len(s.words) >= FEWEST_WORDS), None))
+    ]
+    if not long:
         raise ManifestError(
             f"{dataset.name} has no caption of at least {FEWEST_WORDS} words; without some there is "
             "no order of words to test."
         )
-    others = [redrawn(pretrained.model, seed + i) for i in range(RANDOM_MODELS)]
-    texts: list[TextFeatures] = []
-    videos: list[VideoFeatures] = []
-    spoken: list[str] = []
+    drawn = long
+    if limit is not None and limit < len(long):
+        drawn = [long[i] for i in sorted(np.random.default_rng(seed).choice(len(long), limit, replace=False))]
+    models = (pretrained.model, *(randomised(pretrained.model, seed + i) for i in range(RANDOM_MODELS)))
+    pairs: list[Pair] = []
     rows: list[dict[str, Any]] = []
-    for number, (item, sentence) in enumerate(asked):
+    for number, (item, sentence) in enumerate(drawn):
         if progress:
-            progress(number / len(asked), f"pair {number + 1} of {len(asked)}")
+            progress(number / len(drawn), f"pair {number + 1} of {len(drawn)}")
         try:
             frames = item.frames(pretrained.video.clip_frames, pretrained.backbone.frame_size)
         except VideoError as error:
             log.warning("%s", error)
             continue
-        pair = open_pair(pretrained, sentence, frames)
-        texts.append(pair.text_features)
-        videos.append(pair.video_features)
-        spoken.append(sentence.text)
-        rows.append(_measured(pretrained, pair, others, steps, (seed, number)))
+        pair = encode_pair(pretrained, sentence, frames)
+        alignments = [model.align(sentence, pair.text, pair.video, frames.seconds) for model in models]
+        own, *others = (summands(alignment) for alignment in alignments)
+        orders = {OURS: own, GRADIENT: gradient_x_input(pretrained.model, pair)}
+        agreements = [agreement(own, other) for other in others]
+        pairs.append(replace(pair, frames=frames.take([0])))  # pixels are no longer needed
+        rows.append(
+            {
+                "curves": pair_curves(pretrained, pair, orders, steps, (seed, number)),
+                "whole": on_whole_tokens(alignments[0]),
+                "agreement": agreements,
+            }
+        )
     if not rows:
         raise VideoError(dataset.name, "none of its clips can be read", "check the folder of videos")
-    scale = _scale(pretrained.model, join_texts(texts), join_videos(videos), spoken)
     return {
         "model": pretrained.spec,
         "data": dataset.name,
         "kind": kind or "all",
         "pairs": len(rows),
-        "clips_without_a_long_sentence": len(items) - len(matched_pairs(items, None, seed)),
-        "unreadable_clips": len(asked) - len(rows),
+        "clips_without_a_long_sentence": len(items) - len(long),
+        "unreadable_clips": len(drawn) - len(rows),
         "steps": steps,
         "seed": seed,
-        **scale,
+        **_scale(pretrained.model, pairs),
         "better": {"deletion": "smaller area", "insertion": "larger area", "random_weights": "near 0"},
         "on_whole_tokens": {u: float(np.mean([r["whole"][u] for r in rows])) for u in ("words", "patches")},
         "curves": {
-            unit: _unit_summary([r["curves"][unit] for r in rows if unit in r["curves"]], seed)
+            unit: _summarize_curves([row["curves"][unit] for row in rows if unit in row["curves"]], seed)
             for unit in UNITS
         },
         "random_weights": {"models": RANDOM_MODELS}
-        | _agreement_summary([r["agreement"] for r in rows], seed),
+        | {  # a pair's value is its mean over the random models
+            unit: {
+                sign: mean_and_interval(
+                    np.array([np.mean([one[unit][sign] for one in row["agreement"]]) for row in rows]), seed
+                )
+                for sign in ("signed", "absolute")
+            }
+            for unit in ("words", "patches")
+        },
     }
 
 
-def matched_pairs(items: Sequence[Sample], limit: int | None, seed: int) -> list[tuple[Sample, Sentence]]:
-    """Each clip with its first sentence that is long enough; at most ``limit`` of them, drawn by ``seed``."""
-    long = [(i, [s for s in i.sentences if len(s.words) >= FEWEST_WORDS]) for i in items]
-    pairs = [(item, sentences[0]) for item, sentences in long if sentences]
-    if limit is None or limit >= len(pairs):
-        return pairs
-    chosen = np.random.default_rng(seed).choice(len(pairs), limit, replace=False)
-    return [pairs[i] for i in sorted(chosen)]
-
-
-def _measured(
-    pretrained: RetrievalModel, pair: Pair, others: Sequence[VTRModel], steps: int, seed: Sequence[int]
-) -> dict[str, Any]:
-    alignments = [
-        model.align(pair.sentence, pair.text, pair.video, pair.frames.seconds)
-        for model in (pretrained.model, *others)
-    ]
-    own, *drawn = (summands(alignment) for alignment in alignments)
-    given = {OURS: own, GRADIENT: gradient_x_input(pretrained.model, pair)}
-    return {
-        "curves": pair_curves(pretrained, pair, given, steps, seed),
-        "whole": on_whole_tokens(alignments[0]),
-        "agreement": [agreement(own, other) for other in drawn],
-    }
-
-
-def _scale(
-    model: VTRModel, texts: TextFeatures, videos: VideoFeatures, spoken: Sequence[str]
-) -> dict[str, float | None]:
+def _scale(model: VTRModel, pairs: Sequence[Pair]) -> dict[str, float | None]:
     """The mean score of the matched pairs, and of their clips with each other's sentences."""
+    texts, videos = (
+        join_texts([p.text_features for p in pairs]),
+        join_videos([p.video_features for p in pairs]),
+    )
     scores = model.scores(texts, videos).double().cpu().numpy()
-    said = np.array(spoken)
-    other = said[:, None] != said
+    sentences = np.array([pair.sentence.text for pair in pairs])
+    unrelated = sentences[:, None] != sentences
     return {
         "full_score": float(np.diag(scores).mean()),
-        "unrelated_score": float(scores[other].mean()) if other.any() else None,
+        "unrelated_score": float(scores[unrelated].mean()) if unrelated.any() else None,
     }
 
 
-def _unit_summary(found: Sequence[dict[str, dict[str, np.ndarray]]], seed: int) -> dict[str, Any]:
+def _summarize_curves(rows: Sequence[dict[str, dict[str, np.ndarray]]], seed: int) -> dict[str, Any]:
     """Mean curves and areas of one unit, and the paired differences of the areas."""
-    answer: dict[str, Any] = {"pairs": len(found)}
-    for direction in _DIRECTIONS if found else ():
-        tables = {n: np.stack([row[direction][n] for row in found]) for n in (OURS, GRADIENT, RANDOM)}
+    answer: dict[str, Any] = {"pairs": len(rows)}
+    for direction in ("deletion", "insertion") if rows else ():
+        tables = {name: np.stack([row[direction][name] for row in rows]) for name in (OURS, GRADIENT, RANDOM)}
         areas = {name: area(table) for name, table in tables.items()}
         answer[direction] = {
             name: {"area": float(areas[name].mean()), "curve": table.mean(axis=0).tolist()}
@@ -432,23 +411,17 @@ def _unit_summary(found: Sequence[dict[str, dict[str, np.ndarray]]], seed: int) 
     return answer
 
 
-def _agreement_summary(found: Sequence[Sequence[dict[str, dict[str, float]]]], seed: int) -> dict[str, Any]:
-    """A pair's value is its mean over the random models."""
-    return {
-        unit: {
-            sign: mean_and_interval(np.array([np.mean([m[unit][sign] for m in row]) for row in found]), seed)
-            for sign in ("signed", "absolute")
-        }
-        for unit in ("words", "patches")
-    }
-
-
 def mean_and_interval(values: np.ndarray, seed: int) -> dict[str, Any]:
-    """The mean of (pairs,) and its 95 % percentile bootstrap interval; NaN is left out, and None is
-    the mean of nothing and the interval of a single value."""
+    """Return the mean of (pairs,) and its 95 % bootstrap interval, NaN left out.
+
+    None is the mean of nothing and the interval of a single value.
+    """
     known = values[~np.isnan(values)]
     if not len(known):
         return {"mean": None, "interval_95": None, "pairs": 0}
-    drawn = np.random.default_rng(seed).integers(len(known), size=(_RESAMPLES, len(known)))
-    edges = np.quantile(known[drawn].mean(axis=1), (0.025, 0.975)).tolist() if len(known) > 1 else None
-    return {"mean": float(known.mean()), "interval_95": edges, "pairs": len(known)}
+    ends = bootstrap(lambda drawn: known[drawn].mean(keepdims=True), len(known), seed=seed)[0].tolist()
+    return {
+        "mean": float(known.mean()),
+        "interval_95": ends if len(known) > 1 else None,
+        "pairs": len(known),
+    }

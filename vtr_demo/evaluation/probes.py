@@ -1,6 +1,6 @@
 """Level probes: minimal pairs of playground clips that differ in one entity, action or relation.
 
-For a pair (clip A, text a, clip B, text b) a term is right in one direction when it prefers the own
+For a pair (clip A, text a, clip B, text b) a term is right in one direction when it prefers the true
 partner: s(a, A) > s(a, B) for text to video, s(a, A) > s(b, A) for video to text; both texts and
 both clips are asked, so a probe of n pairs has 2n questions a direction. Ties count half.
 """
@@ -16,6 +16,7 @@ import torch
 
 from vtr_demo.data.dataset import drawn_sample
 from vtr_demo.evaluation.evaluate import token_cache
+from vtr_demo.evaluation.metrics import bootstrap
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.model import join_videos
 from vtr_demo.playground.captions import minimal_pair
@@ -37,10 +38,10 @@ def probe(
     cache: Path | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
-    """Accuracy in percent of each term and of the score on ``pairs`` minimal pairs of ``level``.
+    """Return the accuracy in percent of each term and of the score on ``pairs`` minimal pairs of ``level``.
 
-    ``split`` is `probe` (unseen combinations) or `unseen_sprites`. With a 95 % interval over pairs.
-    ``cache`` keeps the clips' tokens for the next checkpoint with the same towers.
+    ``split`` is `probe` (unseen combinations) or `unseen_sprites`; with a 95 % bootstrap interval over
+    the pairs. ``cache`` keeps the clips' tokens for the next checkpoint with the same towers.
     """
     store = token_cache(pretrained, cache)
     rng = np.random.default_rng([seed, PROBED.index(level)])
@@ -86,16 +87,13 @@ def _terms(text: TextFeatures, video: VideoFeatures, weights: TermWeights) -> di
 
 def _accuracy(tables: np.ndarray) -> dict[str, Any]:
     own, swapped = np.eye(2, dtype=bool), ~np.eye(2, dtype=bool)
+    others = {"text_to_video": tables[:, swapped], "video_to_text": tables[:, swapped][:, ::-1]}
     right = {}
-    for name, other in (
-        ("text_to_video", tables[:, swapped]),
-        ("video_to_text", tables[:, swapped][:, ::-1]),
-    ):
+    for name, other in others.items():
         margin = tables[:, own] - other  # (pairs, 2)
         right[name] = ((margin > 0) + 0.5 * (margin == 0)).mean(axis=1)
-    both = (right["text_to_video"] + right["video_to_text"]) / 2
-    error = 1.96 * both.std(ddof=1) / np.sqrt(len(both)) if len(both) > 1 else 0.0
+    right["both"] = (right["text_to_video"] + right["video_to_text"]) / 2
+    ends = bootstrap(lambda drawn: right["both"][drawn].mean(keepdims=True), len(tables))
     return {name: float(100 * value.mean()) for name, value in right.items()} | {
-        "both": float(100 * both.mean()),
-        "interval_95": [float(100 * (both.mean() - error)), float(100 * (both.mean() + error))],
+        "interval_95": (100 * ends[0]).tolist()
     }
