@@ -152,8 +152,8 @@ def test_a_job_beyond_its_processor_time_is_named_so(clip, monkeypatch):
 # ---------------------------------------------------------------------- answers
 RIGHT = {"box": [0, 0, 8, 8, 8, 8], "seconds": [0.0, 0.5], "duration_s": 1.0}
 INFO = {
-    "duration_s": 1.0, "width": 8, "height": 8, "fps": 2.0, "codec": "h264", "container": "mp4", "rotation": 0,
-    "frame_count": 2, "browser_playable": True, "note": "",
+    "duration_s": 1.0, "width": 8, "height": 8, "fps": 2.0, "codec": "h264", "container": "mp4",
+    "rotation": 0, "frame_count": 2, "browser_playable": True, "note": "",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Frames and seconds, for both readers; limits and the guarded worker have `test_video_guard.py`."""
+"""Frames and seconds, for both readers; limits and the guarded worker have `test_sandbox`."""
 
 from __future__ import annotations
 
