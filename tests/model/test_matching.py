@@ -6,9 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from vtr_demo.model.motion import followed, match, unlike
+from tests.helpers.models import small_model, video_tokens
+from vtr_demo.model import motion
+from vtr_demo.model.motion import match_patches, warped_change
 
 GRID = (5, 7)
+
+
+def match(patches: Tensor, mask: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    found = match_patches(patches, mask, grid)
+    return found.assignment, found.shift
 
 
 def texture(seed: int = 0) -> Tensor:
@@ -33,7 +40,7 @@ def test_a_still_picture_does_not_move() -> None:
     patches, mask = clip(texture(), texture(), texture())
     found, shift = match(patches, mask, GRID)
     assert shift.abs().max() < 1e-3
-    assert followed(patches, found, mask).abs().max() < 1e-2
+    assert warped_change(patches, found, mask).abs().max() < 1e-2
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 1), (1, 0), (1, -1), (0, -1)])
@@ -43,7 +50,7 @@ def test_a_thing_is_found_where_it_was(down: int, right: int) -> None:
     here, before = (2 + down) * 7 + 3 + right, 2 * 7 + 3
     assert found[0, 1, here].argmax() == before
     assert torch.allclose(shift[0, 1, here], torch.tensor([down / 5, right / 7]), atol=0.01)
-    change = followed(patches, found, mask)[0, 1]
+    change = warped_change(patches, found, mask)[0, 1]
     assert change[here].norm() < 0.1 * (patches[0, 1, here] - patches[0, 0, here]).norm()
 
 
@@ -62,7 +69,7 @@ def test_the_first_frame_and_padding_have_not_moved_and_change_nothing() -> None
     longer = torch.cat([mask, torch.zeros(1, 2, dtype=torch.bool)], dim=1)
     found, shift = match(padded, longer, GRID)
     assert shift[:, [0, 2, 3]].eq(0).all()
-    assert followed(padded, found, longer)[:, [0, 2, 3]].eq(0).all()
+    assert warped_change(padded, found, longer)[:, [0, 2, 3]].eq(0).all()
     for padded_part, part in zip((found, shift), match(patches, mask, GRID), strict=True):
         assert torch.allclose(padded_part[:, :2], part, atol=1e-6)
     assert torch.allclose(found.sum(-1), torch.ones(1, 4, 35), atol=1e-5)
@@ -95,4 +102,17 @@ def test_rounding_in_a_picture_of_one_colour_is_no_movement() -> None:
     mask = torch.ones(1, 4, dtype=torch.bool)
     for tokens in (noisy, noisy.half().float()):
         assert torch.allclose(match(tokens, mask, GRID)[1], match(flat, mask, GRID)[1], atol=1e-3)
-        assert unlike(tokens, mask, GRID, (1, 2)).abs().max() < 1e-3
+        assert match_patches(tokens, mask, GRID, (1, 2)).dissimilarity.abs().max() < 1e-3
+
+
+def test_a_forward_pass_matches_each_pair_of_frames_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lags: list[int] = []
+    original = motion._match
+
+    def counting(x: Tensor, near: Tensor, lag: int) -> tuple[Tensor, Tensor]:
+        lags.append(lag)
+        return original(x, near, lag)
+
+    monkeypatch.setattr(motion, "_match", counting)
+    small_model().encode_video(video_tokens(9))
+    assert lags == list(motion.LAGS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vtr_demo.model.motion import LAGS, Movement, match, unlike
+from vtr_demo.model.motion import LAGS, Movement, match_patches
 
 GRID = (5, 7)
 WIDTH = 32
@@ -43,7 +43,7 @@ def test_a_slide_stays_alike_a_roll_does_not_and_a_waddle_comes_back() -> None:
     last = len(looks) - 1
     columns = [min(frame, GRID[1] - 1) for frame in range(len(looks))]
     found = {
-        gait: at(unlike(*clip(shown, columns), GRID, LAGS), last, columns[last])
+        gait: at(match_patches(*clip(shown, columns), GRID).dissimilarity, last, columns[last])
         for gait, shown in {
             "slide": looks[:1] * len(looks),
             "waddle": [looks[frame % 2] for frame in range(len(looks))],
@@ -64,7 +64,7 @@ def test_it_is_deaf_to_what_moves() -> None:
     turn = torch.linalg.qr(noise(WIDTH, WIDTH, seed=5)).Q
     movement = living()
     with torch.no_grad():
-        told = [movement(x, match(x, mask, GRID)[1], mask, GRID) for x in (patches, patches @ turn)]
+        told = [movement(x, match_patches(x, mask, GRID), mask, GRID) for x in (patches, patches @ turn)]
     assert told[0].abs().max() > 0.01
     assert torch.allclose(told[0], told[1], atol=1e-4)
 
@@ -77,21 +77,21 @@ def test_padding_and_a_neighbour_change_nothing() -> None:
     masks = torch.cat([longer, torch.ones(1, 5, dtype=torch.bool)])
     movement = living()
     with torch.no_grad():
-        alone = movement(patches, match(patches, mask, GRID)[1], mask, GRID)
-        beside = movement(both, match(both, masks, GRID)[1], masks, GRID)
+        alone = movement(patches, match_patches(patches, mask, GRID), mask, GRID)
+        beside = movement(both, match_patches(both, masks, GRID), masks, GRID)
     assert torch.allclose(alone[0], beside[0, :3], atol=1e-5)
-    assert unlike(both, masks, GRID, LAGS)[0, 3:].eq(0).all()
+    assert match_patches(both, masks, GRID).dissimilarity[0, 3:].eq(0).all()
 
 
 @pytest.mark.parametrize("frames", [1, 2])
 def test_a_short_clip_has_nothing_three_frames_before(frames: int) -> None:
     patches, mask = clip([noise(WIDTH, seed=1)] * frames, [1] * frames)
-    found = unlike(patches, mask, GRID, LAGS)
+    found = match_patches(patches, mask, GRID).dissimilarity
     assert found.shape == (1, frames, 35, len(LAGS))
     assert found[..., frames - 1 :].eq(0).all()
-    assert torch.isfinite(living()(patches, match(patches, mask, GRID)[1], mask, GRID)).all()
+    assert torch.isfinite(living()(patches, match_patches(patches, mask, GRID), mask, GRID)).all()
 
 
 def test_at_birth_it_says_nothing() -> None:
     patches, mask = clip([noise(WIDTH, seed=seed) for seed in (1, 2)], [1, 4])
-    assert Movement(6)(patches, match(patches, mask, GRID)[1], mask, GRID).eq(0).all()
+    assert Movement(6)(patches, match_patches(patches, mask, GRID), mask, GRID).eq(0).all()

@@ -32,14 +32,13 @@ from vtr_demo.model.layers import (
     masked_softmax,
     zero_linear,
 )
-from vtr_demo.model.motion import Movement, followed, match, way
+from vtr_demo.model.motion import Movement, PatchMotion, displacement, match_patches, warped_change
 from vtr_demo.model.roles import SCENE_EVIDENCE, Roles, scene_evidence, sentence_evidence
 from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
 
-# --------------------------------------------------------------------------- pooling the tokens of each
 RELATIONSHIP = LEVELS.index("relationship")
 SHORTEST = 1e-4
-"""A sum of tokens shorter than this is rounding (changes that cancel out) and is not made a unit vector."""
+"""Length below which a sum of tokens is rounding (changes that cancel out) and is not normalised."""
 
 
 class LevelPool(nn.Module):
@@ -85,30 +84,30 @@ class LevelPools(nn.ModuleList):
             LevelPool(width, hidden, contextual=level != RELATIONSHIP) for level in range(len(LEVELS))
         )
 
-    def each(self) -> list[LevelPool]:
+    def pools(self) -> list[LevelPool]:
         """The pools in the order of ``LEVELS``."""
         return [pool for pool in self if isinstance(pool, LevelPool)]
 
     def weights(self, hidden: Sequence[Tensor], priors: Sequence[Tensor], mask: Tensor) -> Tensor:
         """a (B, L, N) from contextual tokens (B, N, H) and log priors (N,) of each level."""
-        columns = zip(self.each(), hidden, priors, strict=True)
+        columns = zip(self.pools(), hidden, priors, strict=True)
         return torch.stack([pool.weights(h, prior, mask) for pool, h, prior in columns], dim=1)
 
     def vectors(self, pooled: Tensor, weights: Tensor, hidden: Sequence[Tensor]) -> Tensor:
         """Unit (B, L, D) from pooled base tokens (B, L, D), weights (B, L, N) and hidden (B, N, H) each."""
-        columns = zip(self.each(), pooled.unbind(1), weights.unbind(1), hidden, strict=True)
+        columns = zip(self.pools(), pooled.unbind(1), weights.unbind(1), hidden, strict=True)
         return torch.stack([pool.vector(x, a, h) for pool, x, a, h in columns], dim=1)
 
     def parts(self, weights: Tensor, bases: Sequence[Tensor], hidden: Sequence[Tensor]) -> Tensor:
         """(B, L, N, D): the summands of ``vectors``, from each level's base tokens (B, N, D)."""
-        columns = zip(self.each(), weights.unbind(1), bases, hidden, strict=True)
+        columns = zip(self.pools(), weights.unbind(1), bases, hidden, strict=True)
         return torch.stack([pool.parts(a, x, h) for pool, a, x, h in columns], dim=1)
 
 
-def with_relationship(levels: Tensor, own: Tensor) -> Tensor:
-    """``levels`` (B, L, ...) with ``own`` (B, ...) for the relationship level."""
+def with_relationship(levels: Tensor, values: Tensor) -> Tensor:
+    """``levels`` (B, L, ...) with ``values`` (B, ...) for the relationship level."""
     rows = list(levels.unbind(1))
-    rows[RELATIONSHIP] = own
+    rows[RELATIONSHIP] = values
     return torch.stack(rows, dim=1)
 
 
@@ -118,8 +117,8 @@ def rebound(pooled: Tensor, weights: Tensor, tokens: Tensor) -> Tensor:
 
 
 BASE_MIX = ((1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
-"""How much of (token, change since the previous frame, motion of the whole frame) each level's base tokens
-hold: motion is heard where all is heard, and where what is done is heard."""
+"""Each level's mix of (token, change since the previous frame, motion of the whole frame): the global and
+the action level have the motion."""
 
 ENTITY = LEVELS.index("entity")
 WHOLE_HIDDEN = 1024
@@ -187,29 +186,31 @@ class VideoLevels(nn.Module):
         """Levels of a padded batch; a clip's result does not depend on its neighbours."""
         b, t, p, _ = tokens.patches.shape
         mask = tokens.frame_mask
-        # the summary token also reads the frame's mean patch: what a plain pooled head would see
+        # the summary token also reads the frame's mean patch, as a plain pooled head would
         summary = tokens.summary + self.whole(tokens.patches.mean(2)) * mask.unsqueeze(-1)
         base = torch.cat([summary.unsqueeze(2), self.stem(tokens.patches)], dim=2).flatten(1, 2)
         entity = self._entity(tokens)
-        found, shift = match(tokens.patches, mask, tokens.grid)
-        action = self._action(tokens, entity, found, shift)
+        motion = match_patches(tokens.patches, mask, tokens.grid)
+        action = self._action(tokens, entity, motion)
         both = entity + action
         hidden = tuple(self.dropout(s).flatten(1, 2) for s in (both, entity, action, both))
         token_mask = mask[:, :, None].expand(b, t, 1 + p).reshape(b, -1)
         priors = [torch.cat([prior[:1], prior[1:].expand(p)]).repeat(t) for prior in self.prior]
         weights = self.pools.weights(hidden, priors, token_mask)
-        change, motion = _change(base, mask), _in_place(tokens)
+        change, frame_motion = _change(base, mask), _frame_motion(tokens)
         # relations hold between objects: the level attends where the entity level does
         attention = weights[:, ENTITY]
-        evidence = scene_evidence(tokens.patches, shift, attention.view(b, t, 1 + p), mask, tokens.grid)
+        evidence = scene_evidence(
+            tokens.patches, motion.shift, attention.view(b, t, 1 + p), mask, tokens.grid
+        )
         roles, counts = self.roles(evidence.flatten(1, 2))
         counts = counts + attention.clamp_min(1e-6).log() + priors[RELATIONSHIP]
         weights = with_relationship(weights, masked_softmax(counts, token_mask))
-        mix = zip(self.mix.to(weights).T.unsqueeze(-1), (base, change, motion), strict=True)
+        mix = zip(self.mix.to(weights).T.unsqueeze(-1), (base, change, frame_motion), strict=True)
         pooled = sum((share * weights) @ x for share, x in mix if x is not None)
         pooled = rebound(pooled, weights, (base + change) * roles)
         vectors = self.pools.vectors(pooled, weights, hidden)
-        return LevelOutput(vectors, weights, base, hidden, roles, mask, motion)
+        return LevelOutput(vectors, weights, base, hidden, roles, mask, frame_motion)
 
     def parts(self, out: LevelOutput) -> Tensor:
         """(B, L, N, D): the summands of ``out.vectors``; a change belongs to the frame where it arrives."""
@@ -223,24 +224,24 @@ class VideoLevels(nn.Module):
         return self.pools.parts(out.weights, _in_roles(bases, out.roles), out.hidden)
 
     def _entity(self, tokens: VideoTokens) -> Tensor:
-        """Entity tokens (B, T, 1+P, H): each frame alone, so that they hear nothing of motion."""
+        """Entity tokens (B, T, 1+P, H): each frame alone, so that they carry nothing of motion."""
         place = self.place(grid_positions(tokens.grid, tokens.patches.device).to(tokens.patches))
         patches = self.enter_patch(tokens.patches) + place
         hidden = torch.cat([self.enter_summary(tokens.summary).unsqueeze(2), patches], dim=2)
         return self._within_frames(self.spatial, self.norm(hidden))
 
-    def _action(self, tokens: VideoTokens, entity: Tensor, found: Tensor, shift: Tensor) -> Tensor:
+    def _action(self, tokens: VideoTokens, entity: Tensor, motion: PatchMotion) -> Tensor:
         """Action tokens (B, T, 1+P, H): frame differences, a 3x3x3 convolution, how each patch has moved and
-        changed since the place where it was ``found`` (``matching``, ``movement``), the motion of whole
-        frames, attention in time."""
+        changed since its match in the frame before, the motion of whole frames, attention in time."""
         b, t, n, h = entity.shape
         mask, grid = tokens.frame_mask, tokens.grid
         both = torch.stack([entity, difference(entity, mask)], dim=-1).flatten(3)  # (B, T, 1+P, 2H)
         both = both * mask[:, :, None, None]
         volume = both[:, :, 1:].reshape(b, t, *grid, 2 * h).permute(0, 4, 1, 2, 3)
         moved = self.motion(volume).permute(0, 2, 3, 4, 1).reshape(b, t, n - 1, h)
-        moved = moved + self.follow(torch.cat([followed(entity[:, :, 1:], found, mask), way(shift)], dim=-1))
-        moved = moved + self.movement(tokens.patches, shift, mask, grid)
+        change = warped_change(entity[:, :, 1:], motion.assignment, mask)
+        moved = moved + self.follow(torch.cat([change, displacement(motion.shift)], dim=-1))
+        moved = moved + self.movement(tokens.patches, motion, mask, grid)
         whole = both[:, :, :1].reshape(b, t, 1, h, 2)[..., 1]
         if tokens.motion is not None:
             whole = whole + self.enter_motion(tokens.motion * mask.unsqueeze(-1)).unsqueeze(2)
@@ -261,7 +262,7 @@ def _change(base: Tensor, mask: Tensor) -> Tensor:
     return difference(base.unflatten(1, (mask.shape[1], -1)), mask).flatten(1, 2)
 
 
-def _in_place(tokens: VideoTokens) -> Tensor | None:
+def _frame_motion(tokens: VideoTokens) -> Tensor | None:
     """The motion of whole frames as (B, T*(1+P), Ds), zero for patches and padding."""
     if tokens.motion is None:
         return None
@@ -316,7 +317,7 @@ class TextLevels(nn.Module):
         if level == 0:
             prior = tokens.pool.clamp_min(1e-30).log().clamp_min(FLOOR)
             prior = torch.cat([prior[:, :1], prior[:, 1:] + self.word_bias], dim=1)
-        return self.pools.each()[level].weights(hidden, prior, mask)
+        return self.pools.pools()[level].weights(hidden, prior, mask)
 
 
 def _in_roles(bases: list[Tensor], roles: Tensor) -> list[Tensor]:
