@@ -50,7 +50,7 @@ def test_the_relationship_level_looks_where_the_entity_level_looks() -> None:
     """At birth its weights are the entity level's; evidence alone moves them."""
     torch.manual_seed(0)
     levels = VideoLevels(5, 8, 16, 2, 0.0).eval()
-    torch.nn.init.normal_(levels.pools.each()[ENTITY].score.weight)  # type: ignore[union-attr]
+    torch.nn.init.normal_(levels.pools.pools()[ENTITY].score.weight)  # type: ignore[union-attr]
     tokens = VideoTokens(torch.randn(2, 3, 12, 5), torch.randn(2, 3, 8), torch.ones(2, 3).bool(), GRID)
     weights = levels(tokens).weights
     assert torch.allclose(weights[:, RELATIONSHIP], weights[:, ENTITY], atol=1e-5)

@@ -91,7 +91,7 @@ def test_at_share_zero_a_global_level_that_has_learnt_only_that_ranks_as_an_untr
     untrained = model.scores(model.encode_text(texts), model.encode_video(clips)).detach()
     with torch.no_grad():
         model.video.whole[-1].weight.normal_()
-        model.text.pools.each()[0].value_hidden.weight.normal_()
+        model.text.pools.pools()[0].value_hidden.weight.normal_()
     assert not torch.allclose(model.scores(model.encode_text(texts), model.encode_video(clips)), untrained)
     with wise_ft(model, start, 0.0):
         assert model.scores(model.encode_text(texts), model.encode_video(clips)).equal(untrained)
