@@ -119,7 +119,7 @@ def fit_prototypes(model: RetrievalModel, clips: Sequence[VideoTokens]) -> dict[
     points = points[torch.linspace(0, len(points) - 1, min(len(points), _POINTS)).long()]
     centre = torch.stack([points.mean(0), torch.zeros_like(points[0])])
     prototypes = model.model.concepts.prototypes
-    fitted = kmeans(points - centre[0], prototypes.shape[1]).expand_as(prototypes)
+    fitted = kmeans(points - centre[0], len(prototypes))
     return {"centre": centre.tolist(), "prototypes": fitted.tolist()}
 
 
