@@ -21,7 +21,6 @@ from vtr_demo.config import ModelConfig
 from vtr_demo.model import checkpoint
 from vtr_demo.model.model import (
     VTRModel,
-    entropy_share,
     join_texts,
     join_videos,
     model_from,
@@ -350,13 +349,6 @@ def test_principal_directions_are_those_of_the_singular_value_decomposition() ->
 
 def test_a_reduction_wider_than_the_tokens_keeps_them() -> None:
     assert small_model(reduce=99).video.stem.in_features == 10
-
-
-def test_usage_entropy_is_one_for_even_use_and_zero_on_collapse() -> None:
-    even, collapsed = torch.ones(2, 4, 3) / 4, torch.zeros(2, 4, 3)
-    collapsed[:, 1] = 1
-    assert entropy_share(even) == pytest.approx(1, abs=1e-5)
-    assert entropy_share(collapsed) == pytest.approx(0, abs=1e-5)
 
 
 def test_tags_are_probabilities_of_each_level_and_nothing_without_a_vocabulary() -> None:

@@ -49,7 +49,6 @@ UNITS = ("words", "frames", "patches")
 OURS, GRADIENT, RANDOM = "ours", "gradient_x_input", "random"
 FEWEST_WORDS = 3
 RANDOM_ORDERS, RANDOM_MODELS = 3, 5
-_CHUNK = 16
 
 Attribution = dict[str, np.ndarray]
 """A value (N,) for each word, frame and patch of a pair, by unit."""
@@ -115,13 +114,9 @@ def _score_frames(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> n
     Image towers read each frame alone, so that its tokens stay; the heads' differences between
     neighbouring frames do not.
     """
-    model = pretrained.model
-    shorter = [pair.video.take(np.flatnonzero(mask).tolist()) for mask in kept]
-    parts = [
-        model.scores(pair.text_features, model.encode_video(pad_video_tokens(shorter[a : a + _CHUNK])))[0]
-        for a in range(0, len(shorter), _CHUNK)
-    ]
-    return torch.cat(parts).cpu().numpy()
+    shorter = pad_video_tokens([pair.video.take(np.flatnonzero(mask).tolist()) for mask in kept])
+    video = pretrained.model.encode_video(shorter)
+    return pretrained.model.scores(pair.text_features, video)[0].cpu().numpy()
 
 
 def _score_patches(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
@@ -260,7 +255,7 @@ def curves(
     orders = [order for first in best_first for order in (first, first[::-1])]
     orders += [rng.permutation(count) for _ in range(RANDOM_ORDERS)]
     left = np.stack([deletion_masks(order, steps, least) for order in orders])
-    scores = score(left.reshape(-1, count)).reshape(left.shape[:2])
+    scores = score(left.reshape(-1, count)).reshape(left.shape[:2]).astype(np.float64)
     points = np.arange(steps + 1)
     for row in scores:
         known = ~np.isnan(row)

@@ -227,12 +227,6 @@ def principal_directions(patches: Tensor, width: int) -> tuple[Tensor, Tensor]:
     return mean, vectors.flip(1)[:, :width].contiguous()
 
 
-def entropy_share(soft: Tensor) -> float:
-    """Usage entropy of (B, K, N) allocations as a share of log K: 1 is even use, 0 is collapse."""
-    usage = F.normalize(soft.sum((0, 2)), p=1, dim=0)
-    return float(-(usage * usage.clamp_min(1e-12).log()).sum() / np.log(max(2, len(usage))))
-
-
 def model_from(config: ModelConfig, backbone: Any, attributes: Sequence[int] = ()) -> VTRModel:
     """An untrained model that fits ``backbone``."""
     return VTRModel(
