@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ HOMES = {
 """The only files that import each heavy library."""
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Dotted names of everything that a file imports, anywhere in it, also by ``guarded_import``."""
     names: set[str] = set()
