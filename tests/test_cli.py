@@ -253,15 +253,15 @@ def test_clips_are_listed_deleted_and_pruned_where_their_file_is_gone(call, clip
     assert all(row["id"] in call("list", *library)[1] for row in listed)
 
     assert json.loads(call("prune", *library, "--json")[1]) == {"deleted": []}
-    shutil.rmtree(videos)  # the library has a copy of the first
+    shutil.rmtree(videos)  # of the first there is a copy, of the second a version for browsers
     pruned = json.loads(call("prune", *library, "--json")[1])["deleted"]
-    assert [row["id"] for row in pruned] == [row["id"] for row in listed[1:]]
+    assert [row["id"] for row in pruned] == [listed[2]["id"]]
 
     status, out, err = call("delete", "0123456789ab", listed[0]["id"], *library, "--json")
     assert status == 2
     assert json.loads(out)["deleted"] == [listed[0]["id"]]
     assert "0123456789ab" in refusal(err)
-    assert json.loads(call("list", *library, "--json")[1]) == []
+    assert [row["id"] for row in json.loads(call("list", *library, "--json")[1])] == [listed[1]["id"]]
 
 
 @pytest.mark.parametrize("command", ["list", "delete x", "prune"])

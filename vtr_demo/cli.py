@@ -138,7 +138,7 @@ def delete(
 
 @app.command(cls=Command)
 def prune(library: Library, model: Model = "bundled", as_json: Json = False) -> None:
-    """Forget the clips whose video file is gone from disk; a copy in the library counts as the file."""
+    """Forget the clips whose file is gone from disk and of which the library keeps nothing that plays."""
     with _engine(library, model, create=False) as engine:
         clips = engine.clips()
         gone = engine.prune()
