@@ -310,10 +310,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     demo = build_ui(engine, shared=args.shared)
     try:
         demo.launch(server_name=args.host, server_port=args.port, **launch_options(engine))
-    except OSError as error:
-        where = f"port {args.port}" if args.port else "any port from 7860 on"
+    except OSError:
+        port = f"port {args.port} is" if args.port else "all ports from 7860 on are"
         sys.exit(
-            f"The page cannot be served at {args.host} on {where} ({error}); choose another --port or --host."
+            f"{args.host} cannot serve the page: {port} taken, or the address is not this machine's; "
+            f"choose another --port or --host."
         )
 
 
