@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import hashlib
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from vtr_demo import files
 from vtr_demo.library.records import FOLDERS, ClipContents, FeatureVersion, StoredClip
 from vtr_demo.library.segments import Moment
 from vtr_demo.library.store import LibraryReader, LibraryWriter
@@ -74,3 +85,117 @@ def assert_holds(reader: LibraryReader, numbers: list[int]) -> None:
         torch.testing.assert_close(patches, expected.tokens.patches, atol=0, rtol=1e-3)
         if reader.version == OURS:
             np.testing.assert_array_equal(matrix[3 * row : 3 * row + 3], expected.vectors)
+
+
+# --------------------------------------------------------------------------- the first format
+def old_library(directory: Path, count: int = 2, version: FeatureVersion = OURS) -> None:
+    """Write a library of the first format, as the program of that time did, with copies of the uploads."""
+    clips = []
+    for n in range(count):
+        clip, contents = clip_of(n), contents_of(n)
+        tag = hashlib.sha256(version.fingerprint.encode()).hexdigest()[:8]
+        folder = directory / "clips" / f"{clip.id}-{tag}"
+        folder.mkdir(parents=True)
+        encoded = {
+            "frames.npz": files.frames_to_bytes(contents.frames),
+            "tokens.safetensors": files.tokens_to_bytes(contents.tokens),
+            "vectors.npy": files.array_to_bytes(contents.vectors),
+            "poster.jpg": files.jpeg(contents.frames.pixels[0]),
+            "strip.jpg": b"eight frames side by side",
+            "media.mp4": bytes([n]),
+        }
+        for name, data in encoded.items():
+            (folder / name).write_bytes(data)
+        record = {
+            "name": clip.name,
+            "source": clip.source,
+            "digest": clip.digest,
+            "duration_s": clip.duration_s,
+            "width": clip.width,
+            "height": clip.height,
+            "moments": [dataclasses.asdict(moment) for moment in clip.moments],
+            "captions": clip.captions,
+            "added": f"2026-01-0{n + 1}T00:00:00+00:00",
+            "copy": "media.mp4",
+            "playable": "",
+        }
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in encoded.items()}
+        values = {"version": 1, "record": record, "origin": dataclasses.asdict(version), "digests": digests}
+        (folder / "record.json").write_text(json.dumps(values))
+        clips.append({"id": clip.id, "name": clip.name})
+    values = {"version": 1, "created": "2026", "origin": dataclasses.asdict(version), "clips": clips}
+    (directory / "library.json").write_text(json.dumps(values))
+    (directory / "notes").mkdir()
+    names = {version.fingerprint: {"0": "mine"}}
+    (directory / "notes" / "concept_names.json").write_text(json.dumps(names))
+
+
+# --------------------------------------------------------------------------- faults
+class Faults:
+    """Count every write, rename, removal, synchronisation and SQL statement, and spoil one of them."""
+
+    def __init__(self) -> None:
+        self.step, self.at, self.kill = 0, 0, False
+        self.directory = ""
+
+    @contextmanager
+    def at_step(self, directory: Path, at: int, *, kill: bool = False) -> Iterator[None]:
+        """Inside the block the ``at``-th step fails once, or ends the process."""
+        self.directory, self.step, self.at, self.kill = str(directory), 0, at, kill
+        connect, fsync = sqlite3.connect, os.fsync
+
+        def counted_fsync(descriptor: int) -> None:
+            self.count(OSError(errno.ENOSPC, "No space left on device"))
+            fsync(descriptor)
+
+        os.fsync = counted_fsync
+        sqlite3.connect = partial(connect, factory=CountedConnection)
+        ACTIVE.append(self)
+        try:
+            yield
+        finally:
+            ACTIVE.remove(self)
+            sqlite3.connect, os.fsync = connect, fsync
+
+    def count(self, error: Exception) -> None:
+        """One more step."""
+        self.step += 1
+        if self.step == self.at:
+            if self.kill:
+                os._exit(77)
+            raise error
+
+
+ACTIVE: list[Faults] = []
+_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"}
+
+
+class CountedConnection(sqlite3.Connection):
+    """A connection each of whose statements is a step."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        _count_sql(arguments[0])
+        return super().execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+        _count_sql(arguments[0])
+        return super().executemany(*arguments)
+
+
+def _count_sql(statement: str) -> None:
+    if not statement.startswith(("SELECT", "ROLLBACK")):
+        for faults in ACTIVE:
+            faults.count(sqlite3.OperationalError("database or disk is full"))
+
+
+def _audit(event: str, arguments: tuple) -> None:
+    writing = event in _CHANGES or (
+        event == "open" and len(arguments) > 1 and set("wax+") & set(arguments[1] or "")
+    )
+    if ACTIVE and writing:
+        for faults in ACTIVE:
+            if str(arguments[0]).startswith(faults.directory):
+                faults.count(OSError(errno.ENOSPC, "No space left on device"))
+
+
+sys.addaudithook(_audit)

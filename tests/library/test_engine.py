@@ -469,6 +469,68 @@ def test_searching_while_another_thread_adds_and_forgets(
     assert faults == []
 
 
+@pytest.fixture
+def no_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Once called, whoever asks the disk for anything inside or outside a library fails."""
+
+    def forbid() -> None:
+        def refuse(*arguments: object, **_: object) -> None:
+            raise AssertionError(f"the disk was asked for {arguments[0]}")
+
+        for name in ("stat", "is_file", "exists", "open", "iterdir", "read_bytes"):
+            monkeypatch.setattr(Path, name, refuse)
+
+    return forbid
+
+
+def test_searches_and_lists_ask_the_disk_for_nothing(original: Engine, no_disk: Callable[[], None]) -> None:
+    original.search(TEXTS[0])
+    no_disk()
+    for weights in (None, MIXED, replace(MIXED, action=0.1)):
+        assert len(original.search(TEXTS[0], weights=weights).hits) == 4
+    assert len(original.clips()) == 4
+    assert original.status().clips == 4
+
+
+def test_hundreds_of_slider_settings_from_many_threads(original: Engine) -> None:
+    expected = original.search(TEXTS[0], weights=MIXED).hits
+    faults: list[str] = []
+
+    def move(first: int) -> None:
+        for step in range(60):
+            try:
+                original.search(TEXTS[0], weights=TermWeights(1, 1, 1, 1, 0.001 * (60 * first + step)))
+                if original.search(TEXTS[0], weights=MIXED).hits != expected:
+                    faults.append("the hits changed")
+            except Exception as error:  # noqa: BLE001 - whatever a thread meets is a fault
+                faults.append(repr(error))
+
+    threads = [threading.Thread(target=move, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert len(original._view.nulls) <= 64
+
+
+def test_only_clips_without_any_file_are_pruned(
+    copied: Callable[..., Engine], clips: list[Path], tmp_path: Path
+) -> None:
+    engine = copied()
+    draw_clip(tmp_path / "kept.mp4", frames=8, fps=4, colours=[BLUE])
+    draw_clip(tmp_path / "gone.mp4", frames=8, fps=4, colours=[RED])
+    engine.add([str(tmp_path / "kept.mp4")], keep_copy=True)
+    engine.add([str(tmp_path / "gone.mp4")], keep_copy=False)
+    assert engine.prune() == ()
+    for name in ("kept.mp4", "gone.mp4"):
+        (tmp_path / name).unlink()
+    assert [view.name for view in engine.prune()] == ["gone.mp4"]
+    assert [view.name for view in engine.clips()] == [*(clip.name for clip in clips), "kept.mp4"]
+    assert engine.search(TEXTS[0]).searched == 5
+    assert engine.prune() == ()
+
+
 # ---------------------------------------------------------------------- damage and other models
 def damage(engine: Engine, name: str, role: str) -> None:
     """Spoil a stored file of the clip called ``name``."""
@@ -489,6 +551,69 @@ def test_a_damaged_clip_is_named_and_indexed_again_on_request(copied: Callable[.
     assert engine.status().problems == ()
     assert {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits} == pytest.approx(before, abs=1e-5)
     assert engine.clip(report.added[0]).captions == ("red, then green, then blue", "colours")
+
+
+@pytest.mark.parametrize("role", ["frames", "tokens", "vectors", "poster"])
+def test_a_damaged_clip_is_made_again_from_what_is_left_or_its_file(
+    copied: Callable[..., Engine], role: str
+) -> None:
+    engine = copied()
+    before = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
+    library, clip_id = engine._library, by_name(engine, "cuts.mp4")
+    files = library.get(clip_id).files
+    damage(engine, "cuts.mp4", role)
+    assert engine.rebuild().failed == ()
+    assert engine.status().problems == ()
+    assert library.get(clip_id).files == files
+    engine.close()
+    engine = copied()
+    assert engine.status().problems == ()
+    assert {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits} == pytest.approx(before, abs=1e-5)
+
+
+@pytest.mark.parametrize("role", ["frames", "tokens"])
+def test_a_damaged_clip_whose_file_has_changed_or_gone_is_there_once(
+    copied: Callable[..., Engine], tmp_path: Path, role: str
+) -> None:
+    engine = copied()
+    path = tmp_path / "own.mp4"
+    draw_clip(path, frames=8, fps=4, colours=[BLUE])
+    (clip_id,) = engine.add([path], captions=[("a blue one",)], keep_copy=False).added
+    damage(engine, "own.mp4", role)
+    path.rename(tmp_path / "away.mp4")
+    report = engine.rebuild()
+    assert [name for name, _ in report.failed] == (["own.mp4"] if role == "frames" else [])
+    assert engine.clip(clip_id).captions == ("a blue one",)
+    damage(engine, "own.mp4", role)
+    draw_clip(path, frames=8, fps=4, colours=[RED, GREEN])
+    report = engine.rebuild()
+    (again,) = report.added
+    assert report.failed == ()
+    assert (again == clip_id) == (role == "tokens"), "without its pixels it is what the file now holds"
+    assert [view.name for view in engine.clips()].count("own.mp4") == 1
+    assert engine.clip(again).captions == ("a blue one",)
+    assert engine.status().problems == ()
+    assert engine.search(TEXTS[0]).searched == 5
+
+
+def test_one_clip_that_cannot_be_rebuilt_does_not_stop_the_others(
+    clips: list[Path], spec: str, tmp_path: Path
+) -> None:
+    moved = [Path(shutil.copy(clip, tmp_path / clip.name)) for clip in clips[:2]]
+    engine = Engine.open(tmp_path / "library", spec)
+    engine.add(moved, keep_copy=False)
+    expected = {hit.name: hit.score for hit in engine.search(TEXTS[0]).hits}
+    engine.close()
+    moved[0].unlink()
+    other = checkpoint_of(tmp_path / "other", "tiny:1", 1)
+    engine = Engine.open(tmp_path / "library", other, rebuild=True)
+    assert [hit.name for hit in engine.search(TEXTS[0]).hits] == [moved[1].name]
+    assert [view.name for view in engine.clips()] == [path.name for path in moved]
+    assert any(moved[0].name in problem for problem in engine.status().problems)
+    engine.close()
+    engine = Engine.open(tmp_path / "library", spec, rebuild=True)  # nothing of it was lost
+    assert {hit.name: hit.score for hit in engine.search(TEXTS[0]).hits} == pytest.approx(expected, abs=1e-5)
+    engine.close()
 
 
 def test_a_library_of_another_model_is_refused_with_advice(
@@ -617,3 +742,37 @@ def test_a_rebuild_for_another_untrained_model_finds_prototypes_of_its_own(
     assert concept_scores(rebuilt) == pytest.approx(concept_scores(fresh), abs=1e-5)
     rebuilt.close()
     fresh.close()
+
+
+def test_an_untrained_model_describes_a_file_with_the_prototypes_that_explain_it(
+    clips: list[Path], tmp_path: Path
+) -> None:
+    described = Engine.open(tmp_path / "empty", "tiny")
+    added = Engine.open(tmp_path / "library", "tiny")
+    (clip_id,) = added.add([clips[0]], keep_copy=False).added
+    for hit in described.describe_file(clips[0], TEXTS, weights=MIXED):
+        alignment = added.explain(hit.text, clip_id, -1, MIXED).alignment
+        assert alignment.terms() == pytest.approx(hit.terms, abs=1e-5)
+    described.add(clips[:2], keep_copy=False)  # a file that was only described leaves no trace
+    fresh = Engine.open(tmp_path / "fresh", "tiny")
+    fresh.add(clips[:2], keep_copy=False)
+    assert concept_scores(described) == pytest.approx(concept_scores(fresh), abs=1e-6)
+    for engine in (described, added, fresh):
+        engine.close()
+
+
+def test_lost_prototypes_are_refused_and_a_rebuild_computes_all_vectors_anew(
+    clips: list[Path], tmp_path: Path
+) -> None:
+    engine = Engine.open(tmp_path / "library", "tiny")
+    engine.add(clips[:3], keep_copy=False)
+    expected = concept_scores(engine)
+    engine._indexer.writer().set_setting(indexing.PROTOTYPES, {})
+    engine.close()
+    for options in ({}, {"readonly": True}):
+        with pytest.raises(LibraryError, match=r"prototypes .* are lost; rebuild"):
+            Engine.open(tmp_path / "library", "tiny", **options)
+    rebuilt = Engine.open(tmp_path / "library", "tiny", rebuild=True)
+    assert rebuilt.status().problems == ()
+    assert concept_scores(rebuilt) == pytest.approx(expected, abs=1e-5)
+    rebuilt.close()

@@ -128,7 +128,7 @@ def load_prototypes(model: RetrievalModel, fitted: dict[str, Any]) -> None:
     """Set prototypes and centre of a model to those of ``fit_prototypes``."""
     concepts = model.model.concepts
     concepts.centre.copy_(torch.tensor(fitted["centre"]))
-    concepts.prototypes.copy_(torch.tensor(fitted["prototypes"]))
+    concepts.prototypes.copy_(torch.tensor(fitted["prototypes"]).reshape_as(concepts.prototypes))
 
 
 # --------------------------------------------------------------------------- from features to a library

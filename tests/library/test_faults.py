@@ -1,0 +1,437 @@
+"""Laws of the library under faults: a kill or a failed write at every step, and flipped bits in every file.
+
+The quick form spoils every third step of each change and some bits of every kind of file; the full form
+(``python -m pytest -m slow tests/library/test_faults.py``) every step, 500 kills in a row and 400 bits.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.stored import (
+    OURS,
+    RETRAINED,
+    Faults,
+    assert_holds,
+    clip_of,
+    contents_of,
+    library,
+    old_library,
+    on_disk,
+)
+from vtr_demo.errors import LibraryError
+from vtr_demo.library import store as store_module
+from vtr_demo.library.store import LibraryReader, LibraryWriter
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the kills need os.fork")
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: thousands of synchronisations take minutes on a disk."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
+LONGEST = 400
+"""Steps past which a change would not end."""
+
+
+# --------------------------------------------------------------------------- changes and what they may leave
+def add(directory: Path) -> None:
+    with LibraryWriter.open(directory, OURS) as store:
+        store.add(clip_of(2), contents_of(2))
+
+
+def delete(directory: Path) -> None:
+    with LibraryWriter.open(directory, OURS) as store:
+        store.delete(clip_of(0).id)
+
+
+def rename(directory: Path) -> None:
+    with LibraryWriter.open(directory, OURS) as store:
+        store.set_setting("concept_names", {"x": {"0": "new"}})
+
+
+def rebuild(directory: Path) -> None:
+    with LibraryWriter.open(directory, RETRAINED, allow_stale=True) as store:
+        if store.stale:
+            for clip in store.list():
+                if not store.rebuilt(clip.id):
+                    store.replace_vectors(clip.id, np.ones((3, 9)))
+            store.switch()
+
+
+def repair(directory: Path) -> None:
+    with LibraryWriter.open(directory, OURS) as store:
+        store.check()
+        for clip in store.damaged():
+            store.replace(clip, contents_of(1))
+
+
+def open_old(directory: Path) -> None:
+    LibraryWriter.open(directory, OURS).close()
+
+
+def after_add(directory: Path) -> None:
+    with LibraryWriter.open(directory, OURS) as store:
+        assert_holds(store, [0, 1, 2] if len(store) == 3 else [0, 1])
+        assert on_disk(directory) == {name for clip in store.list() for name in clip.file_names()}
+        if len(store) == 2:
+            store.add(clip_of(2), contents_of(2))
+        assert_holds(store, [0, 1, 2])
+
+
+def after_delete(directory: Path) -> None:
+    with LibraryWriter.open(directory, OURS) as store:
+        assert_holds(store, [0, 1] if len(store) == 2 else [1])
+        assert on_disk(directory) == {name for clip in store.list() for name in clip.file_names()}
+
+
+def after_rename(directory: Path) -> None:
+    with LibraryWriter.open(directory, OURS) as store:
+        assert_holds(store, [0, 1])
+        assert store.setting("concept_names") in ({"x": {"0": "old"}}, {"x": {"0": "new"}})
+
+
+def after_rebuild(directory: Path) -> None:
+    with LibraryWriter.open(directory, RETRAINED, allow_stale=True) as store:
+        assert_holds(store, [0, 1])
+        stale = store.stale
+    if stale:
+        assert_holds(LibraryReader.open(directory, OURS), [0, 1])
+        rebuild(directory)
+    with LibraryWriter.open(directory, RETRAINED) as store:
+        assert_holds(store, [0, 1])
+        assert (store.vectors()[0] == 1).all()
+        assert on_disk(directory) == {name for clip in store.list() for name in clip.file_names()}
+
+
+def after_repair(directory: Path) -> None:
+    with LibraryWriter.open(directory, OURS) as store:
+        store.check()
+        assert [clip.name for clip in store.list()] == ["clip 0.mp4", "clip 1.mp4"]
+        assert {clip.name for clip in store.damaged()} <= {"clip 1.mp4"}
+    repair(directory)
+    assert_holds(LibraryReader.open(directory, OURS), [0, 1])
+
+
+def after_open_old(directory: Path) -> None:
+    assert_holds(LibraryReader.open(directory, OURS), [0, 1])
+    with LibraryWriter.open(directory, OURS) as store:
+        assert_holds(store, [0, 1])
+        for n in range(2):
+            assert store.media(clip_of(n).id).read_bytes() == bytes([n])
+        assert store.setting("concept_names") == {OURS.fingerprint: {"0": "mine"}}
+        assert on_disk(directory) == {name for clip in store.list() for name in clip.file_names()}
+    assert not (directory / "clips").exists()
+
+
+def start(directory: Path, change: str) -> None:
+    """The library that a change is made to."""
+    if change == "open_old":
+        directory.mkdir()
+        old_library(directory)
+        return
+    library(directory)
+    with LibraryWriter.open(directory, OURS) as store:
+        store.set_setting("concept_names", {"x": {"0": "old"}})
+        if change == "repair":
+            (directory / store.get(clip_of(1).id).files["tokens"].name).write_bytes(b"spoiled")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], None], Callable[[Path], None]]] = {
+    "add": (add, after_add),
+    "delete": (delete, after_delete),
+    "rename": (rename, after_rename),
+    "rebuild": (rebuild, after_rebuild),
+    "repair": (repair, after_repair),
+    "open_old": (open_old, after_open_old),
+}
+
+
+def killed(directory: Path, change: Callable[[Path], None], step: int) -> bool:
+    """Make a change in a child process that ends at a step; False where it came to its own end before."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            with Faults().at_step(directory, step, kill=True):
+                change(directory)
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 77), f"the change failed on its own at step {step}"
+    return code == 77
+
+
+STRIDES = [3, pytest.param(1, marks=pytest.mark.slow)]
+"""Every third step, from another one for each change, or in the full form every step."""
+
+
+@needs_fork
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_kill_at_any_step_leaves_the_library_before_or_after_the_change(
+    tmp_path: Path, name: str, stride: int
+) -> None:
+    change, check = CHANGES[name]
+    start(tmp_path / "start", name)
+    for step in range(1 + len(name) % stride, LONGEST, stride):
+        directory = tmp_path / "run"
+        shutil.copytree(tmp_path / "start", directory)
+        ended = not killed(directory, change, step)
+        check(directory)
+        shutil.rmtree(directory)
+        if ended:
+            assert step > 10
+            return
+    pytest.fail("the change never ended")
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_write_that_fails_at_any_step_loses_nothing(tmp_path: Path, name: str, stride: int) -> None:
+    change, check = CHANGES[name]
+    start(tmp_path / "start", name)
+    for step in range(1 + (len(name) + 1) % stride, LONGEST, stride):
+        directory, faults = tmp_path / "run", Faults()
+        shutil.copytree(tmp_path / "start", directory)
+        with suppress(LibraryError), faults.at_step(directory, step):
+            change(directory)
+        check(directory)
+        shutil.rmtree(directory)
+        if faults.step < step:
+            return
+    pytest.fail("the change never ended")
+
+
+# --------------------------------------------------------------------------- flipped bits
+def flip(path: Path, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+def check_flip(directory: Path, path: Path, bit: int) -> None:
+    """A flipped bit is noticed or changes nothing, and costs one clip at most."""
+    before = path.read_bytes()
+    flip(path, bit)
+    where = f"bit {bit} of {path.name}"
+    reader = LibraryReader.open(directory, OURS)
+    assert len(reader) == 3, where
+    _, owners = reader.vectors()
+    assert len({owner for owner, _ in owners}) >= 2, where
+    with LibraryWriter.open(directory, OURS) as store:
+        store.check()
+        damaged = store.damaged()
+        assert len(damaged) <= 1, where
+        assert store.setting("concept_names") == {"x": {"0": "old"}}, where
+        noticed = bool(store.problems())
+        for clip in damaged:
+            n = int(clip.name.split()[1].split(".")[0])
+            store.replace(clip, contents_of(n))
+        assert noticed or path.read_bytes() == before or path.name in ("library.db", "settings.json"), where
+        if not noticed:
+            assert_holds(store, [0, 1, 2])
+    with LibraryWriter.open(directory, OURS) as store:
+        assert_holds(store, [0, 1, 2])
+
+
+def kinds(directory: Path) -> list[Path]:
+    """One file of each kind, of different clips."""
+    names = sorted(on_disk(directory))
+    folders = dict.fromkeys(name.split("/")[0] for name in names)
+    chosen = [next(directory / name for name in names if name.startswith(folder)) for folder in folders]
+    return [directory / "library.db", directory / "settings.json", *chosen]
+
+
+def flips(tmp_path: Path, count: int) -> None:
+    rng = random.Random(count)
+    library(tmp_path / "start", 3)
+    with LibraryWriter.open(tmp_path / "start", OURS) as store:
+        store.set_setting("concept_names", {"x": {"0": "old"}})
+    for number in range(count):
+        directory = tmp_path / "run"
+        shutil.copytree(tmp_path / "start", directory)
+        paths = kinds(directory)
+        path = paths[number % len(paths)]
+        check_flip(directory, path, rng.randrange(8 * path.stat().st_size))
+        shutil.rmtree(directory)
+
+
+def test_a_flipped_bit_is_noticed_and_costs_one_clip_at_most(tmp_path: Path) -> None:
+    flips(tmp_path, 24)
+
+
+@pytest.mark.slow
+def test_400_flipped_bits(tmp_path: Path) -> None:
+    flips(tmp_path, 400)
+
+
+@pytest.mark.slow
+@needs_fork
+def test_500_kills_in_a_row_lose_nothing(tmp_path: Path) -> None:
+    """One library, opened again after each kill: what a finished change said stays true."""
+    rng, directory = random.Random(1), tmp_path / "lib"
+    library(directory, 2)
+    for _ in range(500):
+        with LibraryWriter.open(directory, OURS) as store:
+            before = {int(clip.name.split()[1].split(".")[0]) for clip in store.list()}
+            assert_holds(store, [int(clip.name.split()[1].split(".")[0]) for clip in store.list()])
+        n = rng.randrange(6)
+
+        def change(folder: Path, n: int = n, present: bool = n in before) -> None:
+            with LibraryWriter.open(folder, OURS) as store:
+                if present:
+                    store.delete(clip_of(n).id)
+                else:
+                    store.add(clip_of(n), contents_of(n))
+
+        ended = not killed(directory, change, rng.randrange(1, 45))
+        with LibraryWriter.open(directory, OURS) as store:
+            after = {int(clip.name.split()[1].split(".")[0]) for clip in store.list()}
+            assert after == before ^ {n} or (not ended and after == before)
+            assert on_disk(directory) == {name for clip in store.list() for name in clip.file_names()}
+    lost = directory / "lost"
+    assert not lost.exists()
+
+
+# --------------------------------------------------------------------------- damage, strangers, full disks
+@pytest.mark.parametrize("role", ["frames", "tokens", "vectors", "poster"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing"])
+def test_a_damaged_file_costs_its_own_clip_only_and_is_named(tmp_path: Path, role: str, damage: str) -> None:
+    ids = library(tmp_path, 3)
+    path = tmp_path / LibraryReader.open(tmp_path, OURS).get(ids[1]).files[role].name
+    path.unlink() if damage == "missing" else path.write_bytes(
+        path.read_bytes()[:-5] if damage == "cut" else b""
+    )
+    with LibraryWriter.open(tmp_path, OURS) as store:
+        store.check()
+        (sentence,) = store.problems()
+        assert sentence.startswith(f"clip 1.mp4: its {role} in the library are missing or damaged")
+        for clip_id in (ids[0], ids[2]):
+            store.frames(clip_id)
+            store.tokens(clip_id)
+        assert store.find_by_digest(clip_of(1).digest) is None
+        store.add(clip_of(1), contents_of(1))
+        assert_holds(store, [0, 1, 2])
+    assert_holds(LibraryReader.open(tmp_path, OURS), [0, 1, 2])
+
+
+def test_a_lost_database_is_written_again_also_for_a_reader(tmp_path: Path) -> None:
+    library(tmp_path)
+    for content in (None, b"", b"SQLite format 3\0 not", os.urandom(9000)):
+        if content is None:
+            (tmp_path / "library.db").unlink()
+        else:
+            (tmp_path / "library.db").write_bytes(content)
+        if content != b"":
+            reader = LibraryReader.open(tmp_path, OURS)
+            assert "listed again from their own records" in reader.problems()[0]
+            assert len(reader) == 2
+        with LibraryWriter.open(tmp_path, OURS) as store:
+            assert len(store) == 2
+        assert_holds(LibraryReader.open(tmp_path, OURS), [0, 1])
+
+
+def test_what_the_library_does_not_know_is_put_aside_or_taken_up_and_never_deleted(tmp_path: Path) -> None:
+    ids = library(tmp_path / "a", 3)
+    library(tmp_path / "b", 1)
+    with LibraryWriter.open(tmp_path / "a", OURS) as store:
+        whole = store.get(ids[2])
+    strange = ["tokens/holiday.txt", "records/notes.json", f"media/{'0' * 64}.mp4"]
+    for name in strange:
+        (tmp_path / "b" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "b" / name).write_text(name)
+    for name in whole.file_names():  # as if somebody had brought a clip back
+        shutil.copy(tmp_path / "a" / name, tmp_path / "b" / name)
+    with LibraryWriter.open(tmp_path / "b", OURS) as store:
+        assert_holds(store, [0, 2])
+    for name in strange:
+        assert (tmp_path / "b" / "lost" / name).read_text() == name
+
+
+def test_a_full_disk_can_be_read_and_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = library(tmp_path, 3)
+    monkeypatch.setattr(store_module, "_free_bytes", lambda folder: 0)
+    assert_holds(LibraryReader.open(tmp_path, OURS), [0, 1, 2])
+    with LibraryWriter.open(tmp_path, OURS) as store:
+        store.delete(ids[0])
+        assert not (tmp_path / store_module.RESERVE).exists(), "it was given up for the deletion"
+        monkeypatch.undo()
+        store.delete(ids[1])
+        assert (tmp_path / store_module.RESERVE).stat().st_size == store_module.RESERVE_BYTES
+    assert_holds(LibraryReader.open(tmp_path, OURS), [2])
+
+
+# --------------------------------------------------------------------------- the first format
+def test_an_old_library_is_read_in_place_and_taken_over_without_encoding(tmp_path: Path) -> None:
+    old_library(tmp_path, 3)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    reader = LibraryReader.open(tmp_path, OURS)
+    assert_holds(reader, [0, 1, 2])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    LibraryWriter.open(tmp_path, OURS).close()
+    assert [clip.added for clip in LibraryReader.open(tmp_path, OURS).list()] == [
+        clip.added for clip in reader.list()
+    ]
+    after_open_old_like = LibraryReader.open(tmp_path, OURS)
+    assert_holds(after_open_old_like, [0, 1, 2])
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"version": 1}', "\x00\x00"])
+def test_an_old_library_without_its_list_is_taken_over_from_its_folders(
+    tmp_path: Path, content: str | None
+) -> None:
+    old_library(tmp_path)
+    (tmp_path / "library.json").unlink() if content is None else (tmp_path / "library.json").write_text(
+        content
+    )
+    with LibraryWriter.open(tmp_path, OURS) as store:
+        assert {clip.name for clip in store.list()} == {"clip 0.mp4", "clip 1.mp4"}
+        assert len(store.problems()) == (content is not None)
+    assert_holds(LibraryReader.open(tmp_path, OURS), [0, 1])
+
+
+def test_an_old_clip_without_a_record_is_named_until_it_is_deleted(tmp_path: Path) -> None:
+    old_library(tmp_path, 3)
+    folder = next((tmp_path / "clips").glob(f"{clip_of(1).id}-*"))
+    (folder / "record.json").write_text("{")
+    (tmp_path / "notes" / "concept_names.json").write_text("[]")
+    tokens = (folder / "tokens.safetensors").read_bytes()
+    for _ in range(2):
+        with LibraryWriter.open(tmp_path, OURS) as store:
+            assert [clip.name for clip in store.list()] == ["clip 0.mp4", "clip 2.mp4"]
+            assert any(one.startswith("clip 1.mp4: its record.json") for one in store.problems())
+            assert any("names that were given to concepts are lost" in one for one in store.problems())
+    kept = next((tmp_path / "lost").rglob("tokens.safetensors"))
+    assert kept.read_bytes() == tokens
+    with LibraryWriter.open(tmp_path, OURS) as store:
+        store.delete(clip_of(1).id)
+        store.set_setting("concept_names", {})
+        assert_holds(store, [0, 2])
+
+
+def test_a_library_of_a_later_format_is_refused_untouched(tmp_path: Path) -> None:
+    old_library(tmp_path)
+    path = tmp_path / "library.json"
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    before = path.read_text()
+    with pytest.raises(LibraryError, match="format 2"):
+        LibraryWriter.open(tmp_path, OURS)
+    assert path.read_text() == before
