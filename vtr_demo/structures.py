@@ -27,7 +27,7 @@ from vtr_demo.errors import ConfigError
 LEVELS = ("global", "entity", "action", "relationship")
 TERMS = (*LEVELS, "concepts")
 CONTENT_LEVELS = (LEVELS.index("entity"), LEVELS.index("action"))
-"""The levels whose words say what a sentence is about, and not how it is put together."""
+"""The levels of content words, as against function words."""
 
 
 # --------------------------------------------------------------------------- video
@@ -70,18 +70,18 @@ class FrameBatch:
         return len(self.pixels)
 
     def take(self, indices: Sequence[int]) -> FrameBatch:
-        """The frames at ``indices``, in that order (which must not go back in time)."""
-        chosen = list(indices)
-        return replace(self, pixels=self.pixels[chosen], seconds=self.seconds[chosen])
+        """Return the frames at ``indices``, which must not decrease in time."""
+        rows = list(indices)
+        return replace(self, pixels=self.pixels[rows], seconds=self.seconds[rows])
 
 
 @dataclass(frozen=True)
 class VideoTokens:
-    """What the towers that see hand over, padded over T.
+    """What the image and motion towers compute, padded over T.
 
     patches (B, T, P, Dv), row-major over ``grid``; summary (B, T, Ds), one vector a frame in the
-    space of the sentence vector; frame_mask (B, T) bool, True for real frames; motion (B, T, Ds), what
-    is being done around each frame, in the same space, None where no tower looks at frames in their order.
+    space of the sentence vector; frame_mask (B, T) bool, True for real frames; motion (B, T, Ds),
+    the action around each frame, in the same space, None where there is no motion tower.
     """
 
     patches: Tensor
@@ -109,26 +109,26 @@ class VideoTokens:
 
     @property
     def whole(self) -> Tensor:
-        """(B, T, Ds): all that is known of each whole frame."""
+        """(B, T, Ds): summary plus motion."""
         return self.summary if self.motion is None else self.summary + self.motion
 
     def take(self, frames: Sequence[int]) -> VideoTokens:
-        """The same clips with only the frames at these indices."""
-        chosen = list(frames)
-        return self._each(lambda value: value[:, chosen])
+        """Return the same clips with only the frames at these indices."""
+        columns = list(frames)
+        return self._each(lambda value: value[:, columns])
 
     def to(self, device: torch.device | str) -> VideoTokens:
-        """The same tokens on ``device``, in float32."""
+        """Return the tokens on ``device``, in float32."""
         return self._each(lambda x: x.to(device) if x.dtype == torch.bool else x.to(device, torch.float32))
 
     def half(self) -> VideoTokens:
-        """The same tokens in float16, which is how they are stored."""
+        """Return the tokens in float16, as they are stored."""
         return self._each(lambda x: x if x.dtype == torch.bool else x.half())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> VideoTokens:
-        known = {name: getattr(self, name) for name in ("patches", "summary", "frame_mask", "motion")}
-        moved: dict[str, Any] = {name: change(x) for name, x in known.items() if x is not None}
-        return replace(self, **moved)
+        values = {name: getattr(self, name) for name in ("patches", "summary", "frame_mask", "motion")}
+        changed: dict[str, Any] = {name: change(x) for name, x in values.items() if x is not None}
+        return replace(self, **changed)
 
 
 def pad_video_tokens(clips: Sequence[VideoTokens]) -> VideoTokens:
@@ -187,7 +187,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class TextTokens:
-    """What a text tower hands over, padded over W.
+    """What a text tower computes, padded over W.
 
     words (B, W, Dt), each the mean of its sub-word tokens; summary (B, Dt); word_mask (B, W) bool,
     True where a word has tokens (not padding, not past the context limit); level_mask (B, L, W)
@@ -244,7 +244,7 @@ def pad_text_tokens(texts: Sequence[TextTokens]) -> TextTokens:
     )
 
 
-# --------------------------------------------------------------------------- the score, taken apart
+# --------------------------------------------------------------------------- the score's summands
 @dataclass(frozen=True)
 class Alignment:
     """A score for one sentence and one clip, with its reasons. NumPy, float32.
@@ -289,7 +289,7 @@ class Alignment:
         return np.bincount(self.word_concept[held], by_word[held], self.concept_count)
 
 
-# --------------------------------------------------------------------------- the two sides of the score,
+# --------------------------------------------------------------------------- the two sides of the score
 @dataclass(frozen=True)
 class TermWeights:
     """The sliders: a factor for each level and for the concepts. Levels are renormalised.

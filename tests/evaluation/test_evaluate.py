@@ -19,7 +19,7 @@ from vtr_demo.errors import VtrError
 from vtr_demo.evaluation.evaluate import concept_usage, evaluate
 from vtr_demo.evaluation.metrics import usage_entropy
 from vtr_demo.model.checkpoint import RetrievalModel, untrained
-from vtr_demo.model.model import model_from
+from vtr_demo.model.model import build_model
 from vtr_demo.structures import TermWeights
 from vtr_demo.text.parser import parse
 from vtr_demo.video.frames import read_frames
@@ -40,7 +40,7 @@ def pretrained() -> RetrievalModel:
     towers = untrained("tiny").backbone
     torch.manual_seed(0)
     config = ModelConfig(backbone="tiny", trained=True, hidden=8, heads=2, concepts=4, concept_width=6)
-    model = alive(model_from(config, towers))
+    model = alive(build_model(config, towers))
     assert hasattr(model, "encode_video")
     return RetrievalModel("here", model, towers, VideoConfig(clip_frames=3))  # type: ignore[arg-type]
 

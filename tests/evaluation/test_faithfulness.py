@@ -42,7 +42,7 @@ from vtr_demo.evaluation.faithfulness import (
 )
 from vtr_demo.model import checkpoint
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.model.model import VTRModel, model_from
+from vtr_demo.model.model import VTRModel, build_model
 from vtr_demo.structures import Alignment, CropBox, FrameBatch
 from vtr_demo.text.parser import parse
 
@@ -58,7 +58,7 @@ def living() -> RetrievalModel:
     """The tiny towers under heads whose every path is alive."""
     start = checkpoint.untrained("tiny")
     torch.manual_seed(1)
-    model = model_from(CONFIG, start.backbone)
+    model = build_model(CONFIG, start.backbone)
     alive(model)
     return replace(start, model=model, video=VideoConfig(clip_frames=3))
 

@@ -13,7 +13,7 @@ from torch import nn
 from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import ModelConfig, VideoConfig
 from vtr_demo.model.checkpoint import RetrievalModel, save
-from vtr_demo.model.model import VTRModel, model_from
+from vtr_demo.model.model import VTRModel, build_model
 from vtr_demo.structures import LEVELS, Sentence, TermWeights, TextTokens, VideoTokens, Word
 
 torch.set_num_threads(1)
@@ -130,7 +130,7 @@ def checkpoint_of(folder: Path, backbone: str, seed: int) -> str:
     towers = load_backbone(backbone)
     config = ModelConfig(backbone=backbone, trained=True, hidden=8, heads=2, concepts=5, concept_width=6)
     torch.manual_seed(0)
-    model = alive(model_from(config, towers), seed)
+    model = alive(build_model(config, towers), seed)
     save(
         folder, RetrievalModel("x", model, towers, VideoConfig(clip_frames=4, moment_s=2.0, moment_frames=3))
     )

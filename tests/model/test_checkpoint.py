@@ -22,7 +22,7 @@ from vtr_demo.model import checkpoint
 from vtr_demo.model.attributes import Vocabulary, build_vocabulary
 from vtr_demo.model.checkpoint import REMOVED_OPTIONS, SETTINGS, RetrievalModel, load, save, untrained
 from vtr_demo.model.checkpoint import WEIGHTS as WEIGHT_FILE
-from vtr_demo.model.model import model_from
+from vtr_demo.model.model import build_model
 from vtr_demo.structures import LEVELS
 from vtr_demo.text.parser import parse
 
@@ -35,7 +35,7 @@ def pretrained(seed: int = 0, **changes: Any) -> RetrievalModel:
     vocabulary = build_vocabulary([[parse("a dog runs"), parse("a dog sits on a mat")]] * 20)
     config = CONFIG.replace(**changes)
     torch.manual_seed(0)
-    model = alive(model_from(config, towers, [vocabulary.sizes[level] for level in LEVELS]), seed)
+    model = alive(build_model(config, towers, [vocabulary.sizes[level] for level in LEVELS]), seed)
     return RetrievalModel(
         "x", model, towers, VideoConfig(clip_frames=5), vocabulary, ("a", "b", "c"), {"steps": 7}
     )

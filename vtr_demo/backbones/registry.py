@@ -12,7 +12,7 @@ __all__ = ["Backbone", "load_backbone"]
 def load_backbone(spec: str, device: str = "cpu") -> Backbone:
     """Open the frozen towers that ``spec`` names.
 
-    `bundled`; `open_clip:NAME/TAG` and its other forms (see ``backbone_open_clip``); a folder with
+    `bundled`; `open_clip:NAME/TAG` and its other forms (see ``vtr_demo.backbones.open_clip``); a folder with
     an open_clip_config.json; `tiny` or `tiny:SEED`, random, for tests.
     """
     kind, _, rest = spec.partition(":")

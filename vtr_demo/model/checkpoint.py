@@ -17,16 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import vtr_demo
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig, VideoConfig
 from vtr_demo.errors import CheckpointError, ConfigError
 from vtr_demo.files import fingerprint, json_bytes, replace_file, sha256_of
 from vtr_demo.model.attributes import Vocabulary
-from vtr_demo.model.model import VTRModel, join_texts, model_from
+from vtr_demo.model.model import VTRModel, build_model, join_texts
 from vtr_demo.structures import LEVELS, Sentence, TextFeatures
 
 _CHUNK = 64
-BUNDLED = Path(__file__).resolve().parents[2] / "checkpoints" / "bundled"
+BUNDLED = Path(vtr_demo.__file__).resolve().parents[1] / "checkpoints" / "bundled"
 WEIGHTS, SETTINGS = "model.safetensors", "checkpoint.json"
 UNTRAINED = "untrained:"
 _PREVIOUS = "model.previous.safetensors"
@@ -52,7 +53,7 @@ _KINDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class RetrievalModel:
-    """A model ready for use, with everything that was saved beside its weights."""
+    """A model ready for use: heads, backbone, and what a checkpoint holds beside their weights."""
 
     spec: str
     model: VTRModel
@@ -61,19 +62,19 @@ class RetrievalModel:
     vocabulary: Vocabulary | None = None
     concept_names: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
-    """What was trained on what, for people; nothing reads it."""
+    """Config and steps of the training run, for the record only."""
     weights_digest: str = "untrained"
     tuned: bool = False
-    """Whether its towers learnt too, so that their name alone does not bring them back."""
+    """Whether the towers were fine-tuned, so that their SPEC alone does not restore them."""
 
     @property
     def tower_fingerprint(self) -> str:
-        """Equal for models whose frames and tower tokens can be exchanged."""
+        """Equal for models with interchangeable frames and tower tokens."""
         return fingerprint(self.backbone.fingerprint, self.video)
 
     @property
     def fingerprint(self) -> str:
-        """Equal for models that give equal vectors."""
+        """Equal for models that compute equal vectors."""
         return fingerprint(self.tower_fingerprint, self.model.config, self.weights_digest)
 
     @property
@@ -84,7 +85,7 @@ class RetrievalModel:
 
     @torch.no_grad()
     def encode_text(self, sentences: Sequence[Sentence]) -> TextFeatures:
-        """The text side of the score for many sentences, some at a time, without parts."""
+        """Encode sentences in chunks to the text side of the score, without parts."""
         device = next(self.model.parameters()).device
         return join_texts(
             [
@@ -95,9 +96,9 @@ class RetrievalModel:
 
 
 def save(folder: Path, trained: RetrievalModel, *, with_backbone: bool = False) -> None:
-    """Write ``trained`` to ``folder``; a crash leaves the old checkpoint or the new one.
+    """Write ``trained`` to ``folder``; a crash leaves either the old checkpoint or the new one.
 
-    The settings name the digest of their weights, so replacing them is the step that counts; until
+    The settings hold the digest of their weights, so replacing the settings commits the save; until
     then the old weights are kept under another name.
     """
     from safetensors.torch import save as to_bytes
@@ -120,7 +121,7 @@ def save(folder: Path, trained: RetrievalModel, *, with_backbone: bool = False) 
         "training": trained.training,
     }
     previous = folder / _PREVIOUS
-    if (folder / WEIGHTS).is_file() and not previous.is_file():  # one that is there saved an earlier crash
+    if (folder / WEIGHTS).is_file() and not previous.is_file():  # one that exists is left of an earlier crash
         (folder / WEIGHTS).replace(previous)
     replace_file(folder / WEIGHTS, data)
     replace_file(folder / SETTINGS, json_bytes(settings))
@@ -128,11 +129,11 @@ def save(folder: Path, trained: RetrievalModel, *, with_backbone: bool = False) 
 
 
 def load(spec: str, device: str = "cpu") -> RetrievalModel:
-    """Open what SPEC names.
+    """Load the model that ``spec`` names.
 
     `bundled` is the checkpoint that comes with the package; a folder is a checkpoint; a backbone
-    name (`tiny`, `open_clip:NAME/PRETRAINED`) or `untrained:BACKBONE` gives heads that have
-    learned nothing and rank exactly as the backbone alone does.
+    name (`tiny`, `open_clip:NAME/PRETRAINED`) or `untrained:BACKBONE` gives untrained heads, which
+    rank exactly as the backbone alone does.
     """
     if spec == "bundled":
         return replace(_load_folder(BUNDLED, device), spec=spec)
@@ -149,7 +150,7 @@ def load(spec: str, device: str = "cpu") -> RetrievalModel:
 
 
 def described(spec: str) -> tuple[ModelConfig, VideoConfig]:
-    """The settings of the checkpoint that SPEC names (`bundled` or a folder), read without its weights."""
+    """Read the settings of the checkpoint that ``spec`` names (`bundled` or a folder), not its weights."""
     folder = BUNDLED if spec == "bundled" else Path(spec)
     if not (folder / SETTINGS).is_file():
         raise CheckpointError(
@@ -161,11 +162,11 @@ def described(spec: str) -> tuple[ModelConfig, VideoConfig]:
 
 
 def untrained(backbone: str, device: str = "cpu", *, spec: str = "", seed: int = 0) -> RetrievalModel:
-    """Heads that have learned nothing over ``backbone``; the same ones every time."""
+    """Build untrained heads over ``backbone``, deterministically for a ``seed``."""
     towers = load_backbone(backbone, device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = model_from(ModelConfig(backbone=backbone), towers)
+        model = build_model(ModelConfig(backbone=backbone), towers)
     return RetrievalModel(spec or backbone, model.to(device), towers)
 
 
@@ -183,7 +184,7 @@ def _load_folder(folder: Path, device: str) -> RetrievalModel:
             "install the weights named in its model card or train again."
         )
     sizes = [vocabulary.sizes[level] for level in LEVELS] if vocabulary else ()
-    model = model_from(config, towers, sizes)
+    model = build_model(config, towers, sizes)
     heads = {k.removeprefix("heads."): v for k, v in weights.items() if k.startswith("heads.")}
     _load_state(model, _renamed(heads), folder)
     return RetrievalModel(
@@ -275,7 +276,7 @@ def _load_state(module: torch.nn.Module, state: dict[str, Tensor], folder: Path)
 
 
 def _own(module: torch.nn.Module) -> dict[str, Tensor]:
-    """The state without names that are second names of shared tensors (safetensors stores each once)."""
+    """The state with each shared tensor under its first name only (safetensors stores each once)."""
     seen: dict[int, str] = {}
     return {
         name: value

@@ -1,7 +1,7 @@
-"""The small transformer parts that both papers' heads are built from.
+"""Transformer layers shared by both papers' heads.
 
-Nothing here is sized by the number of frames, patches or words, and every block adds nothing at
-birth (its last projection starts at zero), so that an untrained head leaves its tokens alone.
+Nothing here is sized by the number of frames, patches or words, and the last projection of every block
+is zero-initialised, so that an untrained head is the identity on its tokens.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def zero_linear(inputs: int, outputs: int, *, bias: bool = False) -> nn.Linear:
-    """A linear layer that starts as the zero map."""
+    """Return a zero-initialised linear layer."""
     layer = nn.Linear(inputs, outputs, bias=bias)
     nn.init.zeros_(layer.weight)
     if bias:
@@ -24,7 +24,7 @@ def zero_linear(inputs: int, outputs: int, *, bias: bool = False) -> nn.Linear:
 
 
 def identity_linear(width: int) -> nn.Linear:
-    """A square linear layer without bias that starts as the identity."""
+    """Return a square linear layer without bias, initialised to the identity."""
     layer = nn.Linear(width, width, bias=False)
     nn.init.eye_(layer.weight)
     return layer
@@ -48,7 +48,7 @@ def fourier(values: Tensor, bands: int = 4) -> Tensor:
 def patch_centres(grid: tuple[int, int], device: torch.device) -> Tensor:
     """(P, 2): the (y, x) of patch centres as shares of the picture, row-major. Do not write to it.
 
-    Kept for each device: a step that makes its constants anew waits each time until the GPU has caught up.
+    Cached for each device: creating constants in a step would synchronise with the GPU.
     """
     y, x = ((torch.arange(count, device=device) + 0.5) / count for count in grid)
     return torch.cartesian_prod(y, x).reshape(-1, 2)
@@ -56,14 +56,14 @@ def patch_centres(grid: tuple[int, int], device: torch.device) -> Tensor:
 
 @lru_cache
 def grid_positions(grid: tuple[int, int], device: torch.device) -> Tensor:
-    """(P, 16) Fourier features of patch centres, row-major; kept as these are."""
+    """(P, 16) Fourier features of patch centres, row-major; cached likewise."""
     return fourier(patch_centres(grid, device))
 
 
 def difference(x: Tensor, mask: Tensor, before: Tensor | None = None) -> Tensor:
     """x_t - x_(t-1) (B, T, ...); zero in the first frame and in padding, where mask (B, T) is False.
 
-    ``before`` (B, T-1, ...) stands in for x_(t-1), where what came before lies elsewhere.
+    ``before`` (B, T-1, ...) replaces x_(t-1), for tokens that have moved.
     """
     change = x[:, 1:] - (x[:, :-1] if before is None else before)
     real = (mask[:, 1:] & mask[:, :-1]).view(*change.shape[:2], *(1,) * (x.ndim - 2))
@@ -113,7 +113,7 @@ class SharedDropout(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward with residuals; the identity at birth."""
+    """Pre-norm attention and feed-forward with residuals; initially the identity."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

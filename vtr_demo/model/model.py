@@ -37,7 +37,7 @@ TRAINING_CONCEPT_WEIGHT = 0.5
 
 @dataclass(frozen=True)
 class Encoded:
-    """One modality after its heads: what training needs beyond the features of the score."""
+    """One modality after the heads: what training needs beyond the features of the score."""
 
     levels: LevelOutput
     concepts: ConceptOutput
@@ -50,7 +50,7 @@ class Encoded:
 
 
 class VTRModel(nn.Module):
-    """The heads over a backbone's tokens; the backbone itself is handed tokens in and stays outside.
+    """The heads over a backbone's tokens; the backbone itself stays outside.
 
     ``patch_width`` is Dv, ``width`` the joint width D, ``attributes`` the vocabulary size of each
     level (empty: no attribute projection).
@@ -87,13 +87,13 @@ class VTRModel(nn.Module):
 
     @property
     def training_weights(self) -> TermWeights:
-        """The weights that training ranks with: every level counts alike, wherever the sliders start."""
+        """Weights of the score in training: levels alike, wherever the sliders start."""
         concepts = TRAINING_CONCEPT_WEIGHT if self.config.concept_weight else 0.0
         return TermWeights(1.0, 1.0, 1.0, 1.0, concepts)
 
     # ------------------------------------------------------------------ encoding
     def reduced(self, tokens: VideoTokens) -> VideoTokens:
-        """Tokens with their patches at the width that the heads take; done once when features are cached."""
+        """Project patches to the width of the heads' input, unless they have it (as cached tokens do)."""
         if not self.reduction.numel() or tokens.patches.shape[-1] == self.reduction.shape[1]:
             return tokens
         patches = (tokens.patches.float() - self.reduction_mean) @ self.reduction
@@ -105,27 +105,27 @@ class VTRModel(nn.Module):
         return self.config.reduce, self.reduction.flatten()[:64].tolist()
 
     def forward_video(self, tokens: VideoTokens) -> Encoded:
-        """Levels and concepts of a padded batch of clips."""
+        """Compute levels and concepts of a padded batch of clips."""
         tokens = self.reduced(tokens)
         levels = self.video(tokens)
         x = levels.base + self.concept_video(levels.hidden[0])
-        seen = tokens.frame_mask[:, :, None].expand(tokens.patches.shape[:3])
-        mask = F.pad(seen, (1, 0)).flatten(1)  # the summary token belongs to no concept
+        real = tokens.frame_mask[:, :, None].expand(tokens.patches.shape[:3])
+        mask = F.pad(real, (1, 0)).flatten(1)  # the summary token belongs to no concept
         return Encoded(levels, self.concepts(x, mask, "video"), None, x, mask)
 
     def forward_text(self, tokens: TextTokens) -> Encoded:
-        """Levels and concepts of a padded batch of sentences."""
+        """Compute levels and concepts of a padded batch of sentences."""
         levels, logits = self.text(tokens)
         x = levels.base + self.concept_text(levels.hidden[0])
         mask = torch.cat([torch.zeros_like(tokens.word_mask[:, :1]), tokens.word_mask], dim=1)
         return Encoded(levels, self.concepts(x, mask, "text"), logits, x, mask)
 
     def encode_video(self, tokens: VideoTokens, *, parts: bool = False) -> VideoFeatures:
-        """Features of a padded batch of clips; with ``parts``, also the summands of every vector."""
+        """Encode a padded batch of clips; with ``parts``, also the summands of every vector."""
         return self.video_features(self.forward_video(tokens), tokens.patches.shape[1], parts=parts)
 
     def encode_text(self, tokens: TextTokens, *, parts: bool = False) -> TextFeatures:
-        """Features of a padded batch of sentences; with ``parts``, also the summands of every vector."""
+        """Encode a padded batch of sentences; with ``parts``, also the summands of every vector."""
         return self.text_features(self.forward_text(tokens), parts=parts)
 
     def video_features(self, out: Encoded, frames: int, *, parts: bool = False) -> VideoFeatures:
@@ -168,7 +168,7 @@ class VTRModel(nn.Module):
         seconds: np.ndarray,
         weights: TermWeights | None = None,
     ) -> Alignment:
-        """The score of one sentence and one clip with every summand, down to (word, frame, patch)."""
+        """Score one sentence against one clip, with every summand down to (word, frame, patch)."""
         weights = weights or self.default_weights
         device = next(self.parameters()).device
         t = self.encode_text(text.to(device), parts=True)
@@ -196,14 +196,14 @@ class VTRModel(nn.Module):
 
     @torch.no_grad()
     def tags(self, video: VideoFeatures) -> tuple[Tensor, ...]:
-        """L tensors (B, A_l): the attribute probabilities of each level; empty when untrained."""
+        """Return the attribute probabilities of each level, L tensors (B, A_l); empty when untrained."""
         if self.attributes is None:
             return ()
         return tuple(logits.sigmoid() for logits in self.attributes(video.levels))
 
 
 def join_texts(parts: Sequence[TextFeatures]) -> TextFeatures:
-    """Batches of sentences as one, without allocations and parts."""
+    """Concatenate batches of sentences, without allocations and parts."""
     return TextFeatures(
         torch.cat([part.levels for part in parts]),
         torch.cat([part.level_logits for part in parts]),
@@ -214,21 +214,21 @@ def join_texts(parts: Sequence[TextFeatures]) -> TextFeatures:
 
 
 def join_videos(parts: Sequence[VideoFeatures]) -> VideoFeatures:
-    """Batches of clips as one, without allocations and parts."""
+    """Concatenate batches of clips, without allocations and parts."""
     levels, concepts = (torch.cat([getattr(p, name) for p in parts]) for name in ("levels", "concepts"))
     return VideoFeatures(levels, concepts, torch.empty(0, 0, 0, dtype=torch.long))
 
 
 def principal_directions(patches: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Mean (Dv,) and the ``width`` leading principal directions (Dv, width) of (N, Dv) tokens."""
+    """Return the mean (Dv,) and the ``width`` leading principal directions (Dv, width) of (N, Dv) tokens."""
     mean = patches.mean(0)
     centred = patches - mean
     _, vectors = torch.linalg.eigh(centred.T @ centred)
     return mean, vectors.flip(1)[:, :width].contiguous()
 
 
-def model_from(config: ModelConfig, backbone: Any, attributes: Sequence[int] = ()) -> VTRModel:
-    """An untrained model that fits ``backbone``."""
+def build_model(config: ModelConfig, backbone: Any, attributes: Sequence[int] = ()) -> VTRModel:
+    """Build an untrained model for the widths of ``backbone``."""
     return VTRModel(
         config, patch_width=backbone.patch_width, width=backbone.joint_width, attributes=attributes
     ).eval()

@@ -41,13 +41,13 @@ class ConceptOutput:
     soft: Tensor
 
     def index(self) -> Tensor:
-        """(B, N) the concept of each token, -1 for padding."""
+        """Return (B, N): the concept of each token, -1 for padding."""
         held = self.allocation.sum(1) > 0
         return torch.where(held, self.allocation.argmax(1), -torch.ones_like(held, dtype=torch.long))
 
 
 class Concepts(nn.Module):
-    """K prototypes, one cross-attention and one value path for the tokens of both modalities."""
+    """K prototypes, one cross-attention and one value projection, shared by both modalities."""
 
     scale: float = 10.0
     """Logit of a token that equals a prototype; Gumbel noise has a standard deviation of 1.3."""
@@ -71,9 +71,9 @@ class Concepts(nn.Module):
         self.register_buffer("centre", torch.zeros(2, width))  # mean token of video, of text
 
     def forward(self, tokens: Tensor, mask: Tensor, modality: Literal["video", "text"]) -> ConceptOutput:
-        """Allocate (B, N, D) tokens where ``mask`` (B, N) is True.
+        """Allocate tokens (B, N, D) where ``mask`` (B, N) is True.
 
-        Gumbel noise is drawn in training mode only; in use the allocation is the arg-max.
+        Gumbel noise is drawn in training mode only; in evaluation mode the allocation is the arg-max.
         """
         side = ("video", "text").index(modality)
         centre = self.centre[side]
@@ -91,7 +91,7 @@ class Concepts(nn.Module):
         return ConceptOutput(vectors, aggregated, occupied, allocation, soft)
 
     def allocating(self) -> list[nn.Parameter]:
-        """The weights that decide which concept a token belongs to, not what a concept then says."""
+        """The parameters of the allocation, not of the concepts' features."""
         layers = (self.query, self.key, self.read, self.write, self.match)
         return [self.prototypes, *(weight for layer in layers for weight in layer.parameters())]
 
@@ -106,7 +106,7 @@ class Concepts(nn.Module):
         return masked_softmax(self.weight(text.vectors).squeeze(-1), text.occupied)
 
     def _contextual(self, tokens: Tensor, length: Tensor, mask: Tensor) -> Tensor:
-        """Q (B, K, D): each prototype after one look at the tokens; padding is masked before the softmax."""
+        """Q (B, K, D): each prototype after cross-attention to the tokens, padding masked."""
         keys = self.key(tokens) / length
         scores = torch.einsum("kd,bnd->bkn", self.query(self.prototypes), keys) / self.inner**0.5
         weights = masked_softmax(scores, mask.unsqueeze(1).expand_as(scores))
@@ -119,11 +119,11 @@ class Concepts(nn.Module):
 
 
 SAME_DIRECTION = 1e-5
-"""1 - cosine below which two points are one: what rounding leaves of equal ones."""
+"""1 - cosine below which two points are equal up to rounding."""
 
 
 def kmeans(points: Tensor, count: int, *, seed: int = 0, rounds: int = 25) -> Tensor:
-    """Spherical k-means centres (K, D) of (N, D) points; k-means++ seeding, deterministic.
+    """Return spherical k-means centres (K, D) of points (N, D); k-means++ seeding, deterministic.
 
     With fewer distinct points than ``count`` the remaining centres are random directions.
     """

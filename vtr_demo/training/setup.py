@@ -42,7 +42,7 @@ from vtr_demo.errors import ConfigError, ManifestError, VideoError
 from vtr_demo.files import fingerprint
 from vtr_demo.model.attributes import Vocabulary, build_vocabulary, imbalance_report, label_matrix
 from vtr_demo.model.checkpoint import RetrievalModel, described, load
-from vtr_demo.model.model import VTRModel, model_from
+from vtr_demo.model.model import VTRModel, build_model
 from vtr_demo.playground.render import find_sprites
 from vtr_demo.structures import LEVELS, Sentence, TextTokens
 from vtr_demo.training.distillation import Distiller
@@ -128,7 +128,7 @@ def load_training_data(config: TrainConfig) -> TrainingData:
     labels = label_matrix(sentences, vocabulary)
     log.info("%s", imbalance_report(labels, vocabulary))
     frames, cache, texts = None, None, None
-    reducer = start.model if start else model_from(config.model, backbone).to(device)
+    reducer = start.model if start else build_model(config.model, backbone).to(device)
     if config.freeze_backbone:
         backbone.motion_half = config.motion_precision == "bf16"
     if not start:
@@ -169,7 +169,7 @@ def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trai
     teacher = load_backbone(config.teacher, str(data.device)) if config.teacher else None
     torch.manual_seed(config.seed)
     backbone, vocabulary = data.backbone, data.vocabulary
-    model = model_from(config.model, backbone, [vocabulary.sizes[level] for level in LEVELS])
+    model = build_model(config.model, backbone, [vocabulary.sizes[level] for level in LEVELS])
     model.reduction.copy_(data.reducer.reduction)
     model.reduction_mean.copy_(data.reducer.reduction_mean)
     if config.freeze_backbone:
