@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -247,3 +248,11 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
     assert not any(path.suffix in (".pt", ".pkl", ".bin", ".py") for path in tmp_path.iterdir())
     assert np.isfinite(score(load(str(tmp_path))))
     assert isinstance(load(str(tmp_path)).vocabulary, Vocabulary)
+
+
+def test_options_that_left_do_not_make_older_libraries_stale() -> None:
+    one = pretrained()
+    stored = one.model.config.to_dict() | {"binding": True, "relationship": True, "allocation": "hard"}
+    stored |= {"shared_attributes": True, "shared_prototypes": True}
+    parts = json.dumps([one.tower_fingerprint, stored, one.weights_digest], sort_keys=True, default=str)
+    assert one.fingerprint == hashlib.sha256(parts.encode()).hexdigest()[:16]

@@ -75,7 +75,9 @@ class RetrievalModel:
     @property
     def fingerprint(self) -> str:
         """Equal for models that compute equal vectors."""
-        return fingerprint(self.tower_fingerprint, self.model.config, self.weights_digest)
+        # options that have left count as they did, so that libraries made before stay valid
+        settings = self.model.config.to_dict() | REMOVED_OPTIONS
+        return fingerprint(self.tower_fingerprint, settings, self.weights_digest)
 
     @property
     def names(self) -> tuple[str, ...]:
