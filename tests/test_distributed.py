@@ -19,7 +19,7 @@ from tests.helpers.small_clip import save_small_clip
 from tests.helpers.small_runs import EVERY_LOSS, eight_pairs, small_config
 from tests.helpers.sprites import draw_sprites
 from vtr_demo.backbones.registry import load_backbone
-from vtr_demo.config import TrainConfig
+from vtr_demo.config import MixtureConfig, TrainConfig
 from vtr_demo.data import captions as captions_module
 from vtr_demo.errors import TrainingError
 from vtr_demo.structures import Sentence, TextTokens
@@ -50,7 +50,7 @@ def configs(folder: Path, ranks: int) -> dict[str, TrainConfig]:
     }
     frozen = small_config(
         folder, manifest, playground_clips=4, sprites=str(folder / "sprites"),
-        playground_share=0.25, accumulate=2, cache=str(folder / f"cache{ranks}"), **shared,
+        mixture=MixtureConfig(playground=0.25), accumulate=2, cache=str(folder / f"cache{ranks}"), **shared,
     )  # fmt: skip
     clip = f"open_clip:local-dir:{folder / 'clip'}"
     live = small_config(

@@ -13,7 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Va
 from vtr_demo.errors import ConfigError
 from vtr_demo.limits import LimitConfig
 
-__all__ = ["LimitConfig", "LossConfig", "ModelConfig", "TrainConfig", "VideoConfig", "read_config"]
+__all__ = [
+    "LimitConfig",
+    "LossConfig",
+    "MixtureConfig",
+    "ModelConfig",
+    "TrainConfig",
+    "VideoConfig",
+    "read_config",
+]
 
 CONFIGS = Path(__file__).resolve().parent / "training" / "configs"
 
@@ -184,6 +192,29 @@ class LossConfig(Settings):
         return self
 
 
+class MixtureConfig(Settings):
+    """What a batch consists of, as shares of it; a kind that the data lack takes none."""
+
+    table = "mixture"
+    playground: Share = 0.25
+    """Share of playground clips."""
+    still: Share = 0.25
+    """Share of single pictures of the playground."""
+    video: Share = 0.25
+    """Share of videos in the rest, which are photos otherwise."""
+    drawn_end: Share = 1.0
+    """Factor on ``playground`` and ``still`` at the last step, reached linearly."""
+
+
+_MIXTURE_KEYS = {
+    "playground_share": "playground",
+    "still_share": "still",
+    "long_share": "video",
+    "drawn_end": "drawn_end",
+}
+"""Top-level settings of earlier versions, by their names in ``mixture``."""
+
+
 class TrainConfig(Settings):
     """One training run: data, optimisation and output."""
 
@@ -234,14 +265,7 @@ class TrainConfig(Settings):
     steps: Count = 1000
     batch: Annotated[int, Field(ge=2)] = 128
     """Clips a step and process; ranking needs a negative."""
-    long_share: float = 0.25
-    """Share of a batch that is videos; the rest is photos, where there are any."""
-    playground_share: NonNegative = 0.25
-    """Share of a batch that is playground clips, where there are any."""
-    still_share: NonNegative = 0.25
-    """Share of a batch that is single pictures of the playground, where there are any."""
-    drawn_end: Share = 1.0
-    """Factor on playground_share and still_share at the last step, reached linearly."""
+    mixture: MixtureConfig = MixtureConfig()
     accumulate: Count = 1
     lr: Positive = 1e-3
     backbone_lr: NonNegative = 1e-6
@@ -270,6 +294,17 @@ class TrainConfig(Settings):
     workers: Count = 4
     """Threads that decode and draw clips ahead of the towers."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _migrate(cls, values: Any) -> Any:
+        """Move the mixture settings of earlier versions, which were top-level, to their table."""
+        old = values.keys() & _MIXTURE_KEYS.keys() if isinstance(values, dict) else ()
+        if not old or not isinstance(values.get("mixture", {}), dict):
+            return values
+        moved = {_MIXTURE_KEYS[key]: values[key] for key in old}
+        kept = {key: value for key, value in values.items() if key not in old}
+        return kept | {"mixture": moved | values.get("mixture", {})}
+
     @property
     def drawn(self) -> int:
         """Number of playground clips and single pictures."""
@@ -290,8 +325,8 @@ class TrainConfig(Settings):
             any(self.attribute_sizes) or not self.loss.attributes,
             "loss.attributes has nothing to learn while attribute_sizes are all 0; set one of the two.",
         )
-        drawn = self.playground_share + (self.still_share if self.playground_stills else 0.0)
-        require(drawn <= 1, f"playground_share and still_share add up to {drawn}; 1 is a whole batch.")
+        drawn = self.mixture.playground + (self.mixture.still if self.playground_stills else 0.0)
+        require(drawn <= 1, f"mixture.playground and .still add up to {drawn}; 1 is a whole batch.")
         require(not self.mirror or bool(self.train), "mirror has no effect while train names no data.")
         require(
             not (self.hold_out and self.validation),
@@ -336,14 +371,14 @@ _IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
     ),
     ("sprites", lambda c: not c.drawn, "nothing of the playground is drawn"),
     (
-        "playground_share",
+        "mixture.playground",
         lambda c: not c.drawn_clips,
         "playground_clips, playground_encounters and playground_neighbours are 0",
     ),
-    ("drawn_end", lambda c: not c.train, "train names no data"),
-    ("drawn_end", lambda c: not c.drawn, "nothing of the playground is drawn"),
-    ("playground_share", lambda c: not c.train, "train names no data"),
-    ("still_share", lambda c: not c.playground_stills, "playground_stills is 0"),
+    ("mixture.drawn_end", lambda c: not c.train, "train names no data"),
+    ("mixture.drawn_end", lambda c: not c.drawn, "nothing of the playground is drawn"),
+    ("mixture.playground", lambda c: not c.train, "train names no data"),
+    ("mixture.still", lambda c: not c.playground_stills, "playground_stills is 0"),
     ("validation_split", lambda c: not c.validation, "validation names no data"),
     ("loss.kl_temperature", lambda c: not c.loss.kl, "loss.kl is 0"),
     ("loss.focal_gamma", lambda c: not c.loss.attributes, "loss.attributes is 0"),

@@ -171,10 +171,13 @@ def log_to_stderr() -> Iterator[None]:
     log = logging.getLogger(PROGRAM)
     handler, level = logging.StreamHandler(), log.level
     handler.setFormatter(logging.Formatter("%(message)s"))
+    propagate = log.propagate
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    log.propagate = False  # open_clip gives the root logger a handler, which would print each line again
     try:
         yield
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
+        log.propagate = propagate

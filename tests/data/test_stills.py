@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.small_runs import eight_pairs, small_config
 from tests.helpers.sprites import draw_sprites
-from vtr_demo.config import TrainConfig
+from vtr_demo.config import MixtureConfig, TrainConfig
 from vtr_demo.data.dataset import (
     Sample,
     playground_encounters,
@@ -53,8 +53,7 @@ def test_a_batch_holds_its_share_of_stills(sprites: str, tmp_path: Path) -> None
         playground_clips=3,
         playground_stills=6,
         sprites=sprites,
-        playground_share=0.25,
-        still_share=0.5,
+        mixture=MixtureConfig(playground=0.25, still=0.5),
     )
     trainer = build_trainer(config)
     draw = trainer.sampler.draw(trainer.rng(1, 0))
@@ -64,15 +63,22 @@ def test_a_batch_holds_its_share_of_stills(sprites: str, tmp_path: Path) -> None
 
 
 def test_shares_beyond_a_batch_are_refused() -> None:
-    with pytest.raises(ConfigError, match="still_share"):
-        TrainConfig(train=("x",), playground_stills=1, playground_share=0.75, still_share=0.5)
+    with pytest.raises(ConfigError, match="still add up"):
+        TrainConfig(train=("x",), playground_stills=1, mixture=MixtureConfig(playground=0.75, still=0.5))
+
+
+def test_the_mixture_settings_of_earlier_versions_keep_their_meaning() -> None:
+    old = {"playground_share": 0.35, "still_share": 0.45, "long_share": 0.08, "drawn_end": 0.7}
+    mixture = MixtureConfig(playground=0.35, still=0.45, video=0.08, drawn_end=0.7)
+    assert TrainConfig(train=("x",), **old).mixture == mixture
+    assert TrainConfig(train=("x",), mixture=mixture).to_dict()["mixture"] == mixture.to_dict()
 
 
 def test_drawn_clips_make_room_along_a_line(sprites: str, tmp_path: Path) -> None:
     manifest = eight_pairs(tmp_path / "clips", frames=4)
     counts = {"playground_clips": 4, "playground_stills": 6, "steps": 2, "batch": 8, "sprites": sprites}
-    shares = {"playground_share": 0.25, "still_share": 0.5, "drawn_end": 0.0}
-    trainer = build_trainer(small_config(tmp_path, manifest, **counts, **shares))
+    mixture = MixtureConfig(playground=0.25, still=0.5, drawn_end=0.0)
+    trainer = build_trainer(small_config(tmp_path, manifest, **counts, mixture=mixture))
     found = []
     for done in (0.0, 0.5, 1.0):
         kinds = [trainer.sampler.items[i].kind for i in trainer.sampler.draw(trainer.rng(1, 0), done).items]

@@ -13,15 +13,15 @@ from vtr_demo.data.captions import EncodedCaption
 from vtr_demo.model.attributes import Vocabulary
 from vtr_demo.structures import LEVELS
 from vtr_demo.training.concept_names import (
-    LEAST,
-    claimed_words,
+    MIN_COUNT,
+    attributes_by_concept,
     concept_attributes,
     exclusive,
-    joined,
+    join_names,
     log_odds,
     name_concepts,
-    seen_attributes,
     word_names,
+    words_by_concept,
 )
 
 
@@ -84,7 +84,7 @@ def test_content_names_a_concept_and_function_words_are_named_as_such():
 
 
 def test_a_word_needs_occurrences():
-    rare = {("dog", "NOUN"): LEAST - 1, ("cat", "NOUN"): 50}
+    rare = {("dog", "NOUN"): MIN_COUNT - 1, ("cat", "NOUN"): 50}
     assert word_names([rare, {("sea", "NOUN"): 50}]) == ["cat", "sea"]
 
 
@@ -114,13 +114,13 @@ def test_only_occupied_concepts_have_attributes():
 def test_each_attribute_is_seen_in_one_concept_and_in_enough_clips():
     model = small_model(attributes=(3, 7, 2, 2))
     clips = [video_tokens(2, seed=seed) for seed in range(40)]
-    found = seen_attributes(model, clips, vocabulary(7))
+    found = attributes_by_concept(model, clips, vocabulary(7))
     said = [name for names in found.values() for name in names]
     assert said
     assert len(said) == len(set(said))
-    assert seen_attributes(model, clips[: LEAST - 1], vocabulary(7)) == {}
-    assert seen_attributes(model, [], vocabulary(7)) == {}
-    assert seen_attributes(model, clips, vocabulary(0)) == {}
+    assert attributes_by_concept(model, clips[: MIN_COUNT - 1], vocabulary(7)) == {}
+    assert attributes_by_concept(model, [], vocabulary(7)) == {}
+    assert attributes_by_concept(model, clips, vocabulary(0)) == {}
 
 
 def test_a_concept_without_an_attribute_of_its_own_shares_that_of_another(monkeypatch):
@@ -132,7 +132,7 @@ def test_a_concept_without_an_attribute_of_its_own_shares_that_of_another(monkey
 
     monkeypatch.setattr("vtr_demo.training.concept_names.concept_attributes", attributes)
     clips = [torch.Generator().manual_seed(seed) for seed in range(40)]
-    found = seen_attributes(small_model(attributes=(3, 3, 2, 2)), clips, vocabulary(3))
+    found = attributes_by_concept(small_model(attributes=(3, 3, 2, 2)), clips, vocabulary(3))
     first = vocabulary(3).names["entity"][0]
     assert first in found[0]
     assert first in found[1]
@@ -141,17 +141,17 @@ def test_a_concept_without_an_attribute_of_its_own_shares_that_of_another(monkey
 
 # --------------------------------------------------------------------------- together
 def test_no_two_concepts_share_a_name():
-    names = joined(["", "", "dog", "dog", ""], [(), ("sea",), (), (), ("sea",)])
+    names = join_names(["", "", "dog", "dog", ""], [(), ("sea",), (), (), ("sea",)])
     assert names == ("concept 1", "seen: sea", "dog", "dog (4)", "seen: sea (5)")
-    assert joined(["dog"], [("fur", "grass")]) == ("dog; seen: fur · grass",)
+    assert join_names(["dog"], [("fur", "grass")]) == ("dog; seen: fur · grass",)
 
 
 def test_every_word_is_claimed_once_whatever_the_padding():
     model = small_model()
     texts = spoken(3, 7, 5)
-    claimed = claimed_words(model, texts)
+    claimed = words_by_concept(model, texts)
     assert sum(sum(own.values()) for own in claimed) == 15
-    apart = [claimed_words(model, [text]) for text in texts]
+    apart = [words_by_concept(model, [text]) for text in texts]
     assert claimed == [sum((found[k] for found in apart), Counter()) for k in range(4)]
 
 

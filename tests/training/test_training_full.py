@@ -20,7 +20,7 @@ from tests.helpers.small_clip import save_small_clip
 from tests.helpers.small_runs import EVERY_LOSS, eight_pairs, small_config
 from tests.helpers.sprites import draw_sprites
 from vtr_demo.backbones.registry import load_backbone
-from vtr_demo.config import CONFIGS, LossConfig, TrainConfig, VideoConfig, read_config
+from vtr_demo.config import CONFIGS, LossConfig, MixtureConfig, TrainConfig, VideoConfig, read_config
 from vtr_demo.data.benchmarks import SPLITS
 from vtr_demo.data.sampler import EndToEndSampler, on_grid
 from vtr_demo.errors import ConfigError, ManifestError, TrainingError
@@ -85,7 +85,8 @@ def learnt_by_heart(config: TrainConfig, manifest: Path) -> Trainer:
 def with_pairs(folder: Path, manifest: Path) -> dict[str, Any]:
     """Settings of a batch of eight pairs and two playground clips, which bring minimal pairs."""
     return {
-        "validation": (str(manifest),), "batch": 10, "playground_clips": 2, "playground_share": 0.2,
+        "validation": (str(manifest),), "batch": 10, "playground_clips": 2,
+        "mixture": MixtureConfig(playground=0.2),
         "sprites": str(draw_sprites(folder / "sprites")),
     }  # fmt: skip
 

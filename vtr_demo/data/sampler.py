@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone
+from vtr_demo.config import MixtureConfig
 from vtr_demo.data.cache import FrameStore, Reduce, VideoCache, Videos, pad_clips
 from vtr_demo.data.captions import CaptionText, EncodedCaption, text_batch, text_tokens
 from vtr_demo.data.dataset import HardNegative, Sample
@@ -137,20 +138,6 @@ def frozen_copy(backbone: Backbone) -> Backbone:
 
 
 # --------------------------------------------------------------------------- drawing
-class Mixture(NamedTuple):
-    """Clips a step and process, and shares of a batch.
-
-    long: videos among photos and videos. playground, still: drawn clips and pictures, where there are any;
-    both shares reach ``drawn_end`` times their value at the last step, linearly.
-    """
-
-    batch: int
-    long: float = 0.25
-    playground: float = 0.25
-    still: float = 0.25
-    drawn_end: float = 1.0
-
-
 class DrawnNegative(NamedTuple):
     """A false sentence of the clip in one row of a batch, and the level that is wrong in it."""
 
@@ -161,7 +148,7 @@ class DrawnNegative(NamedTuple):
 
 @dataclass(frozen=True)
 class Draw:
-    """The content of a batch before any tower has run.
+    """The content of a batch before the towers run.
 
     groups: indices of items, one array a kind; texts: a sentence for each item, in that order.
     """
@@ -179,7 +166,8 @@ class Draw:
 class Sampler:
     """Draws batches of cached tokens; all randomness comes from the generator passed in.
 
-    ``texts`` holds every sentence of the items by its text; ``labels`` are L tensors (items, A_l). Each of
+    ``batch`` is the number of clips a step and process, ``mixture`` the shares of the kinds in it. ``texts``
+    holds every sentence of the items by its text; ``labels`` are L tensors (items, A_l). Each of
     several processes draws the joint batch and takes its part, so that no clip is drawn twice and the joint
     batch does not depend on how it is divided.
     """
@@ -190,12 +178,13 @@ class Sampler:
         cache: Videos,
         texts: dict[str, EncodedCaption],
         labels: tuple[Tensor, ...],
-        mixture: Mixture,
+        batch: int,
+        mixture: MixtureConfig,
         teacher: TeacherTokens | None = None,
     ) -> None:
         self.items, self.cache, self.texts, self.labels = items, cache, texts, labels
         self.teacher = teacher
-        self._mixture = mixture
+        self._size, self._mixture = batch, mixture
         self._by_kind = [
             np.array([i for i, item in enumerate(items) if item.kind == kind], dtype=np.int64)
             for kind in KINDS
@@ -248,10 +237,10 @@ class Sampler:
         """Prepare the batch that ``batch`` will return for this generator; cached tokens need nothing."""
 
     def _counts(self, done: float, world: int) -> list[tuple[np.ndarray, int]]:
-        """The items of each kind, and how many of them one process takes."""
+        """Return the items of each kind, and how many of them one process takes."""
         photos, videos, *drawn = self._by_kind
-        size = self._mixture.batch
-        factor = 1 - done * (1 - self._mixture.drawn_end)
+        size = self._size
+        factor = 1 - done * (1 - self._mixture.drawn_end)  # linear in the share of training
         shares = [factor * self._mixture.playground, factor * self._mixture.still]
         if not len(photos) + len(videos):
             total = sum(share for share, members in zip(shares, drawn, strict=True) if len(members))
@@ -261,7 +250,7 @@ class Sampler:
             for share, members in zip(shares, drawn, strict=True)
         ]
         rest = size - sum(taken)
-        filmed = min(len(videos) // world, round(rest * self._mixture.long) if len(photos) else rest)
+        filmed = min(len(videos) // world, round(rest * self._mixture.video) if len(photos) else rest)
         return [
             (photos, min(len(photos) // world, rest - filmed)),
             (videos, filmed),
@@ -330,11 +319,12 @@ class EndToEndSampler(Sampler):
         videos: EndToEndVideos,
         sentences: Mapping[str, CaptionText],
         labels: tuple[Tensor, ...],
-        mixture: Mixture,
+        batch: int,
+        mixture: MixtureConfig,
         backbone: Backbone,
         teacher: LiveTeacher | None = None,
     ) -> None:
-        super().__init__(items, videos, {}, labels, mixture)
+        super().__init__(items, videos, {}, labels, batch, mixture)
         self._frames, self._sentences = videos.frames, sentences
         self._backbone, self._live_teacher = backbone, teacher
 

@@ -5,11 +5,11 @@ mask, generate) and CLIP-KD (squared error of normalised features):
 
     Align        a_k = W_a C_k                      concept features in the teacher's width
     Transform    a'  = MLP(a)
-    Reconstruct  y_i = sum_k A_ki W_r a'_k          put back on their tokens, some of them masked
+    Reconstruct  y_i = sum_k A_ki W_r a'_k          scattered to the concept's tokens, some of them masked
                  loss = mean || norm(y_i) - norm(teacher_i) ||^2
 
-for frames (patches), words and the two global vectors. All tokens of a concept share its reconstruction, so
-it is computed once a concept and not once a token.
+for patches, words and the two global vectors. All tokens of a concept have one reconstruction, which is
+computed once a concept.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vtr_demo.training import losses
 
 
 class Distiller(nn.Module):
-    """Reconstructs a frozen teacher's tokens from concept features, and its global vectors from ours.
+    """Reconstruct a frozen teacher's tokens from concept features, and its global vectors from the student's.
 
     ``patch_width`` and ``word_width`` are the teacher's, ``width`` is the student's D.
     """
@@ -46,7 +46,7 @@ class Distiller(nn.Module):
         )  # fmt: skip
 
     def token_loss(self, concepts: ConceptOutput, mask: Tensor, teacher: Tensor, side: str) -> Tensor:
-        """Tokens (B, N, teacher width) from the concepts; ``mask`` (B, N) marks real tokens."""
+        """Return the loss against teacher tokens (B, N, teacher width); ``mask`` (B, N) marks real tokens."""
         rebuilt, blank = self.tokens[side](concepts.aggregated.float())
         own = torch.einsum("bkn,bkd->bnd", concepts.allocation.float(), rebuilt)
         if self.training and self.mask_share:
@@ -55,26 +55,26 @@ class Distiller(nn.Module):
         return losses.reconstruction(own, teacher, mask)
 
     def global_loss(self, vectors: Tensor, teacher: Tensor, side: str) -> Tensor:
-        """Global vectors (B, D) against the teacher's (B, word width)."""
+        """Return the loss of global vectors (B, D) against the teacher's (B, word width)."""
         return losses.reconstruction(self.globals[side](vectors.float()), teacher)
 
 
 class _Reconstruction(nn.Module):
-    """Align, transform (mask and MLP) and reconstruct; the MLP starts as nothing but its residual."""
+    """Align, transform (mask and MLP) and reconstruct; the MLP's residual branch is zero-initialised."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.align = nn.Linear(inputs, outputs)
-        # Not zero: where a vector has no direction the loss has a gradient of 1e10, which fp16 cannot hold.
+        # Not zero: the gradient of normalising a zero vector overflows fp16.
         self.hidden = nn.Parameter(0.02 * torch.randn(outputs))
         self.transform = nn.Sequential(nn.LayerNorm(outputs), nn.Linear(outputs, outputs), nn.GELU())
         self.reconstruct = nn.Linear(outputs, outputs, bias=False)
         nn.init.zeros_(self.reconstruct.weight)
 
     def forward(self, concepts: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, K, Dc) to what each concept's tokens look like, (B, K, teacher width), and what a masked one
-        does, (teacher width,)."""
-        return self._generated(self.align(concepts)), self._generated(self.hidden)
+        """Map (B, K, Dc) to the reconstruction of each concept's tokens (B, K, teacher width) and that of a
+        masked token (teacher width,)."""
+        return self._transform(self.align(concepts)), self._transform(self.hidden)
 
-    def _generated(self, aligned: Tensor) -> Tensor:
+    def _transform(self, aligned: Tensor) -> Tensor:
         return aligned + self.reconstruct(F.normalize(self.transform(aligned), dim=-1))

@@ -1,6 +1,6 @@
 """Training losses as pure functions of features and similarity matrices.
 
-Axes as in ``records.py``; X texts, Y videos of a batch, N tokens, A attributes, D width. Similarity
+Axes as in ``structures.py``; X texts, Y videos of a batch, N tokens, A attributes, D width. Similarity
 matrices are (X, Y) logits: cosines already multiplied by the logit scale, text i belonging to video i.
 Masks are boolean, True for what counts. Every loss is a scalar, computed in float32 at least;
 where nothing counts it is 0 and its gradients are 0.
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 KL_TEMPERATURE = 0.05
-"""At 1 the softmax of unit vectors is flat: random ones differ by 0.002 and the loss is dead."""
+"""At 1 the softmax of unit vectors is nearly uniform and the loss vanishes (0.002 for random ones)."""
 
 
 # --------------------------------------------------------------------------- ranking
@@ -25,14 +25,14 @@ def info_nce(
     text_mask: Tensor | None = None,
     video_mask: Tensor | None = None,
 ) -> Tensor:
-    """Symmetric InfoNCE over logits (X, Y): the mean of text -> video and video -> text.
+    """Return symmetric InfoNCE over logits (X, Y): the mean of text -> video and video -> text.
 
-    targets (X, Y), not negative, are the weights of the right answers; each row and each column is
-    brought to sum 1, so that a boolean table spreads the target evenly over several positives (the
-    outer form of Khosla et al. 2020, eq. 2) and ``soft_targets`` gives a distribution. Default: the
-    diagonal. text_mask (X,) and video_mask (Y,) take texts and videos out, as anchors and as
-    candidates (a caption without an action has no place in the action level). An anchor without a
-    target is skipped. Radford et al. 2021, fig. 3; CLIP4Clip eq. 5-7.
+    targets (X, Y), not negative, weigh the positives and are normalised by row and by column: a boolean table
+    distributes the target evenly over several positives (Khosla et al., "Supervised Contrastive Learning",
+    2020, eq. 2), ``soft_targets`` gives a distribution. Default: the diagonal. text_mask (X,) and
+    video_mask (Y,) remove texts and videos as anchors and as candidates, such as captions without an action
+    from the action level. An anchor without a target is skipped. Source: CLIP (Radford et al. 2021), fig. 3;
+    CLIP4Clip, eq. 5-7.
     """
     logits = _precise(similarity)
     if targets is None:
@@ -47,10 +47,10 @@ def info_nce(
 
 
 def soft_targets(text_similarity: Tensor, temperature: float = 0.1) -> Tensor:
-    """Weights (X, X) for ``info_nce`` from cosines between the captions themselves (our decision).
+    """Return target weights (X, X) for ``info_nce`` from cosines between the captions (our decision).
 
-    exp(s / temperature), so that each row and column becomes a softmax: captions that say the same
-    share the target. No gradient.
+    exp(s / temperature), so that each row and column becomes a softmax: captions of equal meaning share the
+    target. Without gradient.
     """
     cosines = _precise(text_similarity.detach())
     return ((cosines - cosines.max()) / temperature).exp()
@@ -65,30 +65,30 @@ def concept_contrast(
     scale: float | Tensor = 20.0,
     targets: Tensor | None = None,
 ) -> Tensor:
-    """Concept-level alignment of Conceptual Aggregated Features: InfoNCE within each concept.
+    """Return the concept-level alignment of Conceptual Aggregated Features: InfoNCE within each concept.
 
-    text and video (B, K, Dc) unit vectors, occupied (B, K) bool. In concept k only texts and videos
-    that both occupy k are compared; an anchor counts if its own partner occupies k and at least one
-    negative does. Mean over anchors and concepts, both directions. targets (B, B) as in
-    ``info_nce``. S2CA names concept-level alignment; the equation is our decision.
+    text and video (B, K, Dc) are unit vectors, occupied (B, K) bool. Concept k compares the texts and videos
+    that occupy it; an anchor counts if its positive and at least one negative do. Mean over anchors and
+    concepts, both directions. targets (B, B) as in ``info_nce``. Source: S2CA names the term; the equation is
+    our decision.
     """
     logits = _inner(text.transpose(0, 1), video.transpose(0, 1)) * scale  # (K, B, B)
     allowed = text_occupied.T.unsqueeze(2) & video_occupied.T.unsqueeze(1)  # (K, B, B)
     own = torch.eye(len(text), device=logits.device) if targets is None else targets
     weights = own.to(logits.dtype).expand_as(logits)
-    forth = _directed(logits, weights, allowed, rivals=True)
-    back = _directed(logits.mT, weights.mT, allowed.mT, rivals=True)
+    forth = _directed(logits, weights, allowed, need_negative=True)
+    back = _directed(logits.mT, weights.mT, allowed.mT, need_negative=True)
     return (forth + back) / 2
 
 
-def _directed(logits: Tensor, targets: Tensor, allowed: Tensor, *, rivals: bool = False) -> Tensor:
+def _directed(logits: Tensor, targets: Tensor, allowed: Tensor, *, need_negative: bool = False) -> Tensor:
     """Cross-entropy over the last axis among ``allowed``, mean over the rows that have a target.
 
-    ``rivals`` leaves out rows whose allowed candidates are all targets: nothing can be learnt there.
+    ``need_negative`` skips rows whose allowed candidates are all targets.
     """
     targets = targets * allowed
     counts = targets.sum(-1) > 0
-    if rivals:
+    if need_negative:
         counts = counts & (allowed & (targets == 0)).any(-1)
     masked = torch.where(counts.unsqueeze(-1), logits.masked_fill(~allowed, -math.inf), 0.0)
     log_share = masked.log_softmax(-1).masked_fill(~allowed, 0.0)
@@ -100,10 +100,10 @@ def _directed(logits: Tensor, targets: Tensor, allowed: Tensor, *, rivals: bool 
 def symmetric_kl(
     video: Tensor, text: Tensor, temperature: float = KL_TEMPERATURE, mask: Tensor | None = None
 ) -> Tensor:
-    """1/2 [KL(p || q) + KL(q || p)] with p = softmax(video / temperature), q likewise: (B, D) each.
+    """Return 1/2 [KL(p || q) + KL(q || p)], p = softmax(video / temperature) (B, D), q likewise of text.
 
-    MCSAN's KLDivLoss between the modalities' level distributions; mask (B,) bool for pairs that
-    have the level. On features use the default temperature; on attribute logits use 1.
+    mask (B,) bool marks the pairs that have the level. On features use the default temperature, on attribute
+    logits 1. Source: MCSAN's KLDivLoss between the modalities' level distributions.
     """
     p = (_precise(video) / temperature).log_softmax(-1)
     q = (_precise(text) / temperature).log_softmax(-1)
@@ -115,11 +115,11 @@ def symmetric_kl(
 def focal_bce(
     logits: Tensor, labels: Tensor, gamma: float = 2.0, alpha: float = 0.25, mask: Tensor | None = None
 ) -> Tensor:
-    """Focal binary cross-entropy (FBCE) of attribute logits (B, A) against labels (B, A) in [0, 1].
+    """Return the focal binary cross-entropy of attribute logits (B, A) against labels (B, A) in [0, 1].
 
-    -1/B sum [alpha (1-p)^gamma y log p + (1-alpha) p^gamma (1-y) log(1-p)], summed over the
-    attributes; mask (B,) bool leaves clips out. MCSAN (FBCE), after Lin et al. 2017, eq. 5; gamma 0
-    and alpha 0.5 give half the plain BCE.
+    -1/B sum [alpha (1-p)^gamma y log p + (1-alpha) p^gamma (1-y) log(1-p)], summed over the attributes; mask
+    (B,) bool leaves clips out; gamma 0 and alpha 0.5 give half the plain BCE. Source: MCSAN (FBCE), after Lin
+    et al., "Focal Loss", 2017, eq. 5.
     """
     logits = _precise(logits)
     labels = labels.to(logits.dtype)
@@ -131,9 +131,9 @@ def focal_bce(
 
 # --------------------------------------------------------------------------- prototypes
 def prototype_diversity(prototypes: Tensor) -> Tensor:
-    """Mean squared cosine between different prototypes (K, D): 0 when orthogonal, 1 when equal.
+    """Return the mean squared cosine between prototypes (K, D): 0 when orthogonal, 1 when equal.
 
-    ||norm(P) norm(P)^T - I||^2 / K(K-1), our decision; GLSCL uses a margin on its query outputs.
+    ||norm(P) norm(P)^T - I||^2 / K(K-1). Our decision; GLSCL has a margin on its query outputs.
     """
     unit = F.normalize(_precise(prototypes), dim=-1)
     count = len(unit)
@@ -142,10 +142,10 @@ def prototype_diversity(prototypes: Tensor) -> Tensor:
 
 
 def usage_balance(allocation: Tensor, mask: Tensor) -> Tensor:
-    """log K - H(mean allocation): 0 when all concepts are used alike, log K on collapse.
+    """Return log K - H(mean allocation): 0 when all concepts are used equally, log K on collapse.
 
-    allocation (B, K, N) probabilities over K; mask (B, N) bool. The mean runs over all real tokens
-    of the batch. The balance term of sparse mixtures of experts, as an entropy (our decision).
+    allocation (B, K, N) are probabilities over K; mask (B, N) bool. The mean is over the real tokens of the
+    batch. Our decision: the load-balancing term of sparse mixtures of experts, as an entropy.
     """
     share = _precise(allocation) * mask.unsqueeze(1)
     mean = share.sum((0, 2)) / mask.sum().clamp(min=1)
@@ -155,11 +155,11 @@ def usage_balance(allocation: Tensor, mask: Tensor) -> Tensor:
 
 # --------------------------------------------------------------------------- distillation
 def reconstruction(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean over tokens of ||norm(y) - norm(f)||^2, in [0, 4]: S2CA's Align-Transform-Reconstruct.
+    """Return the mean over tokens of ||norm(y) - norm(f)||^2, in [0, 4].
 
-    student y and teacher f (..., D), e.g. (B, N, D) tokens or (B, D) global vectors; mask (...)
-    bool for real tokens. No gradient reaches the teacher. The abstract gives no equation: MGD's
-    squared error on CLIP-KD's normalised features, summed over D (our decision).
+    student y and teacher f (..., D), such as (B, N, D) tokens or (B, D) global vectors; mask (...) bool marks
+    real tokens. No gradient reaches the teacher. Source: S2CA names Align-Transform-Reconstruct; MGD's
+    squared error on CLIP-KD's normalised features, summed over D, is our decision.
     """
     y = F.normalize(_precise(student), dim=-1)
     f = F.normalize(_precise(teacher.detach()), dim=-1)

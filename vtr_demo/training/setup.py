@@ -33,7 +33,6 @@ from vtr_demo.data.sampler import (
     EndToEndSampler,
     EndToEndVideos,
     LiveTeacher,
-    Mixture,
     Sampler,
     TeacherTokens,
     frozen_copy,
@@ -311,7 +310,7 @@ def _frozen_sampler(
         tokens.fill(data.items, "teacher")
         sentences = text_tokens(_sentences(data.items), teacher, divided=True)
         taught = TeacherTokens(tokens, sentences, data.backbone.grid)
-    return Sampler(data.items, data.cache, data.texts, data.labels, _mixture(config), taught)
+    return Sampler(data.items, data.cache, data.texts, data.labels, config.batch, config.mixture, taught)
 
 
 def _end_to_end_sampler(
@@ -336,16 +335,8 @@ def _end_to_end_sampler(
     backbone.unfreeze()
     backbone.set_grad_checkpointing(config.checkpoint_activations)
     videos = EndToEndVideos(backbone, reduce, data.frames)
-    return EndToEndSampler(data.items, videos, captions, data.labels, _mixture(config), backbone, live)
-
-
-def _mixture(config: TrainConfig) -> Mixture:
-    return Mixture(
-        batch=config.batch,
-        long=config.long_share,
-        playground=config.playground_share,
-        still=config.still_share,
-        drawn_end=config.drawn_end,
+    return EndToEndSampler(
+        data.items, videos, captions, data.labels, config.batch, config.mixture, backbone, live
     )
 
 

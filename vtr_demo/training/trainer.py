@@ -42,7 +42,7 @@ from vtr_demo.files import json_bytes, replace_file
 from vtr_demo.model.checkpoint import RetrievalModel, save
 from vtr_demo.model.model import VTRModel
 from vtr_demo.structures import TextTokens
-from vtr_demo.training.concept_names import evidence, name_concepts
+from vtr_demo.training.concept_names import name_concepts, naming_data
 from vtr_demo.training.distillation import Distiller
 from vtr_demo.training.objective import autocast, check_finite, loss_terms
 from vtr_demo.training.optim import ClipAndStep, global_head, swap_in, wise_ft
@@ -378,7 +378,7 @@ class Trainer:
     def _save_best(self) -> None:
         self.backbone.eval()
         with self.judged_weights():
-            names = name_concepts(self.model, *evidence(self.sampler), self._trained.vocabulary)
+            names = name_concepts(self.model, *naming_data(self.sampler), self._trained.vocabulary)
             self._trained = replace(self._trained, concept_names=names)
             save(self.out / BEST, self.trained(), with_backbone=self.options.keep_towers)
 
