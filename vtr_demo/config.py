@@ -139,14 +139,16 @@ class ModelConfig(Settings):
     concept_width: Count = 64
     """Dc, the width of a Conceptual Aggregated Feature."""
     concept_weight: NonNegative = 0.5
-    """lambda, the default weight of the concept score once trained; 0 takes it out of training too."""
+    """lambda, the weight of the concept score in training, and its default once trained."""
+    centred_shift: bool = True
+    """Subtract from the cross-attention's shift of the prototypes its mean over K (see ``s2ca``)."""
     assign_eps: float = 1.0
     """epsilon in the mean over a concept's tokens (GroupViT uses 1.0)."""
     dropout: BelowOne = 0.1
     level_weights: Annotated[
         tuple[NonNegative, NonNegative, NonNegative, NonNegative], Field(strict=False)
     ] = (1.0, 1.0, 1.0, 1.0)
-    """The sliders' starting positions for global, entity, action and relationship, once trained."""
+    """Weights of global, entity, action and relationship in training, and their defaults once trained."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -268,6 +270,8 @@ class TrainConfig(Settings):
     mixture: MixtureConfig = MixtureConfig()
     accumulate: Count = 1
     lr: Positive = 1e-3
+    allocation_lr: Positive = 1.0
+    """Factor on ``lr`` of what allocates tokens to concepts."""
     backbone_lr: NonNegative = 1e-6
     weight_decay: float = 0.1
     warmup: BelowOne = 0.1

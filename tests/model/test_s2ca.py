@@ -70,21 +70,18 @@ def test_index_names_each_tokens_concept_and_minus_one_for_padding() -> None:
 
 
 # ---------------------------------------------------------------------- aggregated features
+@pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("side", ["video", "text"])
-def test_concepts_equal_a_plain_loop(side: Any) -> None:
-    module = concepts(eps=0.7)
+def test_concepts_equal_a_plain_loop(side: Any, centred: bool) -> None:
+    module = concepts(eps=0.7, centred_shift=centred)
     x, mask = tokens(N)
     with torch.no_grad():
         out = module(x, mask, side)
         centre = module.centre[("video", "text").index(side)]
         shifted = [token - centre for token in x[0]]
-        for k in range(K):
-            p = module.prototypes[k]
-            looks = torch.stack([
-                module.query(p) @ module.key(t / t.norm()) / module.inner**0.5 for t in shifted
-            ]).softmax(0)  # fmt: skip
-            seen = sum(a * (t / t.norm()) for a, t in zip(looks, shifted, strict=True))
-            query = normalize(module.match(p + module.write(module.read(seen))), dim=0)
+        queries = _queries(module, shifted)
+        first = torch.stack([module.scale * (t @ queries[0]) / t.norm() for t in shifted])
+        for k, query in enumerate(queries):
             logits = torch.stack([module.scale * (t @ query) / t.norm() for t in shifted])
             held = out.allocation[0, k]
             total, mass = torch.zeros(DC), 0.0
@@ -95,17 +92,18 @@ def test_concepts_equal_a_plain_loop(side: Any) -> None:
             assert torch.allclose(out.aggregated[0, k], caf, atol=1e-5)
             if mass:
                 assert torch.allclose(out.vectors[0, k], normalize(caf, dim=0), atol=1e-5)
-            assert torch.allclose(
-                (out.soft[0, k] / out.soft[0, 0]).log(), logits - _first_logits(module, shifted), atol=1e-3
-            )
+            assert torch.allclose((out.soft[0, k] / out.soft[0, 0]).log(), logits - first, atol=1e-3)
 
 
-def _first_logits(module: Concepts, shifted: list[torch.Tensor]) -> torch.Tensor:
-    p = module.prototypes[0]
-    looks = torch.stack([module.query(p) @ module.key(t / t.norm()) / module.inner**0.5 for t in shifted])
-    seen = sum(a * (t / t.norm()) for a, t in zip(looks.softmax(0), shifted, strict=True))
-    query = normalize(module.match(p + module.write(module.read(seen))), dim=0)
-    return torch.stack([module.scale * (t @ query) / t.norm() for t in shifted])
+def _queries(module: Concepts, shifted: list[torch.Tensor]) -> list[torch.Tensor]:
+    shifts = []
+    for p in module.prototypes:
+        looks = torch.stack([module.query(p) @ module.key(t / t.norm()) / module.inner**0.5 for t in shifted])
+        seen = sum(a * (t / t.norm()) for a, t in zip(looks.softmax(0), shifted, strict=True))
+        shifts.append(module.write(module.read(seen)))
+    mean = sum(shifts) / len(shifts) if module.centred_shift else 0.0
+    pairs = zip(module.prototypes, shifts, strict=True)
+    return [normalize(module.match(p + shift - mean), dim=0) for p, shift in pairs]
 
 
 def test_one_concept_is_the_mean_of_the_values_with_epsilon() -> None:

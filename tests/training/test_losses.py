@@ -241,16 +241,22 @@ def test_diversity_equals_the_loop_and_runs_from_orthogonal_to_equal():
     assert losses.prototype_diversity(torch.ones(1, 4)).item() == 0
 
 
-def test_balance_equals_the_loop_and_runs_from_even_use_to_collapse():
+def test_balance_equals_the_loop_and_is_least_where_tokens_are_certain_and_use_is_even():
     soft, mask = torch.randn(3, 4, 5, dtype=torch.float64).softmax(1), torch.rand(3, 5) < 0.7
     tokens = [soft[b, :, n].tolist() for b in range(3) for n in range(5) if mask[b, n]]
     mean = [sum(t[k] for t in tokens) / len(tokens) for k in range(4)]
     expected = math.log(4) + sum(m * math.log(m) for m in mean)
+    expected -= sum(p * math.log(p) for t in tokens for p in t) / len(tokens)
     assert losses.usage_balance(soft, mask).item() == pytest.approx(expected)
     everything = torch.ones(2, 6, dtype=torch.bool)
     collapsed = F.one_hot(torch.zeros(2, 6, dtype=torch.long), 4).mT.float()
     assert losses.usage_balance(collapsed, everything).item() == pytest.approx(math.log(4))
-    assert losses.usage_balance(torch.full((2, 4, 6), 0.25), everything).item() == pytest.approx(0, abs=1e-6)
+    uniform = torch.full((2, 4, 6), 0.25)
+    assert losses.usage_balance(uniform, everything).item() == pytest.approx(math.log(4), rel=1e-5)
+    certain = F.one_hot(torch.arange(12).view(2, 6) % 4, 4).mT.float()
+    assert losses.usage_balance(certain, everything).item() == pytest.approx(0, abs=1e-5)
+    for t in (0.1, 0.5, 0.9):  # and every mixture lies strictly between
+        assert 0 < losses.usage_balance(t * certain + (1 - t) * uniform, everything).item() < math.log(4)
 
 
 def test_padding_has_no_effect_on_the_balance():

@@ -183,7 +183,7 @@ def test_a_step_is_taken_at_the_rate_of_its_number(manifest: Path, tmp_path: Pat
 
 def test_weight_decay_pulls_at_matrices_and_at_no_log_prior() -> None:
     model = small_model(attributes=(3, 2, 2, 2))
-    groups = parameter_groups([model], None, lr=1e-3, backbone_lr=0.0, weight_decay=0.1)
+    groups = parameter_groups([model], None, lr=1e-3, allocation_rate=1.0, backbone_lr=0.0, weight_decay=0.1)
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert len(decay) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     assert decay[id(model.video.prior)] == 0

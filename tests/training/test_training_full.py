@@ -30,7 +30,7 @@ from vtr_demo.model.roles import Roles
 from vtr_demo.model.s2ca import Concepts
 from vtr_demo.structures import VideoTokens
 from vtr_demo.training.distillation import Distiller
-from vtr_demo.training.optim import ALLOCATION_RATE, ROLE_RATE, exponential_average
+from vtr_demo.training.optim import ROLE_RATE, exponential_average
 from vtr_demo.training.setup import build_trainer
 from vtr_demo.training.trainer import CsvLogger, Trainer
 
@@ -132,7 +132,9 @@ def test_live_tokens_start_as_the_cached_ones(manifest: Path, clip: str, tmp_pat
 
 def test_two_learning_rates_are_kept_apart(manifest: Path, clip: str, tmp_path: Path) -> None:
     trainer = build_trainer(
-        small_config(tmp_path, manifest, clip, **LIVE | {"backbone_lr": 0.0, "weight_decay": 0.5})
+        small_config(
+            tmp_path, manifest, clip, allocation_lr=0.1, **LIVE | {"backbone_lr": 0.0, "weight_decay": 0.5}
+        )
     )
     before = weights(trainer)
     trainer.train_step()
@@ -141,7 +143,7 @@ def test_two_learning_rates_are_kept_apart(manifest: Path, clip: str, tmp_path: 
     assert moved
     assert not [name for name in moved if name.startswith("backbone.")]
     peaks = sorted({group["initial_lr"] for group in trainer.optimizer.param_groups})
-    assert peaks == [0.0, ALLOCATION_RATE * LIVE["lr"], LIVE["lr"], ROLE_RATE * LIVE["lr"]]
+    assert peaks == [0.0, 0.1 * LIVE["lr"], LIVE["lr"], ROLE_RATE * LIVE["lr"]]
     roles = {id(p) for part in trainer.model.modules() if isinstance(part, Roles) for p in part.parameters()}
     quick = [g["params"] for g in trainer.optimizer.param_groups if g["initial_lr"] == peaks[-1]]
     assert {id(p) for group in quick for p in group} == roles, "roles, and nothing else, learn faster"

@@ -115,7 +115,8 @@ def concept_usage(model: VTRModel, batch: Batch) -> dict[str, float]:
     """Return the usage entropy of the concepts in a batch, by modality (see ``metrics.usage_entropy``).
 
     Of the probabilities, and (`hard`) of the arg-max, which allocates at test time: probabilities may be
-    even while one concept is a little ahead everywhere and takes all tokens.
+    even while one concept is a little ahead everywhere and takes all tokens. `certainty` is the mean largest
+    probability of a token, from 1 / K to 1.
     """
     batch = batch.to(next(model.parameters()).device)
     sides = {
@@ -127,6 +128,8 @@ def concept_usage(model: VTRModel, batch: Batch) -> dict[str, float]:
         for name, form in ((f"usage {side}", Tensor.float), (f"usage {side} hard", _hard)):
             counts = torch.stack([form(part).sum((0, 2)) for part in parts]).sum(0)
             answer[name] = metrics.usage_entropy(counts.cpu().numpy())
+        largest = torch.cat([part.amax(1).flatten() for part in parts])
+        answer[f"certainty {side}"] = float(largest[largest > 0].mean())
     return answer
 
 

@@ -205,7 +205,7 @@ def _load_folder(folder: Path, device: str) -> RetrievalModel:
 def _described(folder: Path, settings: dict[str, Any]) -> tuple[ModelConfig, VideoConfig, Vocabulary | None]:
     try:
         return (
-            ModelConfig(**_without_removed(settings["model"])),
+            ModelConfig(**_migrated(settings["model"])),
             VideoConfig(**settings["video"]),
             Vocabulary.from_dict(settings["attributes"]) if settings["attributes"] else None,
         )
@@ -213,8 +213,12 @@ def _described(folder: Path, settings: dict[str, Any]) -> tuple[ModelConfig, Vid
         raise CheckpointError(f"{folder / SETTINGS} does not fit this version: {error}") from error
 
 
-def _without_removed(model: dict[str, Any]) -> dict[str, Any]:
-    """Drop the options of earlier versions; refuse a value that computed other scores than today's model."""
+def _migrated(model: dict[str, Any]) -> dict[str, Any]:
+    """Drop the options of earlier versions; refuse a value that computed other scores than today's model.
+
+    Checkpoints from before ``centred_shift`` were trained without it.
+    """
+    model = {"centred_shift": False} | model
     for name, value in REMOVED_OPTIONS.items():
         if model.get(name, value) != value:
             raise ConfigError(

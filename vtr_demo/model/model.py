@@ -31,8 +31,6 @@ from vtr_demo.structures import (
 )
 
 WHOLE_SENTENCE = "whole sentence"
-TRAINING_CONCEPT_WEIGHT = 0.5
-"""lambda while training, beside levels whose gates sum to 1."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,13 @@ class VTRModel(nn.Module):
         hidden = config.hidden
         self.video = VideoLevels(entered, width, hidden, config.heads, config.dropout)
         self.text = TextLevels(width, hidden, config.heads, config.dropout)
-        self.concepts = Concepts(width, config.concepts, config.concept_width, eps=config.assign_eps)
+        self.concepts = Concepts(
+            width,
+            config.concepts,
+            config.concept_width,
+            eps=config.assign_eps,
+            centred_shift=config.centred_shift,
+        )
         self.concept_video = zero_linear(hidden, width)
         self.concept_text = zero_linear(hidden, width)
         self.attributes = Attributes(width, self.attribute_sizes) if attributes else None
@@ -83,13 +87,12 @@ class VTRModel(nn.Module):
         """Untrained: the global level alone. Trained: the config's level weights and lambda."""
         if not self.config.trained:
             return TermWeights(1.0, 0.0, 0.0, 0.0, 0.0)
-        return TermWeights(*self.config.level_weights, self.config.concept_weight)
+        return self.training_weights
 
     @property
     def training_weights(self) -> TermWeights:
-        """Weights of the score in training: levels alike, wherever the sliders start."""
-        concepts = TRAINING_CONCEPT_WEIGHT if self.config.concept_weight else 0.0
-        return TermWeights(1.0, 1.0, 1.0, 1.0, concepts)
+        """Weights of the score in training and validation: those that are served once trained."""
+        return TermWeights(*self.config.level_weights, self.config.concept_weight)
 
     # ------------------------------------------------------------------ encoding
     def reduced(self, tokens: VideoTokens) -> VideoTokens:

@@ -7,7 +7,7 @@ modalities to prototypes; the tokens of a prototype are averaged into a Conceptu
 Feature (CAF). The equations are our decision, after GLSCL (shared queries and decoder) and
 GroupViT (hard assignment, mean with epsilon):
 
-    Q = P + CrossAttention(P, X)        A_ki = one-hot over k of <W Q_k, x_i> * scale
+    Q = P + S - mean_k S,  S = CrossAttention(P, X)        A_ki = one-hot over k of <W Q_k, x_i> * scale
     C_k = W_o sum_i A_ki W_v x_i / (sum_i A_ki + eps)
 
 A prototype is never added to its CAF: two empty concepts must not match.
@@ -55,9 +55,11 @@ class Concepts(nn.Module):
     """Width of the cross-attention."""
     centre: Tensor
 
-    def __init__(self, width: int, count: int, concept_width: int, *, eps: float = 1.0) -> None:
+    def __init__(
+        self, width: int, count: int, concept_width: int, *, eps: float = 1.0, centred_shift: bool = True
+    ) -> None:
         super().__init__()
-        self.eps = eps
+        self.eps, self.centred_shift = eps, centred_shift
         self.prototypes = nn.Parameter(F.normalize(torch.randn(count, width), dim=-1))
         self.query = nn.Linear(width, self.inner)
         self.key = nn.Linear(width, self.inner, bias=False)
@@ -110,7 +112,10 @@ class Concepts(nn.Module):
         keys = self.key(tokens) / length
         scores = torch.einsum("kd,bnd->bkn", self.query(self.prototypes), keys) / self.inner**0.5
         weights = masked_softmax(scores, mask.unsqueeze(1).expand_as(scores))
-        return self.prototypes + self.write(self.read((weights / length.transpose(1, 2)) @ tokens))
+        shift = self.write(self.read((weights / length.transpose(1, 2)) @ tokens))
+        if self.centred_shift:  # a shift common to all prototypes makes the allocation uniform
+            shift = shift - shift.mean(1, keepdim=True)
+        return self.prototypes + shift
 
     def _allocate(self, logits: Tensor) -> Tensor:
         if self.training:

@@ -142,15 +142,28 @@ def prototype_diversity(prototypes: Tensor) -> Tensor:
 
 
 def usage_balance(allocation: Tensor, mask: Tensor) -> Tensor:
-    """Return log K - H(mean allocation): 0 when all concepts are used equally, log K on collapse.
+    """Return log K + mean H(token) - H(mean allocation) = log K - I(token; concept), in [0, log K].
 
-    allocation (B, K, N) are probabilities over K; mask (B, N) bool. The mean is over the real tokens of the
-    batch. Our decision: the load-balancing term of sparse mixtures of experts, as an entropy.
+    allocation (B, K, N) are probabilities over K; mask (B, N) bool; means are over the real tokens. 0 where
+    every token is certain and all concepts are used equally; log K where all tokens have one distribution,
+    uniform or collapsed. Our decision, after the mutual information of RIM (Krause et al., "Discriminative
+    Clustering by Regularized Information Maximization", 2010): even use alone is met by uniform allocation.
     """
+    return information_gap(allocation_sums(allocation, mask), mask.sum())
+
+
+def allocation_sums(allocation: Tensor, mask: Tensor) -> Tensor:
+    """Return (K + 1,): sums over real tokens of each concept's probability and of the token's entropy."""
     share = _precise(allocation) * mask.unsqueeze(1)
-    mean = share.sum((0, 2)) / mask.sum().clamp(min=1)
-    entropy = -torch.xlogy(mean, mean.clamp(min=1e-12)).sum()
-    return (math.log(allocation.shape[1]) - entropy) * mask.any()
+    entropy = -torch.xlogy(share, share.clamp(min=1e-12)).sum()
+    return torch.cat([share.sum((0, 2)), entropy.unsqueeze(0)])
+
+
+def information_gap(sums: Tensor, tokens: Tensor) -> Tensor:
+    """Return ``usage_balance`` from ``allocation_sums`` over a number of tokens; 0 where there are none."""
+    mean = sums / tokens.clamp(min=1)
+    usage = -torch.xlogy(mean[:-1], mean[:-1].clamp(min=1e-12)).sum()
+    return (math.log(len(mean) - 1) + mean[-1] - usage) * (tokens > 0)
 
 
 # --------------------------------------------------------------------------- distillation

@@ -274,13 +274,12 @@ def _content_mask(texts: TextTokens) -> Tensor:
 
 
 def _balance(out: Encoded, mask: Tensor) -> Tensor:
-    """The balance of concepts' use over the tokens in ``mask`` (B, N), of all processes."""
-    if distributed.world() == 1:
-        return losses.usage_balance(out.concepts.soft, mask)
-    sums = (out.concepts.soft.float() * mask.unsqueeze(1)).sum((0, 2))
-    tokens = distributed.all_reduce_sum(mask.sum()).clamp_min(1)
-    mean = distributed.all_gather(sums.unsqueeze(0)).sum(0) / tokens
-    return losses.usage_balance(mean.view(1, -1, 1), torch.ones(1, 1, dtype=torch.bool, device=mean.device))
+    """Return ``losses.usage_balance`` over the tokens in ``mask`` (B, N) of all processes."""
+    sums, tokens = losses.allocation_sums(out.concepts.soft, mask), mask.sum()
+    if distributed.world() > 1:
+        tokens = distributed.all_reduce_sum(tokens)
+        sums = distributed.all_gather(sums.unsqueeze(0)).sum(0)
+    return losses.information_gap(sums, tokens)
 
 
 def _distillation(output: BatchOutput, batch: Batch, distiller: Distiller) -> Tensor:

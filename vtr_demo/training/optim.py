@@ -28,10 +28,6 @@ MAX_SKIPPED = 10
 ROLE_RATE = 5.0
 """Factor on the learning rate of roles: they multiply each other across the modalities, and a product of two
 small factors learns slowly (our decision)."""
-ALLOCATION_RATE = 0.1
-"""Factor on the learning rate of what allocates tokens to concepts, which starts from a k-means that is the
-same for every seed and should stay near it: at 0.3 two seeds gave other concepts (our decision, measured in
-the model card)."""
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:
@@ -51,12 +47,13 @@ def parameter_groups(
     towers: nn.Module | None,
     *,
     lr: float,
+    allocation_rate: float,
     backbone_lr: float,
     weight_decay: float,
 ) -> list[dict[str, Any]]:
     """Return AdamW's groups: rates by part of the model, weight decay on matrices alone.
 
-    Roles learn at ``ROLE_RATE`` times ``lr``, concept allocation at ``ALLOCATION_RATE`` times, the towers, if
+    Roles learn at ``ROLE_RATE`` times ``lr``, concept allocation at ``allocation_rate`` times, the towers, if
     they learn, at ``backbone_lr``. Biases, gains and log-priors are not decayed: decay would pull a
     log-prior, a choice of where to look, to "everywhere alike".
     """
@@ -65,7 +62,7 @@ def parameter_groups(
     allocation = {id(p) for part in parts if isinstance(part, Concepts) for p in part.allocating()}
     named = [pair for head in heads for pair in head.named_parameters()]
     groups = []
-    for members, rate in ((roles, ROLE_RATE), (allocation, ALLOCATION_RATE)):
+    for members, rate in ((roles, ROLE_RATE), (allocation, allocation_rate)):
         some = [(name, p) for name, p in named if id(p) in members]
         groups += _split_by_decay(some, lr * rate, weight_decay / max(rate, 1.0))
     others = [(name, p) for name, p in named if id(p) not in roles | allocation]

@@ -98,14 +98,17 @@ def resolve_start(config: TrainConfig) -> TrainConfig:
         return config
     model, video = described(config.start)
     if config.model != ModelConfig():
+        wanted = config.model
+        if "centred_shift" not in wanted.model_fields_set:  # configs do not set what a checkpoint decides
+            wanted = wanted.replace(centred_shift=model.centred_shift)
         for name in ModelConfig.model_fields:
-            given, stored = getattr(config.model, name), getattr(model, name)
+            given, stored = getattr(wanted, name), getattr(model, name)
             if name not in _FREE and given != stored:
                 raise ConfigError(
                     f"model.{name} is {given!r}, but the checkpoint {config.start} has {stored!r}; leave it "
                     "out to train that one, or leave out start."
                 )
-        model = config.model.replace(trained=True)
+        model = wanted.replace(trained=True)
     return config.replace(model=model, video=video if config.video == VideoConfig() else config.video)
 
 
@@ -189,7 +192,12 @@ def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trai
     towers = None if config.freeze_backbone else backbone
     heads = [model, *([distiller] if distiller else [])]
     groups = parameter_groups(
-        heads, towers, lr=config.lr, backbone_lr=config.backbone_lr, weight_decay=config.weight_decay
+        heads,
+        towers,
+        lr=config.lr,
+        allocation_rate=config.allocation_lr,
+        backbone_lr=config.backbone_lr,
+        weight_decay=config.weight_decay,
     )
     optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=data.device.type == "cuda" or None)
     steps, warmup = config.steps, config.warmup

@@ -37,7 +37,7 @@ from vtr_demo.evaluation.evaluate import (
     encode_table,
     validation_value,
 )
-from vtr_demo.evaluation.metrics import report
+from vtr_demo.evaluation.metrics import Table, report
 from vtr_demo.files import json_bytes, replace_file
 from vtr_demo.model.checkpoint import RetrievalModel, save
 from vtr_demo.model.model import VTRModel
@@ -47,6 +47,7 @@ from vtr_demo.training.distillation import Distiller
 from vtr_demo.training.objective import autocast, check_finite, loss_terms
 from vtr_demo.training.optim import ClipAndStep, global_head, swap_in, wise_ft
 from vtr_demo.training.resume import RunState
+from vtr_demo.training.sliders import choose_weights
 
 log = logging.getLogger(__name__)
 LOG, CONFIG, BOARD, MISSING, BEST = "log.csv", "config.json", "tensorboard", "missing.txt", "best"
@@ -321,8 +322,12 @@ class Trainer:
 
     def validate(self) -> dict[str, Any]:
         """Return metrics on the validation items, by the weights that are saved; empty without any."""
+        return self._validate()[0]
+
+    def _validate(self) -> tuple[dict[str, Any], Table | None]:
+        """Return the metrics, and the table that they come from."""
         if not self.validation:
-            return {}
+            return {}, None
         if self.towers is None and self._validation_texts is None:
             sentences = [s for item in self.validation for s in item.sentences]
             self._validation_texts = text_tokens(sentences, self.backbone)
@@ -333,7 +338,8 @@ class Trainer:
             precision = attribute_precision(
                 self.model, table, self.validation, trained.vocabulary, self.sampler.labels
             )
-            return report(table, self.model.training_weights, resamples=200) | {"attributes": precision}
+        metrics = report(table, self.model.training_weights, resamples=200)
+        return metrics | {"attributes": precision}, table
 
     def usage(self) -> dict[str, float]:
         """Return the entropy of the concepts' use on a training batch; see ``concept_usage``."""
@@ -354,11 +360,11 @@ class Trainer:
         progress = self.progress
         count = (progress.step - 1) % self.options.evaluate_every + 1
         losses = {name: value / count for name, value in progress.sums.items()}
-        metrics = self.validate()
+        metrics, table = self._validate()
         value = validation_value(metrics) if metrics else float(progress.step)
         if value > progress.best:
             progress.best, progress.stale = value, 0
-            self._save_best()
+            self._save_best(table)
         else:
             progress.stale += 1
         progress.sums = {}
@@ -375,12 +381,20 @@ class Trainer:
         used = f"{row['usage video hard']:.2f}|{row['usage text hard']:.2f}"
         return f"loss {sum(losses.values()):.2f}{recalls}, concepts {used}"
 
-    def _save_best(self) -> None:
+    def _save_best(self, table: Table | None) -> None:
+        """Save the weights, with sliders that are chosen on the validation table, where there is one."""
         self.backbone.eval()
+        config = self.model.config
         with self.judged_weights():
             names = name_concepts(self.model, *naming_data(self.sampler), self._trained.vocabulary)
             self._trained = replace(self._trained, concept_names=names)
+            if table is not None:
+                weights = choose_weights(table, self.model.training_weights)
+                self.model.config = config.replace(
+                    level_weights=weights.levels(), concept_weight=weights.concepts
+                )
             save(self.out / BEST, self.trained(), with_backbone=self.options.keep_towers)
+        self.model.config = config
 
 
 def averaged_modules(model: VTRModel, towers: Backbone | None) -> nn.ModuleDict:
