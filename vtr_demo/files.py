@@ -23,7 +23,6 @@ from vtr_demo.errors import LibraryError
 from vtr_demo.structures import CropBox, FrameBatch, VideoTokens
 
 _CHUNK = 2**20
-_STRIP_HEIGHT, _STRIP_FRAMES = 120, 8
 
 
 # --------------------------------------------------------------------------- digests
@@ -212,16 +211,6 @@ def jpeg(pixels: np.ndarray, max_width: int = 640) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=85)
     return stream.getvalue()
-
-
-def strip(pixels: np.ndarray) -> bytes:
-    """Encode up to 8 evenly spaced frames of (T, H, W, 3), side by side, as JPEG 120 pixels high."""
-    count = min(_STRIP_FRAMES, len(pixels))
-    indices = np.linspace(0, len(pixels) - 1, count).round().astype(int)
-    width = max(1, round(pixels.shape[2] * _STRIP_HEIGHT / pixels.shape[1]))
-    small = [Image.fromarray(pixels[i]).resize((width, _STRIP_HEIGHT)) for i in indices]
-    joined = np.concatenate([np.asarray(picture) for picture in small], axis=1)
-    return jpeg(joined, max_width=joined.shape[1])
 
 
 def _picture(data: bytes) -> np.ndarray:

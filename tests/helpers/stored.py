@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from vtr_demo import files
+from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import FOLDERS, ClipContents, FeatureVersion, StoredClip
 from vtr_demo.library.segments import Moment
-from vtr_demo.library.store import LibraryReader, LibraryWriter
+from vtr_demo.library.store import LibraryWriter
 from vtr_demo.structures import CropBox, FrameBatch, VideoTokens
 
 OURS = FeatureVersion("1111aaaa", tower="tower-1", model="bundled")

@@ -30,7 +30,8 @@ from tests.helpers.stored import (
 )
 from vtr_demo.errors import LibraryError
 from vtr_demo.library import store as store_module
-from vtr_demo.library.store import LibraryReader, LibraryWriter
+from vtr_demo.library.reader import LibraryReader
+from vtr_demo.library.store import LibraryWriter
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the kills need os.fork")
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from vtr_demo.errors import LibraryError
 from vtr_demo.library.indexing import encode_parts, whole_frames
+from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
-from vtr_demo.library.store import LibraryReader, LibraryWriter
+from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import LONGEST_NAME, ConceptShot, ConceptView
 from vtr_demo.structures import Sentence

@@ -27,9 +27,9 @@ from vtr_demo.library.indexing import (
 )
 from vtr_demo.library.measure import measure_library
 from vtr_demo.library.queries import Queries, Query
+from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
 from vtr_demo.library.segments import fused
-from vtr_demo.library.store import LibraryReader
 from vtr_demo.model import checkpoint
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import (
@@ -341,7 +341,7 @@ class Engine:
             moments=tuple((moment.start_s, moment.end_s) for moment in clip.moments),
             captions=clip.captions,
             added=clip.added,
-            stored_bytes=clip.stored_bytes(),
+            stored_bytes=clip.stored_bytes,
         )
 
     def _ranked_moment(self, query: Query, clip_id: str, weights: TermWeights) -> int:
@@ -399,8 +399,5 @@ def _read_view(library: LibraryReader, before: _View | None) -> _View:
         pieces.append(piece)
         clips[clip.id] = clip
     vectors = np.concatenate(pieces) if pieces else np.zeros((0, 0), np.float32)
-    index = None
-    if len(vectors):
-        index = VectorIndex(vectors.shape[1])
-        index.add(np.arange(len(vectors)), vectors)
+    index = VectorIndex(vectors) if len(vectors) else None
     return _View(index, tuple(owners), vectors, clips, rows)

@@ -12,9 +12,9 @@ from vtr_demo.errors import LibraryError
 from vtr_demo.library.concepts import concept_names
 from vtr_demo.library.indexing import encode_parts, whole_frames
 from vtr_demo.library.queries import Queries, Query
+from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
 from vtr_demo.library.segments import WHOLE_SHARE, fused
-from vtr_demo.library.store import LibraryReader
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import Explanation, Hit
 from vtr_demo.structures import LEVELS, Alignment, TermWeights, VideoFeatures

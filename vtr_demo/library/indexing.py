@@ -15,9 +15,10 @@ import torch
 from vtr_demo.config import LimitConfig, VideoConfig
 from vtr_demo.errors import LibraryError, VtrError
 from vtr_demo.files import sha256_of
+from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import ClipContents, FeatureVersion, StoredClip
 from vtr_demo.library.segments import Moment, find_moments, plan_frames, shot_cuts
-from vtr_demo.library.store import LibraryReader, LibraryWriter
+from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.s2ca import kmeans
 from vtr_demo.results import IndexReport

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ KINDS = {
     "browser": ("media", ""),
 }
 """Role of a clip's file -> its folder and ending; an empty one is that of the video."""
+
+REQUIRED = ("frames", "tokens", "vectors", "poster")
+"""Roles that every whole clip has."""
 
 
 def file_name(folder: str, digest: str, ending: str) -> str:
@@ -117,8 +121,9 @@ class StoredClip:
         """Names of all files of the clip, that of its record among them."""
         return [*(file.name for file in self.files.values()), self.record_name]
 
+    @cached_property
     def stored_bytes(self) -> int:
-        """Return what the clip's files take on disk."""
+        """What the clip's files take on disk."""
         return sum(file.size for file in self.files.values()) + len(self.to_json())
 
     def to_json(self) -> str:

@@ -1,0 +1,284 @@
+"""A library opened for reading: clips, their files, and what is wrong with them."""
+
+from __future__ import annotations
+
+import builtins
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vtr_demo import files
+from vtr_demo.errors import LibraryError
+from vtr_demo.files import library_errors
+from vtr_demo.library import takeover
+from vtr_demo.library.content import ContentFiles
+from vtr_demo.library.database import (
+    DATABASE,
+    DatabaseDamage,
+    LibraryState,
+    read_state,
+    sqlite_errors,
+    state_from_records,
+)
+from vtr_demo.library.records import REQUIRED, FeatureVersion, StoredClip
+from vtr_demo.structures import FrameBatch, VideoTokens
+
+NOTICES = "notices"
+"""The setting that holds a sentence for each thing that was lost, until it is deleted or set anew."""
+
+
+def unknown_clip(clip_id: str) -> LibraryError:
+    """Return the refusal of an id that is malformed or not in the library."""
+    return LibraryError(f"No clip {clip_id[:40]!r} in the library; list it to see the ids.")
+
+
+def require_library(folder: Path) -> Path:
+    """Return ``folder`` if a library is there."""
+    known = (folder / DATABASE).is_file() or (folder / "records").is_dir() or takeover.is_old(folder)
+    if not known:
+        raise LibraryError(
+            f"There is no library at {folder}; make one with "
+            f"`python -m vtr_demo index PATH... --library {folder}`."
+        )
+    return folder
+
+
+class LibraryReader:
+    """The readable side of a library. Any number of processes may read, also beside a writer."""
+
+    def __init__(self, directory: Path, wanted: FeatureVersion) -> None:
+        """Use ``LibraryReader.open``, or ``LibraryWriter.open`` to write."""
+        self.directory, self.wanted = directory, wanted
+        self._state = LibraryState(wanted)
+        self._files = ContentFiles(directory)
+        self._problems: dict[str, str] = {}
+
+    @classmethod
+    def open(
+        cls, directory: Path | str, wanted: FeatureVersion, *, allow_stale: bool = False
+    ) -> LibraryReader:
+        """Open the library in ``directory`` for features of the version ``wanted``; writes nothing.
+
+        The library of another model is refused with advice unless ``allow_stale``. Clips that
+        cannot be read are named by ``problems``.
+        """
+        reader = cls(require_library(Path(directory)), wanted)
+        failed = f"The library {directory} was not opened"
+        with library_errors(failed), sqlite_errors(failed):
+            reader._read(allow_stale)
+        return reader
+
+    # ------------------------------------------------------------------ what is there
+    @property
+    def version(self) -> FeatureVersion:
+        """What made the features that count."""
+        return self._state.version
+
+    @property
+    def stale(self) -> bool:
+        """True while the features belong to another model than the one this was opened for."""
+        return self.version.fingerprint != self.wanted.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._state.clips)
+
+    def __contains__(self, clip_id: object) -> bool:
+        return clip_id in self._state.clips
+
+    def list(self) -> tuple[StoredClip, ...]:
+        """Return the clips in the order in which they came."""
+        return tuple(self._state.clips.values())
+
+    def get(self, clip_id: str) -> StoredClip:
+        """Return a clip; an id that is malformed or unknown raises ``LibraryError``."""
+        clip = self._state.clips.get(clip_id)
+        if clip is None:
+            problem = self._notices().get(clip_id)
+            raise LibraryError(problem) if problem else unknown_clip(clip_id)
+        return clip
+
+    def find_by_digest(self, digest: str) -> StoredClip | None:
+        """Return the clip with this content, if it is here and nothing is known to be wrong with it."""
+        clip = self._state.clips.get(digest[:12])
+        return clip if clip and clip.digest == digest and clip.id not in self._problems else None
+
+    def problems(self) -> tuple[str, ...]:
+        """Return one sentence for each clip, or for the library, that was not found as it was written."""
+        return tuple({**self._notices(), **self._problems}.values())
+
+    def damaged(self) -> tuple[StoredClip, ...]:
+        """Return the clips of which something stored is known to be missing or damaged."""
+        return tuple(clip for key, clip in self._state.clips.items() if key in self._problems)
+
+    def setting(self, name: str) -> dict[str, Any]:
+        """Return a small table kept with the library; empty where none was set."""
+        value = self._state.settings.get(name)
+        return value if isinstance(value, dict) else {}
+
+    # ------------------------------------------------------------------ what it holds
+    def frames(self, clip_id: str, indices: Sequence[int] | None = None) -> FrameBatch:
+        """Return the pixels that the model saw; ``indices`` (a moment's ``frames``) decodes only those."""
+        return files.frames_from_bytes(self._bytes(clip_id, "frames"), indices)
+
+    def tokens(self, clip_id: str) -> VideoTokens:
+        """Return what the image tower handed over for those frames, a batch of one."""
+        return files.tokens_from_bytes(self._bytes(clip_id, "tokens"))
+
+    def clip_vectors(self, clip_id: str) -> np.ndarray:
+        """Return the vectors of one clip (1+M, F) float32: the whole clip, then its M moments."""
+        return files.array_from_bytes(self._bytes(clip_id, "vectors"))
+
+    def vectors(self) -> tuple[np.ndarray, builtins.list[tuple[str, int]]]:
+        """Return all vectors (N, F), and the owner of each: (clip id, moment), -1 for the whole clip.
+
+        Clips whose vectors are damaged are left out and named by ``problems``.
+        """
+        rows: builtins.list[np.ndarray] = []
+        owners: builtins.list[tuple[str, int]] = []
+        for clip_id in self._state.clips:
+            with suppress(LibraryError):
+                rows.append(self.clip_vectors(clip_id))
+                owners += [(clip_id, moment) for moment in range(-1, len(rows[-1]) - 1)]
+        return (np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)), owners
+
+    def still(self, clip_id: str, moment: int) -> bytes:
+        """Return a JPEG of a moment's middle frame, as the model sees it; an unknown one is refused."""
+        clip = self.get(clip_id)
+        if not 0 <= moment < len(clip.moments):
+            raise LibraryError(f"{clip.name} has no moment {moment}; it has {len(clip.moments)}, from 0.")
+        frames = clip.moments[moment].frames
+        return files.jpeg(self.frames(clip_id, [frames[len(frames) // 2]]).pixels[0])
+
+    def poster(self, clip_id: str) -> Path:
+        """Return where the clip's JPEG lies; asks the disk for nothing."""
+        return self._place(self.get(clip_id), "poster")
+
+    def original(self, clip_id: str) -> Path:
+        """Return the copy of the upload where there is one, else the path of the original."""
+        clip = self.get(clip_id)
+        return self._place(clip, "media") if "media" in clip.files else Path(clip.source)
+
+    def playable(self, clip_id: str) -> Path:
+        """Return the file to play without asking the disk for it: browser version, copy or original."""
+        clip = self.get(clip_id)
+        return self._place(clip, "browser") if "browser" in clip.files else self.original(clip_id)
+
+    def media(self, clip_id: str, *, original: bool = False) -> Path:
+        """Return a file to play (``original``: to decode) that still has the content that was indexed.
+
+        The browser version, else the copy of the upload, else the original; hashed when first asked for.
+        """
+        clip = self.get(clip_id)
+        for role in ("media",) if original else ("browser", "media"):
+            if role in clip.files:
+                if not self._files.intact(clip.files[role]):
+                    raise self._broken(clip, role)
+                return self._place(clip, role)
+        path = Path(clip.source)
+        if not path.is_file():
+            raise LibraryError(
+                f"{clip.name} is no longer at {path}; put the file back, or delete the clip and "
+                "index it again (search and explanations work without the file)."
+            )
+        if not self._files.has_digest(path, clip.digest):
+            raise LibraryError(
+                f"{clip.name} has changed since it was indexed; rebuild the library to index it as it is, or "
+                f"put the file back at {path}."
+            )
+        return path
+
+    def intact(self, clip_id: str, role: str) -> bool:
+        """Whether a file of a clip is there as it was written."""
+        file = self.get(clip_id).files.get(role)
+        return file is not None and self._files.intact(file)
+
+    def stored_bytes(self, clip_id: str | None = None) -> int:
+        """Return what one clip, or all of them, take on disk; asks the disk for nothing."""
+        clips = self.list() if clip_id is None else [self.get(clip_id)]
+        return sum(clip.stored_bytes for clip in clips)
+
+    # ------------------------------------------------------------------ inside
+    def _notices(self) -> dict[str, str]:
+        return {key: text for key, text in self.setting(NOTICES).items() if isinstance(text, str)}
+
+    def _place(self, clip: StoredClip, role: str) -> Path:
+        return self._files.path(clip.files[role].name) if role in clip.files else self.directory / "missing"
+
+    def _bytes(self, clip_id: str, role: str) -> bytes:
+        """Read a clip's file; damage that shows is kept for ``problems``."""
+        clip = self.get(clip_id)
+        try:
+            return self._files.read(clip.files[role])
+        except (OSError, ValueError, KeyError) as error:
+            raise self._broken(clip, role) from error
+
+    def _broken(self, clip: StoredClip, role: str) -> LibraryError:
+        """Return the sentence for a file that cannot be read; it is kept unless the clip was deleted."""
+        if self._deleted(clip):
+            return LibraryError(f"{clip.name} has been deleted; search again to see what is there now.")
+        sentence = (
+            f"{clip.name}: its {role} in the library are missing or damaged; rebuild the library, or delete "
+            "the clip and index it again."
+        )
+        if clip.id in self._state.clips:
+            self._problems = {**self._problems, clip.id: sentence}
+        return LibraryError(sentence)
+
+    def _deleted(self, clip: StoredClip) -> bool:
+        """Whether another process has deleted a clip since this one opened the library."""
+        with suppress(sqlite3.Error, DatabaseDamage, OSError):
+            if (self.directory / DATABASE).is_file():
+                return clip.id not in read_state(self.directory).of(clip.version)
+        return False
+
+    def _read(self, allow_stale: bool) -> None:
+        """Read library.db, or what it can be built from again."""
+        old: takeover.OldLibrary | None = None
+        if not (self.directory / DATABASE).is_file() and takeover.is_old(self.directory):
+            old = takeover.read_old(self.directory, self.wanted)
+            self._files = ContentFiles(self.directory, old.places)
+            state = old.state
+        else:
+            try:
+                if not (self.directory / DATABASE).is_file():
+                    raise DatabaseDamage("it is missing")
+                state = read_state(self.directory)
+            except DatabaseDamage as error:
+                state = self._recovered(error)
+        self._use(state, allow_stale)
+
+    def _recovered(self, damage: DatabaseDamage) -> LibraryState:
+        """Build the state from the clips' own records, and say so."""
+        state = state_from_records(self.directory, self.wanted) or LibraryState(self.wanted)
+        sentence = (
+            f"{self.directory / DATABASE} was damaged ({damage}); the {len(state.clips)} clips were listed "
+            "again from their own records."
+        )
+        return replace(state, problem=f"{sentence} {state.problem}".strip())
+
+    def _use(self, state: LibraryState, allow_stale: bool) -> None:
+        """Take a state; an empty library belongs to whoever opens it."""
+        if not state.clips and not any(state.drafts.values()):
+            state = replace(state, version=self.wanted)
+        self._state = state
+        if state.problem:
+            self._problems["library"] = state.problem
+        self._note_missing()
+        if self.stale and not allow_stale:
+            theirs, ours = state.version.model or "another model", self.wanted.model or "this model"
+            raise LibraryError(
+                f"The library {self.directory} was made by {theirs} and does not fit {ours}; rebuild it "
+                f"with `python -m vtr_demo index --rebuild --library {self.directory}`, or choose its "
+                "model with --model."
+            )
+
+    def _note_missing(self) -> None:
+        """Name the clips that lack a file by their own record, as one that waits for its vectors does."""
+        for clip in self._state.clips.values():
+            if missing := [role for role in REQUIRED if role not in clip.files]:
+                self._broken(clip, missing[0])
