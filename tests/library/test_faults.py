@@ -1,7 +1,7 @@
 """Laws of the library under faults: a kill or a failed write at every step, and flipped bits in every file.
 
 The quick form spoils every third step of each change and some bits of every kind of file; the full form
-(``python -m pytest -m slow tests/library/test_faults.py``) every step, 500 kills in a row and 400 bits.
+(``python -m pytest -m full tests/library/test_faults.py``) every step, 500 kills in a row and 400 bits.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def killed(directory: Path, change: Callable[[Path], None], step: int) -> bool:
     return code == 77
 
 
-STRIDES = [3, pytest.param(1, marks=pytest.mark.slow)]
+STRIDES = [3, pytest.param(1, marks=pytest.mark.full)]
 """Every third step, from another one for each change, or in the full form every step."""
 
 
@@ -279,12 +279,12 @@ def test_a_flipped_bit_is_noticed_and_costs_one_clip_at_most(tmp_path: Path) -> 
     flips(tmp_path, 24)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_400_flipped_bits(tmp_path: Path) -> None:
     flips(tmp_path, 400)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @needs_fork
 def test_500_kills_in_a_row_lose_nothing(tmp_path: Path) -> None:
     """One library, opened again after each kill: what a finished change said stays true."""

@@ -13,6 +13,8 @@ import pytest
 
 from vtr_demo.library.engine import Engine
 
+pytestmark = pytest.mark.slow
+
 SPEC = os.environ.get("VTR_TEST_MODEL", "bundled")
 CLIPS = Path(__file__).parents[3] / "shared" / "data" / "clips" / "videos"
 NEEDED, TOP = 7, 3
