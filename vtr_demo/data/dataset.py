@@ -265,12 +265,13 @@ def _drawn(
         (spec, [hard_negatives(spec, rng, explicit=kind == "playground") for _ in range(wordings)])
         for spec in specs
     ]
-    texts = {text for _, pairs in drawn for true, false in pairs for text in (true, *(f.text for f in false))}
+    texts = {true for _, pairs in drawn for true, _ in pairs}
+    texts |= {text for _, pairs in drawn for _, false in pairs for _, text in false}
     parsed, _ = parsed_texts(sorted(texts))
     items = []
     for spec, pairs in drawn:
         negatives = tuple(
-            HardNegative(parsed[true], tuple((LEVELS.index(f.level), parsed[f.text]) for f in false))
+            HardNegative(parsed[true], tuple((LEVELS.index(level), parsed[text]) for level, text in false))
             for true, false in pairs
         )
         item = drawn_sample(spec, split, sprites, kind)

@@ -7,64 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
+
+from vtr_demo.playground.things import read_table
 
 Levels = Callable[[str], list[Image.Image]]
 """Code points of a sprite -> its RGBA pictures, each half the size of the one before."""
-Curve = Callable[[np.ndarray], np.ndarray]
-"""x (N,) -> y (N,)."""
+Curve = Callable[[Any], Any]
+"""x -> y, of one point or of many (N,)."""
 
-PROPS = {
-    "cloud": "2601-fe0f",
-    "palm": "1f334",
-    "cactus": "1f335",
-    "pine": "1f332",
-    "tree": "1f333",
-    "house": "1f3e0",
-    "house with garden": "1f3e1",
-    "office": "1f3e2",
-    "rock": "1faa8",
-    "coral": "1fab8",
-    "shell": "1f41a",
-    "parasol": "26f1-fe0f",
-    "tent": "26fa",
-    "tulip": "1f337",
-    "daisy": "1f33c",
-    "seedling": "1f331",
-    "reed": "1f33e",
-    "potted plant": "1fab4",
-    "couch": "1f6cb-fe0f",
-    "painting": "1f5bc-fe0f",
-    "planet": "1fa90",
-    "earth": "1f30d",
-    "mushroom": "1f344",
-    "sunflower": "1f33b",
-}
+PROPS = {name: row["code"] for name, row in read_table("props.csv").items()}
 """Code points of the sprites that stand about in the scenes."""
-
-
-@dataclass(frozen=True)
-class Weather:
-    """What drifts through a scene: clouds behind the actors; flakes, bubbles or dust before them."""
-
-    clouds: int = 0
-    cloud_alpha: float = 0.9
-    flakes: int = 0
-    flake_colour: tuple[int, int, int] = (255, 255, 255)
-    flake_size: float = 0.008
-    flake_speed: float = 0.0
-    """Picture heights per second, downwards."""
-    twinkle: bool = False
-    shadow: float = 1.0
-    """Strength of the shadows of things; weak on snow and clouds."""
 
 
 def rgb(colour: str) -> np.ndarray:
     """Return (3,) float32, 0..255, of "#rrggbb"."""
-    return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
+    return np.array(ImageColor.getrgb(colour), np.float32)
 
 
 def flat(level: float) -> Curve:
@@ -100,11 +61,6 @@ def peaks(rng: np.random.Generator, level: float, height: float, count: int, wid
     return curve
 
 
-def choose(rng: np.random.Generator, *palettes: tuple[str, ...]) -> tuple[str, ...]:
-    """Choose one of several palettes."""
-    return palettes[int(rng.integers(len(palettes)))]
-
-
 def aside(rng: np.random.Generator, canvas: Canvas, low: float = 0.34) -> float:
     """Choose an x at the left or right, at least ``low`` from the middle."""
     return float(rng.choice([-1, 1]) * rng.uniform(low, max(low + 0.05, canvas.half - 0.06)))
@@ -125,9 +81,11 @@ class Canvas:
         self.margin = margin
         self.pixels = np.zeros((rows, columns, 3), np.float32)
         self.levels = levels
+        self.palette: tuple[str, ...] = ()
 
     def sky(self, *colours: str, top: float = -0.1, bottom: float = 0.75) -> None:
-        """Fill with a vertical gradient."""
+        """Fill with a vertical gradient; its colours become the ``palette``."""
+        self.palette = colours
         self.pixels[:] = self._gradient(colours, (self.y - top) / (bottom - top))
 
     def glow(self, x: float, y: float, radius: float, colour: str, strength: float = 0.8) -> None:
@@ -187,10 +145,6 @@ class Canvas:
             x, y = rng.uniform(-self.half, self.half), bottom * rng.random() ** 1.2 - 0.05
             self.disc(x, y, rng.uniform(0.0012, 0.0036), "#ffffff", rng.uniform(0.35, 1.0))
 
-    def speckle(self, rng: np.random.Generator, strength: float = 1.6) -> None:
-        """Add grain, which keeps gradients from banding."""
-        self.pixels += rng.normal(0, strength, (*self.pixels.shape[:2], 1)).astype(np.float32)
-
     def prop(
         self, name: str, x: float, ground: float, size: float, fade: float = 0.0, *, haze: str = "#ffffff"
     ) -> None:
@@ -220,8 +174,9 @@ class Canvas:
         distance = np.hypot((self.x - x) / wide, (self.y - ground) / (wide * 0.22))
         self.blend(rgb("#101828"), alpha * np.clip(1 - distance, 0, 1) ** 0.8)
 
-    def picture(self) -> Image.Image:
-        """Return the finished RGB picture."""
+    def picture(self, rng: np.random.Generator) -> Image.Image:
+        """Return the finished RGB picture, with grain, which keeps gradients from banding."""
+        self.pixels += rng.normal(0, 1.6, (*self.pixels.shape[:2], 1)).astype(np.float32)
         return Image.fromarray(np.clip(self.pixels, 0, 255).astype(np.uint8))
 
     def blend(self, colour: np.ndarray, alpha: np.ndarray) -> None:

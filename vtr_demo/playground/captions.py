@@ -6,10 +6,10 @@ of words. In one phrasing, two specs differ in the words for what differs and no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -17,14 +17,15 @@ from vtr_demo.errors import ConfigError
 from vtr_demo.playground.layout import APART, layout, sample_spec
 from vtr_demo.playground.spec import (
     CAMERAS,
-    KIND_VERBS,
     MOTIONS,
     RELATIONS,
     SCENES,
     SPATIAL_GROUPS,
     Actor,
     ClipSpec,
+    Relation,
     Split,
+    choose,
     in_split,
     motions_for,
 )
@@ -129,7 +130,7 @@ class _Words:
         actor = self.spec.actors[k]
         verbs = MOTIONS[actor.motion].verbs
         if not self.phrasing.explicit:
-            verbs = KIND_VERBS.get((actor.motion, THINGS[actor.sprite].kind), verbs)
+            verbs = MOTIONS[actor.motion].kind_verbs.get(THINGS[actor.sprite].kind, verbs)
         return verbs[self.phrasing.verbs[k] % len(verbs)]
 
     def thing(self, k: int) -> str:
@@ -138,12 +139,12 @@ class _Words:
         return f"{article(noun)} {noun}"
 
     def does(self, k: int) -> str:
-        """rolls / swings back and forth"""
+        """swings back and forth"""
         verb, _, tail = self._verb(k)
         return f"{verb} {tail}".strip()
 
     def doing(self, k: int) -> str:
-        """rolling / swinging back and forth"""
+        """swinging back and forth"""
         _, verb, tail = self._verb(k)
         return f"{verb} {tail}".strip()
 
@@ -170,16 +171,6 @@ class _Words:
         travels = MOTIONS[self.spec.actors[k].motion].family == "travel"
         return f"across {self.surface}" if travels and self.phrasing.place % 3 else self.place
 
-    def preposition(self) -> str:
-        """to the left of"""
-        preps = RELATIONS[self.spec.relation or ""].preps
-        return preps[self.phrasing.relation % len(preps)]
-
-    def relation_verb(self) -> tuple[str, str, str] | None:
-        """follows, following, followed; None where the relation has no verb"""
-        verbs = RELATIONS[self.spec.relation or ""].verbs
-        return verbs[self.phrasing.relation % len(verbs)] if verbs else None
-
 
 def _single(w: _Words) -> str:
     thing, does, doing, way = w.thing(0), w.does(0), w.doing(0), w.direction(0)
@@ -197,7 +188,7 @@ def _single(w: _Words) -> str:
 
 def _related(w: _Words, relation: str) -> str:
     """Two things in a relation; a third one is overhead."""
-    core, place = _relation(w, RELATIONS[relation].group in SPATIAL_GROUPS), w.place
+    core, place = _relation(w, RELATIONS[relation]), w.place
     pattern = w.phrasing.pattern % 7
     if len(w.spec.actors) == 3:
         if pattern % 2:
@@ -206,12 +197,13 @@ def _related(w: _Words, relation: str) -> str:
     return f"{place}, {core}" if pattern in (1, 5) else f"{core} {place}"
 
 
-def _relation(w: _Words, spatial: bool) -> str:
+def _relation(w: _Words, rule: Relation) -> str:
     """The two things and their relation, without the place."""
-    verb = w.relation_verb()
-    thing, other, prep, way = w.thing(0), w.acting(1), w.preposition(), w.direction(0)
+    verb = rule.verbs[w.phrasing.relation % len(rule.verbs)] if rule.verbs else None
+    prep = rule.preps[w.phrasing.relation % len(rule.preps)]
+    thing, other, way = w.thing(0), w.acting(1), w.direction(0)
     acting = f"{thing} is {w.doing(0)} {prep} {other}{way}"
-    if spatial:
+    if rule.group in SPATIAL_GROUPS:
         named = f"{w.acting(0)} is {prep} {other}"
         bare = named if w.phrasing.explicit else f"{thing} is {prep} {w.thing(1)}"
     else:
@@ -232,29 +224,22 @@ def _relation(w: _Words, spatial: bool) -> str:
 
 def _unrelated(w: _Words) -> str:
     """Two or three things without a relation."""
-    count, pattern = len(w.spec.actors), w.phrasing.pattern % 4
-    if pattern == 0:
-        parts = [f"{w.thing(k)} {w.does(k)}" for k in range(count)]
-        return f"{', '.join(parts[:-1])} and {parts[-1]} {w.place}"
-    if pattern == 1:
-        parts = [f"{w.thing(k)} is {w.doing(k)}" for k in range(count)]
-        return f"{w.place}, {', '.join(parts[:-1])} and {parts[-1]}"
-    if pattern == 2:
-        parts = [f"{w.thing(k)} {w.does(k)}" for k in range(count)]
-        return f"{w.place}, {parts[0]} while {' and '.join(parts[1:])}"
-    parts = [w.acting(k) for k in range(count)]
-    return f"{', '.join(parts[:-1])} and {parts[-1]} {w.place}"
+    actors = range(len(w.spec.actors))
+    does = [f"{w.thing(k)} {w.does(k)}" for k in actors]
+    patterns = (
+        f"{_listed(does)} {w.place}",
+        f"{w.place}, {_listed([f'{w.thing(k)} is {w.doing(k)}' for k in actors])}",
+        f"{w.place}, {does[0]} while {' and '.join(does[1:])}",
+        f"{_listed([w.acting(k) for k in actors])} {w.place}",
+    )
+    return patterns[w.phrasing.pattern % len(patterns)]
+
+
+def _listed(parts: list[str]) -> str:
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 # --------------------------------------------------------------------------- minimal pairs, hard negatives
-class FalseCaption(NamedTuple):
-    """A sentence that is false of a clip in one level alone, and a clip of which it is true."""
-
-    level: str
-    text: str
-    spec: ClipSpec
-
-
 Variant = Callable[[], ClipSpec]
 """A spec that is built on demand: of several hundred, one is needed."""
 
@@ -275,7 +260,7 @@ def minimal_pair(
         others = [v for v in (build() for build in _variants(spec, level, rng)) if in_split(v, split)]
         if not others:
             continue
-        other = _pick(rng, others)
+        other = choose(rng, *others)
         phrasing = sample_phrasing(rng, explicit=True)
         first, second = sentence(spec, phrasing), sentence(other, _same_words(phrasing, spec, other))
         if first != second:
@@ -285,32 +270,25 @@ def minimal_pair(
 
 def hard_negatives(
     spec: ClipSpec, rng: np.random.Generator, *, explicit: bool = True
-) -> tuple[str, list[FalseCaption]]:
-    """Return a true sentence and, in the same phrasing, false ones of each level that can be false.
+) -> tuple[str, list[tuple[str, str]]]:
+    """Return a true sentence and (level, sentence) pairs, each false in this level alone, in its phrasing.
 
     The levels are entity, action, relationship (another relation, and exchanged roles) and, for another
     scene, global. Without ``explicit`` resting goes unsaid, and no action is false.
     """
     phrasing = sample_phrasing(rng, explicit=explicit)
     true = sentence(spec, phrasing)
-    return true, [false for false in _false_captions(spec, rng, phrasing) if false.text != true]
-
-
-def _false_captions(spec: ClipSpec, rng: np.random.Generator, phrasing: Phrasing) -> Iterator[FalseCaption]:
-    for level in ("entity", "action") if phrasing.explicit else ("entity",):
+    others: list[tuple[str, ClipSpec]] = []
+    for level in ("entity", "action") if explicit else ("entity",):
         if variants := _variants(spec, level, rng):
-            other = _pick(rng, variants)()
-            yield FalseCaption(level, sentence(other, phrasing), other)
+            others.append((level, choose(rng, *variants)()))
     for variants in (_other_relations(spec), _exchanged_roles(spec)):
         if variants:
-            other = _pick(rng, variants)()
-            yield FalseCaption("relationship", sentence(other, _same_words(phrasing, spec, other)), other)
-    elsewhere = replace(spec, scene=_pick(rng, [name for name in SCENES if name != spec.scene]))
-    yield FalseCaption("global", sentence(elsewhere, phrasing), elsewhere)
-
-
-def _pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
-    return options[int(rng.integers(len(options)))]
+            others.append(("relationship", choose(rng, *variants)()))
+    elsewhere = choose(rng, *(name for name in SCENES if name != spec.scene))
+    others.append(("global", replace(spec, scene=elsewhere)))
+    texts = [(level, sentence(other, _same_words(phrasing, spec, other))) for level, other in others]
+    return true, [(level, text) for level, text in texts if text != true]
 
 
 def _variants(spec: ClipSpec, level: str, rng: np.random.Generator) -> list[Variant]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,7 @@ def _write_clips(
         spec = ClipSpec.from_json(row["spec"])
         seconds = np.arange(round(spec.duration_s * FPS)) / FPS
         frames = render(spec, list(seconds), size=size[0], height=size[1], sprites=sprites)
-        write_mp4(out / row["path"], frames, FPS, max_bytes=MAX_BYTES)
+        _write_mp4(out / row["path"], frames)
         complete = {**row, "truth": truth(spec), "kind": "playground", "duration_s": spec.duration_s}
         lines.append(json.dumps(complete, sort_keys=True))
     manifest = out / "manifest.jsonl"
@@ -97,34 +96,31 @@ def _write_clips(
     return manifest
 
 
-def write_mp4(
-    path: Path, frames: Sequence[np.ndarray] | np.ndarray, fps: int, *, max_bytes: int | None = None
-) -> int:
+def _write_mp4(path: Path, frames: np.ndarray) -> None:
     """Write (T, H, W, 3) uint8 RGB ``frames`` as MP4: H.264, yuv420p, faststart, no sound.
 
-    Returns the size in bytes, at most ``max_bytes`` as far as the coarsest quality allows. One encoder
-    thread and no assembly code: the same frames give the same bytes with the same encoder.
+    It takes at most ``MAX_BYTES`` as far as the coarsest quality allows. One encoder thread and no assembly
+    code: the same frames give the same bytes with the same encoder.
     """
-    height, width = frames[0].shape[:2]
+    height, width = frames.shape[1:3]
     if width % 2 or height % 2:
         raise ConfigError(f"H.264 needs an even width and height, got {width}x{height}.")
     partial = path.with_name(path.name + ".part")
     for quality in _QUALITIES:
-        _encode(partial, frames, fps, quality)
-        if max_bytes is None or partial.stat().st_size <= max_bytes:
+        _encode(partial, frames, quality)
+        if partial.stat().st_size <= MAX_BYTES:
             break
     os.replace(partial, path)
-    return path.stat().st_size
 
 
-def _encode(path: Path, frames: Sequence[np.ndarray] | np.ndarray, fps: int, quality: int) -> None:
+def _encode(path: Path, frames: np.ndarray, quality: int) -> None:
     import av
 
     options = {"crf": str(quality), "preset": "slow", "tune": "animation", "threads": "1"}
     options["x264-params"] = "asm=0"  # its assembly code now and then gave other bytes for the same frames
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options=options)
-        stream.height, stream.width = frames[0].shape[:2]
+        stream = container.add_stream("libx264", rate=FPS, options=options)
+        stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

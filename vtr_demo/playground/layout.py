@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,12 @@ from vtr_demo.playground.spec import (
     BACKDROPS,
     CAMERAS,
     MOTIONS,
-    PLACE,
     RELATIONS,
     SCENES,
     Actor,
     ClipSpec,
     Split,
+    choose,
     in_split,
     motions_for,
     things_of,
@@ -25,7 +25,7 @@ from vtr_demo.playground.spec import (
 from vtr_demo.playground.things import CONTAINERS, THINGS
 
 _TRIES = 20_000
-APART = (*PLACE, "fall", "rise")
+APART = (*(name for name, motion in MOTIONS.items() if motion.family == "place"), "fall", "rise")
 """Motions that leave room for a neighbour."""
 _OVERHEAD_MOTIONS = ("fly", "float", "spin", "twirl")
 
@@ -48,28 +48,24 @@ def sample_spec(
     )
 
 
-def _pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
-    return options[int(rng.integers(len(options)))]
-
-
 def _draw(rng: np.random.Generator, names: list[str], relation: str | None, actors: int | None) -> ClipSpec:
     count = actors or int(rng.choice([1, 2, 3], p=[0.4, 0.45, 0.15]))
     if relation is not None:
         count = max(count, 2)
     elif count > 1 and rng.random() < 0.85:
-        relation = _pick(rng, list(RELATIONS))
+        relation = choose(rng, *RELATIONS)
     if relation == "over" or (relation and RELATIONS[relation].group == "height"):
         count = 2  # no room overhead for a bystander
     sprites = [str(name) for name in rng.choice(names, count, replace=False)]
     if relation == "in":
         free = [name for name in names if name not in CONTAINERS and name not in sprites]
-        sprites = [name if name not in CONTAINERS else _pick(rng, free) for name in sprites]
-        sprites[1] = _pick(rng, list(CONTAINERS))
+        sprites = [name if name not in CONTAINERS else choose(rng, *free) for name in sprites]
+        sprites[1] = choose(rng, *CONTAINERS)
         if len(set(sprites)) < count:
             return _draw(rng, names, relation, actors)
     seed = int(rng.integers(2**31))
     return ClipSpec(
-        scene=_pick(rng, list(SCENES)),
+        scene=choose(rng, *SCENES),
         actors=layout(sprites, _motions(rng, relation, count), relation, seed),
         relation=relation,
         camera=str(rng.choice(list(CAMERAS), p=[0.6, 0.1, 0.1, 0.1, 0.1])),
@@ -81,10 +77,9 @@ def _draw(rng: np.random.Generator, names: list[str], relation: str | None, acto
 
 def _motions(rng: np.random.Generator, relation: str | None, count: int) -> list[str]:
     if relation is None:
-        return [_pick(rng, list(MOTIONS) if count == 1 else APART) for _ in range(count)]
-    return [_pick(rng, allowed) for allowed in motions_for(relation)] + [_pick(rng, _OVERHEAD_MOTIONS)] * (
-        count - 2
-    )
+        return [choose(rng, *(MOTIONS if count == 1 else APART)) for _ in range(count)]
+    motions = [choose(rng, *allowed) for allowed in motions_for(relation)]
+    return [*motions, choose(rng, *_OVERHEAD_MOTIONS)][:count]
 
 
 # --------------------------------------------------------------------------- places
@@ -140,59 +135,39 @@ def _row(count: int, motion: str, rng: np.random.Generator) -> list[Slot]:
 def _pair(relation: str, rng: np.random.Generator) -> list[Slot]:
     """Places of two things in ``relation``, its subject first."""
     side = int(rng.choice([-1, 1]))
-    noise = rng.uniform(-1, 1, 3)
-    return _GROUPS[RELATIONS[relation].group](relation, side, *(float(value) for value in noise))
-
-
-def _stacked(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    up = {"x": 0.05 * dx, "depth": 0.5, "size": 0.26, "lift": 0.4}
-    down = {"x": 0.05 * dz, "depth": 0.5, "size": 0.28}
-    return [up, down] if relation == "above" else [down, up]
-
-
-def _overlapping(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    front = {"x": side * (0.1 + 0.03 * dx), "depth": 1.0, "size": 0.29}
-    back = {"x": -side * (0.1 + 0.03 * dx), "depth": 0.05, "size": 0.46}
-    return [front, back] if relation == "in front of" else [back, front]
-
-
-def _touching(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    top = {"x": 0.04 * dx, "depth": 0.65, "size": 0.28}
-    base = {"x": 0.04 * dx, "depth": 0.65, "size": 0.42}
-    return [top, base] if relation == "on" else [base, top]
-
-
-def _inside(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    return [{"x": 0.05 * dx, "depth": 0.7, "size": 0.35}, {"x": 0.05 * dx, "depth": 0.7, "size": 0.5}]
-
-
-def _pursuing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    first = -0.18 * side if relation == "follow" else 0.18 * side
-    shared = {"depth": 0.6 + 0.2 * dz, "size": 0.29, "heading": side}
-    return [{"x": first, **shared}, {"x": -first, **shared}]
-
-
-def _facing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    reach = 0.31 if relation == "swap with" else 0.34
-    inward = -1 if relation == "part from" else 1
-    shared = {"depth": 0.6 + 0.15 * dz, "size": 0.3}
-    return [
-        {"x": -side * reach, "heading": side * inward, **shared},
-        {"x": side * reach, "heading": -side * inward, **shared},
-    ]
-
-
-def _beside(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
-    if relation == "next to":
-        reach, size, first = 0.17, 0.32, side
+    dx, dz, ds = (float(value) for value in rng.uniform(-1, 1, 3))
+    group = RELATIONS[relation].group
+    if group == "path":
+        return _passing(relation, side, dx)
+    if group == "inside":
+        return [{"x": 0.05 * dx, "depth": 0.7, "size": 0.35}, {"x": 0.05 * dx, "depth": 0.7, "size": 0.5}]
+    if group == "pursuit":
+        first = -0.18 * side if relation == "follow" else 0.18 * side
+        shared = {"depth": 0.6 + 0.2 * dz, "size": 0.29, "heading": side}
+        slots = [{"x": first, **shared}, {"x": -first, **shared}]
+    elif group == "mutual":
+        reach = 0.31 if relation == "swap with" else 0.34
+        facing = -side if relation == "part from" else side
+        shared = {"depth": 0.6 + 0.15 * dz, "size": 0.3}
+        slots = [{"x": -side * reach, "heading": facing}, {"x": side * reach, "heading": -facing}]
+        slots = [slot | shared for slot in slots]
+    elif group == "height":
+        up = {"x": 0.05 * dx, "depth": 0.5, "size": 0.26, "lift": 0.4}
+        slots = [up, {"x": 0.05 * dz, "depth": 0.5, "size": 0.28}]
+    elif group == "depth":
+        front = {"x": side * (0.1 + 0.03 * dx), "depth": 1.0, "size": 0.29}
+        slots = [front, {"x": -front["x"], "depth": 0.05, "size": 0.46}]
+    elif group == "contact":
+        slots = [{"x": 0.04 * dx, "depth": 0.65, "size": size} for size in (0.28, 0.42)]
     else:
-        reach, size, first = 0.24, 0.34, -1 if relation == "left of" else 1
-    left = {"x": -reach + 0.02 * dx, "depth": 0.55 + 0.3 * dz, "size": size * (1 + 0.08 * ds)}
-    right = {"x": reach + 0.02 * dx, "depth": 0.55 - 0.2 * dz, "size": size * (1 - 0.08 * ds)}
-    return [left, right] if first < 0 else [right, left]
+        reach, size = (0.17, 0.32) if relation == "next to" else (0.24, 0.34)
+        left = {"x": -reach + 0.02 * dx, "depth": 0.55 + 0.3 * dz, "size": size * (1 + 0.08 * ds)}
+        slots = [left, {"x": reach + 0.02 * dx, "depth": 0.55 - 0.2 * dz, "size": size * (1 - 0.08 * ds)}]
+    turned = relation in ("below", "behind", "under", "right of") or (relation == "next to" and side > 0)
+    return slots[::-1] if turned else slots
 
 
-def _passing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[Slot]:
+def _passing(relation: str, side: int, dx: float) -> list[Slot]:
     """The first thing moves along a path around, past or over the second, standing one."""
     mover: Slot = {"x": 0.0, "size": 0.25, "heading": side}
     if relation in ("toward", "away from"):
@@ -202,15 +177,3 @@ def _passing(relation: str, side: int, dx: float, dz: float, ds: float) -> list[
         relation
     ]
     return [{**mover, "depth": near}, {"x": 0.03 * dx, "depth": far, "size": size}]
-
-
-_GROUPS: dict[str, Callable[[str, int, float, float, float], list[Slot]]] = {
-    "side": _beside,
-    "height": _stacked,
-    "depth": _overlapping,
-    "contact": _touching,
-    "inside": _inside,
-    "pursuit": _pursuing,
-    "path": _passing,
-    "mutual": _facing,
-}

@@ -10,15 +10,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from vtr_demo.playground.spec import MOTIONS, RELATIONS, SCENES, Actor, ClipSpec
+from vtr_demo.playground.spec import MOTIONS, RELATIONS, Actor, ClipSpec
 from vtr_demo.playground.things import CONTAINERS, THINGS
 
 Shape = Callable[[str], tuple[float, float]]
 """A thing's name -> width and height of its picture, the longer one 1."""
 _TAU = 2 * math.pi
-
-
-# --------------------------------------------------------------------------- poses
+_FAR, _NEAR = 0.76, 0.93
+"""Far and near line of the ground."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,6 @@ class Pose:
     """If set, only what is below this share of the height is drawn: the front of a container."""
     shadow: bool = True
 
-    @property
-    def clearance(self) -> float:
-        """Return the height of the lower edge above the ground, 0 or more."""
-        return max(0.0, self.ground - self.y - self.height / 2)
-
 
 def poses(spec: ClipSpec, second: float, shape: Shape) -> list[Pose]:
     """Return the things of ``spec`` at ``second`` in drawing order; a container that holds one, twice."""
@@ -55,10 +49,7 @@ def poses(spec: ClipSpec, second: float, shape: Shape) -> list[Pose]:
     out = []
     for index, actor in enumerate(spec.actors):
         point = _route_point(spec, index, u, second)
-        if point is None:
-            out.append(_in_place(spec, actor, u, second, shape))
-        else:
-            out.append(_travelling(spec, actor, u, point, shape))
+        out.append(_travelling(actor, u, point, shape) if point else _in_place(actor, u, second, shape))
     if group == "contact":
         top, base = (0, 1) if spec.relation == "on" else (1, 0)
         out[top] = _set_on(out[top], out[base])
@@ -67,21 +58,17 @@ def poses(spec: ClipSpec, second: float, shape: Shape) -> list[Pose]:
     return sorted(out, key=lambda pose: pose.depth)
 
 
-def _smooth(u: float) -> float:
+def smooth(u: float) -> float:
+    """Ease from 0 to 1, also before and after."""
     u = min(max(u, 0.0), 1.0)
     return u * u * (3 - 2 * u)
 
 
-def _ground(spec: ClipSpec, depth: float) -> float:
-    far, near = SCENES[spec.scene].ground
-    return far + (near - far) * depth
-
-
-def _standing(spec: ClipSpec, actor: Actor, shape: Shape, scale: float = 1.0) -> Pose:
+def _standing(actor: Actor, shape: Shape, scale: float = 1.0) -> Pose:
     """The pose of a thing at rest."""
     wide, high = shape(actor.sprite)
     size = actor.size * scale * (0.75 + 0.45 * actor.depth)
-    ground = _ground(spec, actor.depth)
+    ground = _FAR + (_NEAR - _FAR) * actor.depth
     return Pose(
         sprite=actor.sprite,
         x=actor.x,
@@ -115,18 +102,18 @@ def _tilted(pose: Pose, angle: float) -> Pose:
 
 
 # --------------------------------------------------------------------------- motions in place
-def _in_place(spec: ClipSpec, actor: Actor, u: float, second: float, shape: Shape) -> Pose:
+def _in_place(actor: Actor, u: float, second: float, shape: Shape) -> Pose:
     """The pose of a thing that stays at its place, rises, falls, comes or goes."""
-    pose = _standing(spec, actor, shape)
+    pose = _standing(actor, shape)
     cycle = second * actor.tempo
     if actor.motion in _MOVES:
         return _MOVES[actor.motion](pose, actor, u, cycle)
     if actor.motion in ("grow", "shrink"):
-        done = _smooth((u - 0.05) / 0.9)
-        return _standing(spec, actor, shape, 0.38 + 0.84 * (done if actor.motion == "grow" else 1 - done))
+        done = smooth((u - 0.05) / 0.9)
+        return _standing(actor, shape, 0.38 + 0.84 * (done if actor.motion == "grow" else 1 - done))
     if actor.motion in ("approach", "leave"):
-        near = _smooth(u) if actor.motion == "approach" else 1 - _smooth(u)
-        pose = _standing(spec, replace(actor, depth=-0.1 + 1.1 * near), shape, 0.36 + 0.72 * near)
+        near = smooth(u) if actor.motion == "approach" else 1 - smooth(u)
+        pose = _standing(replace(actor, depth=-0.1 + 1.1 * near), shape, 0.36 + 0.72 * near)
         step = math.sin(math.pi * (7 * u + actor.phase))
         return _tilted(_raised(pose, 0.008 * abs(step)), 5 * step)
     return pose
@@ -169,7 +156,7 @@ def _jump(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
         return _squashed(pose, 0.24 * math.sin(math.pi * part / 0.2))
     rise = (part - 0.2) / 0.8
     if actor.motion == "somersault":
-        return replace(_raised(pose, 0.24 * 4 * rise * (1 - rise)), angle=actor.heading * 360 * _smooth(rise))
+        return replace(_raised(pose, 0.24 * 4 * rise * (1 - rise)), angle=actor.heading * 360 * smooth(rise))
     leap = max(0.0, 4 * rise * (1 - rise))
     return _raised(_squashed(pose, -0.08 * leap), 0.27 * leap)
 
@@ -186,21 +173,14 @@ def _twirl(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
     return replace(pose, width=pose.width * max(abs(turn), 0.08), mirrored=flipped)
 
 
-def _fade(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
-    return replace(pose, alpha=1 - _smooth((u - 0.2) / 0.65))
-
-
-def _fall(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
+def _fall_or_rise(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
     room = max(pose.ground - pose.height - 0.03, 0.1)
+    if actor.motion == "rise":
+        return _raised(pose, room * smooth((u - 0.1) / 0.85) ** 1.2)
     fallen = min(u / 0.72, 1.0)
     rebound = max(0.0, math.sin(math.pi * (u - 0.72) / 0.16)) * 0.05 if 0.72 < u < 0.88 else 0.0
     lean = 14 * math.sin(_TAU * (1.3 * fallen + actor.phase)) * (1 - fallen)
     return replace(_raised(pose, room * (1 - fallen**1.7) + rebound), angle=lean)
-
-
-def _rise(pose: Pose, actor: Actor, u: float, cycle: float) -> Pose:
-    room = max(pose.ground - pose.height - 0.03, 0.1)
-    return _raised(pose, room * _smooth((u - 0.1) / 0.85) ** 1.2)
 
 
 _MOVES: dict[str, Move] = {
@@ -212,9 +192,9 @@ _MOVES: dict[str, Move] = {
     "somersault": _jump,
     "float": _float,
     "twirl": _twirl,
-    "fade": _fade,
-    "fall": _fall,
-    "rise": _rise,
+    "fade": lambda pose, actor, u, cycle: replace(pose, alpha=1 - smooth((u - 0.2) / 0.65)),
+    "fall": _fall_or_rise,
+    "rise": _fall_or_rise,
 }
 
 
@@ -235,14 +215,21 @@ class RoutePoint:
 
 def _glide(u: float) -> float:
     """Ease in and out without coming to rest."""
-    return 0.5 * u + 0.5 * _smooth(u)
+    return 0.5 * u + 0.5 * smooth(u)
 
 
 def _route_point(spec: ClipSpec, index: int, u: float, second: float) -> RoutePoint | None:
     """Where a travelling actor is; None for one that stays at its place."""
     actor = spec.actors[index]
     if spec.relation and index < 2:
-        return _related(spec.relation, spec.actors, index, (u, second))
+        group = RELATIONS[spec.relation].group
+        if group == "pursuit":
+            moved = 0.44 * (_glide(u) - 0.5) * actor.heading
+            return RoutePoint(actor.x + moved, actor.depth, moved, actor.heading)
+        if group == "mutual":
+            return _mutual(spec.relation, actor, u, index)
+        on_path = group == "path" and index == 0
+        return _path(spec.relation, actor, spec.actors[1], u, second) if on_path else None
     if MOTIONS[actor.motion].family == "travel":
         moved = 0.62 * (_glide(u) - 0.5) * actor.heading
         return RoutePoint(
@@ -250,20 +237,6 @@ def _route_point(spec: ClipSpec, index: int, u: float, second: float) -> RoutePo
         )
     if actor.motion == "circle":
         return _orbit(actor, second, actor.x, 0.5, radius=(0.21, 0.42))
-    return None
-
-
-def _related(
-    relation: str, actors: tuple[Actor, ...], index: int, time: tuple[float, float]
-) -> RoutePoint | None:
-    actor, group = actors[index], RELATIONS[relation].group
-    if group == "pursuit":
-        moved = 0.44 * (_glide(time[0]) - 0.5) * actor.heading
-        return RoutePoint(actor.x + moved, actor.depth, moved, actor.heading)
-    if group == "mutual":
-        return _mutual(relation, actor, time[0], index)
-    if group == "path" and index == 0:
-        return _path(relation, actor, actors[1], *time)
     return None
 
 
@@ -282,7 +255,7 @@ def _mutual(relation: str, actor: Actor, u: float, index: int) -> RoutePoint:
         return RoutePoint(x, actor.depth + bow, x - actor.x, actor.heading)
     near = 0.14 * math.copysign(1, actor.x)
     start, end = (actor.x, near) if relation == "meet" else (near, actor.x)
-    x = start + (end - start) * _smooth(u / 0.9)
+    x = start + (end - start) * smooth(u / 0.9)
     return RoutePoint(x, actor.depth, x - start, actor.heading)
 
 
@@ -293,7 +266,7 @@ def _path(relation: str, actor: Actor, goal: Actor, u: float, second: float) -> 
         side = math.copysign(1, goal.x)
         far, near = -0.35 * side, goal.x - 0.28 * side
         start, end = (far, near) if relation == "toward" else (near, far)
-        x = start + (end - start) * _smooth(u / 0.9)
+        x = start + (end - start) * smooth(u / 0.9)
         return RoutePoint(x, actor.depth, x - start, actor.heading)
     x = actor.heading * 0.7 * (_glide(u) - 0.5)
     if relation == "past":
@@ -304,10 +277,10 @@ def _path(relation: str, actor: Actor, goal: Actor, u: float, second: float) -> 
     return RoutePoint(x, actor.depth, x, actor.heading, 0.46 * 4 * across * (1 - across), False)
 
 
-def _travelling(spec: ClipSpec, actor: Actor, u: float, route: RoutePoint, shape: Shape) -> Pose:
+def _travelling(actor: Actor, u: float, route: RoutePoint, shape: Shape) -> Pose:
     """The pose at a point of a route: slide, roll, hop, fly or waddle; "circle" slides."""
     moved = replace(actor, x=route.x, depth=route.depth, heading=route.heading, lift=route.lift)
-    pose = _standing(spec, moved, shape)
+    pose = _standing(moved, shape)
     if actor.motion == "roll":
         angle = math.degrees(route.travelled / (0.5 * max(pose.width, pose.height)))
         turn = math.radians(angle)

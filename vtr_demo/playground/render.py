@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from vtr_demo.errors import ConfigError
-from vtr_demo.playground.brushes import PROPS, Weather
-from vtr_demo.playground.motion import Pose, Shape, poses
-from vtr_demo.playground.scenes import MARGIN, Backdrop, paint
-from vtr_demo.playground.spec import ClipSpec
+from vtr_demo.playground.brushes import PROPS
+from vtr_demo.playground.motion import Pose, poses, smooth
+from vtr_demo.playground.scenes import MARGIN, paint
+from vtr_demo.playground.spec import SCENES, ClipSpec
 from vtr_demo.playground.things import THINGS
 from vtr_demo.structures import CropBox, FrameBatch
 
@@ -67,21 +67,23 @@ class Sprites:
             self._levels[code] = levels
         return self._levels[code]
 
-    def shape(self, code: str) -> tuple[float, float]:
-        """Return width and height of the outline, the longer one 1."""
-        wide, high = self.levels(code)[0].size
+    def of(self, thing: str) -> list[Image.Image]:
+        """Return the pictures of a thing by its name."""
+        return self.levels(THINGS[thing].code)
+
+    def shape(self, thing: str) -> tuple[float, float]:
+        """Return width and height of a thing's outline, the longer one 1."""
+        wide, high = self.of(thing)[0].size
         longer = max(wide, high)
         return wide / longer, high / longer
 
 
 def find_sprites(folder: str | Path | None = None) -> Sprites:
     """Return the sprites in ``folder``, else in $VTR_SPRITES, else in ``sprites/`` beside ``app.py``."""
-    return _sprites_in(str(folder or os.environ.get(SPRITES_ENV) or SPRITES_FOLDER))
+    return _open_sprites(Path(folder or os.environ.get(SPRITES_ENV) or SPRITES_FOLDER))
 
 
-@functools.lru_cache(maxsize=4)
-def _sprites_in(folder: str) -> Sprites:
-    return Sprites(Path(folder))
+_open_sprites = functools.lru_cache(maxsize=4)(Sprites)
 
 
 # --------------------------------------------------------------------------- clips
@@ -105,8 +107,7 @@ def render(
     if not (8 <= width <= _LARGEST and 8 <= height <= _LARGEST):
         raise ConfigError(f"A frame must be 8 to {_LARGEST} pixels wide and high, got {width}x{height}.")
     pictures = find_sprites(sprites)
-    backdrop = _backdrop(spec.scene, spec.backdrop, width, height, pictures)
-    return np.stack([_frame(spec, second, backdrop, pictures) for second in times])
+    return np.stack([_frame(spec, second, width, height, pictures) for second in times])
 
 
 def frame_times(spec: ClipSpec, count: int) -> list[float]:
@@ -161,21 +162,20 @@ def label_clip(
     for index, second in enumerate(seconds):
         canvas = Image.new("L", (width, height))
         lens = Lens(width / 2, height, *_camera(spec, float(second)))
-        for pose in poses(spec, float(second), _shapes(sprites)):
-            _stamp(canvas, pose, lens, sprites, number[pose.sprite])
+        for pose in poses(spec, float(second), sprites.shape):
+            _stamp(canvas, pose, lens, sprites.of(pose.sprite), number[pose.sprite])
         labels[index] = np.asarray(canvas)
     return labels
 
 
 @functools.lru_cache(maxsize=200)
-def _backdrop(scene: str, variant: int, width: int, height: int, sprites: Sprites) -> Backdrop:
+def _backdrop(scene: str, variant: int, width: int, height: int, sprites: Sprites) -> Image.Image:
     return paint(scene, variant, width, height, sprites.levels)
 
 
 def _camera(spec: ClipSpec, second: float) -> tuple[float, float]:
     """(zoom, x) of the camera at ``second``, eased at both ends."""
-    u = min(max(second / spec.duration_s, 0.0), 1.0)
-    eased = u * u * (3 - 2 * u)
+    eased = smooth(second / spec.duration_s)
     if spec.camera == "zoom in":
         return 1.0 + 0.12 * eased, 0.0
     if spec.camera == "zoom out":
@@ -184,22 +184,19 @@ def _camera(spec: ClipSpec, second: float) -> tuple[float, float]:
     return 1.0, side * 0.1 * (eased - 0.5)
 
 
-def _frame(spec: ClipSpec, second: float, backdrop: Backdrop, sprites: Sprites) -> np.ndarray:
+def _frame(spec: ClipSpec, second: float, width: int, height: int, sprites: Sprites) -> np.ndarray:
     zoom, pan = _camera(spec, second)
-    canvas = _view(backdrop, zoom, 0.6 * pan, mirrored=spec.seed % 2 == 1)
-    lens = Lens(canvas.width / 2, canvas.height, zoom, pan)
-    _drift_clouds(canvas, backdrop.weather, spec, second, sprites)
-    things = poses(spec, second, _shapes(sprites))
+    backdrop = _backdrop(spec.scene, spec.backdrop, width, height, sprites)
+    canvas = _view(backdrop, width, height, zoom, 0.6 * pan, mirrored=spec.seed % 2 == 1)
+    lens = Lens(width / 2, height, zoom, pan)
+    _drift_clouds(canvas, spec, second, sprites)
+    things = poses(spec, second, sprites.shape)
     for pose in things:
-        _shadow(canvas, pose, lens, backdrop.weather.shadow)
+        _shadow(canvas, pose, lens, SCENES[spec.scene].shadow)
     for pose in things:
-        _stamp(canvas, pose, lens, sprites)
-    _drift_flakes(canvas, backdrop.weather, spec, second)
+        _stamp(canvas, pose, lens, sprites.of(pose.sprite))
+    _drift_flakes(canvas, spec, second)
     return np.asarray(canvas)
-
-
-def _shapes(sprites: Sprites) -> Shape:
-    return lambda name: sprites.shape(THINGS[name].code)
 
 
 @dataclass(frozen=True)
@@ -220,10 +217,10 @@ class Lens:
         return self.centre + self.unit * (x - self.pan), self.height * (_FOCUS + self.zoom * (y - _FOCUS))
 
 
-def _view(backdrop: Backdrop, zoom: float, pan: float, *, mirrored: bool) -> Image.Image:
+def _view(
+    picture: Image.Image, width: int, height: int, zoom: float, pan: float, *, mirrored: bool
+) -> Image.Image:
     """The part of the painting that the camera sees."""
-    width, height = backdrop.width, backdrop.height
-    picture = backdrop.picture
     pan = -pan if mirrored else pan
     left = picture.width / 2 + pan * height - width / zoom / 2
     top = height * (MARGIN + _FOCUS * (1 - 1 / zoom))
@@ -237,52 +234,27 @@ def _view(backdrop: Backdrop, zoom: float, pan: float, *, mirrored: bool) -> Ima
 
 
 # --------------------------------------------------------------------------- things
-def _stamp(canvas: Image.Image, pose: Pose, lens: Lens, sprites: Sprites, label: int | None = None) -> None:
+def _stamp(
+    canvas: Image.Image, pose: Pose, lens: Lens, levels: list[Image.Image], label: int | None = None
+) -> None:
+    """Draw a sprite; with ``label``, this number where it is at least half opaque."""
     if pose.pivot is not None and label is None:
         _rope(canvas, pose, lens)
-    _paste(
-        canvas,
-        sprites.levels(THINGS[pose.sprite].code),
-        lens(pose.x, pose.y),
-        (pose.width * lens.unit, pose.height * lens.unit),
-        angle=pose.angle,
-        mirrored=pose.mirrored,
-        alpha=pose.alpha,
-        rim=pose.rim or 0.0,
-        label=label,
-    )
-
-
-def _paste(
-    canvas: Image.Image,
-    levels: list[Image.Image],
-    centre: tuple[float, float],
-    size: tuple[float, float],
-    *,
-    angle: float = 0.0,
-    mirrored: bool = False,
-    alpha: float = 1.0,
-    rim: float = 0.0,
-    label: int | None = None,
-) -> None:
-    """Draw a sprite around ``centre`` at ``size`` pixels, without the upper share ``rim`` of its height.
-
-    With ``label`` the canvas gets this number where the sprite is at least half opaque.
-    """
-    wide, high = max(size[0], 0.5), max(size[1], 0.5)
+    centre = lens(pose.x, pose.y)
+    wide, high = max(pose.width * lens.unit, 0.5), max(pose.height * lens.unit, 0.5)
     source = next(
         (im for im in reversed(levels) if im.height >= 0.9 * high and im.width >= 0.9 * wide), levels[0]
     )
-    turn = math.radians(angle)
+    turn = math.radians(pose.angle)
     cos, sin = math.cos(turn), math.sin(turn)
     reach_x = abs(cos) * wide / 2 + abs(sin) * high / 2 + 1
     reach_y = abs(sin) * wide / 2 + abs(cos) * high / 2 + 1
     left, top = math.floor(centre[0] - reach_x), math.floor(centre[1] - reach_y)
     right, bottom = math.ceil(centre[0] + reach_x), math.ceil(centre[1] + reach_y)
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, canvas.width), min(bottom, canvas.height)
-    if left >= right or top >= bottom or alpha <= 0.004:
+    if left >= right or top >= bottom or pose.alpha <= 0.004:
         return
-    sx, sy = source.width / wide * (-1 if mirrored else 1), source.height / high
+    sx, sy = source.width / wide * (-1 if pose.mirrored else 1), source.height / high
     ox, oy = left - centre[0], top - centre[1]
     matrix = (
         cos * sx,
@@ -292,15 +264,15 @@ def _paste(
         cos * sy,
         (-sin * ox + cos * oy) * sy + source.height / 2,
     )
-    if rim:
+    if pose.rim:
         source = source.copy()
-        source.paste((0, 0, 0, 0), (0, 0, source.width, round(rim * source.height)))
+        source.paste((0, 0, 0, 0), (0, 0, source.width, round(pose.rim * source.height)))
     patch = source.transform(
         (right - left, bottom - top), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
     )
     mask = patch.getchannel("A")
-    if alpha < 1:
-        mask = Image.eval(mask, lambda a: round(a * alpha))
+    if pose.alpha < 1:
+        mask = Image.eval(mask, lambda a: round(a * pose.alpha))
     if label is None:
         canvas.paste(patch.convert("RGB"), (left, top), mask)
     else:
@@ -320,17 +292,13 @@ def _rope(canvas: Image.Image, pose: Pose, lens: Lens) -> None:
     draw.ellipse((x - r, y - r, x + r, y + r), fill=(120, 92, 74))
 
 
-@functools.lru_cache(maxsize=1)
-def _soft_dot() -> Image.Image:
-    axis = np.linspace(-1, 1, 96)
-    distance = np.hypot(axis[None, :], axis[:, None])
-    return Image.fromarray((255 * np.clip(1 - distance, 0, 1) ** 1.3).astype(np.uint8))
-
-
 @functools.lru_cache(maxsize=2048)
 def _soft_mask(wide: int, high: int, strength: int) -> Image.Image:
     """A soft spot of ``wide`` x ``high`` pixels; ``strength`` in 32nds."""
-    spot = np.asarray(_soft_dot().resize((wide, high), Image.Resampling.BILINEAR), np.uint16)
+    axis = np.linspace(-1, 1, 96)
+    distance = np.hypot(axis[None, :], axis[:, None])
+    dot = Image.fromarray((255 * np.clip(1 - distance, 0, 1) ** 1.3).astype(np.uint8))
+    spot = np.asarray(dot.resize((wide, high), Image.Resampling.BILINEAR), np.uint16)
     return Image.fromarray(np.minimum(spot * strength // 32, 255).astype(np.uint8))
 
 
@@ -338,7 +306,7 @@ def _shadow(canvas: Image.Image, pose: Pose, lens: Lens, weight: float) -> None:
     """A soft contact shadow, wider and fainter the higher the thing is above the ground."""
     if not pose.shadow:
         return
-    clear = pose.clearance
+    clear = max(0.0, pose.ground - pose.y - pose.height / 2)
     strength = weight * (0.55 * math.exp(-clear / 0.16) + 0.1)
     wide = max(pose.width, 0.35 * pose.height) * (0.62 + 0.25 * min(clear, 0.4)) * lens.unit
     high = wide * 0.24
@@ -351,39 +319,37 @@ def _shadow(canvas: Image.Image, pose: Pose, lens: Lens, weight: float) -> None:
 
 
 # --------------------------------------------------------------------------- weather
-def _drift_clouds(
-    canvas: Image.Image, weather: Weather, spec: ClipSpec, second: float, sprites: Sprites
-) -> None:
-    if not weather.clouds:
-        return
+def _drift_clouds(canvas: Image.Image, spec: ClipSpec, second: float, sprites: Sprites) -> None:
+    scene = SCENES[spec.scene]
     rng = np.random.default_rng([spec.seed, 1])
     half = canvas.width / canvas.height / 2 + 0.25
+    lens = Lens(canvas.width / 2, canvas.height, zoom=1.0, pan=0.0)
+    levels = sprites.levels(PROPS["cloud"])
     drift = 1 if rng.random() < 0.5 else -1
-    for k in range(weather.clouds):
-        size, y = rng.uniform(0.14, 0.24), rng.uniform(0.05, 0.22)
-        start = (k + rng.random()) / weather.clouds
+    for k in range(scene.clouds):
+        wide, y = rng.uniform(0.14, 0.24), rng.uniform(0.05, 0.22)
+        start = (k + rng.random()) / scene.clouds
         x = ((start + drift * second * 0.009 / half) % 1.0) * 2 * half - half
-        levels = sprites.levels(PROPS["cloud"])
-        wide = size * canvas.height
         high = wide * levels[0].height / levels[0].width
-        centre = (canvas.width / 2 + x * canvas.height, y * canvas.height)
-        _paste(canvas, levels, centre, (wide, high), alpha=weather.cloud_alpha * 0.9)
+        cloud = Pose("cloud", x, y, wide, high, ground=1.0, depth=0.0, alpha=scene.cloud_alpha * 0.9)
+        _stamp(canvas, cloud, lens, levels)
 
 
-def _drift_flakes(canvas: Image.Image, weather: Weather, spec: ClipSpec, second: float) -> None:
-    if not weather.flakes:
+def _drift_flakes(canvas: Image.Image, spec: ClipSpec, second: float) -> None:
+    scene = SCENES[spec.scene]
+    if not scene.flakes:
         return
     rng = np.random.default_rng([spec.seed, 2])
     aspect = canvas.width / canvas.height
-    for x, y, size, pace, phase in rng.random((round(weather.flakes * max(1.0, aspect)), 5)):
-        if weather.twinkle:
+    for x, y, size, pace, phase in rng.random((round(scene.flakes * max(1.0, aspect)), 5)):
+        if scene.twinkle:
             px, py = x, 0.5 * y
             alpha = 0.5 + 0.5 * math.sin(2 * math.pi * (second * (0.3 + 0.5 * pace) + phase))
         else:
-            py = (y + second * weather.flake_speed * (0.6 + 0.8 * pace)) % 1.0
+            py = (y + second * scene.flake_speed * (0.6 + 0.8 * pace)) % 1.0
             px = (x + 0.02 * math.sin(2 * math.pi * (second * 0.25 + phase))) % 1.0
             alpha = 0.55 + 0.4 * pace
-        radius = weather.flake_size * (0.6 + size) * canvas.height
+        radius = scene.flake_size * (0.6 + size) * canvas.height
         side = max(2, round(3.2 * radius))
         box = (round(px * canvas.width - side / 2), round(py * canvas.height - side / 2))
-        canvas.paste(weather.flake_colour, box, _soft_mask(side, side, round(51 * alpha)))
+        canvas.paste(scene.flake_colour, box, _soft_mask(side, side, round(51 * alpha)))

@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from vtr_demo.playground.brushes import Canvas, Levels, Weather, aside, choose, flat, peaks, rgb, ridge
-from vtr_demo.playground.spec import BACKDROPS
+from vtr_demo.playground.brushes import Canvas, Levels, aside, flat, peaks, rgb, ridge
+from vtr_demo.playground.spec import BACKDROPS, SCENES, choose
 
 MARGIN = 0.09
 """Painted beyond each edge of the picture, for a moving camera."""
 
 
-@dataclass(frozen=True, eq=False)
-class Backdrop:
-    """A painted scene for frames of ``width`` x ``height`` pixels, ``MARGIN`` larger, and its weather."""
-
-    picture: Image.Image
-    width: int
-    height: int
-    weather: Weather
-
-
-def paint(scene: str, variant: int, width: int, height: int, levels: Levels) -> Backdrop:
-    """Paint one variant of a scene for frames of ``width`` x ``height`` pixels."""
+def paint(scene: str, variant: int, width: int, height: int, levels: Levels) -> Image.Image:
+    """Paint one variant of a scene for frames of ``width`` x ``height`` pixels, ``MARGIN`` larger."""
     digest = hashlib.sha256(f"{scene}|{variant % BACKDROPS}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     canvas = Canvas(width, height, MARGIN, levels)
-    weather = _PAINTERS[scene](canvas, rng)
-    canvas.speckle(rng)
-    return Backdrop(canvas.picture(), width, height, weather)
+    canvas.sky(*choose(rng, *SCENES[scene].skies), bottom=SCENES[scene].horizon)
+    _PAINTERS[scene](canvas, rng)
+    return canvas.picture(rng)
 
 
 # --------------------------------------------------------------------------- landscapes
-def _beach(c: Canvas, rng: np.random.Generator) -> Weather:
-    sky = choose(
-        rng, ("#4fb4f2", "#a5def8", "#e9f7f4"), ("#6a8fe0", "#f2b6c4", "#ffe1b8"), ("#3fa7e6", "#bfe9f7")
-    )
-    c.sky(*sky, bottom=0.52)
+def _beach(c: Canvas, rng: np.random.Generator) -> None:
     sun = rng.uniform(-0.45, 0.45)
     c.glow(sun, 0.16, 0.42, "#fff3c4", 0.75)
     c.disc(sun, 0.16, 0.05, "#fffbe6")
@@ -57,48 +42,30 @@ def _beach(c: Canvas, rng: np.random.Generator) -> Weather:
     if rng.random() < 0.6:
         c.prop("parasol", -np.sign(x) * rng.uniform(0.4, 0.62), 0.75, 0.2)
     c.prop("shell", aside(rng, c, 0.3), 1.0, 0.06)
-    return Weather(clouds=2)
 
 
-def _snow(c: Canvas, rng: np.random.Generator) -> Weather:
-    c.sky(*choose(rng, ("#7fb2e5", "#cfe6f7", "#f6fbff"), ("#8e9fd6", "#d9d3ee", "#fbeef0")), bottom=0.6)
+def _snow(c: Canvas, rng: np.random.Generator) -> None:
     c.glow(rng.uniform(-0.5, 0.5), 0.2, 0.4, "#ffffff", 0.6)
     c.land(peaks(rng, 0.6, 0.26, 6, c.half), "#b9cfe8", "#dfeaf6", bottom=0.65)
     for level, tint in ((0.6, "#d3e2f2"), (0.64, "#e3edf8")):
         outline = ridge(rng, level, 0.022, 1.1)
         c.land(outline, tint, "#f1f6fc", bottom=0.8)
         for x in rng.uniform(-c.half, c.half, 7):
-            c.prop(
-                "pine",
-                x,
-                float(outline(np.array([x]))[0]) + 0.012,
-                rng.uniform(0.1, 0.17),
-                0.42,
-                haze="#cfe0f2",
-            )
+            c.prop("pine", x, outline(x) + 0.012, rng.uniform(0.1, 0.17), 0.42, haze="#cfe0f2")
     c.land(ridge(rng, 0.7, 0.014, 0.8), "#ffffff", "#eef5fd", "#d5e4f5", rim="#ffffff")
     c.ripples(rng, 0.76, 1.02, "#c6d9ee", 18)
     for side in (-1, 1):
         x = side * rng.uniform(0.44, 0.72)
         c.shade(x, 0.765, 0.1, 0.16)
         c.prop("pine", x, 0.775, rng.uniform(0.3, 0.42), 0.12, haze="#eaf3fc")
-    return Weather(flakes=22, flake_speed=0.14, flake_size=0.009, shadow=0.62)
 
 
-def _forest(c: Canvas, rng: np.random.Generator) -> Weather:
-    light = choose(rng, ("#d9f2c4", "#a6d79a"), ("#f6eec0", "#b9d38c"), ("#c4ecd9", "#86c7a4"))
-    c.sky(light[0], light[1], "#7dbb7d", bottom=0.7)
+def _forest(c: Canvas, rng: np.random.Generator) -> None:
     c.glow(rng.uniform(-0.3, 0.3), 0.2, 0.5, "#fffbe0", 0.8)
-    for level, size, fade, haze in ((0.6, 0.34, 0.62, light[1]), (0.66, 0.46, 0.36, light[1])):
+    for level, size, fade in ((0.6, 0.34, 0.62), (0.66, 0.46, 0.36)):
         for x in np.linspace(-c.half, c.half, 9) + rng.uniform(-0.06, 0.06, 9):
-            c.prop(
-                str(rng.choice(["pine", "tree"])),
-                x,
-                level + 0.02,
-                size * rng.uniform(0.85, 1.2),
-                fade,
-                haze=haze,
-            )
+            tree, high = choose(rng, "pine", "tree"), size * rng.uniform(0.85, 1.2)
+            c.prop(tree, x, level + 0.02, high, fade, haze=c.palette[1])
         c.land(ridge(rng, level, 0.01, 1.2), "#8cc48a" if fade > 0.5 else "#74b46c", "#5da05a", bottom=0.8)
     c.land(ridge(rng, 0.71, 0.012, 0.9), "#6cb35c", "#559e4c", "#3f8540", rim="#93cf78")
     c.ripples(rng, 0.76, 1.02, "#478d45", 22)
@@ -109,11 +76,9 @@ def _forest(c: Canvas, rng: np.random.Generator) -> Weather:
         c.shade(x, 0.8, 0.14)
         c.prop("tree" if side > 0 else "pine", x, 0.81, rng.uniform(0.5, 0.62))
     c.prop("mushroom", aside(rng, c, 0.34), 0.79, 0.07)
-    return Weather(flakes=9, flake_colour=(255, 250, 205), flake_size=0.006, flake_speed=-0.02)
 
 
-def _underwater(c: Canvas, rng: np.random.Generator) -> Weather:
-    c.sky(*choose(rng, ("#6fdcec", "#1d8fc7", "#0d5795"), ("#8ae6d6", "#219fb0", "#0e5f80")), bottom=0.9)
+def _underwater(c: Canvas, rng: np.random.Generator) -> None:
     for place in np.linspace(-0.8, 0.8, 6) + rng.uniform(-0.08, 0.08, 6):
         c.beam(place, 0.25, 0.1, "#e6fdff", rng.uniform(0.16, 0.34), bottom=0.85)
     c.land(ridge(rng, 0.66, 0.05, 1.0), "#1a79ae", "#125f92", bottom=0.8)
@@ -126,11 +91,9 @@ def _underwater(c: Canvas, rng: np.random.Generator) -> Weather:
     for _ in range(4):
         c.prop("seedling", aside(rng, c, 0.3), 0.79, rng.uniform(0.12, 0.2), 0.3, haze="#157a86")
     c.prop("rock", aside(rng, c, 0.42), 0.8, 0.16, 0.3, haze="#2a78a0")
-    return Weather(flakes=14, flake_speed=-0.12, flake_size=0.01, flake_colour=(214, 246, 255))
 
 
-def _desert(c: Canvas, rng: np.random.Generator) -> Weather:
-    c.sky(*choose(rng, ("#5fb3ea", "#cfeaf0", "#fbeccb"), ("#f09a6a", "#fbc98c", "#ffe8b8")), bottom=0.6)
+def _desert(c: Canvas, rng: np.random.Generator) -> None:
     sun = rng.uniform(-0.4, 0.4)
     c.glow(sun, 0.18, 0.4, "#fff6cf", 0.85)
     c.disc(sun, 0.18, 0.055, "#fffdf0")
@@ -143,33 +106,27 @@ def _desert(c: Canvas, rng: np.random.Generator) -> Weather:
         c.shade(x, ground - 0.006, size * 0.4)
         c.prop("cactus", x, ground, size, fade, haze="#f2cf98")
     c.prop("rock", aside(rng, c, 0.4), 0.785, 0.12, 0.2, haze="#e0a868")
-    return Weather(flakes=6, flake_colour=(255, 236, 196), flake_size=0.004, flake_speed=0.015)
 
 
-def _meadow(c: Canvas, rng: np.random.Generator) -> Weather:
-    c.sky(*choose(rng, ("#58b7f3", "#bfe8fa", "#f2fbf0"), ("#79a9ec", "#f5cfd6", "#fff2d6")), bottom=0.6)
+def _meadow(c: Canvas, rng: np.random.Generator) -> None:
     c.glow(rng.uniform(-0.5, 0.5), 0.14, 0.4, "#fff9d8", 0.75)
     c.land(ridge(rng, 0.55, 0.03, 0.8), "#a9d9a4", "#8ecb88", bottom=0.7)
     hill = ridge(rng, 0.62, 0.03, 0.9)
     c.land(hill, "#93d07c", "#79bd63", bottom=0.8, rim="#b4e39a")
     for x in rng.uniform(-c.half, c.half, 5):
-        c.prop(
-            "tree", x, float(hill(np.array([x]))[0]) + 0.012, rng.uniform(0.08, 0.14), 0.25, haze="#bfe3b0"
-        )
+        c.prop("tree", x, hill(x) + 0.012, rng.uniform(0.08, 0.14), 0.25, haze="#bfe3b0")
     if rng.random() < 0.6:
         x = aside(rng, c, 0.3)
-        c.prop("house with garden", x, float(hill(np.array([x]))[0]) + 0.025, 0.17, 0.12, haze="#cfeac0")
+        c.prop("house with garden", x, hill(x) + 0.025, 0.17, 0.12, haze="#cfeac0")
     c.land(ridge(rng, 0.7, 0.014, 0.8), "#8fd166", "#70bb50", "#519f3f", rim="#b7e889")
     c.ripples(rng, 0.75, 1.02, "#5fab47", 30)
-    flower = str(rng.choice(["tulip", "daisy", "sunflower"]))
+    flower = choose(rng, "tulip", "daisy", "sunflower")
     for _ in range(9):
         x = aside(rng, c, 0.28)
         c.prop(flower, x, rng.uniform(0.755, 0.8), rng.uniform(0.05, 0.085))
-    return Weather(clouds=3, flakes=6, flake_colour=(255, 255, 244), flake_size=0.005, flake_speed=0.02)
 
 
-def _mountains(c: Canvas, rng: np.random.Generator) -> Weather:
-    c.sky(*choose(rng, ("#4da3ea", "#b6e0f7", "#eef7f4"), ("#6d7fd0", "#f0b9b6", "#ffe3bb")), bottom=0.6)
+def _mountains(c: Canvas, rng: np.random.Generator) -> None:
     c.glow(rng.uniform(-0.5, 0.5), 0.16, 0.38, "#fffbe6", 0.7)
     for level, tall, count, shades in (
         (0.62, 0.42, 5, ("#f7fbff", "#c3d3ea", "#93accf", "#8aa5c9")),
@@ -187,16 +144,9 @@ def _mountains(c: Canvas, rng: np.random.Generator) -> Weather:
     if rng.random() < 0.6:
         c.shade(-x, 0.755, 0.12)
         c.prop("tent", -x, 0.765, 0.2)
-    return Weather(clouds=2)
 
 
-def _savanna(c: Canvas, rng: np.random.Generator) -> Weather:
-    c.sky(
-        *choose(
-            rng, ("#5b3b8c", "#e4576a", "#ffb35c", "#ffe29a"), ("#39508f", "#d9738c", "#ffc06f", "#ffedb0")
-        ),
-        bottom=0.6,
-    )
+def _savanna(c: Canvas, rng: np.random.Generator) -> None:
     sun = rng.uniform(-0.3, 0.3)
     c.glow(sun, 0.52, 0.5, "#fff0b0", 0.9)
     c.disc(sun, 0.5, 0.11, "#fff6cf")
@@ -207,10 +157,8 @@ def _savanna(c: Canvas, rng: np.random.Generator) -> Weather:
     c.land(ridge(rng, 0.715, 0.012, 0.8), "#d99a4a", "#c07f38", "#8f5a2c", rim="#f6c877")
     c.ripples(rng, 0.75, 1.02, "#a0672e", 28)
     for _ in range(5):
-        c.prop(
-            "reed", aside(rng, c, 0.36), rng.uniform(0.77, 0.81), rng.uniform(0.1, 0.17), 0.25, haze="#b5702f"
-        )
-    return Weather(flakes=8, flake_colour=(255, 226, 160), flake_size=0.005, flake_speed=-0.02)
+        x, ground = aside(rng, c, 0.36), rng.uniform(0.77, 0.81)
+        c.prop("reed", x, ground, rng.uniform(0.1, 0.17), 0.25, haze="#b5702f")
 
 
 # --------------------------------------------------------------------------- town, rooms, moon and clouds
@@ -236,24 +184,21 @@ def _road(c: Canvas, walk: str, kerb: str, road: tuple[str, str], line: str) -> 
         c.band(x, 0.852, x + 0.13, 0.863, line, alpha=0.75)
 
 
-def _street(c: Canvas, rng: np.random.Generator) -> Weather:
-    c.sky(*choose(rng, ("#6cc0f5", "#c9ebfb", "#f3fafc"), ("#89b4ee", "#f7d9c9", "#fff1dc")), bottom=0.65)
+def _street(c: Canvas, rng: np.random.Generator) -> None:
     c.glow(rng.uniform(-0.5, 0.5), 0.12, 0.4, "#fffbe3", 0.7)
     _skyline(c, rng, 0.66, "#bcd4e8", lit="#d9e9f5", tall=0.42)
     _skyline(c, rng, 0.66, "#a3bfd9", lit="#c7dcee", tall=0.26)
     _road(c, "#d8d4cf", "#b3afab", ("#747b88", "#5d6472"), "#f4f1e4")
     x = -c.half + 0.06
     while x < c.half:
-        code = str(rng.choice(["house", "office", "tree", "house with garden"]))
+        code = choose(rng, "house", "office", "tree", "house with garden")
         size = {"office": 0.34, "tree": 0.24}.get(code, 0.27)
         c.shade(x, 0.69, size * 0.5, 0.18)
         c.prop(code, x, 0.69, size, 0.1, haze="#dcebf7")
         x += size * rng.uniform(0.85, 1.1)
-    return Weather(clouds=2)
 
 
-def _night_city(c: Canvas, rng: np.random.Generator) -> Weather:
-    c.sky(*choose(rng, ("#0b1038", "#27306f", "#6a4f94"), ("#071426", "#173a63", "#3f6d94")), bottom=0.66)
+def _night_city(c: Canvas, rng: np.random.Generator) -> None:
     c.stars(rng, 0.45, 70)
     moon = rng.uniform(-0.4, 0.4)
     c.glow(moon, 0.15, 0.26, "#cfd6ff", 0.5)
@@ -268,16 +213,11 @@ def _night_city(c: Canvas, rng: np.random.Generator) -> Weather:
         c.glow(x, 0.4, 0.12, "#ffe2a0", 0.75)
         c.disc(x, 0.4, 0.016, "#fff3cf")
         c.glow(x, 0.74, 0.16, "#ffdf9c", 0.28)
-    return Weather(flakes=8, flake_size=0.004, twinkle=True)
 
 
-def _living_room(c: Canvas, rng: np.random.Generator) -> Weather:
-    wall = choose(
-        rng, ("#f6dfc9", "#efcfb4"), ("#d6e5e3", "#bfd6d4"), ("#e7dcf2", "#d2c2e6"), ("#f7e6b5", "#efd592")
-    )
-    c.sky(*wall, bottom=0.66)
+def _living_room(c: Canvas, rng: np.random.Generator) -> None:
     c.glow(rng.uniform(-0.3, 0.3), 0.3, 0.6, "#fffaf0", 0.5)
-    window = float(rng.choice([-1, 1])) * rng.uniform(0.2, 0.3)
+    window = choose(rng, -1, 1) * rng.uniform(0.2, 0.3)
     c.band(window - 0.15, 0.1, window + 0.15, 0.42, "#ffffff")
     c.band(window - 0.135, 0.115, window + 0.135, 0.405, "#9fd6f5")
     c.glow(window, 0.4, 0.15, "#eafaff", 0.7)
@@ -295,23 +235,13 @@ def _living_room(c: Canvas, rng: np.random.Generator) -> Weather:
     c.prop("couch", -np.sign(window) * rng.uniform(0.55, 0.66), 0.72, 0.4)
     c.shade(window * 2, 0.715, 0.1)
     c.prop("potted plant", np.sign(window) * rng.uniform(0.5, 0.66), 0.72, 0.24)
-    return Weather(flakes=5, flake_colour=(255, 250, 230), flake_size=0.003, flake_speed=-0.01)
 
 
-def _stage(c: Canvas, rng: np.random.Generator) -> Weather:
-    curtain = choose(
-        rng,
-        ("#8f1430", "#c8284a", "#5e0a1e"),
-        ("#1b3f8f", "#2f63c8", "#102a5e"),
-        ("#5b1a7a", "#8f3cb8", "#3a0e52"),
-    )
+def _stage(c: Canvas, rng: np.random.Generator) -> None:
+    curtain = c.palette
     fold = 0.5 + 0.5 * np.sin(2 * np.pi * (c.x * 9 + 0.3 * np.sin(5 * c.x) + rng.random()))
-    c.sky(curtain[0], curtain[2], bottom=0.8)
     c.land(flat(-1), curtain[0], bottom=2)
-    c.blend(
-        rgb(curtain[1]),
-        0.75 * fold[None, :] + 0 * c.y,
-    )
+    c.blend(rgb(curtain[1]), 0.75 * fold[None, :] + 0 * c.y)
     c.blend(np.zeros(3, np.float32), np.clip((c.y - 0.35) * 0.7, 0, 0.4) + 0 * c.x[None, :])
     c.land(flat(0.69), "#8a5630", "#b37644", "#9c6236", rim="#5d371c")
     for x in np.linspace(-3, 3, 29):
@@ -322,18 +252,15 @@ def _stage(c: Canvas, rng: np.random.Generator) -> Weather:
     for place, lean in ((-0.55, 0.75), (0.0, 0.0), (0.55, -0.75)):
         c.beam(place, lean, 0.2, "#fff3cf", 0.34, bottom=1.0)
     c.band(-9, -0.2, 9, 0.045, curtain[2])
-    for x in np.arange(-1.2, 1.2, 0.16):
-        c.disc(x, 0.045, 0.08, curtain[2])
-    for x in np.arange(-1.2, 1.2, 0.16):
-        c.disc(x, 0.118, 0.009, "#f3c75a")
-    return Weather(flakes=10, flake_colour=(255, 240, 200), flake_size=0.004, flake_speed=-0.015)
+    for y, radius, tint in ((0.045, 0.08, curtain[2]), (0.118, 0.009, "#f3c75a")):
+        for x in np.arange(-1.2, 1.2, 0.16):
+            c.disc(x, y, radius, tint)
 
 
-def _moon(c: Canvas, rng: np.random.Generator) -> Weather:
-    c.sky(*choose(rng, ("#05071c", "#121a45", "#2b2f6e"), ("#0a0518", "#251243", "#51306f")), bottom=0.75)
-    c.glow(rng.uniform(-0.6, 0.6), 0.3, 0.5, str(rng.choice(["#4a5fd0", "#8a4fc0", "#2f86b8"])), 0.45)
+def _moon(c: Canvas, rng: np.random.Generator) -> None:
+    c.glow(rng.uniform(-0.6, 0.6), 0.3, 0.5, choose(rng, "#4a5fd0", "#8a4fc0", "#2f86b8"), 0.45)
     c.stars(rng, 0.7, 120)
-    side = float(rng.choice([-1, 1]))
+    side = choose(rng, -1, 1)
     c.prop("earth", side * rng.uniform(0.3, 0.5), 0.32, 0.2)
     c.prop("planet", -side * rng.uniform(0.4, 0.6), 0.22, 0.13, 0.15, haze="#1a1f50")
     c.land(ridge(rng, 0.66, 0.03, 0.9), "#7d80a0", "#5e6187", bottom=0.8, rim="#a9acc8")
@@ -343,22 +270,12 @@ def _moon(c: Canvas, rng: np.random.Generator) -> Weather:
         y, wide = 0.76 + 0.24 * near, 0.04 + 0.07 * near
         c.oval(x, y, wide, wide * 0.26, "#8a8dab", alpha=0.8)
         c.oval(x, y + wide * 0.06, wide * 0.86, wide * 0.19, "#9c9fbb", alpha=0.9)
-    return Weather(flakes=10, flake_size=0.004, twinkle=True)
 
 
-def _clouds(c: Canvas, rng: np.random.Generator) -> Weather:
-    sky = choose(
-        rng, ("#2f86e0", "#86c9f7", "#dff3fd"), ("#5a6fd0", "#f4a9b8", "#ffe0c0"), ("#4aa8e8", "#c4e8fb")
-    )
-    c.sky(*sky, bottom=0.72)
+def _clouds(c: Canvas, rng: np.random.Generator) -> None:
     c.glow(rng.uniform(-0.4, 0.4), 0.25, 0.5, "#fffbe8", 0.8)
-    for level, tint, count in (
-        (0.68, "#dcebf8", 12),
-        (0.75, "#f0f7fd", 12),
-        (0.83, "#ffffff", 12),
-        (0.95, "#f2f8fe", 12),
-    ):
-        for x in np.linspace(-c.half, c.half, count) + rng.uniform(-0.05, 0.05, count):
+    for level, tint in ((0.68, "#dcebf8"), (0.75, "#f0f7fd"), (0.83, "#ffffff"), (0.95, "#f2f8fe")):
+        for x in np.linspace(-c.half, c.half, 12) + rng.uniform(-0.05, 0.05, 12):
             radius = rng.uniform(0.07, 0.12)
             c.glow(x, level + radius * 0.9, radius * 1.5, tint, 1.0)
             c.disc(x, level + radius * 0.6, radius, tint, 0.85)
@@ -367,10 +284,9 @@ def _clouds(c: Canvas, rng: np.random.Generator) -> Weather:
     for _ in range(5):
         x = aside(rng, c, 0.3)
         c.prop("cloud", x, rng.uniform(0.7, 0.78), rng.uniform(0.2, 0.34), 0.25, haze="#f4f9ff")
-    return Weather(clouds=4, cloud_alpha=0.95, shadow=0.55)
 
 
-_PAINTERS: dict[str, Callable[[Canvas, np.random.Generator], Weather]] = {
+_PAINTERS: dict[str, Callable[[Canvas, np.random.Generator], None]] = {
     "beach": _beach,
     "snow": _snow,
     "forest": _forest,

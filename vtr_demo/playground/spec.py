@@ -10,147 +10,73 @@ import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from vtr_demo.errors import ConfigError
-from vtr_demo.playground.things import CONTAINERS, THINGS, Thing
+from vtr_demo.playground.things import CONTAINERS, THINGS, Thing, cell_list, read_table
 
 # --------------------------------------------------------------------------- vocabulary
-Family = Literal["travel", "place", "vertical", "depth", "loop"]
 Verb = tuple[str, str, str]
-"""Present, participle, and the words after it."""
+"""Of a motion: present, participle, and the words after it. Of a relation: present, participle, passive."""
+
+
+def _verbs(cell: str) -> tuple[Verb, ...]:
+    """Read verbs that are written "swings/swinging/back and forth; ..."; the third part may be empty."""
+    split = (verb.split("/") for verb in cell_list(cell))
+    return tuple((present, participle, rest) for present, participle, rest in split)
 
 
 @dataclass(frozen=True)
 class Motion:
     """How a thing moves by itself."""
 
-    family: Family
+    family: str
+    """``travel``, ``place``, ``vertical``, ``depth`` or ``loop``."""
     verbs: tuple[Verb, ...]
+    kind_verbs: dict[str, tuple[Verb, ...]]
+    """Those that suit one kind of thing better; left out where only one word may differ."""
 
 
-MOTIONS: dict[str, Motion] = {
-    "slide": Motion("travel", (("slides", "sliding", ""), ("glides", "gliding", ""))),
-    "roll": Motion("travel", (("rolls", "rolling", ""), ("tumbles", "tumbling", ""))),
-    "hop": Motion("travel", (("hops", "hopping", ""), ("skips", "skipping", ""))),
-    "fly": Motion("travel", (("flies", "flying", ""), ("soars", "soaring", ""))),
-    "waddle": Motion("travel", (("waddles", "waddling", ""), ("toddles", "toddling", ""))),
-    "stay": Motion(
-        "place",
-        (("stays still", "staying still", ""), ("rests", "resting", ""), ("does not move", "not moving", "")),
-    ),
-    "spin": Motion(
-        "place",
-        (("spins", "spinning", ""), ("rotates", "rotating", ""), ("whirls", "whirling", "")),
-    ),
-    "bounce": Motion("place", (("bounces", "bouncing", ""), ("bounces", "bouncing", "up and down"))),
-    "shake": Motion("place", (("shakes", "shaking", ""), ("trembles", "trembling", ""))),
-    "swing": Motion("place", (("swings", "swinging", ""), ("swings", "swinging", "back and forth"))),
-    "jump": Motion("place", (("jumps", "jumping", ""), ("leaps", "leaping", "into the air"))),
-    "somersault": Motion(
-        "place",
-        (
-            ("somersaults", "somersaulting", ""),
-            ("does", "doing", "a somersault"),
-            ("flips", "flipping", "over"),
-        ),
-    ),
-    "float": Motion("place", (("floats", "floating", ""), ("hovers", "hovering", ""))),
-    "twirl": Motion("place", (("twirls", "twirling", ""), ("pirouettes", "pirouetting", ""))),
-    "grow": Motion("place", (("grows", "growing", ""), ("gets", "getting", "bigger and bigger"))),
-    "shrink": Motion("place", (("shrinks", "shrinking", ""), ("gets", "getting", "smaller and smaller"))),
-    "fade": Motion("place", (("fades", "fading", "away"), ("disappears", "disappearing", ""))),
-    "fall": Motion("vertical", (("falls", "falling", "from above"), ("drops", "dropping", "to the ground"))),
-    "rise": Motion("vertical", (("rises", "rising", "into the air"), ("lifts off", "lifting off", ""))),
-    "approach": Motion(
-        "depth", (("approaches", "approaching", "the camera"), ("comes", "coming", "closer and closer"))
-    ),
-    "leave": Motion("depth", (("leaves", "leaving", "into the distance"), ("moves", "moving", "far away"))),
-    "circle": Motion("loop", (("goes", "going", "around in circles"), ("circles", "circling", "around"))),
-}
+def _motion(family: str, verbs: str, **kinds: str) -> Motion:
+    return Motion(family, _verbs(verbs), {kind: _verbs(cell) for kind, cell in kinds.items() if cell})
 
-KIND_VERBS: dict[tuple[str, str], tuple[Verb, ...]] = {
-    ("slide", "vehicle"): (("drives", "driving", ""), ("rides", "riding", "")),
-    ("waddle", "animal"): (("walks", "walking", ""), ("waddles", "waddling", "")),
-    ("waddle", "bird"): (("waddles", "waddling", ""), ("walks", "walking", "")),
-    ("waddle", "person"): (("walks", "walking", ""), ("toddles", "toddling", "")),
-}
-"""Verbs that suit a motion of one kind of thing better; left out where only one word may differ."""
 
-Group = Literal["side", "height", "depth", "contact", "inside", "pursuit", "path", "mutual"]
+MOTIONS = {name: _motion(**row) for name, row in read_table("motions.csv").items()}
 
 
 @dataclass(frozen=True)
 class Relation:
     """How the first thing relates to the second."""
 
-    group: Group
+    group: str
+    """Relations of a group have one layout."""
     preps: tuple[str, ...]
     """Prepositions, which follow any verb or "is"."""
-    verbs: tuple[tuple[str, str, str], ...] = ()
-    """Present, participle, and passive participle or ""; they replace the verb."""
-    swaps: tuple[str, ...] = ()
+    verbs: tuple[Verb, ...]
+    """They replace the verb; the passive participle may be ""."""
+    swaps: tuple[str, ...]
     """Relations that make a sentence false."""
-    roles: bool = True
+    roles: bool
     """Whether exchanging the two things makes another scene (not so for "next to")."""
-    first: tuple[str, ...] = ()
-    """Motions that the first thing may have; empty: as ``GROUP_MOTIONS`` allows."""
+    first: tuple[str, ...]
+    """Motions of the first thing for which the layout has room."""
+    second: tuple[str, ...]
 
 
-RELATIONS: dict[str, Relation] = {
-    "left of": Relation("side", ("to the left of", "on the left of"), swaps=("right of",)),
-    "right of": Relation("side", ("to the right of", "on the right of"), swaps=("left of",)),
-    "next to": Relation("side", ("next to", "beside"), swaps=("above", "below"), roles=False),
-    "above": Relation("height", ("above",), swaps=("below",)),
-    "below": Relation("height", ("below", "underneath"), swaps=("above",)),
-    "in front of": Relation("depth", ("in front of",), swaps=("behind",)),
-    "behind": Relation("depth", ("behind",), swaps=("in front of",)),
-    "on": Relation("contact", ("on top of", "on"), swaps=("under",)),
-    "under": Relation("contact", ("under", "beneath"), swaps=("on",)),
-    "in": Relation("inside", ("in", "inside"), swaps=("in front of", "behind"), roles=False),
-    "follow": Relation(
-        "pursuit",
-        ("after",),
-        (("follows", "following", "followed"), ("chases", "chasing", "chased")),
-        ("lead",),
-    ),
-    "lead": Relation(
-        "pursuit",
-        ("ahead of",),
-        (("leads", "leading", "led"), ("flees from", "fleeing from", "")),
-        ("follow",),
-    ),
-    "around": Relation(
-        "path", ("around",), (("circles", "circling", "circled"),), ("toward", "away from", "past")
-    ),
-    "toward": Relation(
-        "path", ("towards", "up to"), (("moves towards", "moving towards", ""),), ("away from", "around")
-    ),
-    "away from": Relation(
-        "path", ("away from",), (("moves away from", "moving away from", ""),), ("toward", "around")
-    ),
-    "past": Relation(
-        "path", ("past",), (("passes", "passing", "passed"),), ("around", "toward", "away from")
-    ),
-    "over": Relation("path", ("over",), (), ("past", "around"), first=("hop", "fly")),
-    "meet": Relation("mutual", ("to meet",), (("meets", "meeting", "met"),), ("part from",), roles=False),
-    "part from": Relation(
-        "mutual", ("apart from",), (("parts from", "parting from", ""),), ("meet",), roles=False
-    ),
-    "swap with": Relation(
-        "mutual",
-        ("to swap places with",),
-        (
-            ("swaps places with", "swapping places with", ""),
-            ("trades places with", "trading places with", ""),
-        ),
-        ("meet", "part from"),
-        roles=False,
-    ),
+RELATIONS = {
+    name: Relation(
+        row["group"],
+        cell_list(row["preps"]),
+        _verbs(row["verbs"]),
+        cell_list(row["swaps"]),
+        row["roles"] == "yes",
+        cell_list(row["first"]),
+        cell_list(row["second"]),
+    )
+    for name, row in read_table("relations.csv").items()
 }
-
 SPATIAL_GROUPS = ("side", "height", "depth", "contact", "inside")
 SPATIAL_RELATIONS = tuple(name for name, rule in RELATIONS.items() if rule.group in SPATIAL_GROUPS)
 """Relations that a single picture shows."""
@@ -159,58 +85,46 @@ MOVING_GROUPS = ("pursuit", "path", "mutual")
 NEIGHBOURS = (("left of", "right of"), ("in front of", "behind"))
 """Pairs of opposite relations of two things that may both move on the spot."""
 
-TRAVEL = tuple(name for name, motion in MOTIONS.items() if motion.family == "travel")
-PLACE = tuple(name for name, motion in MOTIONS.items() if motion.family == "place")
-GROUP_MOTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "side": (PLACE, PLACE),
-    "height": (("stay", "spin", "shake", "float", "twirl", "bounce"),) * 2,
-    "depth": (("stay", "spin", "bounce", "shake", "jump", "somersault", "twirl", "grow"),) * 2,
-    "contact": (("stay", "spin", "shake", "twirl"),) * 2,
-    "inside": (("stay", "shake", "twirl", "bounce"), ("stay", "shake")),
-    "pursuit": (TRAVEL, TRAVEL),
-    "path": (TRAVEL, ("stay", "spin", "shake", "bounce", "twirl")),
-    "mutual": (TRAVEL, TRAVEL),
-}
-"""Motions of the first and of the second thing for which the layout of a group of relations has room."""
-
 
 @dataclass(frozen=True)
 class Scene:
-    """The words and the ground of a scene."""
+    """The words of a scene, its sky, and what drifts through it. Lengths are in picture heights."""
 
     places: tuple[str, ...]
     surfaces: tuple[str, ...]
     """What a thing moves across."""
-    ground: tuple[float, float] = (0.76, 0.93)
-    """Far and near line of the ground, in picture heights from the top."""
+    skies: tuple[tuple[str, ...], ...]
+    """Colours from the top to ``horizon``, one palette a variant."""
+    horizon: float
+    clouds: int
+    """Clouds behind the actors."""
+    cloud_alpha: float
+    flakes: int
+    """Flakes, bubbles or dust before the actors."""
+    flake_colour: str
+    flake_size: float
+    flake_speed: float
+    """Downwards, per second."""
+    twinkle: bool
+    shadow: float
+    """Strength of the shadows of things; weak on snow and clouds."""
 
 
-SCENES: dict[str, Scene] = {
-    "beach": Scene(("on the beach", "on a sandy beach", "by the sea"), ("the sand", "the beach")),
-    "snow": Scene(("in the snow", "in a snowy field", "on a snowy day"), ("the snow", "a snowy field")),
-    "forest": Scene(
-        ("in the forest", "in a green forest", "among the trees"), ("the forest floor", "a clearing")
-    ),
-    "street": Scene(("on a city street", "in the city", "on the road"), ("the street", "the road")),
-    "night city": Scene(
-        ("in the city at night", "on a street at night", "among the city lights"), ("a dark street",)
-    ),
-    "underwater": Scene(("underwater", "at the bottom of the sea", "in the deep sea"), ("the sea floor",)),
-    "desert": Scene(("in the desert", "among the cacti", "in a hot desert"), ("the desert", "the dry sand")),
-    "living room": Scene(("in a living room", "at home", "in a cosy room"), ("the floor", "the living room")),
-    "meadow": Scene(("in a meadow", "on the grass", "in a field of flowers"), ("the meadow", "the grass")),
-    "mountains": Scene(
-        ("in the mountains", "high in the mountains", "below snowy peaks"), ("a green hillside",)
-    ),
-    "moon": Scene(
-        ("on the moon", "in outer space", "on the surface of the moon"), ("the moon", "the moon dust")
-    ),
-    "clouds": Scene(("in the clouds", "in the sky", "on a sea of clouds"), ("the clouds", "the sky")),
-    "stage": Scene(("on a stage", "on a theatre stage", "in a theatre"), ("the stage", "the boards")),
-    "savanna": Scene(
-        ("in the savanna at sunset", "at sunset", "on a golden plain"), ("the plain", "the dry grass")
-    ),
-}
+def _scene(places: str, surfaces: str, skies: str, flake_colour: str, twinkle: str, **numbers: str) -> Scene:
+    values: dict[str, Any] = {name: float(number or 0) for name, number in numbers.items()}
+    values |= {name: int(values[name]) for name in ("clouds", "flakes")}
+    palettes = tuple(cell_list(sky, " ") for sky in cell_list(skies))
+    return Scene(
+        cell_list(places),
+        cell_list(surfaces),
+        palettes,
+        flake_colour=flake_colour,
+        twinkle=twinkle == "yes",
+        **values,
+    )
+
+
+SCENES = {name: _scene(**row) for name, row in read_table("scenes.csv").items()}
 
 CAMERAS: dict[str, str] = {
     "still": "",
@@ -316,6 +230,11 @@ class ClipSpec:
             ) from error
 
 
+def choose(rng: np.random.Generator, *options: Any) -> Any:
+    """Draw one of the options."""
+    return options[int(rng.integers(len(options)))]
+
+
 def _require_known(what: str, name: str, table: dict[str, Any]) -> None:
     if name not in table:
         raise ConfigError(f"Unknown {what} {name!r}; known: {', '.join(table)}.")
@@ -323,14 +242,12 @@ def _require_known(what: str, name: str, table: dict[str, Any]) -> None:
 
 def motions_for(relation: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the motions that the first and the second thing may have in ``relation``."""
-    rule = RELATIONS[relation]
-    first, second = GROUP_MOTIONS[rule.group]
-    return rule.first or first, second
+    return RELATIONS[relation].first, RELATIONS[relation].second
 
 
 # --------------------------------------------------------------------------- splits
 Split = Literal["train", "probe", "unseen_sprites"]
-SPLITS: tuple[Split, ...] = ("train", "probe", "unseen_sprites")
+SPLITS: tuple[Split, ...] = get_args(Split)
 HELD_OUT = 0.2
 """Share of the combinations (thing, motion, relation, scene) that training never shows (our decision)."""
 

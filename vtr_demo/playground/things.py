@@ -10,12 +10,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from vtr_demo.errors import ConfigError
-
-TABLE = Path(__file__).with_name("things.csv")
-_COLUMNS = ["name", "code", "kind", "facing", "size", "rim", "split", "nouns"]
 _FACING = {"left": -1, "": 0, "right": 1}
-_SPLITS = ("", "train", "unseen_sprites")
 
 
 @dataclass(frozen=True)
@@ -37,48 +32,23 @@ class Thing:
     """The first is the plainest."""
 
 
-def load_things(path: Path = TABLE) -> dict[str, Thing]:
-    """Read the table at ``path``; raises ``ConfigError`` with the line that is wrong."""
-    things: dict[str, Thing] = {}
-    codes: set[str] = set()
-    nouns: set[str] = set()
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, strict=True)
-        if rows.fieldnames != _COLUMNS:
-            raise ConfigError(f"{path.name} must have the columns {', '.join(_COLUMNS)}.")
-        for row in rows:
-            where = f"Line {rows.line_num} of {path.name}"
-            try:
-                name, thing = row["name"], _thing(row)
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise ConfigError(
-                    f"{where} describes no thing ({error}); compare it with its neighbours."
-                ) from error
-            taken = {name} & things.keys() | {thing.code} & codes | set(thing.nouns) & nouns
-            if taken:
-                raise ConfigError(f"{where} repeats {', '.join(sorted(taken))}; each may be there once.")
-            things[name] = thing
-            codes.add(thing.code)
-            nouns |= set(thing.nouns)
-    return things
+def read_table(name: str) -> dict[str, dict[str, str]]:
+    """Return the rows of a table of this folder by their first column, ``name``."""
+    with Path(__file__).with_name(name).open(encoding="utf-8", newline="") as file:
+        return {row.pop("name"): row for row in csv.DictReader(file, strict=True)}
 
 
-def _thing(row: dict[str, str]) -> Thing:
-    nouns = tuple(noun.strip() for noun in row["nouns"].split(";"))
-    size, rim = float(row["size"]), float(row["rim"]) if row["rim"] else None
-    if not (row["name"] and row["code"] and row["kind"] and all(nouns)):
-        raise ValueError("a cell is empty")
-    if not 0 < size < 10 or not (rim is None or 0 < rim < 1):
-        raise ValueError(f"size {size:g}, rim {rim}")
-    if row["split"] not in _SPLITS:
-        raise ValueError(f"split {row['split']!r}")
-    return Thing(row["code"], row["kind"], _FACING[row["facing"]], size, rim, row["split"], nouns)
+def cell_list(cell: str, separator: str = ";") -> tuple[str, ...]:
+    """Split a cell at its separators; an empty cell has no parts."""
+    return tuple(part.strip() for part in cell.split(separator)) if cell else ()
 
 
-THINGS = load_things()
-TRAIN_ONLY = frozenset(name for name, thing in THINGS.items() if thing.split == "train")
-"""Drawn in training alone: the variety carries over to things that were never shown."""
-RESERVED = frozenset(name for name, thing in THINGS.items() if thing.split == "unseen_sprites")
-"""Drawn in the split ``unseen_sprites`` alone."""
+def _thing(code: str, kind: str, facing: str, size: str, rim: str, split: str, nouns: str) -> Thing:
+    return Thing(
+        code, kind, _FACING[facing], float(size), float(rim) if rim else None, split, cell_list(nouns)
+    )
+
+
+THINGS = {name: _thing(**row) for name, row in read_table("things.csv").items()}
 CONTAINERS = {name: thing.rim for name, thing in THINGS.items() if thing.rim is not None}
 """What a thing can be inside of, and where its rim is."""
