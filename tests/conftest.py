@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores, also in their children
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from tests.helpers.models import NULLS, checkpoint_of
+from tests.helpers.sprites import draw_sprites
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +42,9 @@ def few_null_captions() -> Iterator[None]:
 def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A checkpoint of five concepts whose every term says something, over the tiny towers."""
     return checkpoint_of(tmp_path_factory.mktemp("model") / "a", "tiny", 0)
+
+
+@pytest.fixture(scope="session")
+def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stand-ins for the playground's emoji."""
+    return draw_sprites(tmp_path_factory.mktemp("sprites"))

@@ -17,7 +17,6 @@ from PIL import Image
 
 from tests.helpers.command_line import commands, parse
 from tests.helpers.drawn import draw_clip, moving_square_clip
-from tests.helpers.sprites import draw_sprites
 from vtr_demo import cli, console
 from vtr_demo.config import VideoConfig
 from vtr_demo.model import checkpoint
@@ -466,11 +465,6 @@ def test_a_trained_checkpoint_is_a_model_for_every_command(call, manifest, libra
     assert Path(trained, checkpoint.SETTINGS).is_file()
     result = json.loads(call("evaluate", "--data", manifest, model=trained)[1])
     assert result["model"] == trained
-
-
-@pytest.fixture(scope="module")
-def sprites(tmp_path_factory) -> Path:
-    return draw_sprites(tmp_path_factory.mktemp("sprites"))
 
 
 def test_the_playground_films_what_the_manifest_says(call, sprites, tmp_path):

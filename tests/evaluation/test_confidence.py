@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vtr_demo.evaluation import confidence
 from vtr_demo.evaluation.confidence import NullDistribution, studentise
 
 
@@ -78,16 +77,12 @@ def test_leaving_out_equals_a_loop_that_does(sentences: int) -> None:
     assert np.isfinite(studentise(z_scores, sentences)).all()
 
 
-def test_a_library_without_clips_has_no_p_values() -> None:
-    nothing = np.zeros(0, np.int64)
-    assert len(NullDistribution([]).p_values(np.zeros(0), nothing)) == 0
-    assert len(NullDistribution([np.zeros((9, 0))]).p_values(np.zeros(0), nothing)) == 0
-
-
-@pytest.mark.parametrize("clips", [1, 3])
-def test_one_sentence_alone_still_gives_a_p_value(clips: int) -> None:
-    null = NullDistribution([np.full((1, clips), 0.2)])
-    assert null.p_values(np.array([0.1, 0.2, 0.3]), np.zeros(3, np.int64)).tolist() == [1, 1, 0.5]
+def test_a_library_without_clips_or_with_one_sentence_is_no_error() -> None:
+    for null in (NullDistribution([]), NullDistribution([np.zeros((9, 0))])):
+        assert len(null.p_values(np.zeros(0), np.zeros(0, np.int64))) == 0
+    for clips in (1, 3):
+        alone = NullDistribution([np.full((1, clips), 0.2)])
+        assert alone.p_values(np.array([0.1, 0.2, 0.3]), np.zeros(3, np.int64)).tolist() == [1, 1, 0.5]
 
 
 def test_scores_that_are_equal_but_for_rounding_are_tied() -> None:
@@ -96,16 +91,3 @@ def test_scores_that_are_equal_but_for_rounding_are_tied() -> None:
     null = NullDistribution([np.zeros((30, 4)) + noise])
     assert null.p_values(1e-7 * rng.normal(size=4), np.arange(4)).tolist() == [1] * 4
     assert null.p_values(np.full(4, 0.1), np.arange(4)).tolist() == [1 / 31] * 4
-
-
-def test_a_clip_that_all_sentences_like_no_longer_hides_the_one_that_stands_out() -> None:
-    scores = drawn(7, 100, 2) * 0.05
-    scores[:, 0] += 1.0 - scores[:, 0].mean()
-    query = scores.mean(0) + np.array([0.0, 4.0]) * scores.std(0)
-    first, second = NullDistribution([scores]).p_values(query, np.arange(2))
-    assert query[0] > query[1]
-    assert second < 0.05 < first
-
-
-def test_the_threshold_is_a_share() -> None:
-    assert 0 < confidence.CONFIDENT_P < 1

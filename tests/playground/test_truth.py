@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.helpers.sprites import draw_sprites
 from vtr_demo.playground.captions import captions
 from vtr_demo.playground.layout import sample_spec
 from vtr_demo.playground.render import render
@@ -16,11 +14,6 @@ from vtr_demo.playground.spec import Actor, ClipSpec
 from vtr_demo.playground.things import THINGS
 from vtr_demo.playground.truth import noun_labels, patch_labels
 from vtr_demo.text.parser import parse, parse_many
-
-
-@pytest.fixture(scope="module")
-def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_sprites(tmp_path_factory.mktemp("sprites"))
 
 
 def test_patches_belong_to_what_differs_from_the_same_clip_without_it(sprites):

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from tests.helpers.colours import colour_manifest
-from tests.helpers.sprites import draw_sprites
 from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig
 from vtr_demo.errors import ConfigError, TrainingError, VtrError
 from vtr_demo.evaluation.evaluate import evaluate
@@ -33,11 +32,6 @@ EVERY_LOSS = LossConfig()
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(colour_manifest(tmp_path_factory.mktemp("pairs")))
-
-
-@pytest.fixture(scope="module")
-def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_sprites(tmp_path_factory.mktemp("sprites"))
 
 
 def config(out: Path, manifest: str, **changes: Any) -> TrainConfig:
