@@ -163,12 +163,15 @@ def test_the_use_of_concepts_is_the_entropy_of_what_takes_the_tokens() -> None:
         videos = [model.forward_video(tokens).concepts for tokens in data.videos]
         sides = {"video": videos, "text": [model.forward_text(data.texts).concepts]}
     count = model.config.concepts
-    assert set(found) == {f"usage {side}{form}" for side in sides for form in ("", " hard")}
+    names = ("usage {}", "usage {} hard", "certainty {}")
+    assert set(found) == {name.format(side) for side in sides for name in names}
     for side, parts in sides.items():
         taken = [int(k) for part in parts for k in part.index().flatten() if k >= 0]
         assert found[f"usage {side} hard"] == pytest.approx(
             usage_entropy(np.bincount(taken, minlength=count)), abs=1e-5
         )
+        largest = np.array([p for part in parts for p in part.soft.amax(1).flatten().tolist() if p > 0])
+        assert found[f"certainty {side}"] == pytest.approx(largest.mean(), abs=1e-5)
         shares = sum(part.soft.sum((0, 2)) for part in parts)
         assert found[f"usage {side}"] == pytest.approx(usage_entropy(shares.numpy()), abs=1e-5)
 

@@ -173,7 +173,6 @@ def _passing(relation: str, side: int, dx: float) -> list[Slot]:
     if relation in ("toward", "away from"):
         end = side if relation == "toward" else -side
         return [{**mover, "depth": 0.6, "size": 0.27}, {"x": 0.25 * end, "depth": 0.55, "size": 0.34}]
-    near, far, size = {"around": (0.5, 0.5, 0.34), "past": (0.95, 0.1, 0.42), "over": (0.6, 0.6, 0.29)}[
-        relation
-    ]
+    places = {"around": (0.5, 0.5, 0.34), "past": (0.95, 0.1, 0.42), "over": (0.6, 0.6, 0.29)}
+    near, far, size = places[relation]
     return [{**mover, "depth": near}, {"x": 0.03 * dx, "depth": far, "size": size}]

@@ -65,18 +65,12 @@ class Relation:
     second: tuple[str, ...]
 
 
-RELATIONS = {
-    name: Relation(
-        row["group"],
-        cell_list(row["preps"]),
-        _verbs(row["verbs"]),
-        cell_list(row["swaps"]),
-        row["roles"] == "yes",
-        cell_list(row["first"]),
-        cell_list(row["second"]),
-    )
-    for name, row in read_table("relations.csv").items()
-}
+def _relation(group: str, verbs: str, roles: str, **lists: str) -> Relation:
+    words = {name: cell_list(cell) for name, cell in lists.items()}
+    return Relation(group, verbs=_verbs(verbs), roles=roles == "yes", **words)
+
+
+RELATIONS = {name: _relation(**row) for name, row in read_table("relations.csv").items()}
 SPATIAL_GROUPS = ("side", "height", "depth", "contact", "inside")
 SPATIAL_RELATIONS = tuple(name for name, rule in RELATIONS.items() if rule.group in SPATIAL_GROUPS)
 """Relations that a single picture shows."""
@@ -113,15 +107,9 @@ class Scene:
 def _scene(places: str, surfaces: str, skies: str, flake_colour: str, twinkle: str, **numbers: str) -> Scene:
     values: dict[str, Any] = {name: float(number or 0) for name, number in numbers.items()}
     values |= {name: int(values[name]) for name in ("clouds", "flakes")}
+    values |= {"flake_colour": flake_colour, "twinkle": twinkle == "yes"}
     palettes = tuple(cell_list(sky, " ") for sky in cell_list(skies))
-    return Scene(
-        cell_list(places),
-        cell_list(surfaces),
-        palettes,
-        flake_colour=flake_colour,
-        twinkle=twinkle == "yes",
-        **values,
-    )
+    return Scene(cell_list(places), cell_list(surfaces), palettes, **values)
 
 
 SCENES = {name: _scene(**row) for name, row in read_table("scenes.csv").items()}
