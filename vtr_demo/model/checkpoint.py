@@ -40,6 +40,8 @@ REMOVED_OPTIONS: dict[str, Any] = {
     "shared_prototypes": True,
 }
 """Options that earlier versions stored, and the value at which they change nothing."""
+ADDED_OPTIONS: dict[str, Any] = {"centred_shift": False}
+"""Options that earlier versions did not have, and the value at which they change nothing."""
 _KINDS: dict[str, Any] = {
     "sha256": str,
     "backbone": dict,
@@ -75,8 +77,10 @@ class RetrievalModel:
     @property
     def fingerprint(self) -> str:
         """Equal for models that compute equal vectors."""
-        # options that have left count as they did, so that libraries made before stay valid
-        settings = self.model.config.to_dict() | REMOVED_OPTIONS
+        # options that have left count as they did, and later ones only where they change something, so
+        # that libraries made before stay valid
+        known = self.model.config.to_dict()
+        settings = {k: v for k, v in known.items() if ADDED_OPTIONS.get(k, ...) != v} | REMOVED_OPTIONS
         return fingerprint(self.tower_fingerprint, settings, self.weights_digest)
 
     @property
@@ -218,7 +222,7 @@ def _migrated(model: dict[str, Any]) -> dict[str, Any]:
 
     Checkpoints from before ``centred_shift`` were trained without it.
     """
-    model = {"centred_shift": False} | model
+    model = ADDED_OPTIONS | model
     for name, value in REMOVED_OPTIONS.items():
         if model.get(name, value) != value:
             raise ConfigError(
