@@ -33,6 +33,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]  # JSON has lists where a config has tuples
 
+GROUNDED_CONCEPTS = 16
+"""Categories of things and scenes that ``loss.grounding`` gives a concept each."""
+
 _REQUIREMENTS = {
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be greater than {gt}",
@@ -181,6 +184,8 @@ class LossConfig(Settings):
     """Concept-level contrast of Conceptual Aggregated Features."""
     diversity: NonNegative = 0.01
     balance: NonNegative = 0.3
+    grounding: NonNegative = 0.0
+    """Cross-entropy of the allocation of patches and words on the playground, whose truth is known."""
     distill: NonNegative = 0.1
     """Align-Transform-Reconstruct against the teacher's tokens and global vectors."""
     distill_mask: BelowOne = 0.3
@@ -331,6 +336,15 @@ class TrainConfig(Settings):
         )
         drawn = self.mixture.playground + (self.mixture.still if self.playground_stills else 0.0)
         require(drawn <= 1, f"mixture.playground and .still add up to {drawn}; 1 is a whole batch.")
+        require(
+            not self.loss.grounding or self.drawn > 0,
+            "loss.grounding has nothing to learn from, since nothing of the playground is drawn; set "
+            "playground_clips, or loss.grounding to 0.",
+        )
+        require(
+            not self.loss.grounding or self.model.concepts >= GROUNDED_CONCEPTS,
+            f"loss.grounding needs {GROUNDED_CONCEPTS} model.concepts or more, got {self.model.concepts}.",
+        )
         require(not self.mirror or bool(self.train), "mirror has no effect while train names no data.")
         require(
             not (self.hold_out and self.validation),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import torch
 
 from tests.helpers.models import small_model, text_tokens, video_tokens
 from tests.helpers.small_runs import eight_pairs, small_config
-from vtr_demo.config import LossConfig
+from tests.helpers.sprites import draw_sprites
+from vtr_demo.config import LossConfig, ModelConfig, TrainConfig
+from vtr_demo.data.grounding import AllocationTruth
+from vtr_demo.errors import ConfigError
 from vtr_demo.evaluation.evaluate import encode_table
 from vtr_demo.evaluation.metrics import Table
 from vtr_demo.model.checkpoint import BUNDLED, SETTINGS, described, load
@@ -103,3 +107,93 @@ def test_chosen_weights_are_never_worse_and_find_the_term_that_ranks(seed: int) 
         chosen = choose_weights(table, TermWeights(1.0, 0.0, 0.0, 0.0, 0.0))
     assert chosen.entity > 0
     assert chosen.global_ == 1.0
+
+
+# --------------------------------------------------------------------------- concepts from the playground
+@pytest.fixture(scope="module")
+def sprites(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(draw_sprites(tmp_path_factory.mktemp("sprites")))
+
+
+def grounded(folder: Path, sprites: str, **changes: Any) -> TrainConfig:
+    """A run on the playground alone, with sixteen concepts."""
+    model = ModelConfig(backbone="tiny", hidden=16, heads=2, concepts=16, concept_width=8, dropout=0.0)
+    loss = LossConfig(grounding=1.0, balance=0.0, distill=0.0)
+    settings: dict[str, Any] = {"train": (), "playground_clips": 12, "sprites": sprites, "lr": 1e-2}
+    settings |= {"steps": 40, "model": model, "loss": loss} | changes
+    return small_config(folder, Path(), **settings)
+
+
+def test_allocation_nll_equals_the_loop_and_is_zero_where_certain_and_right() -> None:
+    soft, labels = torch.randn(2, 4, 3).softmax(1), torch.tensor([[0, 3, -1], [2, 2, 1]])
+    mask = labels >= 0
+    pairs = [(b, n) for b in range(2) for n in range(3) if mask[b, n]]
+    expected = -sum(float(soft[b, labels[b, n], n].log()) for b, n in pairs) / len(pairs)
+    assert float(losses.allocation_nll(soft, labels, mask)) == pytest.approx(expected, rel=1e-5)
+    certain = torch.nn.functional.one_hot(labels.clamp(min=0), 4).mT.float()
+    assert float(losses.allocation_nll(certain, labels, mask)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.allocation_nll(soft, labels, torch.zeros_like(mask))) == 0
+
+
+def test_things_and_scenes_weigh_half_each_however_many_patches_they_have() -> None:
+    model, data = small_model(concepts=16, trained=True), batch()
+    labels = torch.full((4, 3, 6), 12)
+    labels[0, 0, 0] = 3  # one patch of a thing, all others of a scene
+    truth = AllocationTruth((labels,), torch.full((4, 7), -1))
+    term = loss_terms(model, replace(data, truth=truth), LossConfig(grounding=1.0))["grounding"]
+    out = model.forward_video(data.videos[0])
+    soft = out.concepts.soft.unflatten(2, (3, 7))[..., 1:].flatten(2)
+    mask, flat = out.concept_mask.unflatten(1, (3, 7))[..., 1:].flatten(1), labels.flatten(1)
+    thing, scene = (losses.allocation_nll(soft, flat, mask & (flat == k)) for k in (3, 12))
+    assert torch.allclose(term, (thing + scene) / 2, atol=1e-5)
+    assert "grounding" not in loss_terms(model, data, LossConfig(grounding=1.0))
+
+
+def test_prototypes_start_at_the_mean_direction_of_their_category(sprites: str, tmp_path: Path) -> None:
+    trainer = build_trainer(grounded(tmp_path, sprites))
+    concepts, sampler = trainer.model.concepts, trainer.sampler
+    assert sampler.truth is not None
+    patches, labels = [], []
+    for item in sampler.items:
+        known = sampler.truth.patches(item)
+        assert known is not None
+        patches.append(sampler.cache.get(item).patches[0].flatten(0, 1))
+        labels.append(torch.from_numpy(known).flatten())
+    with torch.no_grad():
+        points = trainer.model.video.stem(torch.cat(patches)) - concepts.centre[0]
+    units = torch.nn.functional.normalize(points, dim=-1)
+    for k in torch.cat(labels).unique().tolist():
+        mean = units[torch.cat(labels) == k].mean(0)
+        assert torch.allclose(concepts.prototypes[k], mean / mean.norm(), atol=1e-4)
+
+
+def test_grounding_teaches_patches_and_words_their_concept(sprites: str, tmp_path: Path) -> None:
+    trainer = build_trainer(grounded(tmp_path, sprites))
+
+    def right() -> tuple[float, float]:
+        """Share of patches, and of words, in their own concept."""
+        trainer.model.eval()
+        data = trainer.sampler.batch(np.random.default_rng(5))
+        assert data.truth is not None
+        with torch.no_grad():
+            patches = trainer.model.forward_video(data.videos[0]).concepts.index()
+            words = trainer.model.forward_text(data.texts).concepts.index()[:, 1:]
+        truth = data.truth.patches[0]
+        own = patches.unflatten(1, (truth.shape[1], -1))[..., 1:] == truth
+        known = data.truth.words >= 0
+        return float(own.float().mean()), float((words == data.truth.words)[known].float().mean())
+
+    before = right()
+    terms = [trainer.train_step()["grounding"] for _ in range(40)]
+    after = right()
+    assert terms[-1] < 0.7 * terms[0]
+    assert after[0] > before[0]
+    assert after[1] > before[1] + 0.25, "chance is a sixteenth"
+
+
+def test_grounding_without_a_playground_or_with_too_few_concepts_is_refused() -> None:
+    loss = LossConfig(grounding=1.0)
+    with pytest.raises(ConfigError, match=r"loss\.grounding has nothing to learn from"):
+        TrainConfig(train=("a.jsonl",), loss=loss)
+    with pytest.raises(ConfigError, match=r"16 model\.concepts or more, got 8"):
+        TrainConfig(playground_clips=2, loss=loss, model=ModelConfig(concepts=8))

@@ -58,6 +58,8 @@ class Sample:
     frames: Callable[[int, int], FrameBatch] = field(compare=False)
     hard_negatives: tuple[HardNegative, ...] = ()
     clip: Clip | None = None
+    spec: ClipSpec | None = field(default=None, compare=False)
+    """What a playground sample shows."""
 
 
 def file_samples(dataset: Dataset, video: VideoConfig) -> list[Sample]:
@@ -249,7 +251,7 @@ def drawn_sample(spec: ClipSpec, split: Split, sprites: str = "", kind: str = "p
         return frame_batch(spec, count, size=size, augment=split == "train", sprites=sprites or None)
 
     key = f"{kind}-{split}-{hashlib.sha256(repr(spec).encode()).hexdigest()[:24]}"
-    return Sample(key, kind, (), frames)
+    return Sample(key, kind, (), frames, spec=spec)
 
 
 def _drawn(

@@ -18,6 +18,7 @@ from vtr_demo.config import MixtureConfig
 from vtr_demo.data.cache import FrameStore, Reduce, VideoCache, Videos, pad_clips
 from vtr_demo.data.captions import CaptionText, EncodedCaption, text_batch, text_tokens
 from vtr_demo.data.dataset import HardNegative, Sample
+from vtr_demo.data.grounding import AllocationTruth, PlaygroundTruth
 from vtr_demo.structures import Sentence, TextTokens, VideoTokens, pad_text_tokens, pad_video_tokens
 
 KINDS = ("photo", "video", "playground", "still")
@@ -67,6 +68,7 @@ class Batch:
     labels: tuple[Tensor, ...] = ()
     hard_negatives: HardNegatives | None = None
     teaching: Teaching | None = None
+    truth: AllocationTruth | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the same on ``device``; tokens in float32."""
@@ -78,6 +80,7 @@ class Batch:
             labels=tuple(labels.to(device) for labels in self.labels),
             hard_negatives=self.hard_negatives.to(device) if self.hard_negatives else None,
             teaching=self.teaching.to(device) if self.teaching else None,
+            truth=self.truth.to(device) if self.truth else None,
         )
 
 
@@ -181,9 +184,10 @@ class Sampler:
         batch: int,
         mixture: MixtureConfig,
         teacher: TeacherTokens | None = None,
+        truth: PlaygroundTruth | None = None,
     ) -> None:
         self.items, self.cache, self.texts, self.labels = items, cache, texts, labels
-        self.teacher = teacher
+        self.teacher, self.truth = teacher, truth
         self._size, self._mixture = batch, mixture
         self._by_kind = [
             np.array([i for i, item in enumerate(items) if item.kind == kind], dtype=np.int64)
@@ -200,14 +204,28 @@ class Sampler:
     def batch(self, rng: np.random.Generator, done: float = 0.0) -> Batch:
         """Return a random batch; ``done`` is the share of training so far, from 0 to 1."""
         draw = self.draw(rng, done)
+        videos = tuple(
+            pad_video_tokens([self.cache.get(self.items[i]) for i in group]) for group in draw.groups
+        )
+        texts = self._encode(draw.texts)
         return Batch(
-            tuple(pad_video_tokens([self.cache.get(self.items[i]) for i in group]) for group in draw.groups),
-            self._encode(draw.texts),
+            videos,
+            texts,
             torch.stack([self.texts[text].meaning for text in draw.texts]),
             tuple(labels[draw.items] for labels in self.labels),
             self._encode_negatives(draw),
             self._teaching(draw),
+            self._truth(draw, videos, [self.texts[text].sentence for text in draw.texts], texts),
         )
+
+    def _truth(
+        self, draw: Draw, videos: Sequence[VideoTokens], sentences: list[Sentence], texts: TextTokens
+    ) -> AllocationTruth | None:
+        if self.truth is None:
+            return None
+        groups = [[self.items[i] for i in group] for group in draw.groups]
+        shapes = [(tokens.patches.shape[1], tokens.patches.shape[2]) for tokens in videos]
+        return self.truth.batch(groups, shapes, sentences, texts.words.shape[1])
 
     def draw(self, rng: np.random.Generator, done: float = 0.0) -> Draw:
         """Draw this process's part of a random joint batch."""
@@ -323,8 +341,9 @@ class EndToEndSampler(Sampler):
         mixture: MixtureConfig,
         backbone: Backbone,
         teacher: LiveTeacher | None = None,
+        truth: PlaygroundTruth | None = None,
     ) -> None:
-        super().__init__(items, videos, {}, labels, batch, mixture)
+        super().__init__(items, videos, {}, labels, batch, mixture, truth=truth)
         self._frames, self._sentences = videos.frames, sentences
         self._backbone, self._live_teacher = backbone, teacher
 
@@ -352,6 +371,7 @@ class EndToEndSampler(Sampler):
             tuple(labels[draw.items] for labels in self.labels),
             self._encode_negatives(draw),
             self._live_teacher.teach(clips, sentences) if self._live_teacher else None,
+            self._truth(draw, videos, sentences, texts),
         )
 
     def prefetch(self, rng: np.random.Generator, done: float = 0.0) -> None:

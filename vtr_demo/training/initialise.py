@@ -51,15 +51,21 @@ def fit_reduction(model: VTRModel, patches: Tensor) -> None:
 
 @torch.no_grad()
 def data_dependent_init(
-    model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTokens], *, seed: int
+    model: VTRModel,
+    videos: Sequence[VideoTokens],
+    texts: Sequence[TextTokens],
+    *,
+    seed: int,
+    categories: Sequence[Tensor] | None = None,
 ) -> None:
     """Initialise ``model`` from samples of the training data, ``videos`` with reduced patches.
 
     All of it is our decision. The patch stem is the ridge regression of the frames' unit summaries on their
     mean patches, unless patches and joint space have one width. Every level may attend to all tokens; the
     action level weighs whole frames as much as patches where there is motion. Prototypes are the centres of a
-    k-means on patches and content words, each centred. Roles are random, since a product of two constant
-    factors has no gradient.
+    k-means on patches and content words, each centred; those whose number is among ``categories``, (T, P) for
+    each clip and negative where unknown, are the mean direction of the patches of that category. Roles are
+    random, since a product of two constant factors has no gradient.
     """
     pooled = torch.cat([v.patches.float().mean(2).flatten(0, 1) for v in videos])
     summaries = torch.cat([F.normalize(v.summary.float(), dim=-1).flatten(0, 1) for v in videos])
@@ -73,6 +79,8 @@ def data_dependent_init(
     action = patches_only if videos[0].motion is None else halves
     model.video.prior.copy_(torch.tensor([halves, patches_only, action, patches_only]))
     _fit_prototypes(model, videos, texts, seed)
+    if categories is not None:
+        _prototypes_from_categories(model, videos, categories)
     model.video.roles.draw()
     model.text.roles.draw()
     model.config = model.config.replace(trained=True)
@@ -89,6 +97,16 @@ def _fit_prototypes(
         model.concepts.centre[side] = points.mean(0)
         centred.append(F.normalize(points - points.mean(0), dim=-1))
     model.concepts.prototypes.copy_(kmeans(torch.cat(centred), len(model.concepts.prototypes), seed=seed))
+
+
+def _prototypes_from_categories(
+    model: VTRModel, videos: Sequence[VideoTokens], categories: Sequence[Tensor]
+) -> None:
+    labels = torch.cat([clip.flatten() for clip in categories])
+    patches = torch.cat([v.patches.float().flatten(0, 2) for v in videos])
+    for k in labels[labels >= 0].unique().tolist():
+        members = F.normalize(model.video.stem(patches[labels == k]) - model.concepts.centre[0], dim=-1)
+        model.concepts.prototypes[k] = F.normalize(members.mean(0), dim=-1)
 
 
 def _spread(points: Tensor) -> Tensor:

@@ -152,6 +152,15 @@ def usage_balance(allocation: Tensor, mask: Tensor) -> Tensor:
     return information_gap(allocation_sums(allocation, mask), mask.sum())
 
 
+def allocation_nll(allocation: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean -log probability of the true concept over the tokens in ``mask``, 0 where it is empty.
+
+    allocation (B, K, N) are probabilities over K, labels (B, N) concepts, mask (B, N) bool. Our decision.
+    """
+    true = _precise(allocation).gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
+    return _mean(-torch.where(mask, true, 1.0).clamp(min=1e-9).log(), mask)
+
+
 def allocation_sums(allocation: Tensor, mask: Tensor) -> Tensor:
     """Return (K + 1,): sums over real tokens of each concept's probability and of the token's entropy."""
     share = _precise(allocation) * mask.unsqueeze(1)

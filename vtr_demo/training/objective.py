@@ -13,6 +13,7 @@ from torch import Tensor
 from vtr_demo import distributed
 from vtr_demo.config import LossConfig
 from vtr_demo.data.captions import sentence_vector
+from vtr_demo.data.grounding import KINDS, UNKNOWN, AllocationTruth
 from vtr_demo.data.sampler import Batch, HardNegatives, Teaching
 from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.structures import (
@@ -177,6 +178,8 @@ def loss_terms(
         used = [_balance(out, out.concept_mask) for out in output.videos]
         used.append(_balance(output.texts, _content_mask(batch.texts)))
         terms["balance"] = config.balance * torch.stack(used).mean()
+    if config.grounding and batch.truth is not None:
+        terms["grounding"] = config.grounding * _grounding(output, batch.truth)
     if distiller is not None and config.distill:
         terms["distill"] = config.distill * _distillation(output, batch, distiller)
     return terms
@@ -280,6 +283,30 @@ def _balance(out: Encoded, mask: Tensor) -> Tensor:
         tokens = distributed.all_reduce_sum(tokens)
         sums = distributed.all_gather(sums.unsqueeze(0)).sum(0)
     return losses.information_gap(sums, tokens)
+
+
+def _grounding(output: BatchOutput, truth: AllocationTruth) -> Tensor:
+    """Return the cross-entropy of the allocation of patches, things and scenes weighed half and half, and of
+    words, over the tokens of all processes whose truth is known."""
+    patches = [F.pad(group, (1, 0), value=UNKNOWN).flatten(1) for group in truth.patches]
+    masks = [out.concept_mask for out in output.videos]
+    scenes = [(labels >= len(KINDS)) & mask for labels, mask in zip(patches, masks, strict=True)]
+    things = [(labels >= 0) & (labels < len(KINDS)) & m for labels, m in zip(patches, masks, strict=True)]
+    videos = [out.concepts.soft for out in output.videos]
+    words = F.pad(truth.words, (1, 0), value=UNKNOWN)
+    spoken = (words >= 0) & output.texts.concept_mask
+    loss = _known_nll([output.texts.concepts.soft], [words], [spoken])
+    return loss + (_known_nll(videos, patches, things) + _known_nll(videos, patches, scenes)) / 2
+
+
+def _known_nll(soft: Sequence[Tensor], labels: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+    """Return ``losses.allocation_nll`` over groups; its mean over ranks is that of the joint batch."""
+    total = torch.stack([mask.sum() for mask in masks]).sum()
+    terms = [
+        losses.allocation_nll(one, label, mask) * (mask.sum() / total.clamp(min=1))
+        for one, label, mask in zip(soft, labels, masks, strict=True)
+    ]
+    return torch.stack(terms).sum() * distributed.rank_weight(total)
 
 
 def _distillation(output: BatchOutput, batch: Batch, distiller: Distiller) -> Tensor:

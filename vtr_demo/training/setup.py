@@ -29,6 +29,7 @@ from vtr_demo.data.dataset import (
     playground_samples,
     playground_stills,
 )
+from vtr_demo.data.grounding import PlaygroundTruth
 from vtr_demo.data.sampler import (
     EndToEndSampler,
     EndToEndVideos,
@@ -311,14 +312,17 @@ def _frozen_sampler(
     """Batches of cached tokens; also initialises ``model``."""
     assert data.cache is not None
     assert data.texts is not None
-    _initialise(model, data, data.cache, [text.tokens for text in data.texts.values()])
+    truth = _playground_truth(config, data.backbone)
+    _initialise(model, data, data.cache, [text.tokens for text in data.texts.values()], truth)
     taught = None
     if teacher is not None:
         tokens = _token_cache(config, teacher, None)
         tokens.fill(data.items, "teacher")
         sentences = text_tokens(_sentences(data.items), teacher, divided=True)
         taught = TeacherTokens(tokens, sentences, data.backbone.grid)
-    return Sampler(data.items, data.cache, data.texts, data.labels, config.batch, config.mixture, taught)
+    return Sampler(
+        data.items, data.cache, data.texts, data.labels, config.batch, config.mixture, taught, truth
+    )
 
 
 def _end_to_end_sampler(
@@ -334,7 +338,8 @@ def _end_to_end_sampler(
     some = [caption.sentence for caption in _every(list(captions.values()), _INIT_TEXTS)]
     tokens = text_tokens(some, backbone, divided=True)
     cache = VideoCache(None, backbone, config.video.clip_frames, reduce=reduce)
-    _initialise(model, data, cache, list(tokens.values()))
+    truth = _playground_truth(config, backbone)
+    _initialise(model, data, cache, list(tokens.values()), truth)
     live = None
     if teacher is not None:
         live = LiveTeacher(teacher, backbone.grid)
@@ -344,18 +349,38 @@ def _end_to_end_sampler(
     backbone.set_grad_checkpointing(config.checkpoint_activations)
     videos = EndToEndVideos(backbone, reduce, data.frames)
     return EndToEndSampler(
-        data.items, videos, captions, data.labels, config.batch, config.mixture, backbone, live
+        data.items, videos, captions, data.labels, config.batch, config.mixture, backbone, live, truth
     )
 
 
-def _initialise(model: VTRModel, data: TrainingData, cache: VideoCache, texts: list[TextTokens]) -> None:
+def _playground_truth(config: TrainConfig, backbone: Backbone) -> PlaygroundTruth | None:
+    if not config.loss.grounding:
+        return None
+    return PlaygroundTruth(config.video.clip_frames, backbone.grid, config.sprites)
+
+
+def _initialise(
+    model: VTRModel,
+    data: TrainingData,
+    cache: VideoCache,
+    texts: list[TextTokens],
+    truth: PlaygroundTruth | None,
+) -> None:
     if data.start:
         warm_start(model, data.start, data.vocabulary)
         return
     # float16 on the CPU, so that runs start alike whether their towers learn or not
     tokens = [text.half().to("cpu") for text in _every(texts, _INIT_TEXTS)]
-    clips = [cache.get(item) for item in _every(data.items, _INIT_CLIPS)]
-    data_dependent_init(model, clips, tokens, seed=0)  # one seed, so that runs find comparable concepts
+    items = _every(data.items, _INIT_CLIPS)
+    clips = [cache.get(item) for item in items]
+    categories = None
+    if truth is not None:
+        shapes = [(tokens.patches.shape[1], tokens.patches.shape[2]) for tokens in clips]
+        sentences = [item.sentences[0] for item in items]
+        groups = truth.batch([[item] for item in items], shapes, sentences, 0)
+        categories = [group[0] for group in groups.patches]
+    # one seed, so that runs find comparable concepts
+    data_dependent_init(model, clips, tokens, seed=0, categories=categories)
 
 
 def _every(values: Sequence[_T], count: int) -> list[_T]:

@@ -1,0 +1,77 @@
+"""Truth of the playground by category: every patch and word has the concept of what it shows or names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.sprites import draw_sprites
+from vtr_demo.config import GROUNDED_CONCEPTS
+from vtr_demo.data.dataset import playground_samples, playground_stills
+from vtr_demo.data.grounding import KINDS, SCENE_GROUPS, UNKNOWN, PlaygroundTruth, categories, word_categories
+from vtr_demo.playground.render import frame_times
+from vtr_demo.playground.spec import SCENES, Actor, ClipSpec
+from vtr_demo.playground.things import THINGS
+from vtr_demo.playground.truth import patch_labels
+from vtr_demo.text.parser import parse
+
+GRID = (3, 4)
+
+
+@pytest.fixture(scope="module")
+def sprites(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(draw_sprites(tmp_path_factory.mktemp("sprites")))
+
+
+def test_each_kind_and_each_scene_has_one_category() -> None:
+    kinds = [kind for group in KINDS for kind in group]
+    assert sorted(kinds) == sorted({thing.kind for thing in THINGS.values()})
+    assert sorted(scene for group in SCENE_GROUPS for scene in group) == sorted(SCENES)
+    assert len(KINDS) + len(SCENE_GROUPS) == GROUNDED_CONCEPTS
+
+
+@pytest.mark.parametrize("kind", ["clip", "still"])
+def test_patches_have_the_category_of_what_covers_them(sprites: str, kind: str) -> None:
+    draw, count = (playground_samples, 3) if kind == "clip" else (playground_stills, 1)
+    truth = PlaygroundTruth(3, GRID, sprites)
+    for item in draw(3, 0, sprites=sprites):
+        assert item.spec is not None
+        seconds = frame_times(item.spec, count)
+        labels = patch_labels(item.spec, seconds, size=80, grid=GRID, sprites=sprites)
+        for _ in range(2):  # computed, and from memory
+            assert np.array_equal(truth.patches(item), categories(item.spec)[labels])
+
+
+def test_words_take_the_category_of_what_they_name_or_of_their_head() -> None:
+    spec = ClipSpec("beach", (Actor("dog", "jump"), Actor("banana", "spin")))
+    dog, banana, water = KINDS.index(("animal",)), KINDS.index(("food",)), len(KINDS) + 1
+    sentence = parse("a brown dog jumps up and down while a banana spins on the beach")
+    by_word = dict(zip((word.text for word in sentence.words), word_categories(spec, sentence), strict=True))
+    assert {by_word[word] for word in ("brown", "dog", "jumps")} == {dog}
+    assert {by_word[word] for word in ("banana", "spins")} == {banana}
+    assert {by_word[word] for word in ("on", "the", "beach")} == {water}
+    assert set(word_categories(spec, parse("something happens"))) == {UNKNOWN}
+    assert (word_categories(spec, parse("it is a dog, it is")) == dog).all(), "the last words look back"
+
+
+def test_a_batch_is_unknown_where_it_is_padded_or_real(sprites: str) -> None:
+    clip, still = playground_samples(1, 0, sprites=sprites)[0], playground_stills(1, 0, sprites=sprites)[0]
+    real = replace(playground_samples(1, 1, sprites=sprites)[0], kind="video", spec=None)
+    truth = PlaygroundTruth(2, GRID, sprites)
+    sentences = [item.sentences[0] for item in (clip, real, still)]
+    batch = truth.batch([[clip, real], [still]], [(4, 12), (1, 12)], sentences, 40)
+    first, second = batch.patches
+    known = truth.patches(clip)
+    assert known is not None
+    assert first.shape == (2, 4, 12)
+    assert torch.equal(first[0, :2], torch.from_numpy(known))
+    assert (first[0, 2:] == UNKNOWN).all()
+    assert (first[1] == UNKNOWN).all()
+    assert (second >= 0).all()
+    assert (batch.words[1] == UNKNOWN).all()
+    count = len(sentences[0].words)
+    assert (batch.words[0, :count] >= 0).all()
+    assert (batch.words[0, count:] == UNKNOWN).all()

@@ -1,0 +1,143 @@
+"""Targets of concept allocation on the playground, where what a patch shows and a word names is known.
+
+Each category of things and each group of scenes is one concept (our decision; S2CA has no such targets).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vtr_demo.data.dataset import Sample
+from vtr_demo.errors import ConfigError
+from vtr_demo.playground.render import frame_times
+from vtr_demo.playground.spec import ClipSpec
+from vtr_demo.playground.things import THINGS
+from vtr_demo.playground.truth import noun_labels, patch_labels
+from vtr_demo.structures import Sentence
+
+KINDS: tuple[tuple[str, ...], ...] = (
+    ("person",),
+    ("animal",),
+    ("bird",),
+    ("insect",),
+    ("sea",),
+    ("vehicle", "craft"),
+    ("food",),
+    ("plant",),
+    ("music",),
+    ("ball", "toy"),
+    ("object",),
+)
+"""Kinds of things (see ``playground.things``) by concept."""
+SCENE_GROUPS: tuple[tuple[str, ...], ...] = (
+    ("forest", "meadow", "savanna", "desert", "mountains"),
+    ("beach", "underwater"),
+    ("snow", "clouds", "moon"),
+    ("street", "night city"),
+    ("living room", "stage"),
+)
+"""Scenes by concept, after those of the things."""
+UNKNOWN = -1
+_LABEL_PIXELS = 20
+"""Side of a patch in the drawing that labels are counted on."""
+_KIND_CATEGORY = {kind: k for k, kinds in enumerate(KINDS) for kind in kinds}
+_SCENE_CATEGORY = {scene: len(KINDS) + k for k, scenes in enumerate(SCENE_GROUPS) for scene in scenes}
+
+
+@dataclass(frozen=True)
+class AllocationTruth:
+    """Categories in the layout of a batch: patches, (B, T, P) by group of videos, and words (B, W).
+
+    ``UNKNOWN`` where the truth is not known, as in real clips, and in padding. Categories from ``len(KINDS)``
+    are scenes.
+    """
+
+    patches: tuple[Tensor, ...]
+    words: Tensor
+
+    def to(self, device: torch.device) -> AllocationTruth:
+        """Return the same on ``device``."""
+        return AllocationTruth(tuple(patches.to(device) for patches in self.patches), self.words.to(device))
+
+
+def categories(spec: ClipSpec) -> np.ndarray:
+    """Return the category of the scene and of each actor, (1 + actors,)."""
+    try:
+        kinds = [_KIND_CATEGORY[THINGS[actor.sprite].kind] for actor in spec.actors]
+        return np.array([_SCENE_CATEGORY[spec.scene], *kinds])
+    except KeyError as error:
+        raise ConfigError(f"{error} has no category; add it to data/grounding.py.") from error
+
+
+def word_categories(spec: ClipSpec, sentence: Sentence) -> np.ndarray:
+    """Return the category of each word of a true sentence, (W,); ``UNKNOWN`` where no noun is labelled.
+
+    The words of an action take the category of the actor before them; every other word without a label takes
+    that of the next labelled word, else of the one before.
+    """
+    nouns = noun_labels(spec, sentence)
+    labelled = np.flatnonzero(nouns >= 0)
+    if not len(labelled):
+        return np.full(len(nouns), UNKNOWN)
+    labels = nouns.copy()
+    actors = np.flatnonzero(nouns > 0)
+    for group in sentence.actions:
+        before = actors[actors < min(group)]
+        if len(actors):
+            actor = nouns[before[-1] if len(before) else actors[0]]
+            labels[[i for i in group if nouns[i] < 0]] = actor
+    for i in np.flatnonzero(labels < 0):
+        following = labelled[labelled > i]
+        labels[i] = nouns[following[0] if len(following) else labelled[-1]]
+    return categories(spec)[labels]
+
+
+class PlaygroundTruth:
+    """Patch categories of the playground's samples on a grid; computed once and kept, a byte a patch.
+
+    ``frames`` is T of a clip; ``grid`` the backbone's (rows, columns).
+    """
+
+    def __init__(self, frames: int, grid: tuple[int, int], sprites: str = "") -> None:
+        self._frames, self._grid, self._sprites = frames, grid, sprites
+        self._in_memory: dict[str, np.ndarray] = {}
+
+    def patches(self, item: Sample) -> np.ndarray | None:
+        """Return the category of each patch, (T, P); None where ``item`` is not of the playground."""
+        if item.spec is None:
+            return None
+        if item.key not in self._in_memory:
+            count = 1 if item.kind == "still" else self._frames
+            labels = patch_labels(
+                item.spec,
+                frame_times(item.spec, count),
+                size=_LABEL_PIXELS * max(self._grid),
+                grid=self._grid,
+                sprites=self._sprites or None,
+            )
+            self._in_memory[item.key] = categories(item.spec)[labels].astype(np.int8)
+        return self._in_memory[item.key].astype(np.int64)
+
+    def batch(
+        self, groups: list[list[Sample]], shapes: list[tuple[int, int]], sentences: list[Sentence], words: int
+    ) -> AllocationTruth:
+        """Return the truth of a batch: items and (T, P) by group, a sentence for each item, W."""
+        patches = []
+        for items, shape in zip(groups, shapes, strict=True):
+            group = torch.full((len(items), *shape), UNKNOWN)
+            for row, item in enumerate(items):
+                labels = self.patches(item)
+                if labels is not None:
+                    group[row, : len(labels)] = torch.from_numpy(labels)
+            patches.append(group)
+        rows = torch.full((len(sentences), words), UNKNOWN)
+        flat = [item for items in groups for item in items]
+        for row, (item, sentence) in enumerate(zip(flat, sentences, strict=True)):
+            if item.spec is not None:
+                known = torch.from_numpy(word_categories(item.spec, sentence))[:words]
+                rows[row, : len(known)] = known
+        return AllocationTruth(tuple(patches), rows)
