@@ -20,7 +20,7 @@ from gradio.utils import get_upload_folder
 
 from vtr_demo.errors import VtrError
 from vtr_demo.structures import TermWeights
-from vtr_demo.ui import api, html, state, tabs, theme
+from vtr_demo.ui import api, html, sections, state, theme
 from vtr_demo.ui.state import EngineLike, ExplanationPanel, ViewState
 from vtr_demo.ui.theme import explanation_blocks, html_block, weight_sliders
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
@@ -180,7 +180,7 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
     """Add, delete, rebuild. Returns the numbers, the shelf, and the events that change the library."""
     with gr.Row(elem_id="intake"):
         files = gr.File(
-            label=tabs.upload_label(engine.limits), file_count="multiple",
+            label=sections.upload_label(engine.limits), file_count="multiple",
             file_types=[*VIDEO_EXTENSIONS], height=170, elem_id="upload", scale=3,
         )  # fmt: skip
         with gr.Column(scale=2, elem_id="facts"):
@@ -192,17 +192,17 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
     def add(paths: list[str], own: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
         report = state.add_uploads(engine, paths, get_upload_folder(), progress_report(progress))
         names = {clip.clip_id: clip.name for clip in engine.clips()}
-        return [None, tabs.report(report, names), [*own, *report.added]]
+        return [None, sections.report(report, names), [*own, *report.added]]
 
     @reports_errors
     def remove(own: list[str], event: gr.EventData) -> str:
         name = state.delete_clip(engine, event._data, own if shared else None)
-        return tabs.success(f"Deleted {name}.")
+        return sections.success(f"Deleted {name}.")
 
     @reports_errors
     def renew(progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
         engine.rebuild(progress=progress_report(progress))
-        return tabs.success("The index holds every stored clip that can be read.")
+        return sections.success("The index holds every stored clip that can be read.")
 
     added = files.upload(add, [files, mine], [files, outcome, mine], show_progress_on=outcome, **INGEST)
     changes = [added, shelf.click(remove, mine, outcome, **INGEST)]
@@ -213,15 +213,15 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
 
 def measure_tab(engine: EngineLike) -> None:
     """How well clips and captions find each other here."""
-    html_block(tabs.measure_intro())
+    html_block(sections.measure_intro())
     with gr.Row(elem_id="gauge"):
-        file = gr.File(label=tabs.CAPTIONS_LABEL, file_types=[".csv", ".jsonl"], height=150)
+        file = gr.File(label=sections.CAPTIONS_LABEL, file_types=[".csv", ".jsonl"], height=150)
         go = gr.Button("Measure", variant="primary", elem_id="measure", scale=0)
 
     @reports_errors
     def measure(path: str | None) -> str:
-        given = tabs.uploaded([path], get_upload_folder())[0] if path else None
-        return tabs.measurement(engine.measure(given))
+        given = sections.uploaded([path], get_upload_folder())[0] if path else None
+        return sections.measurement(engine.measure(given))
 
     go.click(measure, file, html_block(elem_id="measured"), show_progress="minimal", **MODEL)
 
@@ -237,7 +237,7 @@ def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
     with gr.Blocks(
         title="Find the clip. See why.", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)
     ) as demo:
-        html_block(tabs.masthead())
+        html_block(sections.masthead())
         mine = gr.State([])
         with gr.Tabs() as tab_bar:
             with gr.Tab("Search", id="search"):

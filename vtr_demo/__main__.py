@@ -1,4 +1,4 @@
-"""`python -m vtr_demo COMMAND …`: see ``cli.COMMANDS`` for the table."""
+"""`python -m vtr_demo COMMAND …`: see ``cli`` for the commands."""
 
 from __future__ import annotations
 

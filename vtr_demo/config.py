@@ -131,7 +131,7 @@ class ModelConfig(Settings):
     backbone: str = "bundled"
     """`bundled`, `tiny` or `open_clip:NAME/PRETRAINED`."""
     trained: bool = False
-    """False: heads are identities and only the global level has a default weight (DESIGN rule 3)."""
+    """False: heads are identities and only the global level has a default weight."""
     reduce: int = 0
     """Width to which patch tokens are projected (by principal directions) before the heads; 0 keeps it."""
     hidden: int = 128

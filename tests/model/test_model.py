@@ -95,7 +95,7 @@ def test_the_flat_product_is_the_structured_score(towers: Towers) -> None:
 
 
 def structured(text: TextFeatures, video: VideoFeatures, i: int, j: int, weights: TermWeights) -> float:
-    """DESIGN 3.3 and 3.4, written as two loops."""
+    """The score as two loops, over levels and over concepts."""
     raw = [w * np.exp(float(z)) for w, z in zip(weights.levels(), text.level_logits[i], strict=True)]
     score = 0.0
     for level, weight in enumerate(raw):

@@ -14,7 +14,7 @@ from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, TextError
 from vtr_demo.results import IndexReport
 from vtr_demo.structures import TERMS, TermWeights
-from vtr_demo.ui import concepts, explanation, html, state, tabs, theme
+from vtr_demo.ui import concepts, explanation, html, sections, state, theme
 from vtr_demo.ui.state import ViewState
 
 NASTY = "<script>alert('x')</script> \"quoted\" & <img src=x onerror=alert(1)>"
@@ -96,9 +96,9 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
         shown, panel.player, panel.summary, panel.body, struck.summary, html.wall(nasty.clips()),
         html.examples([NASTY]), html.clip_picker(nasty.clips()),
         html.sentences(nasty.describe(clip_id), nasty.clip(clip_id)),
-        tabs.library(nasty.clips(), [clip_id]), tabs.report(report, {clip_id: NASTY}),
-        tabs.library_state(replace(nasty.status(), model=NASTY, problems=(NASTY,))),
-        tabs.about(replace(nasty.status(), model=NASTY)),
+        sections.library(nasty.clips(), [clip_id]), sections.report(report, {clip_id: NASTY}),
+        sections.library_state(replace(nasty.status(), model=NASTY, problems=(NASTY,))),
+        sections.about(replace(nasty.status(), model=NASTY)),
         concepts.gallery([replace(view, name=NASTY, top_words=((NASTY, 1),)) for view in nasty.concepts()]),
         explanation.compare(replace(view, clip_id="other"), why, [explanation.OtherHit(2, named, -1)], why),
     ]  # fmt: skip
@@ -289,7 +289,7 @@ def test_only_files_of_the_upload_folder_are_taken(tmp_path):
     outside.write_text("x")
     (tmp_path / "up" / "link").symlink_to(outside)
     folder = str(tmp_path / "up")
-    assert tabs.uploaded([str(inside)], folder) == [inside]
+    assert sections.uploaded([str(inside)], folder) == [inside]
     for path in (
         outside,
         tmp_path / "up" / ".." / "secret.txt",
@@ -297,7 +297,7 @@ def test_only_files_of_the_upload_folder_are_taken(tmp_path):
         tmp_path / "up" / "no",
     ):
         with pytest.raises(LibraryError, match="was not uploaded"):
-            tabs.uploaded([str(path)], folder)
+            sections.uploaded([str(path)], folder)
 
 
 def test_examples_come_from_different_clips_of_the_library(engine):
@@ -322,7 +322,7 @@ def test_confidence_is_rounded_down(share, text):
 
 
 def test_limits_are_stated():
-    assert tabs.upload_label(LimitConfig()) == "Add videos, up to 200.0 MB and 15 minutes each"
+    assert sections.upload_label(LimitConfig()) == "Add videos, up to 200.0 MB and 15 minutes each"
 
 
 def test_the_page_loads_nothing_from_elsewhere():
@@ -400,7 +400,7 @@ def test_names_of_concepts_can_be_written_where_they_are_the_visitors(engine):
 
 def test_a_measurement_shows_both_directions_each_part_and_costs(engine):
     measured = engine.measure()
-    text = tabs.measurement(measured)
+    text = sections.measurement(measured)
     Tags(text)
     assert text.count('<i style="width:50.00%"></i><b style="left:40.00%;width:10.00%"></b>') == 2
     assert "50.0 <small>[40–50]</small>" in text
@@ -408,6 +408,6 @@ def test_a_measurement_shows_both_directions_each_part_and_costs(engine):
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
     assert cells == [["40.0", "30.0", "20.0", "10.0"], ["5.0", "2.5", "–", "–"]]
     assert "not as a benchmark" in text
-    assert "not as a benchmark" not in tabs.measurement(replace(measured, captioned=100))
+    assert "not as a benchmark" not in sections.measurement(replace(measured, captioned=100))
     assert "21 ms" in text
     assert "2.4 MB" in text

@@ -22,8 +22,7 @@ class CaptionText:
     """A sentence with its level embeddings, for towers that are fine-tuned.
 
     meaning (1+L, Dt): unit vectors of the whole sentence and of each level's words encoded alone, zero
-    where the level is absent. Soft ranking targets of a level come from that level's content (our decision,
-    DESIGN 3.3).
+    where the level is absent. Soft ranking targets of a level come from that level's content (our decision).
     """
 
     sentence: Sentence

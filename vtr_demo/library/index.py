@@ -11,7 +11,7 @@ from vtr_demo.errors import ScoreError
 
 
 class VectorIndex:
-    """Vectors (N, F) numbered by their rows; scores are plain inner products (DESIGN rule 2).
+    """Vectors (N, F) numbered by their rows; scores are plain inner products.
 
     FAISS's ``IndexFlatIP``: exact, and quick enough up to some 100,000 vectors (our decision).
     Safe to use from several threads.

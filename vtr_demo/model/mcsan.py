@@ -178,7 +178,7 @@ class VideoLevels(nn.Module):
         self.pools = LevelPools(width, hidden)
         self.roles = Roles(SCENE_EVIDENCE, width)
         # log prior of [summary, patch] tokens: the global level starts on the summaries alone,
-        # the others on the patches alone (DESIGN rule 3)
+        # the others on the patches alone
         self.prior = nn.Parameter(torch.tensor([[0.0, FLOOR], [FLOOR, 0.0], [FLOOR, 0.0], [FLOOR, 0.0]]))
         self.register_buffer("mix", torch.tensor(BASE_MIX), persistent=False)
 

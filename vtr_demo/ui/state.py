@@ -27,7 +27,7 @@ from vtr_demo.results import (
     Status,
 )
 from vtr_demo.structures import TermWeights
-from vtr_demo.ui import concepts, explanation, html, tabs
+from vtr_demo.ui import concepts, explanation, html, sections
 
 MAX_COMPARED = 7
 """Hits that an open clip can be compared with, itself among them."""
@@ -258,7 +258,7 @@ def add_uploads(
     engine: EngineLike, files: Sequence[str], folder: str, progress: Callable[[float, str], None]
 ) -> IndexReport:
     """Index files that lie in the upload ``folder``, under their own names."""
-    paths = tabs.uploaded(files, folder)
+    paths = sections.uploaded(files, folder)
     return engine.add(paths, names=[path.name for path in paths], progress=progress)
 
 
@@ -287,7 +287,7 @@ def library_parts(engine: EngineLike, own: Sequence[str] | None) -> list[str]:
     deletable = [clip.clip_id for clip in clips] if own is None else own
     return [
         html.examples(html.example_captions(clips)),
-        tabs.library_state(status),
-        tabs.library(clips, deletable),
-        tabs.about(status),
+        sections.library_state(status),
+        sections.library(clips, deletable),
+        sections.about(status),
     ]

@@ -73,7 +73,7 @@ def read_frames(
     until the next one's. An int stands for so many moments spread evenly over what is really there. A
     clip with fewer frames than asked repeats them; times past the end give the last frame. The seconds
     of the batch are those at which its frames appear. Raises VideoError, or ConfigError where decord
-    is asked for but not installed. decord always works in a guarded process (it can hang, DESIGN 4).
+    is asked for but not installed. decord always works in a guarded process (it can hang).
     """
     if config.reader == "decord":
         return read_frames_guarded(path, seconds, size=size, config=config, limits=_TRUSTED)
