@@ -1,10 +1,10 @@
 """Measure whether the summands of a score point at what it rests on: deletion, insertion, random weights.
 
 Words, frames and patches are deleted (or inserted) one share after another, in the order of the model's
-own summands, of gradient x input, and at random (deletion and insertion curves: Petsiuk et al. 2018,
-RISE). A good order makes deletion fall early, so a small area; insertion rises early, a large one. And
-the summands are compared with those of the same architecture with randomised weights (Adebayo et al.
-2018): near 0, they depend on what was learned.
+own summands and at random (deletion and insertion curves: Petsiuk et al. 2018, RISE). A good order makes
+deletion fall early, so a small area; insertion rises early, a large one. And the summands are compared
+with those of the same architecture with randomised weights (Adebayo et al. 2018): near 0, they depend on
+what was learned.
 
 Our decisions. One sentence a clip, its first of at least three words, so that the intervals are over
 clips. Areas are of raw scores over the share of units: dividing by a pair's own score would blow up the
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -46,12 +46,14 @@ from vtr_demo.text.parser import parse, without_words
 
 UNITS = ("words", "frames", "patches")
 """What can be deleted. A patch is one cell of one frame, numbered frame by frame and row by row."""
-OURS, GRADIENT, RANDOM = "ours", "gradient_x_input", "random"
+OURS, RANDOM = "ours", "random"
 FEWEST_WORDS = 3
 RANDOM_ORDERS, RANDOM_MODELS = 3, 5
 
 Attribution = dict[str, np.ndarray]
 """A value (N,) for each word, frame and patch of a pair, by unit."""
+Curves = dict[str, dict[str, np.ndarray]]
+"""Scores (steps+1,) by direction (deletion, insertion) and order (ours, random)."""
 
 log = logging.getLogger(__name__)
 
@@ -156,26 +158,6 @@ def summands(alignment: Alignment) -> Attribution:
     }
 
 
-def gradient_x_input(model: VTRModel, pair: Pair) -> Attribution:
-    """Return gradient times value of the tokens that the heads take, summed over channels.
-
-    A frame's is that of its patches and of its whole-frame token, as with ``summands``.
-    """
-    tokens = {name: getattr(pair.video, name) for name in ("patches", "summary", "motion")}
-    tokens = {"words": pair.text.words} | {name: value for name, value in tokens.items() if value is not None}
-    inputs = {name: value.detach().clone().requires_grad_() for name, value in tokens.items()}
-    with torch.enable_grad():
-        text = model.encode_text(replace(pair.text, words=inputs["words"]))
-        video = model.encode_video(replace(pair.video, **{n: x for n, x in inputs.items() if n != "words"}))
-        slopes = torch.autograd.grad(model.scores(text, video)[0, 0], list(inputs.values()))
-    adds = {
-        name: (tokens[name] * slope).sum(-1)[0].detach().cpu().double().numpy()
-        for name, slope in zip(inputs, slopes, strict=True)
-    }
-    frames = adds["patches"].sum(axis=1) + adds["summary"] + adds.get("motion", 0.0)
-    return {"words": adds["words"], "frames": frames, "patches": adds["patches"].reshape(-1)}
-
-
 def on_whole_tokens(alignment: Alignment) -> dict[str, float]:
     """Return the share of all contributions (by size) on the whole sentence, and on whole frames."""
     parts = alignment.all_terms().sum(axis=0, dtype=np.float64)
@@ -239,31 +221,30 @@ def deletion_masks(order: np.ndarray, steps: int, least: int) -> np.ndarray:
 
 
 def curves(
-    attributions: Mapping[str, np.ndarray],
+    values: np.ndarray,
     score: Callable[[np.ndarray], np.ndarray],
     steps: int,
     least: int,
     rng: np.random.Generator,
-) -> dict[str, dict[str, np.ndarray]]:
-    """Return, by direction and order, the scores (steps+1,), the greatest attribution first to go or come.
+) -> Curves:
+    """Return, by direction and order, the scores (steps+1,), the greatest of ``values`` (N,) first.
 
     ``score`` gives (M,) for the units left, (M, N) bool; NaN is interpolated. Insertion is the deletion
     of the reversed order, read backwards; for random orders one therefore serves as both.
     """
-    count = len(next(iter(attributions.values())))
-    best_first = [np.argsort(-values, kind="stable") for values in attributions.values()]
-    orders = [order for first in best_first for order in (first, first[::-1])]
-    orders += [rng.permutation(count) for _ in range(RANDOM_ORDERS)]
+    first = np.argsort(-values, kind="stable")
+    orders = [first, first[::-1], *(rng.permutation(len(values)) for _ in range(RANDOM_ORDERS))]
     left = np.stack([deletion_masks(order, steps, least) for order in orders])
-    scores = score(left.reshape(-1, count)).reshape(left.shape[:2]).astype(np.float64)
+    scores = score(left.reshape(-1, len(values))).reshape(left.shape[:2]).astype(np.float64)
     points = np.arange(steps + 1)
     for row in scores:
         known = ~np.isnan(row)
         row[:] = np.interp(points, points[known], row[known])
-    chance = scores[2 * len(best_first) :].mean(axis=0)
-    deletion = dict(zip(attributions, scores[0 : 2 * len(best_first) : 2], strict=True))
-    insertion = dict(zip(attributions, scores[1 : 2 * len(best_first) : 2, ::-1], strict=True))
-    return {"deletion": deletion | {RANDOM: chance}, "insertion": insertion | {RANDOM: chance[::-1]}}
+    chance = scores[2:].mean(axis=0)
+    return {
+        "deletion": {OURS: scores[0], RANDOM: chance},
+        "insertion": {OURS: scores[1, ::-1], RANDOM: chance[::-1]},
+    }
 
 
 def area(curve: np.ndarray) -> np.ndarray:
@@ -272,20 +253,16 @@ def area(curve: np.ndarray) -> np.ndarray:
 
 
 def pair_curves(
-    pretrained: RetrievalModel,
-    pair: Pair,
-    attributions: Mapping[str, Attribution],
-    steps: int,
-    seed: Sequence[int],
-) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """Return the curves of one pair by unit, direction and order; a clip of one frame has none for frames."""
+    pretrained: RetrievalModel, pair: Pair, attribution: Attribution, steps: int, seed: Sequence[int]
+) -> dict[str, Curves]:
+    """Return the curves of one pair by unit; a clip of one frame has none for frames."""
     result = {}
     for number, unit in enumerate(UNITS):
-        given = {name: values[unit] for name, values in attributions.items()}
         least = 0 if unit == "patches" else 1
-        if len(given[OURS]) > least:
+        if len(attribution[unit]) > least:
             rng = np.random.default_rng([*seed, number])
-            result[unit] = curves(given, partial(score_kept, pretrained, pair, unit), steps, least, rng)
+            score = partial(score_kept, pretrained, pair, unit)
+            result[unit] = curves(attribution[unit], score, steps, least, rng)
     return result
 
 
@@ -334,12 +311,11 @@ def faithfulness(
         pair = encode_pair(pretrained, sentence, frames)
         alignments = [model.align(sentence, pair.text, pair.video, frames.seconds) for model in models]
         own, *others = (summands(alignment) for alignment in alignments)
-        orders = {OURS: own, GRADIENT: gradient_x_input(pretrained.model, pair)}
         agreements = [agreement(own, other) for other in others]
         pairs.append(replace(pair, frames=frames.take([0])))  # pixels are no longer needed
         rows.append(
             {
-                "curves": pair_curves(pretrained, pair, orders, steps, (seed, number)),
+                "curves": pair_curves(pretrained, pair, own, steps, (seed, number)),
                 "whole": on_whole_tokens(alignments[0]),
                 "agreement": agreements,
             }
@@ -390,19 +366,17 @@ def _scale(model: VTRModel, pairs: Sequence[Pair]) -> dict[str, float | None]:
     }
 
 
-def _summarize_curves(rows: Sequence[dict[str, dict[str, np.ndarray]]], seed: int) -> dict[str, Any]:
+def _summarize_curves(rows: Sequence[Curves], seed: int) -> dict[str, Any]:
     """Mean curves and areas of one unit, and the paired differences of the areas."""
     answer: dict[str, Any] = {"pairs": len(rows)}
     for direction in ("deletion", "insertion") if rows else ():
-        tables = {name: np.stack([row[direction][name] for row in rows]) for name in (OURS, GRADIENT, RANDOM)}
+        tables = {name: np.stack([row[direction][name] for row in rows]) for name in (OURS, RANDOM)}
         areas = {name: area(table) for name, table in tables.items()}
         answer[direction] = {
             name: {"area": float(areas[name].mean()), "curve": table.mean(axis=0).tolist()}
             for name, table in tables.items()
-        } | {
-            f"{OURS}_minus_{name}": mean_and_interval(areas[OURS] - areas[name], seed)
-            for name in (RANDOM, GRADIENT)
         }
+        answer[direction]["ours_minus_random"] = mean_and_interval(areas[OURS] - areas[RANDOM], seed)
     return answer
 
 
