@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import threading
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from pydantic import BaseModel
 
 from vtr_demo.errors import LibraryError
 from vtr_demo.files import FolderLock, fingerprint, replace_file
+from vtr_demo.library.content import ContentFiles
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace", "interrupt"])
@@ -96,3 +99,24 @@ def test_equal_settings_have_equal_fingerprints_whatever_class_holds_them() -> N
     assert fingerprint(Plain(**values)) == fingerprint(Model(**values)) == fingerprint(values)
     assert fingerprint(Plain(**values)) != fingerprint(Plain(3, (2, 1)))
     assert fingerprint("a", "b") != fingerprint("b", "a")
+
+
+def test_a_copy_that_fails_half_way_leaves_neither_a_draft_nor_a_file(tmp_path, monkeypatch):
+    original, directory = tmp_path / "old.npz", tmp_path / "library"
+    original.write_bytes(b"frames")
+    name = f"frames/{hashlib.sha256(b'frames').hexdigest()}.npz"
+
+    def fail(source, target):
+        target.write_bytes(b"fra")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def other_disk(*names):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", other_disk)
+    monkeypatch.setattr("vtr_demo.files.shutil.copyfile", fail)
+    directory.mkdir()
+    for write in (ContentFiles(directory).write, ContentFiles(directory).link):
+        with pytest.raises(OSError, match="No space"):
+            write(name, original)
+        assert list((directory / "frames").iterdir()) == []

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -56,12 +57,6 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def sync_file(path: Path) -> None:
-    """Wait until the content of ``path`` is on disk."""
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
-
-
 def sync_folder(folder: Path) -> None:
     """Wait until the names in ``folder`` are on disk (Windows has no such call and needs none)."""
     if os.name == "nt":
@@ -73,21 +68,36 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write ``path`` atomically: a reader, a crash or a failed write sees the old file or the new one.
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """Yield a draft to write in full, which then takes the place of ``path`` in one step.
 
-    A write that fails raises its ``OSError`` and leaves neither a draft nor a changed target.
+    A reader, a crash or a failed write sees the old file or the new one. A block that fails leaves neither
+    a draft nor a changed target.
     """
     # Another process or thread may be writing the same file.
     draft = path.with_name(f".tmp-{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
-        write_synced(draft, data)
+        yield draft
         draft.replace(path)
     except BaseException:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write ``path`` atomically (see ``draft_of``); a write that fails raises its ``OSError``."""
+    with draft_of(path) as draft:
+        write_synced(draft, data)
+
+
+def copy_synced(source: Path, target: Path) -> None:
+    """Copy a file and wait until the copy is on disk."""
+    shutil.copyfile(source, target)
+    with target.open("rb+") as stream:
+        os.fsync(stream.fileno())
 
 
 def json_bytes(value: Any) -> bytes:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from vtr_demo.errors import LibraryError
-from vtr_demo.files import replace_file, sha256_of, sync_file, sync_folder
+from vtr_demo.files import copy_synced, draft_of, replace_file, sha256_of, sync_folder
 from vtr_demo.library.records import FILE_NAME, FOLDERS, StoredFile, digest_of
 
 LOST = "lost"
@@ -71,18 +69,10 @@ class ContentFiles:
         if isinstance(data, bytes):
             replace_file(target, data)
             return
-        draft = target.with_name(f".tmp-{os.getpid()}-{threading.get_ident()}-{target.name}")
-        try:
-            shutil.copyfile(data, draft)
-            sync_file(draft)
+        with draft_of(target) as draft:
+            copy_synced(data, draft)
             if sha256_of(draft) != digest:
                 raise LibraryError(f"{data.name} changed while it was copied; add it again.")
-            draft.replace(target)
-        except BaseException:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
-            raise
-        sync_folder(target.parent)
 
     def link(self, name: str, original: Path) -> None:
         """Give ``original`` its name in the library: a second name for the same bytes, or a copy."""
@@ -93,10 +83,8 @@ class ContentFiles:
         try:
             os.link(original, target)
         except OSError:
-            draft = target.with_name(f".tmp-{os.getpid()}-{threading.get_ident()}-{target.name}")
-            shutil.copyfile(original, draft)
-            sync_file(draft)
-            draft.replace(target)
+            with draft_of(target) as draft:
+                copy_synced(original, draft)
 
     def remove(self, name: str) -> None:
         """Remove a file; one that another program holds open is left for the next opening."""
