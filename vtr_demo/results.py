@@ -66,8 +66,6 @@ class ClipView:
     path: Path
     """The video file: the copy in the library where one is kept, else the file that was indexed. It may have
     gone from disk since."""
-    media: Path | None
-    """A file that browsers play; None where the original has gone and no copy was kept."""
     poster: Path
     """A still picture, JPEG."""
     duration_s: float

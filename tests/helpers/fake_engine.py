@@ -152,7 +152,7 @@ class FakeEngine:
     def _put(self, scene: Scene, media: Path, poster: Path) -> str:
         clip_id = f"{zlib.crc32(scene.name.encode()):08x}"
         view = ClipView(
-            clip_id, scene.name, media, media, poster, 3.0, 320, 180, ((0.0, 1.5), (1.5, 3.0)),
+            clip_id, scene.name, media, poster, 3.0, 320, 180, ((0.0, 1.5), (1.5, 3.0)),
             scene.captions, "2026-01-01T12:00:00", media.stat().st_size,
         )  # fmt: skip
         self._clips[clip_id] = (scene, view)
@@ -162,6 +162,10 @@ class FakeEngine:
         if clip_id not in self._clips:
             raise LibraryError(f"No clip {clip_id!r} in this library; choose one from its list.")
         return self._clips[clip_id]
+
+    def media(self, clip_id: str) -> Path:
+        """The film itself."""
+        return self._scene(clip_id)[1].path
 
     def still(self, clip_id: str, moment: int) -> bytes:
         """The scene in the middle of a moment."""
@@ -236,7 +240,7 @@ class FakeEngine:
             alignment = options[best]
             confidence = float(np.clip(0.4 + alignment.score, 0, 0.995))
             hits.append(
-                Hit(clip_id, view.name, str(view.media), alignment.score, *spans[best], best - 1, confidence,
+                Hit(clip_id, view.name, str(view.path), alignment.score, *spans[best], best - 1, confidence,
                     alignment.terms())
             )  # fmt: skip
         hits.sort(key=lambda hit: -hit.score)

@@ -490,6 +490,7 @@ def test_searches_and_lists_ask_the_disk_for_nothing(original: Engine, no_disk: 
     for weights in (None, MIXED, replace(MIXED, action=0.1)):
         assert len(original.search(TEXTS[0], weights=weights).hits) == 4
     assert len(original.clips()) == 4
+    assert original.clip(original.clips()[0].clip_id) == original.clips()[0]
     assert original.status().clips == 4
 
 

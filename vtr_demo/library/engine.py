@@ -232,16 +232,16 @@ class Engine:
 
     # ------------------------------------------------------------------ library
     def clips(self) -> tuple[ClipView, ...]:
-        """Return all clips in order of arrival. Asks the disk for nothing: ``media`` may have gone."""
+        """Return all clips in order of arrival; asks the disk for nothing."""
         return tuple(self._clip_view(clip) for clip in self._library.list())
 
     def clip(self, clip_id: str) -> ClipView:
-        """Return one clip, ``media`` only if it still has its content; an unknown id is refused."""
-        view = self._clip_view(self._library.get(clip_id))
-        try:
-            return replace(view, media=self._library.media(clip_id))
-        except LibraryError:
-            return replace(view, media=None)
+        """Return one clip; an unknown id is refused. Asks the disk for nothing."""
+        return self._clip_view(self._library.get(clip_id))
+
+    def media(self, clip_id: str) -> Path:
+        """Return the file of a clip that browsers play, if it still has the content that was indexed."""
+        return self._library.media(clip_id)
 
     def still(self, clip_id: str, moment: int) -> bytes:
         """Return a JPEG of the middle of a moment; an unknown one is refused."""
@@ -333,7 +333,6 @@ class Engine:
             clip_id=clip.id,
             name=clip.name,
             path=self._library.original(clip.id),
-            media=self._library.playable(clip.id),
             poster=self._library.poster(clip.id),
             duration_s=clip.duration_s,
             width=clip.width,

@@ -163,11 +163,6 @@ class LibraryReader:
         clip = self.get(clip_id)
         return self._place(clip, "media") if "media" in clip.files else Path(clip.source)
 
-    def playable(self, clip_id: str) -> Path:
-        """Return the file to play without asking the disk for it: browser version, copy or original."""
-        clip = self.get(clip_id)
-        return self._place(clip, "browser") if "browser" in clip.files else self.original(clip_id)
-
     def media(self, clip_id: str, *, original: bool = False) -> Path:
         """Return a file to play (``original``: to decode) that still has the content that was indexed.
 

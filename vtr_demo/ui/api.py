@@ -159,11 +159,10 @@ def route(engine: EngineLike) -> Route:
             if moment := re.fullmatch("moment-([0-9]{1,6})", kind):
                 still = engine.still(clip.clip_id, int(moment[1]))
                 return Response(still, media_type="image/jpeg", headers=HEADERS)
+            file = engine.media(clip.clip_id) if kind == "media" else clip.poster
         except VtrError as error:
             return PlainTextResponse(str(error), status_code=404)
-        files = {"poster": clip.poster, "media": clip.media}
-        file = files.get(kind)
-        if file is None or not file.is_file():
+        if kind not in ("media", "poster") or not file.is_file():
             return PlainTextResponse("There is no such file.", status_code=404)
         return FileResponse(file, headers=HEADERS)
 
