@@ -14,7 +14,7 @@ import numpy as np
 from vtr_demo import distributed
 from vtr_demo.config import VideoConfig
 from vtr_demo.data.benchmarks import SPLITS
-from vtr_demo.data.manifest import Clip, Dataset, load_dataset, split_by_group
+from vtr_demo.data.manifest import IMAGE_EXTENSIONS, Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.distributed import parallel_map
 from vtr_demo.errors import ManifestError, VideoError
 from vtr_demo.playground.captions import hard_negatives
@@ -35,7 +35,6 @@ from vtr_demo.text.parser import parse_readable
 log = logging.getLogger(__name__)
 _LISTED = 20
 UNCAPTIONED = "(no sentence published)"
-_PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def file_samples(dataset: Dataset, video: VideoConfig) -> list[Sample]:
     for clip in dataset.clips:
         sentences = tuple(parsed[caption] for caption in clip.captions if caption in parsed)
         if sentences:
-            kind = "photo" if clip.path.suffix.lower() in _PHOTOS else "video"
+            kind = "photo" if clip.path.suffix.lower() in IMAGE_EXTENSIONS else "video"
             items.append(
                 Sample(_file_key(clip, video), kind, sentences, _reader(clip, kind, video), clip=clip)
             )

@@ -42,8 +42,6 @@ SCENE_GROUPS: tuple[tuple[str, ...], ...] = (
 )
 """Scenes by concept, after those of the things."""
 UNKNOWN = -1
-_LABEL_PIXELS = 20
-"""Side of a patch in the drawing that labels are counted on."""
 _KIND_CATEGORY = {kind: k for k, kinds in enumerate(KINDS) for kind in kinds}
 _SCENE_CATEGORY = {scene: len(KINDS) + k for k, scenes in enumerate(SCENE_GROUPS) for scene in scenes}
 
@@ -112,13 +110,8 @@ class PlaygroundTruth:
             return None
         if item.key not in self._in_memory:
             count = 1 if item.kind == "still" else self._frames
-            labels = patch_labels(
-                item.spec,
-                frame_times(item.spec, count),
-                size=_LABEL_PIXELS * max(self._grid),
-                grid=self._grid,
-                sprites=self._sprites or None,
-            )
+            seconds = frame_times(item.spec, count)
+            labels = patch_labels(item.spec, seconds, grid=self._grid, sprites=self._sprites or None)
             self._in_memory[item.key] = categories(item.spec)[labels].astype(np.int8)
         return self._in_memory[item.key].astype(np.int64)
 

@@ -34,8 +34,6 @@ from vtr_demo.playground.truth import noun_labels, patch_labels
 from vtr_demo.text.parser import parse_many
 
 SPLITS: Mapping[str, Split] = {"unseen_combinations": "probe", "unseen_things": "unseen_sprites"}
-_LABEL_PIXELS = 20
-"""Side of a patch in the drawing that labels are counted on."""
 
 
 @dataclass(frozen=True)
@@ -100,16 +98,10 @@ def observe(
     words = model.forward_text(text).concepts.soft.transpose(1, 2)[:, 1:]  # 0: whole sentence
     labels = np.full(words.shape[:2], -1)
     for row, sentence in zip(labels, sentences, strict=True):
-        found = noun_labels(spec, sentence)[: len(row)]
-        row[: len(found)] = found
+        nouns = noun_labels(spec, sentence)[: len(row)]
+        row[: len(nouns)] = nouns
     read = text.word_mask.cpu().numpy()
-    truth = patch_labels(
-        spec,
-        frames.seconds.tolist(),
-        size=_LABEL_PIXELS * max(video.grid),
-        grid=video.grid,
-        sprites=sprites,
-    )
+    truth = patch_labels(spec, frames.seconds.tolist(), grid=video.grid, sprites=sprites)
     return Allocation(patches.cpu().numpy(), words.cpu().numpy()[read], truth, labels[read])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from vtr_demo.library.explain import explain_match, make_hit
 from vtr_demo.library.index import VectorIndex
 from vtr_demo.library.indexing import (
     Indexer,
+    Progress,
     encode_clip,
     encode_parts,
     fit_prototypes,
@@ -45,7 +46,6 @@ from vtr_demo.results import (
 )
 from vtr_demo.structures import TermWeights, VideoFeatures, term_sums
 
-Progress = Callable[[float, str], None]
 _NULLS = 64
 """Slider settings of which the null distribution is kept."""
 

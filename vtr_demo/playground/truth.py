@@ -18,21 +18,24 @@ from vtr_demo.playground.things import THINGS
 from vtr_demo.structures import Sentence
 
 _NOUNS = frozenset({"NOUN", "PROPN"})
+_PATCH_PIXELS = 20
+"""Side of a patch in the drawing on which labels are counted."""
 
 
 def patch_labels(
     spec: ClipSpec,
     seconds: Sequence[float],
     *,
-    size: int,
     grid: tuple[int, int],
+    size: int | None = None,
     sprites: str | Path | None = None,
 ) -> np.ndarray:
     """Return what covers most of each patch of the square view, (T, P), patches row-major over ``grid``.
 
-    ``size`` is the view's side in pixels, as in ``frame_batch``. Where two cover as much, the scene goes
-    first, then the earlier actor.
+    ``size`` is the side of the drawing in pixels, by default a few for each patch. Where two cover as much,
+    the scene goes first, then the earlier actor.
     """
+    size = size or _PATCH_PIXELS * max(grid)
     labels = label_clip(spec, seconds, size, size, find_sprites(sprites))
     rows, columns = (np.arange(size) * count // size for count in grid)
     patch = rows[:, None] * grid[1] + columns[None, :]

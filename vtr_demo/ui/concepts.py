@@ -9,7 +9,8 @@ import numpy as np
 
 from vtr_demo.results import LONGEST_NAME, ConceptView, Explanation
 from vtr_demo.structures import Alignment, TermWeights
-from vtr_demo.ui.html import clock, render
+from vtr_demo.ui.html import render
+from vtr_demo.viz.layout import time_label
 
 LISTED = 8
 """Concepts named beside the grid, the strongest first."""
@@ -48,7 +49,7 @@ def grid_values(why: Explanation, weights: TermWeights) -> dict[str, Any]:
 
     words = [row(*parts) for parts in zip(alignment.words, by_word, in_word, strict=True)]
     order = np.argsort(alignment.seconds, kind="stable")
-    frames = [row(clock(alignment.seconds[t]), by_frame[t], in_frame[t]) for t in order]
+    frames = [row(time_label(alignment.seconds[t]), by_frame[t], in_frame[t]) for t in order]
     strongest = sorted(used, key=lambda k: -abs(sums[k]))[:LISTED]
     return {
         "concepts": [{"number": k, "name": why.concept_names[k], "muted": k in weights.muted} for k in used],

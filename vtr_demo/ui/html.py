@@ -20,6 +20,7 @@ from vtr_demo.results import CaptionHit, ClipView, ConceptShot, SearchResult
 from vtr_demo.structures import TERMS
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 from vtr_demo.viz import overlays
+from vtr_demo.viz.layout import time_label
 from vtr_demo.viz.overlays import concept_colour
 
 TERM_NAMES = {name: name.capitalize() for name in TERMS}
@@ -38,11 +39,6 @@ def signed(value: float, digits: int = 2) -> str:
 def fixed(value: float, digits: int) -> str:
     """Format a number with so many digits."""
     return f"{value:.{digits}f}"
-
-
-def clock(seconds: float) -> str:
-    """Format seconds: 1.5 -> "1.5 s"; 75 -> "1:15"."""
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def size(count: int) -> str:
@@ -121,7 +117,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "signed": signed,
         "fixed": fixed,
-        "clock": clock,
+        "clock": time_label,
         "size": size,
         "confidence": confidence_words,
         "display_name": display_name,

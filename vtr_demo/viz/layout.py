@@ -83,7 +83,7 @@ def amount(value: float, scale: float) -> str:
 
 
 def time_label(seconds: float) -> str:
-    """Format seconds as people read them: 3.2 s, 1:05."""
+    """Format seconds as people read them: 1.5 -> "1.5 s", 75 -> "1:15"."""
     return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)}:{int(seconds % 60):02d}"
 
 
