@@ -115,18 +115,22 @@ class PlaygroundTruth:
             self._in_memory[item.key] = categories(item.spec)[labels].astype(np.int8)
         return self._in_memory[item.key].astype(np.int64)
 
+    def padded(self, item: Sample, shape: tuple[int, ...]) -> Tensor:
+        """Return the category of each patch in tokens of ``shape`` (T, P), ``UNKNOWN`` where there is none."""
+        rows = torch.full(shape, UNKNOWN)
+        labels = self.patches(item)
+        if labels is not None:
+            rows[: len(labels)] = torch.from_numpy(labels)
+        return rows
+
     def batch(
         self, groups: list[list[Sample]], shapes: list[tuple[int, int]], sentences: list[Sentence], words: int
     ) -> AllocationTruth:
         """Return the truth of a batch: items and (T, P) by group, a sentence for each item, W."""
-        patches = []
-        for items, shape in zip(groups, shapes, strict=True):
-            group = torch.full((len(items), *shape), UNKNOWN)
-            for row, item in enumerate(items):
-                labels = self.patches(item)
-                if labels is not None:
-                    group[row, : len(labels)] = torch.from_numpy(labels)
-            patches.append(group)
+        patches = [
+            torch.stack([self.padded(item, shape) for item in items])
+            for items, shape in zip(groups, shapes, strict=True)
+        ]
         rows = torch.full((len(sentences), words), UNKNOWN)
         flat = [item for items in groups for item in items]
         for row, (item, sentence) in enumerate(zip(flat, sentences, strict=True)):

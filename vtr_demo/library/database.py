@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -21,7 +20,7 @@ from typing import Any
 
 from vtr_demo.errors import LibraryError
 from vtr_demo.files import json_bytes, replace_file
-from vtr_demo.library.content import LOST, is_file_name
+from vtr_demo.library.content import ContentFiles, is_file_name
 from vtr_demo.library.records import CLIP_ID, FORMAT, FeatureVersion, StoredClip, clip_from_json, digest_of
 
 DATABASE, SETTINGS = "library.db", "settings.json"
@@ -234,16 +233,9 @@ def state_from_records(directory: Path, wanted: FeatureVersion) -> LibraryState 
 
 def write_database(directory: Path, state: LibraryState) -> None:
     """Write a whole library.db in one step; one that is there goes to the lost files."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    if any((directory / name).exists() for name in _BESIDE):
-        (directory / LOST).mkdir(exist_ok=True)
-        for name in reversed(_BESIDE):  # a log without its database is harmless, but not the reverse
-            number, target = 0, directory / LOST / f"{name}-{stamp}"
-            while target.exists():
-                number += 1
-                target = directory / LOST / f"{name}-{stamp}-{number}"
-            with suppress(FileNotFoundError):
-                (directory / name).replace(target)
+    for name in reversed(_BESIDE):  # a log without its database is harmless, but not the reverse
+        if (directory / name).exists():
+            ContentFiles(directory).move_to_lost(name)
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(_SCHEMA)
         transaction = Transaction(connection)

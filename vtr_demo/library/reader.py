@@ -233,18 +233,17 @@ class LibraryReader:
 
     def _read(self, allow_stale: bool) -> None:
         """Read library.db, or what it can be built from again."""
-        old: takeover.OldLibrary | None = None
-        if not (self.directory / DATABASE).is_file() and takeover.is_old(self.directory):
+        if (self.directory / DATABASE).is_file():
+            try:
+                state = read_state(self.directory)
+            except DatabaseDamage as error:
+                state = self._recovered(error)
+        elif takeover.is_old(self.directory):
             old = takeover.read_old(self.directory, self.wanted)
             self._files = ContentFiles(self.directory, old.places)
             state = old.state
         else:
-            try:
-                if not (self.directory / DATABASE).is_file():
-                    raise DatabaseDamage("it is missing")
-                state = read_state(self.directory)
-            except DatabaseDamage as error:
-                state = self._recovered(error)
+            state = self._recovered(DatabaseDamage("it is missing"))
         self._use(state, allow_stale)
 
     def _recovered(self, damage: DatabaseDamage) -> LibraryState:

@@ -20,7 +20,7 @@ FRAMES_PER_SECOND = 2.0
 """How densely a clip with several moments is read; cuts are found at this resolution."""
 WHOLE_SHARE = 0.3
 """The part of a moment's score that comes from the whole clip (our decision). Of ten shares, in films of
-seven and of four real clips (`python -m vtr_demo moments`), none finds more films first in both."""
+seven and of four real clips (see the model card), none finds more films first in both."""
 
 
 @dataclass(frozen=True)

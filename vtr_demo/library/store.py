@@ -197,12 +197,6 @@ class LibraryWriter(LibraryReader):
                 if not self._files.intact(file):
                     self._broken(clip, role)
 
-    def heal(self, clip_id: str) -> StoredClip:
-        """Write the record of a clip again; whatever else is wrong with it shows when it is read."""
-        clip = self.get(clip_id)
-        with self._changing(f"{clip.name} was not repaired", held=False):
-            return self._put(clip, {}, kept=clip, tower=clip.tower)
-
     # ------------------------------------------------------------------ rebuilding
     def rebuilt(self, clip_id: str) -> bool:
         """Whether a rebuild, perhaps one that was interrupted, has already done this clip."""

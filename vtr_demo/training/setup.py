@@ -375,10 +375,9 @@ def _initialise(
     clips = [cache.get(item) for item in items]
     categories = None
     if truth is not None:
-        shapes = [(tokens.patches.shape[1], tokens.patches.shape[2]) for tokens in clips]
-        sentences = [item.sentences[0] for item in items]
-        groups = truth.batch([[item] for item in items], shapes, sentences, 0)
-        categories = [group[0] for group in groups.patches]
+        categories = [
+            truth.padded(item, clip.patches.shape[1:3]) for item, clip in zip(items, clips, strict=True)
+        ]
     # one seed, so that runs find comparable concepts
     data_dependent_init(model, clips, tokens, seed=0, categories=categories)
 

@@ -78,8 +78,6 @@ class TrainingStep(nn.Module):
         device = next(self.model.parameters()).device
         with autocast(device, self.precision if self.towers is not None else None):
             batch = sampler.batch(rng, done).to(device)
-        if self.precision is None:
-            return loss_terms(self.model, batch, self.loss, self.distiller)
         return loss_terms(self.model, batch, self.loss, self.distiller, self.precision)
 
 
@@ -214,9 +212,8 @@ class Trainer:
                 terms = self.training_step(self.sampler, self.rng(step, part), step / self.options.steps)
                 values = torch.stack(list(terms.values()))
                 self.scaler.scale(values.sum() / parts).backward()
-            bad = check_finite(
-                terms
-            )  # after backward(), so that the GPU has all its work before Python waits
+            # After backward(), so that the GPU has all its work before Python waits.
+            bad = check_finite(terms)
             self._stop_if(f"The loss term {bad!r}" if bad else "")
             for name, value in zip(terms, values.tolist(), strict=True):
                 sums[name] = sums.get(name, 0.0) + value / parts

@@ -1,7 +1,7 @@
 """From a file to frames: `path -> FrameBatch`, in this process or in a guarded one.
 
-`timeline` and `decode` list the packets of a file and decode chosen frames, `picture` makes them what a
-player shows, `reader` holds the two readers, `transcode` makes copies for browsers, `sandbox` runs all of
+`timeline` and `decode` list the packets of a file and decode chosen frames, `reader` holds the two readers
+and makes frames what a player shows, `transcode` makes copies for browsers, `sandbox` runs all of
 this in a guarded process that `confine` shuts off. This file is their door.
 """
 
