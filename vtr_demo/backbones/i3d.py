@@ -76,12 +76,12 @@ class I3D(nn.Module):
         """(T, H, W, 3) uint8 of one clip to logits (T, 400), each frame's from around it."""
         x = frames.permute(0, 3, 1, 2).to(self.classifier.weight) / 127.5 - 1
         x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
-        found = []
+        windows = []
         for part in x.split(WINDOW):
             volume = part.repeat_interleave(REPEAT, dim=0).transpose(0, 1).unsqueeze(0)
             logits = self(volume.contiguous(memory_format=torch.channels_last_3d))[0]
-            found.append(logits.repeat_interleave(8 // REPEAT, dim=0)[: len(part)])
-        return torch.cat(found)
+            windows.append(logits.repeat_interleave(8 // REPEAT, dim=0)[: len(part)])
+        return torch.cat(windows)
 
 
 class _Unit(nn.Module):

@@ -116,7 +116,7 @@ class PlaygroundTruth:
         return self._in_memory[item.key].astype(np.int64)
 
     def padded(self, item: Sample, shape: tuple[int, ...]) -> Tensor:
-        """Return the category of each patch in tokens of ``shape`` (T, P), ``UNKNOWN`` where there is none."""
+        """Return the category of each patch in tokens of ``shape`` (T, P), ``UNKNOWN`` without one."""
         rows = torch.full(shape, UNKNOWN)
         labels = self.patches(item)
         if labels is not None:

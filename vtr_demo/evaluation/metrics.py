@@ -161,7 +161,7 @@ def bootstrap(
 
     if len(sizes) < 2:
         return np.repeat(statistic(order)[:, None], 2, axis=1)
-    found = stats.bootstrap(
+    ends = stats.bootstrap(
         (np.arange(len(sizes)),),
         of_clusters,
         n_resamples=resamples,
@@ -170,7 +170,7 @@ def bootstrap(
         vectorized=False,
         rng=seed,
     ).confidence_interval
-    return np.stack([found.low, found.high], axis=-1)
+    return np.stack([ends.low, ends.high], axis=-1)
 
 
 def interval(
@@ -254,11 +254,11 @@ def report(
     resamples: int = 2000,
 ) -> dict[str, Any]:
     """Summarise both directions in percent with 95 % bootstrap intervals over the clips."""
-    found = ranks_of(table, weights, protocol)
+    queries = ranks_of(table, weights, protocol)
     answer: dict[str, Any] = {}
     for name, rank, groups in (
-        ("text_to_video", found.text_to_video, found.text_groups),
-        ("video_to_text", found.video_to_text, found.video_groups),
+        ("text_to_video", queries.text_to_video, queries.text_groups),
+        ("video_to_text", queries.video_to_text, queries.video_groups),
     ):
         ends = interval(rank, seed=seed, resamples=resamples, groups=groups)
         answer[name] = summarize(rank) | {"interval_95": {key: list(pair) for key, pair in ends.items()}}
@@ -270,10 +270,10 @@ def ablations(table: Scored, weights: TermWeights, protocol: Protocol = "merged"
     """Return R@1 of both directions with each term alone and with each term left out, without training."""
     answer = {}
     for name, other in weights.ablated().items():
-        found = ranks_of(table, other, protocol)
+        queries = ranks_of(table, other, protocol)
         answer[name] = {
-            "text_to_video R@1": summarize(found.text_to_video)["R@1"],
-            "video_to_text R@1": summarize(found.video_to_text)["R@1"],
+            "text_to_video R@1": summarize(queries.text_to_video)["R@1"],
+            "video_to_text R@1": summarize(queries.video_to_text)["R@1"],
         }
     return answer
 

@@ -75,7 +75,7 @@ def _term_table(
         clips = VideoFeatures(videos.levels[row : row + 2], videos.concepts[row : row + 2], videos.allocation)
         for name, table in _terms(text, clips, weights).items():
             tables[name].append(table.numpy())
-    return {name: np.stack(found) for name, found in tables.items()}
+    return {name: np.stack(pairs) for name, pairs in tables.items()}
 
 
 def _terms(text: TextFeatures, video: VideoFeatures, weights: TermWeights) -> dict[str, torch.Tensor]:

@@ -208,7 +208,7 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 def state_from_records(directory: Path, wanted: FeatureVersion) -> LibraryState | None:
     """Build the state again from the clips' records and ``settings.json``; None where there is neither."""
-    found: dict[tuple[str, str], tuple[float, StoredClip]] = {}
+    newest: dict[tuple[str, str], tuple[float, StoredClip]] = {}
     for path in sorted((directory / "records").glob("*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):
             data, changed = path.read_bytes(), path.stat().st_mtime
@@ -216,13 +216,13 @@ def state_from_records(directory: Path, wanted: FeatureVersion) -> LibraryState 
             if digest_of(data) != path.stem or not CLIP_ID.fullmatch(clip.id):
                 continue
             key = (clip.version, clip.id)
-            if key not in found or found[key][0] < changed:
-                found[key] = (changed, clip)
+            if key not in newest or newest[key][0] < changed:
+                newest[key] = (changed, clip)
     settings, version, problem = _read_mirror(directory)
-    if not found and version is None:
+    if not newest and version is None:
         return None
     by_version: dict[str, dict[str, StoredClip]] = {}
-    for _, clip in sorted(found.values(), key=lambda pair: (pair[1].number, pair[1].added)):
+    for _, clip in sorted(newest.values(), key=lambda pair: (pair[1].number, pair[1].added)):
         by_version.setdefault(clip.version, {})[clip.id] = clip
     if version is None:
         prints = sorted(by_version, key=lambda one: (one == wanted.fingerprint, len(by_version[one])))

@@ -94,13 +94,13 @@ def read_old(directory: Path, wanted: FeatureVersion) -> OldLibrary:
     notices: dict[str, str] = {}
     ordered: dict[str, StoredClip] = {}
     for number, (clip_id, name) in enumerate(listed.items(), start=1):
-        found = clips.get(version.fingerprint, {}).get(clip_id)
-        if found is None:
+        stored = clips.get(version.fingerprint, {}).get(clip_id)
+        if stored is None:
             notices[clip_id] = (
                 f"{name}: its record.json in the library is missing or damaged; delete and index it again."
             )
         else:
-            ordered[clip_id] = replace(found, number=number)
+            ordered[clip_id] = replace(stored, number=number)
     settings = _read_notes(directory, notices)
     if notices:
         settings["notices"] = notices

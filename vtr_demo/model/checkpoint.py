@@ -263,11 +263,11 @@ def _settings(folder: Path) -> dict[str, Any]:
 def _weights(folder: Path, digest: str) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    found = [path for path in (folder / WEIGHTS, folder / _PREVIOUS) if path.is_file()]
-    for path in found:
+    present = [path for path in (folder / WEIGHTS, folder / _PREVIOUS) if path.is_file()]
+    for path in present:
         if sha256_of(path) == digest:
             return load_file(path)
-    fault = "does not match its digest" if found else "is missing"
+    fault = "does not match its digest" if present else "is missing"
     raise CheckpointError(f"{folder / WEIGHTS} {fault}; train or download the checkpoint again.")
 
 
