@@ -11,13 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.helpers.data_files import SHARED
 from vtr_demo.backbones import i3d
 from vtr_demo.backbones.i3d import I3D, load_i3d
 from vtr_demo.config import VideoConfig
 from vtr_demo.errors import BackboneError
 from vtr_demo.video.frames import read_frames
 
-CLIPS = Path(__file__).parents[3] / "shared" / "data" / "clips" / "videos"
+CLIPS = SHARED / "clips" / "videos"
 
 
 @pytest.fixture(scope="module")

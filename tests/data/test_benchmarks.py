@@ -9,29 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.data_files import SHARED, needs_shared, touch, write
 from vtr_demo.data.benchmarks import SPLITS, find_videos, read_annotations
 from vtr_demo.data.manifest import load_dataset
 from vtr_demo.errors import ConfigError, ManifestError
-
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-needs_shared = pytest.mark.skipif(
-    not SHARED.is_dir(), reason=f"NOT TESTED ON THE PUBLISHED FILES: {SHARED} is not there"
-)
-
-
-def write(path: Path, value: object) -> Path:
-    """``value`` as JSON, or as it is where it is text or bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(value, bytes):
-        path.write_bytes(value)
-    else:
-        path.write_text(value if isinstance(value, str) else json.dumps(value), "utf-8")
-    return path
-
-
-def touch(*paths: Path) -> None:
-    for path in paths:
-        write(path, b"video")
 
 
 # --------------------------------------------------------------------------- drawn annotation files

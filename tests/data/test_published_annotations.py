@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.data_files import SHARED
 from tests.helpers.drawn import draw_clip
 from tests.helpers.small_runs import PAIRS, small_config
 from vtr_demo.data.benchmarks import SPLITS, Annotations, read_annotations
@@ -19,11 +20,11 @@ from vtr_demo.evaluation.metrics import PROTOCOLS
 from vtr_demo.model.checkpoint import load
 from vtr_demo.training.setup import build_trainer
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "annotations"
+ANNOTATIONS = SHARED / "annotations"
 TRAINED, TESTED = 6, 4
 
 pytestmark = pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the published annotation files are not here (../shared/data/annotations)"
+    not ANNOTATIONS.is_dir(), reason="the published annotation files are not here (shared/data/annotations)"
 )
 
 
@@ -43,13 +44,13 @@ def annotations_of(name: str, folder: Path) -> Path:
     lists here and sentences elsewhere: drawn sentences in their documented form.
     """
     if name not in ("didemo", "vatex"):
-        return SHARED
+        return ANNOTATIONS
     folder.mkdir()
     if name == "didemo":
-        shutil.copytree(SHARED / "didemo", folder / "didemo")
-        shutil.copy(SHARED / "didemo" / "val_data.json", folder / "didemo" / "train_data.json")
+        shutil.copytree(ANNOTATIONS / "didemo", folder / "didemo")
+        shutil.copy(ANNOTATIONS / "didemo" / "val_data.json", folder / "didemo" / "train_data.json")
         return folder
-    shutil.copytree(SHARED / "vatex_lists", folder / "vatex")
+    shutil.copytree(ANNOTATIONS / "vatex_lists", folder / "vatex")
     ids = [id_ for path in (folder / "vatex").glob("*_list.txt") for id_ in path.read_text().split()]
     for file, part in (("training", ids[::2]), ("validation", ids[1::2])):
         rows = [
@@ -107,7 +108,7 @@ def test_a_benchmark_goes_through_train_and_evaluate(name: str, clips: list[Path
 def test_a_folder_without_its_videos_is_refused_in_a_sentence_and_nothing_is_written(
     name: str, clips: list[Path], tmp_path: Path
 ) -> None:
-    places = {"annotations": str(SHARED), "videos": str(clips[0].parent)}
+    places = {"annotations": str(ANNOTATIONS), "videos": str(clips[0].parent)}
     with pytest.raises(ManifestError, match=f"{name} train: none of the .* lies below"):
         build_trainer(small_config(tmp_path, Path(name), train=(name,), **places)).run()
     assert not (tmp_path / "run").exists()

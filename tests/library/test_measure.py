@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.drawn import draw_clip, moving_square_clip
+from tests.helpers.drawn import draw_clip, draw_three_clips
 from vtr_demo.errors import LibraryError, ManifestError
 from vtr_demo.library import measure as measure_module
 from vtr_demo.library.engine import Engine
@@ -23,12 +23,9 @@ pytestmark = pytest.mark.usefixtures("few_null_captions")
 @pytest.fixture(scope="module")
 def engine(spec: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("clips")
-    moving_square_clip(folder / "square.mp4", frames=20)
-    draw_clip(folder / "numbers.mp4", frames=45, fps=5)
-    draw_clip(folder / "cuts.mp4", frames=40, fps=5, colours=[(210, 30, 30)] * 20 + [(30, 60, 200)] * 20)
-    draw_clip(folder / "still.mp4", frames=20, fps=5, colours=[(30, 190, 60)])
+    files = [*draw_three_clips(folder), folder / "still.mp4"]
+    draw_clip(files[-1], frames=20, fps=5, colours=[(30, 190, 60)])
     opened = Engine.open(tmp_path_factory.mktemp("library"), spec)
-    files = [folder / f"{name}.mp4" for name in ("square", "numbers", "cuts", "still")]
     assert len(opened.add(files, captions=CAPTIONS, keep_copy=False).added) == 4
     yield opened
     opened.close()

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.data_files import SHARED
 from vtr_demo.library.engine import Engine
 
 pytestmark = pytest.mark.slow
 
 SPEC = os.environ.get("VTR_TEST_MODEL", "bundled")
-CLIPS = Path(__file__).parents[3] / "shared" / "data" / "clips" / "videos"
+CLIPS = SHARED / "clips" / "videos"
 NEEDED, TOP = 7, 3
 
 LOOKED_AT = {

@@ -6,12 +6,12 @@ import json
 import random
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.data_files import SHARED
 from vtr_demo.errors import BackboneError, TextError
 from vtr_demo.structures import Sentence
 from vtr_demo.text import parser
@@ -224,7 +224,7 @@ def test_most_unseen_things_motions_and_relations_are_found():
 
 
 def test_nine_in_ten_real_captions_have_an_action():
-    folder = Path(__file__).parents[3] / "shared" / "data" / "annotations" / "msrvtt_full"
+    folder = SHARED / "annotations" / "msrvtt_full"
     if not folder.is_dir():
         pytest.skip("the MSR-VTT annotations are not here: real captions were NOT checked")
     rows = json.loads((folder / "test_videodatainfo.json").read_text())["sentences"]

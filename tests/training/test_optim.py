@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.helpers.models import small_model, text_tokens, video_tokens
 from tests.helpers.small_clip import save_small_clip
-from tests.helpers.small_runs import EVERY_LOSS, eight_pairs, small_config
+from tests.helpers.small_runs import EVERY_LOSS, small_config
 from tests.test_distributed import gradients, quiet
 from vtr_demo.config import TrainConfig
 from vtr_demo.errors import TrainingError
@@ -32,16 +32,6 @@ from vtr_demo.training.trainer import Trainer
 
 SETTLED = EVERY_LOSS.replace(distill_mask=0.0)
 """Nothing random but the Gumbel noise, which ``quiet`` takes away."""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("optimisation")
-
-
-@pytest.fixture(scope="module")
-def manifest(folder: Path) -> Path:
-    return eight_pairs(folder / "clips")
 
 
 def config(out: Path, manifest: Path, backbone: str = "tiny", **changes: Any) -> TrainConfig:

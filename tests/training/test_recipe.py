@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.helpers.models import small_model, text_tokens, video_tokens
-from tests.helpers.small_runs import eight_pairs, small_config
+from tests.helpers.small_runs import small_config
 from tests.helpers.sprites import draw_sprites
 from vtr_demo.config import LossConfig, ModelConfig, TrainConfig
 from vtr_demo.data.grounding import AllocationTruth
@@ -27,11 +27,6 @@ from vtr_demo.training.setup import build_trainer
 from vtr_demo.training.sliders import choose_weights, score_value
 
 SERVED: dict[str, Any] = {"level_weights": (1.0, 0.0, 0.25, 0.5), "concept_weight": 0.1}
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return eight_pairs(tmp_path_factory.mktemp("pairs"))
 
 
 # --------------------------------------------------------------------------- the centred shift

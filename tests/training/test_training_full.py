@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.helpers.small_clip import save_small_clip
-from tests.helpers.small_runs import EVERY_LOSS, eight_pairs, small_config
+from tests.helpers.small_runs import EVERY_LOSS, small_config
 from tests.helpers.sprites import draw_sprites
 from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import CONFIGS, LossConfig, MixtureConfig, TrainConfig, VideoConfig, read_config
@@ -36,16 +36,6 @@ from vtr_demo.training.trainer import CsvLogger, Trainer
 
 USAGE = ("usage video", "usage text", "usage video hard", "usage text hard")
 LIVE: dict[str, Any] = {"freeze_backbone": False, "lr": 3e-3, "backbone_lr": 1e-3}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("full")
-
-
-@pytest.fixture(scope="module")
-def manifest(folder: Path) -> Path:
-    return eight_pairs(folder / "clips")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import torch
 
 from tests.helpers.drawn import draw_clip
 from tests.helpers.small_clip import save_small_clip
-from tests.helpers.small_runs import eight_pairs, small_config
+from tests.helpers.small_runs import small_config
 from vtr_demo.config import CONFIGS, ModelConfig, TrainConfig, VideoConfig, read_config
 from vtr_demo.errors import CheckpointError, ConfigError
 from vtr_demo.model.checkpoint import RetrievalModel, load
@@ -25,16 +25,6 @@ from vtr_demo.training.trainer import Trainer
 OTHERS = ("a red ball sinks", "a grey cat sinks", "a ball sinks in the pond", "a ball sinks", "a ball sinks")
 """Share `ball` and `red` with the first data, and bring `sink`."""
 COUNTED: dict[str, Any] = {"attribute_min_count": 1}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("continuing")
-
-
-@pytest.fixture(scope="module")
-def manifest(folder: Path) -> Path:
-    return eight_pairs(folder / "clips")
 
 
 @pytest.fixture(scope="module")

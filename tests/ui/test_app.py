@@ -16,22 +16,12 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import app
-from tests.helpers.fake_engine import FakeEngine
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError
 from vtr_demo.structures import TERMS
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
 SENTENCE = "a red ball rolls across the beach"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    engine = FakeEngine(tmp_path_factory.mktemp("drawn"))
-    demo = app.build_ui(engine)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(engine))
-    yield engine, url
-    demo.close()
 
 
 @pytest.fixture(scope="module")

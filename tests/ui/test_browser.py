@@ -8,8 +8,6 @@ import shutil
 
 import pytest
 
-from tests.helpers.fake_engine import FakeEngine
-
 pytest.importorskip("gradio")
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -20,17 +18,6 @@ pytestmark = [
 ]
 SENTENCE = "a yellow taxi rolls through the city at night"
 QUERY = "#query textarea, #query input"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    import app
-
-    engine = FakeEngine(tmp_path_factory.mktemp("drawn"))
-    demo = app.build_ui(engine)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(engine))
-    yield engine, url
-    demo.close()
 
 
 @pytest.fixture(scope="module")

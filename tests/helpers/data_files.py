@@ -1,0 +1,29 @@
+"""Files that tests write, and the shared data that some of them read where it is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"NOT TESTED ON THE PUBLISHED FILES: {SHARED} is not there"
+)
+
+
+def write(path: Path, value: object) -> Path:
+    """``value`` as JSON, or as it is where it is text or bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(value, bytes):
+        path.write_bytes(value)
+    else:
+        path.write_text(value if isinstance(value, str) else json.dumps(value), "utf-8")
+    return path
+
+
+def touch(*paths: Path) -> None:
+    """Files that only have to be there."""
+    for path in paths:
+        write(path, b"video")
