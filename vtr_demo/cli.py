@@ -389,9 +389,10 @@ def serve(context: typer.Context) -> None:
 @contextmanager
 def _engine(library: Path, model: str, *, create: bool = True, **options: Any) -> Iterator[Engine]:
     from vtr_demo.library.engine import Engine
+    from vtr_demo.library.reader import require_library
 
-    if not create and not library.is_dir():
-        raise ConfigError(f"There is no library at {library}; check the path.")
+    if not create:
+        require_library(library)
     progress(0.0, f"opening the model {model}")
     engine = Engine.open(library, model, progress=progress, **options)
     try:
