@@ -411,3 +411,11 @@ def test_a_measurement_shows_both_directions_each_part_and_costs(engine):
     assert "not as a benchmark" not in sections.measurement(replace(measured, captioned=100))
     assert "21 ms" in text
     assert "2.4 MB" in text
+
+
+def test_a_search_looks_at_no_clip_but_those_it_shows(engine, monkeypatch):
+    asked, clip = [], engine.clip
+    monkeypatch.setattr(engine, "clip", lambda clip_id: asked.append(clip_id) or clip(clip_id))
+    monkeypatch.setattr(engine, "clips", lambda: pytest.fail("a search lists the library"))
+    state.run_search(engine, ViewState(text="a red ball"), TermWeights(), count=2)
+    assert len(asked) == len(set(asked)) == 2

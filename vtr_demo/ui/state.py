@@ -179,7 +179,10 @@ def run_search(
             view = replace(view, confidence=hit.confidence, moment=hit.moment)
     if not view.struck:
         view = replace(view, words=tuple(word.text for word in result.sentence.words))
-    clips = {clip.clip_id: clip for clip in engine.clips()}
+    clips: dict[str, ClipView] = {}
+    for hit in result.hits:
+        with suppress(LibraryError):  # deleted since
+            clips[hit.clip_id] = engine.clip(hit.clip_id)
     ranked = html.results(result, clips, view.clip, view.words, view.struck)
     return view, ranked, run_explain(engine, view, weights)[1]
 
