@@ -21,6 +21,7 @@ from tests.helpers.stored import (
     OURS,
     RETRAINED,
     Faults,
+    all_vectors,
     assert_holds,
     clip_of,
     contents_of,
@@ -117,7 +118,7 @@ def after_rebuild(directory: Path) -> None:
         rebuild(directory)
     with LibraryWriter.open(directory, RETRAINED) as store:
         assert_holds(store, [0, 1])
-        assert (store.vectors()[0] == 1).all()
+        assert (all_vectors(store)[0] == 1).all()
         assert on_disk(directory) == {name for clip in store.list() for name in clip.file_names()}
 
 
@@ -235,7 +236,7 @@ def check_flip(directory: Path, path: Path, bit: int) -> None:
     where = f"bit {bit} of {path.name}"
     reader = LibraryReader.open(directory, OURS)
     assert len(reader) == 3, where
-    _, owners = reader.vectors()
+    _, owners = all_vectors(reader)
     assert len({owner for owner, _ in owners}) >= 2, where
     with LibraryWriter.open(directory, OURS) as store:
         store.check()

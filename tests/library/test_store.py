@@ -17,6 +17,7 @@ from tests.helpers.stored import (
     GRID,
     OURS,
     RETRAINED,
+    all_vectors,
     assert_holds,
     clip_of,
     contents_of,
@@ -248,7 +249,7 @@ def test_a_reader_is_told_that_a_clip_was_deleted_meanwhile(tmp_path: Path) -> N
     for read in (reader.frames, reader.tokens):
         with pytest.raises(LibraryError, match=r"clip 1\.mp4 has been deleted"):
             read(ids[1])
-    assert [owner for owner, moment in reader.vectors()[1] if moment == -1] == [ids[0], ids[2]]
+    assert [owner for owner, moment in all_vectors(reader)[1] if moment == -1] == [ids[0], ids[2]]
     assert reader.problems() == ()
     assert_holds(LibraryReader.open(tmp_path, OURS), [0, 2])
 
@@ -291,7 +292,7 @@ def test_new_vectors_take_over_all_at_once(tmp_path: Path) -> None:
         store.add(clip_of(2), contents_of(2, width=9))
     reader = LibraryReader.open(tmp_path, RETRAINED)
     assert_holds(reader, [0, 1, 2])
-    np.testing.assert_array_equal(reader.vectors()[0][:6, 0], [0.5, 0.5, 0.5, 0.25, 0.25, 0.25])
+    np.testing.assert_array_equal(all_vectors(reader)[0][:6, 0], [0.5, 0.5, 0.5, 0.25, 0.25, 0.25])
     assert on_disk(tmp_path) == {name for clip in reader.list() for name in clip.file_names()}
 
 

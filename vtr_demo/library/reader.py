@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
@@ -132,19 +131,6 @@ class LibraryReader:
     def clip_vectors(self, clip_id: str) -> np.ndarray:
         """Return the vectors of one clip (1+M, F) float32: the whole clip, then its M moments."""
         return files.array_from_bytes(self._bytes(clip_id, "vectors"))
-
-    def vectors(self) -> tuple[np.ndarray, builtins.list[tuple[str, int]]]:
-        """Return all vectors (N, F), and the owner of each: (clip id, moment), -1 for the whole clip.
-
-        Clips whose vectors are damaged are left out and named by ``problems``.
-        """
-        rows: builtins.list[np.ndarray] = []
-        owners: builtins.list[tuple[str, int]] = []
-        for clip_id in self._state.clips:
-            with suppress(LibraryError):
-                rows.append(self.clip_vectors(clip_id))
-                owners += [(clip_id, moment) for moment in range(-1, len(rows[-1]) - 1)]
-        return (np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)), owners
 
     def still(self, clip_id: str, moment: int) -> bytes:
         """Return a JPEG of a moment's middle frame, as the model sees it; an unknown one is refused."""
