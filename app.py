@@ -103,18 +103,14 @@ def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, Clip
     with gr.Row(elem_id="bench"):
         with gr.Column(elem_id="source"):
             picker = html_block(elem_id="picker")
-            upload = gr.UploadButton(
-                "Upload a clip", file_types=[*VIDEO_EXTENSIONS], size="sm", elem_id="upload-one"
-            )
+            upload = gr.UploadButton("Upload a clip", file_types=[*VIDEO_EXTENSIONS], size="sm", elem_id="upload-one")
             own = gr.Textbox(
                 label="Your own sentences, one a line", lines=4, elem_id="own", max_length=20_000,
                 placeholder="Leave empty to rank the library’s captions and some general sentences",
             )  # fmt: skip
             rank = gr.Button("Rank sentences", variant="primary", elem_id="rank")
         with gr.Column(elem_id="ranking"):
-            ranked = html_block(
-                '<p class="empty">Choose a clip to see which sentences fit it best.</p>', "ranked"
-            )
+            ranked = html_block('<p class="empty">Choose a clip to see which sentences fit it best.</p>', "ranked")
         pieces = explanation_blocks("dpanel")
     view = gr.State(ViewState())
     outputs = [view, picker, ranked, *pieces]

@@ -101,11 +101,7 @@ def test_every_folder_stays_small():
 
 @pytest.mark.parametrize("library", HOMES)
 def test_a_heavy_library_has_its_homes(library):
-    users = {
-        name
-        for name, path in FILES.items()
-        if any(found.split(".")[0] == library for found in imported(path))
-    }
+    users = {name for name, path in FILES.items() if any(found.split(".")[0] == library for found in imported(path))}
     assert users == set(HOMES[library].split())
 
 

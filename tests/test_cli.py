@@ -104,13 +104,7 @@ def test_an_empty_folder_is_said_to_hold_no_video(call, tmp_path):
 
 def test_files_are_found_in_order_once_and_never_in_hidden_folders(clips):
     found = console.find_videos([clips, clips / "numbers.mov", clips / "notes.txt"], (".mp4", ".mov"))
-    assert [path.name for path in found] == [
-        "a square.mp4",
-        "broken.mp4",
-        "numbers.mov",
-        "LONG.MP4",
-        "notes.txt",
-    ]
+    assert [path.name for path in found] == ["a square.mp4", "broken.mp4", "numbers.mov", "LONG.MP4", "notes.txt"]
 
 
 def test_originals_are_copied_only_on_request(call, clips, tmp_path):
@@ -304,12 +298,7 @@ def test_sentences_are_ranked_as_the_engine_ranks_them(call, clips, library, tmp
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [
-        (b"", "holds no sentence"),
-        (b"\xff\xfe\x00", "UTF-8"),
-        (b'["open', "JSON list"),
-        (None, "cannot be read"),
-    ],
+    [(b"", "holds no sentence"), (b"\xff\xfe\x00", "UTF-8"), (b'["open', "JSON list"), (None, "cannot be read")],
 )
 def test_captions_that_cannot_be_read_are_one_sentence(call, clips, tmp_path, content, said):
     file = tmp_path / "captions.txt"
@@ -414,9 +403,7 @@ def test_kind_keeps_only_those_rows(call, manifest):
     assert (result["texts"], result["videos"]) == (3, 2)
 
 
-@pytest.mark.parametrize(
-    ("data", "said"), [("nowhere.jsonl", "cannot be read"), ("msrvtt-9k", "two folders")]
-)
+@pytest.mark.parametrize(("data", "said"), [("nowhere.jsonl", "cannot be read"), ("msrvtt-9k", "two folders")])
 def test_data_that_cannot_be_measured_are_one_sentence(call, data, said):
     status, out, err = call("evaluate", "--data", data)
     assert (status, out) == (2, "")
@@ -469,9 +456,7 @@ def test_a_trained_checkpoint_is_a_model_for_every_command(call, manifest, libra
 
 def test_the_playground_films_what_the_manifest_says(call, sprites, tmp_path):
     options = ("--sprites", sprites, "--size", "160x90")
-    status, out, _ = call(
-        "playground", "--out", tmp_path / "a", "--count", 1, "--seed", 3, *options, model=""
-    )
+    status, out, _ = call("playground", "--out", tmp_path / "a", "--count", 1, "--seed", 3, *options, model="")
     first = Path(out.strip())
     assert status == 0
     row = json.loads(first.read_text())

@@ -105,12 +105,7 @@ def test_the_decoding_worker_starts_without_pydantic() -> None:
 
 def test_equal_settings_have_equal_fingerprints_and_others_not() -> None:
     assert fingerprint(ModelConfig(), "x") == fingerprint(ModelConfig(), "x")
-    others = {
-        fingerprint(ModelConfig()),
-        fingerprint(ModelConfig(concepts=9)),
-        fingerprint(VideoConfig()),
-        "",
-    }
+    others = {fingerprint(ModelConfig()), fingerprint(ModelConfig(concepts=9)), fingerprint(VideoConfig()), ""}
     assert len(others) == 4
 
 
@@ -123,12 +118,7 @@ def write(path: Path, text: str) -> Path:
 def test_overrides_reach_nested_settings_and_notes_are_skipped(tmp_path: Path) -> None:
     path = write(tmp_path / "c.json", json.dumps(GOOD | {"_why": "a note"}))
     config = read_config(path, ["loss.kl=0.25", "model.heads=2", 'train=["b.jsonl"]', "steps=7"])
-    assert (config.loss.kl, config.model.heads, config.train, config.steps) == (
-        0.25,
-        2,
-        ("b.jsonl",),
-        7,
-    )
+    assert (config.loss.kl, config.model.heads, config.train, config.steps) == (0.25, 2, ("b.jsonl",), 7)
     assert config.model.concepts == 8
 
 

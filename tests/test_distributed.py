@@ -99,9 +99,7 @@ def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     F.gumbel_softmax = quiet
     home = Path(folder)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{home / 'meeting'}", rank=rank, world_size=WORLD
-    )
+    torch.distributed.init_process_group("gloo", init_method=f"file://{home / 'meeting'}", rank=rank, world_size=WORLD)
     answers: dict[str, Any] = {name: one_step(config) for name, config in configs(home, WORLD).items()}
     answers["texts"] = some_texts()
     trainer = build_trainer(configs(home, WORLD)["live"])
@@ -139,9 +137,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["frozen", "live"])
-def test_two_processes_give_the_gradients_of_one_with_the_joined_batch(
-    answers: dict[str, Any], kind: str
-) -> None:
+def test_two_processes_give_the_gradients_of_one_with_the_joined_batch(answers: dict[str, Any], kind: str) -> None:
     expected = answers["alone"][kind]["gradients"]
     assert len(expected) > 50
     for rank in answers["ranks"]:
@@ -152,9 +148,7 @@ def test_two_processes_give_the_gradients_of_one_with_the_joined_batch(
 
 
 @pytest.mark.parametrize("kind", ["frozen", "live"])
-def test_the_mean_of_the_ranks_terms_is_the_term_of_the_joint_batch(
-    answers: dict[str, Any], kind: str
-) -> None:
+def test_the_mean_of_the_ranks_terms_is_the_term_of_the_joint_batch(answers: dict[str, Any], kind: str) -> None:
     expected = answers["alone"][kind]["terms"]
     assert kind == "live" or expected["pairs"] > 0
     for name, value in expected.items():
@@ -162,9 +156,7 @@ def test_the_mean_of_the_ranks_terms_is_the_term_of_the_joint_batch(
         assert mean == pytest.approx(value, rel=1e-4, abs=1e-6), name
 
 
-def test_each_rank_encodes_its_part_of_the_sentences_and_all_get_the_tokens_of_one(
-    answers: dict[str, Any],
-) -> None:
+def test_each_rank_encodes_its_part_of_the_sentences_and_all_get_the_tokens_of_one(answers: dict[str, Any]) -> None:
     alone, count = some_texts()
     assert count == len(alone) == len(TEXTS)
     assert sorted(rank["texts"][1] for rank in answers["ranks"]) == [2, 3]

@@ -32,9 +32,7 @@ def features(logits: list[float]) -> TextFeatures:
     """A sentence with these level logits and nothing else of interest."""
     levels = torch.eye(4, 6).unsqueeze(0)
     concepts = torch.ones(1, 2, 3)
-    return TextFeatures(
-        levels, torch.tensor([logits]), concepts, torch.tensor([[0.25, 0.75]]), torch.zeros(1, 3)
-    )
+    return TextFeatures(levels, torch.tensor([logits]), concepts, torch.tensor([[0.25, 0.75]]), torch.zeros(1, 3))
 
 
 # ---------------------------------------------------------------------- sliders
@@ -79,9 +77,7 @@ def test_the_concept_slider_multiplies_the_concept_part_alone() -> None:
     assert text.flat(TermWeights(concepts=0))[:, cut:].eq(0).all()
 
 
-@pytest.mark.parametrize(
-    "values", [(0, 0, 0, 0, 0), (-1, 1, 1, 1, 1), (math.nan,) * 5, (1, 1, 1, 1, math.inf)]
-)
+@pytest.mark.parametrize("values", [(0, 0, 0, 0, 0), (-1, 1, 1, 1, 1), (math.nan,) * 5, (1, 1, 1, 1, math.inf)])
 def test_sliders_that_mean_nothing_are_refused(values: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError):
         TermWeights(*values)

@@ -57,11 +57,7 @@ SAMPLES = APP.parent / "sample_videos"
 Protocol = Literal["merged", "as_published"]
 Split = Literal["train", "probe", "unseen_sprites"]
 
-app = typer.Typer(
-    help="Text-video retrieval with its reasons.",
-    add_completion=False,
-    rich_markup_mode=None,
-)
+app = typer.Typer(help="Text-video retrieval with its reasons.", add_completion=False, rich_markup_mode=None)
 
 
 # --------------------------------------------------------------------------- a library
@@ -187,8 +183,7 @@ def describe(
         factors = engine.weigh(dict(weights or ()), mute or ())
         hits = engine.describe_file(video, sentences, k, factors)
     value = [
-        {"text": hit.text, "score": hit.score, "confidence": float(hit.confidence), "terms": hit.terms}
-        for hit in hits
+        {"text": hit.text, "score": hit.score, "confidence": float(hit.confidence), "terms": hit.terms} for hit in hits
     ]
     lines = [f"{i:2d}. {hit.score:+.3f}  {hit.confidence:4.0%}  {hit.text}" for i, hit in enumerate(hits, 1)]
     answer(value, lines, as_json)
@@ -276,11 +271,7 @@ def probe(
 
 @app.command(cls=Command)
 def concepts(
-    clips: Number = 60,
-    seed: Seed = 0,
-    sprites: Sprites = None,
-    json_file: JsonFile = None,
-    model: Model = "bundled",
+    clips: Number = 60, seed: Seed = 0, sprites: Sprites = None, json_file: JsonFile = None, model: Model = "bundled"
 ) -> None:
     """Measure whether a noun's concept covers the thing it names, on drawn clips."""
     from vtr_demo.evaluation.concepts import grounding
@@ -372,9 +363,7 @@ def playground(
     answer(None, [str(manifest)], as_json=False)
 
 
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-)
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def serve(context: typer.Context) -> None:
     """Open the page; takes the arguments of app.py."""
     spec = importlib.util.spec_from_file_location("app", APP) if APP.is_file() else None

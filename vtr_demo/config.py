@@ -13,15 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Va
 from vtr_demo.errors import ConfigError
 from vtr_demo.limits import LimitConfig
 
-__all__ = [
-    "LimitConfig",
-    "LossConfig",
-    "MixtureConfig",
-    "ModelConfig",
-    "TrainConfig",
-    "VideoConfig",
-    "read_config",
-]
+__all__ = ["LimitConfig", "LossConfig", "MixtureConfig", "ModelConfig", "TrainConfig", "VideoConfig", "read_config"]
 
 CONFIGS = Path(__file__).resolve().parent / "training" / "configs"
 
@@ -83,9 +75,7 @@ class Settings(BaseModel):
         name = ".".join(part for part in (cls.table, key) if part)
         if first["type"] == "extra_forbidden":
             near = get_close_matches(key, cls.model_fields, 1)
-            hint = (
-                f"did you mean {near[0]!r}" if near else f"known here: {', '.join(sorted(cls.model_fields))}"
-            )
+            hint = f"did you mean {near[0]!r}" if near else f"known here: {', '.join(sorted(cls.model_fields))}"
             return f"Unknown setting {name!r}; {hint}{'?' if near else '.'}"
         text = _REQUIREMENTS.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
         return f"Setting {name!r} {text}, got {first['input']!r}."
@@ -148,9 +138,12 @@ class ModelConfig(Settings):
     assign_eps: float = 1.0
     """epsilon in the mean over a concept's tokens (GroupViT uses 1.0)."""
     dropout: BelowOne = 0.1
-    level_weights: Annotated[
-        tuple[NonNegative, NonNegative, NonNegative, NonNegative], Field(strict=False)
-    ] = (1.0, 1.0, 1.0, 1.0)
+    level_weights: Annotated[tuple[NonNegative, NonNegative, NonNegative, NonNegative], Field(strict=False)] = (
+        1.0,
+        1.0,
+        1.0,
+        1.0,
+    )
     """Weights of global, entity, action and relationship in training, and their defaults once trained."""
 
     @model_validator(mode="after")
@@ -193,9 +186,7 @@ class LossConfig(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        require(
-            self.total + self.levels > 0, "loss.total and loss.levels are both 0: nothing would be ranked."
-        )
+        require(self.total + self.levels > 0, "loss.total and loss.levels are both 0: nothing would be ranked.")
         return self
 
 
@@ -252,12 +243,7 @@ class TrainConfig(Settings):
     """Single pictures of the playground: who is left of, behind, on ... whom."""
     sprites: str = ""
     """Folder of the playground's sprites."""
-    attribute_sizes: Annotated[tuple[Natural, Natural, Natural, Natural], Field(strict=False)] = (
-        512,
-        512,
-        256,
-        256,
-    )
+    attribute_sizes: Annotated[tuple[Natural, Natural, Natural, Natural], Field(strict=False)] = (512, 512, 256, 256)
     """The most attributes that global, entity, action and relationship keep."""
     attribute_min_count: Count = 5
     """Training clips that must carry an attribute for it to be kept."""
@@ -350,9 +336,7 @@ class TrainConfig(Settings):
             not (self.hold_out and self.validation),
             "hold_out takes the validation data from train, but validation names some; give one of the two.",
         )
-        require(
-            not self.hold_out or bool(self.train), "hold_out takes clips from train, which names no data."
-        )
+        require(not self.hold_out or bool(self.train), "hold_out takes clips from train, which names no data.")
         require(
             not self.patience or bool(self.validation) or self.hold_out > 0,
             "patience needs validation data to judge by; name some in validation, or set hold_out.",

@@ -81,9 +81,7 @@ JsonFile = Annotated[Path | None, option("[FILE]", "Write the result there as we
 Count = Annotated[int, option("N", "How many to list.", "-k", min=1)]
 Number = Annotated[int, option("N", min=1)]
 Limit = Annotated[int | None, option("N", "How many to draw.", min=1)]
-Weights = Annotated[
-    list[Any] | None, option("TERM=X …", "Factors such as action=2 entity=0.", parser=read_weight)
-]
+Weights = Annotated[list[Any] | None, option("TERM=X …", "Factors such as action=2 entity=0.", parser=read_weight)]
 Mute = Annotated[list[str] | None, option("NAME …", "Concepts that add nothing.")]
 Seed = Annotated[int, option("S", min=0)]
 Sprites = Annotated[Path | None, option("DIR", "Folder of the emoji pictures.")]

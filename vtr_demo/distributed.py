@@ -144,8 +144,4 @@ def parallel_map(values: Sequence[_A], function: Callable[[Sequence[_A]], Sequen
     if processes < 2:
         return list(function(values))
     batches = [values[start : start + _BATCH_SIZE] for start in range(0, len(values), _BATCH_SIZE)]
-    return [
-        result
-        for part in Parallel(processes)(delayed(function)(batch) for batch in batches)
-        for result in part
-    ]
+    return [result for part in Parallel(processes)(delayed(function)(batch) for batch in batches) for result in part]

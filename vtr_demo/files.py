@@ -112,9 +112,7 @@ def library_errors(failed: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise LibraryError(
-            f"{failed} ({reason}); check the free space and the rights of the folder."
-        ) from error
+        raise LibraryError(f"{failed} ({reason}); check the free space and the rights of the folder.") from error
 
 
 class FolderLock:

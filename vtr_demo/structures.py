@@ -203,12 +203,7 @@ class TextTokens:
 
     def __post_init__(self) -> None:
         b, w, d = self.words.shape
-        expected = {
-            "summary": (b, d),
-            "word_mask": (b, w),
-            "level_mask": (b, len(LEVELS), w),
-            "pool": (b, 1 + w),
-        }
+        expected = {"summary": (b, d), "word_mask": (b, w), "level_mask": (b, len(LEVELS), w), "pool": (b, 1 + w)}
         for name, shape in expected.items():
             if tuple(getattr(self, name).shape) != shape:
                 raise ValueError(f"{name} must be {shape}, got {tuple(getattr(self, name).shape)}")

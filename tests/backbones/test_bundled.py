@@ -168,9 +168,7 @@ def test_missing_weights_are_refused_with_the_remedy(tmp_path: Path, monkeypatch
         BundledBackbone()
 
 
-def test_fine_tuning_reaches_both_bundled_towers_but_no_batch_norm_statistics(
-    bundled: BundledBackbone,
-) -> None:
+def test_fine_tuning_reaches_both_bundled_towers_but_no_batch_norm_statistics(bundled: BundledBackbone) -> None:
     tower = BundledBackbone()
     tower.unfreeze()
     tower.set_grad_checkpointing()
@@ -185,9 +183,7 @@ def test_fine_tuning_reaches_both_bundled_towers_but_no_batch_norm_statistics(
     assert all(value.equal(means[name]) for name, value in tower.named_buffers() if name in means)
 
 
-def test_only_the_known_failure_of_an_import_is_worked_around(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_known_failure_of_an_import_is_worked_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_library.py").write_text("raise RuntimeError('another reason')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(RuntimeError, match="another reason"):

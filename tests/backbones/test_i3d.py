@@ -63,9 +63,7 @@ def test_the_order_of_frames_counts(motion: I3D) -> None:
 
 def test_a_step_is_the_network_written_out_for_repeated_frames(motion: I3D) -> None:
     frames = noise(2)
-    pixels = F.interpolate(
-        frames.permute(0, 3, 1, 2) / 127.5 - 1, (160, 160), mode="bilinear", antialias=True
-    )
+    pixels = F.interpolate(frames.permute(0, 3, 1, 2) / 127.5 - 1, (160, 160), mode="bilinear", antialias=True)
     volume = torch.stack([pixels[0]] * 4 + [pixels[1]] * 4, dim=1)
     assert torch.allclose(motion.frames(frames), motion(volume[None])[0].expand(2, -1), atol=1e-4)
 
@@ -80,11 +78,7 @@ def test_classes_are_kinetics_400_in_its_order() -> None:
 
 @pytest.mark.parametrize(
     ("clip", "done"),
-    [
-        ("playing_guitar", "playing bass guitar"),
-        ("example__yoga", "yoga"),
-        ("default_juggle", "juggling soccer ball"),
-    ],
+    [("playing_guitar", "playing bass guitar"), ("example__yoga", "yoga"), ("default_juggle", "juggling soccer ball")],
 )
 def test_real_clips_are_taken_for_what_is_done_in_them(motion: I3D, clip: str, done: str) -> None:
     if not CLIPS.is_dir():

@@ -109,9 +109,7 @@ def test_fine_tuning_reaches_all_that_the_tokens_depend_on(clip_folder: Path) ->
     assert "model.logit_scale" not in learning
 
 
-def test_a_copied_model_has_the_same_fingerprint_and_another_seed_has_not(
-    clip_folder: Path, tmp_path: Path
-) -> None:
+def test_a_copied_model_has_the_same_fingerprint_and_another_seed_has_not(clip_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(clip_folder, tmp_path / "copy")
     other = save_small_clip(tmp_path / "other", seed=1)
     prints = [load_backbone(str(folder)).fingerprint for folder in (clip_folder, tmp_path / "copy", other)]
@@ -220,15 +218,7 @@ def _not_a_number(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [
-        _truncate,
-        _remove_weights,
-        _remove_config,
-        _break_config,
-        _change_architecture,
-        _pickle_instead,
-        _not_a_number,
-    ],
+    [_truncate, _remove_weights, _remove_config, _break_config, _change_architecture, _pickle_instead, _not_a_number],
 )
 def test_a_damaged_model_folder_is_refused_in_one_sentence(damage, clip_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(clip_folder, tmp_path / "damaged")

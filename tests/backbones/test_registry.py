@@ -17,9 +17,7 @@ from vtr_demo.structures import Word
 @pytest.fixture(scope="module", params=["tiny", "small_clip", "bundled"])
 def backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     if request.param == "small_clip":
-        return load_backbone(
-            f"open_clip:local-dir:{save_small_clip(tmp_path_factory.mktemp('clip') / 'vit')}"
-        )
+        return load_backbone(f"open_clip:local-dir:{save_small_clip(tmp_path_factory.mktemp('clip') / 'vit')}")
     return load_backbone(request.param)
 
 
@@ -138,11 +136,7 @@ def test_read_only_and_flipped_pixels_are_read_as_they_look() -> None:
 
 
 def test_token_shares_are_complete_and_divided_by_common_characters() -> None:
-    words = (
-        Word("can", 0, 3, "can", "AUX"),
-        Word("not", 3, 6, "not", "PART"),
-        Word("go", 7, 9, "go", "VERB"),
-    )
+    words = (Word("can", 0, 3, "can", "AUX"), Word("not", 3, 6, "not", "PART"), Word("go", 7, 9, "go", "VERB"))
     shares = word_shares(words, np.array([[0, 0], [0, 4], [4, 6], [6, 9], [9, 9]]))
     expected = [[1, 0, 0, 0, 1], [0, 0.75, 0, 0, 0], [0, 0.25, 1, 0, 0], [0, 0, 0, 1, 0]]
     assert np.allclose(shares, expected)

@@ -73,9 +73,7 @@ def test_msrvtt_joined_file_serves_where_the_official_pair_is_absent(tmp_path):
 def test_msrvtt_9k_without_the_test_sentences_says_which_file_to_add(tmp_path):
     draw_msrvtt(tmp_path)
     (tmp_path / "test_videodatainfo.json").unlink()
-    with pytest.raises(
-        ManifestError, match=r"1 of 5 videos have no sentence .*video5.*test_videodatainfo.json"
-    ):
+    with pytest.raises(ManifestError, match=r"1 of 5 videos have no sentence .*video5.*test_videodatainfo.json"):
         read_annotations("msrvtt-9k", split="train", annotations=tmp_path)
 
 
@@ -152,29 +150,19 @@ def draw_activitynet(folder: Path) -> None:
 def test_activitynet_paragraphs_join_the_sentences_and_val_1_is_the_test(tmp_path):
     draw_activitynet(tmp_path)
     test = read_annotations("activitynet", split="test", annotations=tmp_path)
-    assert {v.id: v.captions for v in test.videos} == {
-        "v_late": ("He falls. He runs.",),
-        "v_one": ("A dog.",),
-    }
+    assert {v.id: v.captions for v in test.videos} == {"v_late": ("He falls. He runs.",), "v_one": ("A dog.",)}
     assert read_annotations("activitynet", split="val_1", annotations=tmp_path).videos == test.videos
     in_time = read_annotations("activitynet", split="test", annotations=tmp_path, options={"order": "time"})
     assert in_time.videos[0].captions == ("He runs. He falls.",)
-    assert [v.id for v in read_annotations("activitynet", split="train", annotations=tmp_path).videos] == [
-        "v_train"
-    ]
+    assert [v.id for v in read_annotations("activitynet", split="train", annotations=tmp_path).videos] == ["v_train"]
 
 
 def draw_vatex(folder: Path) -> None:
     def row(id_: str) -> dict:
         return {"videoID": id_, "enCap": [f"{id_} {i}" for i in range(10)], "chCap": ["一个人"] * 10}
 
-    write(
-        folder / "vatex_training_v1.0.json", [row("Ptf_2VRj-V0_000122_000132"), row("unlisted_000001_000011")]
-    )
-    write(
-        folder / "vatex_validation_v1.0.json",
-        [row("G9zN5TTuGO4_000179_000189"), row("sf2PPeXQrUA_000000_000010")],
-    )
+    write(folder / "vatex_training_v1.0.json", [row("Ptf_2VRj-V0_000122_000132"), row("unlisted_000001_000011")])
+    write(folder / "vatex_validation_v1.0.json", [row("G9zN5TTuGO4_000179_000189"), row("sf2PPeXQrUA_000000_000010")])
     write(folder / "train_list.txt", "Ptf_2VRj-V0_000122_000132\nabsent_____00000_000010\n")
     write(folder / "val_list.txt", "sf2PPeXQrUA_000000_000010\n")
     write(folder / "test_list.txt", "G9zN5TTuGO4_000179_000189\n")
@@ -193,9 +181,7 @@ def test_vatex_lists_halve_the_validation_file_and_english_is_read(tmp_path):
         read = read_annotations("vatex", split=split, annotations=tmp_path)
         assert [video.id for video in read.videos] == expected[split]
         assert read.videos[0].captions == tuple(f"{expected[split][0]} {i}" for i in range(10))
-    assert read_annotations("vatex", split="train", annotations=tmp_path).uncaptioned == (
-        "absent_____00000_000010",
-    )
+    assert read_annotations("vatex", split="train", annotations=tmp_path).uncaptioned == ("absent_____00000_000010",)
 
 
 # --------------------------------------------------------------------------- the folder of annotations
@@ -375,9 +361,7 @@ FOUND_AS = {
 def test_each_benchmark_finds_one_file_and_lists_the_rest_as_missing(tmp_path, name):
     DRAW[name](tmp_path / "annotations")
     touch(tmp_path / "videos" / FOUND_AS[name], tmp_path / "videos" / "other.mp4")
-    dataset = load_dataset(
-        name, split="test", annotations=tmp_path / "annotations", videos=tmp_path / "videos"
-    )
+    dataset = load_dataset(name, split="test", annotations=tmp_path / "annotations", videos=tmp_path / "videos")
     read = read_annotations(name, split="test", annotations=tmp_path / "annotations")
     (clip,) = dataset.clips
     assert clip.path == tmp_path / "videos" / FOUND_AS[name]
@@ -390,17 +374,13 @@ def test_each_benchmark_finds_one_file_and_lists_the_rest_as_missing(tmp_path, n
 def test_no_video_found_names_the_folder_and_the_number_expected(tmp_path):
     draw_msvd(tmp_path)
     (tmp_path / "videos").mkdir()
-    with pytest.raises(
-        ManifestError, match=r"none of the 2 expected videos lies below .*videos .*ddd_1_2.mp4"
-    ):
+    with pytest.raises(ManifestError, match=r"none of the 2 expected videos lies below .*videos .*ddd_1_2.mp4"):
         load_dataset("msvd", split="test", annotations=tmp_path, videos=tmp_path / "videos")
     with pytest.raises(ManifestError, match=r"folder of videos .*gone does not exist"):
         load_dataset("msvd", split="test", annotations=tmp_path, videos=tmp_path / "gone")
 
 
-@pytest.mark.parametrize(
-    "name", ["x.mp4", "X.MP4", "x.AVI", "x.", "x", "x.m4v.mp4", "sub/x.webm", "sub/deep/x.mov"]
-)
+@pytest.mark.parametrize("name", ["x.mp4", "X.MP4", "x.AVI", "x.", "x", "x.m4v.mp4", "sub/x.webm", "sub/deep/x.mov"])
 def test_a_file_is_found_whatever_its_extension_case_or_depth(tmp_path, name):
     touch(tmp_path / name)
     assert find_videos(tmp_path, {"id": ("x",)}) == {"id": tmp_path / name}

@@ -96,9 +96,7 @@ def test_what_is_stored_is_not_decoded_again(tmp_path: Path) -> None:
     assert again.asked == [f"clip-{BROKEN}"]
 
 
-def test_tokens_on_disk_are_not_held_in_memory_too_and_come_back_when_their_file_is_lost(
-    tmp_path: Path,
-) -> None:
+def test_tokens_on_disk_are_not_held_in_memory_too_and_come_back_when_their_file_is_lost(tmp_path: Path) -> None:
     clips = Clips()
     store = cache(tmp_path, 3)
     item = store.fill(clips.items, "training")[0]

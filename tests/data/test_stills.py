@@ -11,12 +11,7 @@ import pytest
 from tests.helpers.small_runs import eight_pairs, small_config
 from tests.helpers.sprites import draw_sprites
 from vtr_demo.config import MixtureConfig, TrainConfig
-from vtr_demo.data.dataset import (
-    Sample,
-    playground_encounters,
-    playground_neighbours,
-    playground_stills,
-)
+from vtr_demo.data.dataset import Sample, playground_encounters, playground_neighbours, playground_stills
 from vtr_demo.errors import ConfigError
 from vtr_demo.structures import LEVELS
 from vtr_demo.training.setup import build_trainer
@@ -89,9 +84,7 @@ def test_drawn_clips_make_room_along_a_line(sprites: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("draw", [playground_encounters, playground_neighbours])
-def test_clips_of_two_things_come_with_false_relations(
-    draw: Callable[..., list[Sample]], sprites: str
-) -> None:
+def test_clips_of_two_things_come_with_false_relations(draw: Callable[..., list[Sample]], sprites: str) -> None:
     items = draw(6, seed=3, sprites=sprites)
     assert [item.kind for item in items] == ["playground"] * 6
     assert items[0].frames(4, 32).pixels.shape == (4, 32, 32, 3)

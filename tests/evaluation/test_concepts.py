@@ -35,10 +35,7 @@ def drawn(seed: int, clips: int = 30, frames: int = 3, patches: int = 40) -> lis
 
 def planted(clips: list[Allocation]) -> list[Allocation]:
     """Allocations that follow the labels exactly; words that name nothing go to the last concept."""
-    return [
-        replace(clip, patches=np.eye(K)[clip.patch_labels], words=np.eye(K)[clip.word_labels])
-        for clip in clips
-    ]
+    return [replace(clip, patches=np.eye(K)[clip.patch_labels], words=np.eye(K)[clip.word_labels]) for clip in clips]
 
 
 def test_an_allocation_that_follows_the_truth_is_perfect():
@@ -90,9 +87,7 @@ def test_chance_is_what_permuted_nouns_give_on_average():
 
 def test_the_names_of_the_concepts_do_not_matter():
     clips, order = drawn(4), np.random.default_rng(0).permutation(K)
-    renamed = [
-        replace(clip, patches=clip.patches[..., order], words=clip.words[..., order]) for clip in clips
-    ]
+    renamed = [replace(clip, patches=clip.patches[..., order], words=clip.words[..., order]) for clip in clips]
     one, other = noun_shares(clips), noun_shares(renamed)
     for name in MEASURES:
         assert other[name] == pytest.approx(one[name])
@@ -131,9 +126,7 @@ def test_agreement_is_that_of_two_gumbel_draws():
     clip, rng = drawn(6, clips=1)[0], np.random.default_rng(0)
     logits = np.log(clip.words)
     one, two = ((logits + rng.gumbel(size=(4000, *logits.shape))).argmax(-1) for _ in range(2))
-    assert allocation_quality([clip])["gumbel_agreement"]["words"] == pytest.approx(
-        (one == two).mean(), abs=0.01
-    )
+    assert allocation_quality([clip])["gumbel_agreement"]["words"] == pytest.approx((one == two).mean(), abs=0.01)
 
 
 # --------------------------------------------------------------------------- drawn clips
@@ -163,6 +156,4 @@ def test_the_report_follows_its_seed_and_the_command_prints_it(spec, sprites, tm
     file = tmp_path / "deep" / "result.json"
     options = ["--clips", "3", "--seed", "2", "--sprites", str(sprites), "--model", spec, "--json", str(file)]
     assert cli.main(["concepts", *options]) == 0
-    assert (
-        json.loads(capsys.readouterr().out) == json.loads(file.read_text()) == json.loads(json.dumps(found))
-    )
+    assert json.loads(capsys.readouterr().out) == json.loads(file.read_text()) == json.loads(json.dumps(found))

@@ -56,9 +56,7 @@ def answer(pretrained: RetrievalModel, manifest: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def naive(
-    pretrained: RetrievalModel, manifest: Path, weights: TermWeights
-) -> tuple[np.ndarray, list[set[str]]]:
+def naive(pretrained: RetrievalModel, manifest: Path, weights: TermWeights) -> tuple[np.ndarray, list[set[str]]]:
     """Scores (texts, clips), one pair at a time and unpadded, and each clip's captions."""
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     texts = list(dict.fromkeys(caption for row in rows for caption in row["captions"]))

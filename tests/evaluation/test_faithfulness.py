@@ -45,9 +45,7 @@ from vtr_demo.text.parser import parse
 
 torch.set_num_threads(1)
 SENTENCE = "a red square slides over the green grass"
-CONFIG = ModelConfig(
-    backbone="tiny", trained=True, hidden=16, heads=2, concepts=4, concept_width=8, dropout=0.0
-)
+CONFIG = ModelConfig(backbone="tiny", trained=True, hidden=16, heads=2, concepts=4, concept_width=8, dropout=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -255,9 +253,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     draw_clip(folder / "long.mp4", frames=9, size=(64, 48))
     draw_clip(folder / "one.mp4", frames=1, size=(64, 48))
     draw_clip(folder / "short.mp4", frames=5, size=(64, 48))
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(
-        folder / "photo.png"
-    )
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / "photo.png")
     (folder / "broken.mp4").write_bytes(b"no video" * 400)
     return manifest(
         folder,

@@ -122,9 +122,7 @@ def read_number(picture: np.ndarray) -> int:
     centres = (np.arange(4) * 2 + 1) * side // 8
     reach = max(1, side // 32)
     grey = picture.astype(float).mean(axis=2)
-    cells = [
-        grey[y - reach : y + reach + 1, x - reach : x + reach + 1].mean() for y in centres for x in centres
-    ]
+    cells = [grey[y - reach : y + reach + 1, x - reach : x + reach + 1].mean() for y in centres for x in centres]
     bits = [int(cell > 128) for cell in cells]
     assert all(abs(cell - 128) > 40 for cell in cells), f"the blocks are grey: {np.round(cells)}"
     assert [bits[i] for i in (0, 3, 12, 15)] == [1, 0, 0, 0], f"the picture is turned: {bits}"

@@ -182,12 +182,7 @@ class FakeEngine:
         return gates / gates.sum() if gates.sum() else gates
 
     def _align(
-        self,
-        sentence: Sentence,
-        clip_id: str,
-        moment: int,
-        weights: TermWeights,
-        struck: Collection[int] = (),
+        self, sentence: Sentence, clip_id: str, moment: int, weights: TermWeights, struck: Collection[int] = ()
     ) -> Alignment:
         scene, view = self._scene(clip_id)
         start, end = view.moments[moment] if moment >= 0 else (0.0, view.duration_s)
@@ -248,11 +243,7 @@ class FakeEngine:
         return SearchResult(sentence, tuple(hits[:k]), weights, len(self._clips), confident, 12.3)
 
     def describe(
-        self,
-        clip_id: str,
-        captions: Sequence[str] | None = None,
-        k: int = 10,
-        weights: TermWeights | None = None,
+        self, clip_id: str, captions: Sequence[str] | None = None, k: int = 10, weights: TermWeights | None = None
     ) -> tuple[CaptionHit, ...]:
         """The sentences that fit the clip best."""
         known = [caption for scene, _ in self._clips.values() for caption in scene.captions]

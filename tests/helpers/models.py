@@ -82,8 +82,7 @@ def sentence_of(words: int) -> Sentence:
     names = [f"w{i}" for i in range(words)]
     starts = np.cumsum([0, *(len(name) + 1 for name in names)])
     found = tuple(
-        Word(name, int(start), int(start) + len(name), name, "X")
-        for name, start in zip(names, starts, strict=False)
+        Word(name, int(start), int(start) + len(name), name, "X") for name, start in zip(names, starts, strict=False)
     )
     return Sentence(" ".join(names), found)
 
@@ -95,11 +94,7 @@ def row(tokens: Any, index: int) -> Any:
         part = slice(index, index + 1)
         motion = None if tokens.motion is None else tokens.motion[part, :t]
         return VideoTokens(
-            tokens.patches[part, :t],
-            tokens.summary[part, :t],
-            tokens.frame_mask[part, :t],
-            tokens.grid,
-            motion,
+            tokens.patches[part, :t], tokens.summary[part, :t], tokens.frame_mask[part, :t], tokens.grid, motion
         )
     w = int(tokens.word_mask[index].sum())
     part = slice(index, index + 1)
@@ -131,7 +126,5 @@ def checkpoint_of(folder: Path, backbone: str, seed: int) -> str:
     config = ModelConfig(backbone=backbone, trained=True, hidden=8, heads=2, concepts=5, concept_width=6)
     torch.manual_seed(0)
     model = alive(build_model(config, towers), seed)
-    save(
-        folder, RetrievalModel("x", model, towers, VideoConfig(clip_frames=4, moment_s=2.0, moment_frames=3))
-    )
+    save(folder, RetrievalModel("x", model, towers, VideoConfig(clip_frames=4, moment_s=2.0, moment_frames=3)))
     return str(folder)

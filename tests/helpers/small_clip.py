@@ -24,24 +24,9 @@ VISION: dict[str, dict[str, Any]] = {
         "no_ln_pre": True,
     },
     "resnet": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8},
-    "convnext": {
-        "image_size": 64,
-        "timm_model_name": "test_convnext",
-        "timm_pool": "avg",
-        "timm_proj": "linear",
-    },
-    "fastvit": {
-        "image_size": 64,
-        "timm_model_name": "fastvit_t8",
-        "timm_pool": "avg",
-        "timm_proj": None,
-    },
-    "siglip": {
-        "image_size": 160,
-        "timm_model_name": "test_vit3",
-        "timm_pool": "map",
-        "timm_proj": "none",
-    },
+    "convnext": {"image_size": 64, "timm_model_name": "test_convnext", "timm_pool": "avg", "timm_proj": "linear"},
+    "fastvit": {"image_size": 64, "timm_model_name": "fastvit_t8", "timm_pool": "avg", "timm_proj": None},
+    "siglip": {"image_size": 160, "timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "none"},
 }
 
 
@@ -67,7 +52,6 @@ def save_small_clip(folder: Path, kind: str = "vit", seed: int = 0) -> Path:
             if parameter.ndim > 0 and parameter.abs().max() < 1e-3:
                 torch.nn.init.normal_(parameter, std=0.1)
     save_file(
-        {name: value.contiguous() for name, value in model.state_dict().items()},
-        folder / "open_clip_model.safetensors",
+        {name: value.contiguous() for name, value in model.state_dict().items()}, folder / "open_clip_model.safetensors"
     )
     return folder

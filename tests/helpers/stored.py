@@ -69,9 +69,7 @@ def library(directory: Path, count: int = 2) -> list[str]:
 
 def on_disk(directory: Path) -> set[str]:
     """Names of all files in the library's folders."""
-    return {
-        path.relative_to(directory).as_posix() for name in FOLDERS for path in (directory / name).glob("*")
-    }
+    return {path.relative_to(directory).as_posix() for name in FOLDERS for path in (directory / name).glob("*")}
 
 
 def all_vectors(reader: LibraryReader) -> tuple[np.ndarray, list[tuple[str, int]]]:
@@ -202,9 +200,7 @@ def _count_sql(statement: str) -> None:
 
 
 def _audit(event: str, arguments: tuple) -> None:
-    writing = event in _CHANGES or (
-        event == "open" and len(arguments) > 1 and set("wax+") & set(arguments[1] or "")
-    )
+    writing = event in _CHANGES or (event == "open" and len(arguments) > 1 and set("wax+") & set(arguments[1] or ""))
     if ACTIVE and writing:
         for faults in ACTIVE:
             if str(arguments[0]).startswith(faults.directory):

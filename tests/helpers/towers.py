@@ -23,9 +23,7 @@ UGLY = (
 
 
 def sentence(text: str) -> Sentence:
-    words = [
-        Word(m.group(), m.start(), m.end(), m.group().lower(), "X") for m in re.finditer(r"\w+|[^\w\s]", text)
-    ]
+    words = [Word(m.group(), m.start(), m.end(), m.group().lower(), "X") for m in re.finditer(r"\w+|[^\w\s]", text)]
     return Sentence(text, tuple(words), entities=((0,),) if words else ())
 
 
@@ -38,6 +36,4 @@ def clip(backbone: Backbone, frames: int, seed: int = 0, side: int | None = None
 
 def pooled(backbone: Backbone, text: str) -> torch.Tensor:
     tokens = backbone.encode_text([sentence(text)])
-    return (tokens.pool.unsqueeze(-1) * torch.cat([tokens.summary.unsqueeze(1), tokens.words], dim=1)).sum(1)[
-        0
-    ]
+    return (tokens.pool.unsqueeze(-1) * torch.cat([tokens.summary.unsqueeze(1), tokens.words], dim=1)).sum(1)[0]

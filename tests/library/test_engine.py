@@ -25,11 +25,7 @@ from vtr_demo.structures import LEVELS, TERMS, TermWeights
 from vtr_demo.text.parser import parse, without_words
 from vtr_demo.video import frames, sandbox
 
-TEXTS = (
-    "A brown dog catches a red frisbee on the beach.",
-    "snow",
-    "Two dogs chase a ball behind the house!",
-)
+TEXTS = ("A brown dog catches a red frisbee on the beach.", "snow", "Two dogs chase a ball behind the house!")
 MIXED = TermWeights(0.8, 1.2, 0.6, 1.0, 0.7)
 pytestmark = pytest.mark.usefixtures("few_null_captions")
 RED, GREEN, BLUE = (210, 30, 30), (30, 190, 60), (30, 60, 200)
@@ -266,9 +262,7 @@ def test_a_click_decodes_nothing_and_needs_no_file(
         monkeypatch.setattr(module, name, refuse)
     engine.close()
     engine = copied()
-    assert [(h.clip_id, h.score) for h in engine.search(TEXTS[0]).hits] == [
-        (h.clip_id, h.score) for h in before
-    ]
+    assert [(h.clip_id, h.score) for h in engine.search(TEXTS[0]).hits] == [(h.clip_id, h.score) for h in before]
     for hit in before:
         found = engine.explain(TEXTS[0], hit.clip_id, hit.moment)
         assert found.alignment.score == pytest.approx(hit.score, abs=1e-5)
@@ -442,9 +436,7 @@ def test_status_counts_what_is_there(original: Engine) -> None:
     assert status.default_weights == original.default_weights
 
 
-def test_searching_while_another_thread_adds_and_forgets(
-    copied: Callable[..., Engine], clips: list[Path]
-) -> None:
+def test_searching_while_another_thread_adds_and_forgets(copied: Callable[..., Engine], clips: list[Path]) -> None:
     engine = copied()
     expected = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
     victim, faults, done = by_name(engine, "square.mp4"), [], threading.Event()
@@ -556,9 +548,7 @@ def test_a_damaged_clip_is_named_and_indexed_again_on_request(copied: Callable[.
 
 
 @pytest.mark.parametrize("role", ["frames", "tokens", "vectors", "poster"])
-def test_a_damaged_clip_is_made_again_from_what_is_left_or_its_file(
-    copied: Callable[..., Engine], role: str
-) -> None:
+def test_a_damaged_clip_is_made_again_from_what_is_left_or_its_file(copied: Callable[..., Engine], role: str) -> None:
     engine = copied()
     before = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
     library, clip_id = engine._library, by_name(engine, "cuts.mp4")
@@ -598,9 +588,7 @@ def test_a_damaged_clip_whose_file_has_changed_or_gone_is_there_once(
     assert engine.search(TEXTS[0]).searched == 5
 
 
-def test_one_clip_that_cannot_be_rebuilt_does_not_stop_the_others(
-    clips: list[Path], spec: str, tmp_path: Path
-) -> None:
+def test_one_clip_that_cannot_be_rebuilt_does_not_stop_the_others(clips: list[Path], spec: str, tmp_path: Path) -> None:
     moved = [Path(shutil.copy(clip, tmp_path / clip.name)) for clip in clips[:2]]
     engine = Engine.open(tmp_path / "library", spec)
     engine.add(moved, keep_copy=False)
@@ -618,9 +606,7 @@ def test_one_clip_that_cannot_be_rebuilt_does_not_stop_the_others(
     engine.close()
 
 
-def test_a_library_of_another_model_is_refused_with_advice(
-    copied: Callable[..., Engine], tmp_path: Path
-) -> None:
+def test_a_library_of_another_model_is_refused_with_advice(copied: Callable[..., Engine], tmp_path: Path) -> None:
     other = checkpoint_of(tmp_path / "other", "tiny", 1)
     for readonly in (True, False):
         with pytest.raises(LibraryError, match="--rebuild"):
@@ -694,9 +680,7 @@ def concept_scores(engine: Engine) -> dict[str, float]:
     return {hit.name: hit.score for hit in engine.search(TEXTS[0], weights=MIXED).hits}
 
 
-def test_prototypes_found_in_the_first_clips_come_back_with_the_library(
-    clips: list[Path], tmp_path: Path
-) -> None:
+def test_prototypes_found_in_the_first_clips_come_back_with_the_library(clips: list[Path], tmp_path: Path) -> None:
     engine = Engine.open(tmp_path / "library", "tiny")
     random = engine.model.model.concepts.prototypes.clone()
     engine.add(clips[:2], keep_copy=False)
@@ -716,9 +700,7 @@ def test_prototypes_found_in_the_first_clips_come_back_with_the_library(
     again.close()
 
 
-def test_a_question_asked_before_the_first_clip_is_read_anew_after_it(
-    clips: list[Path], tmp_path: Path
-) -> None:
+def test_a_question_asked_before_the_first_clip_is_read_anew_after_it(clips: list[Path], tmp_path: Path) -> None:
     engine = Engine.open(tmp_path / "library", "tiny")
     engine.search(TEXTS[0], weights=MIXED)
     engine.add(clips[:2], keep_copy=False)
@@ -738,9 +720,7 @@ def test_a_rebuild_for_another_untrained_model_finds_prototypes_of_its_own(
     rebuilt = Engine.open(tmp_path / "library", other, rebuild=True)
     fresh = Engine.open(tmp_path / "fresh", other)
     fresh.add(clips[:3], keep_copy=False)
-    assert torch.allclose(
-        rebuilt.model.model.concepts.prototypes, fresh.model.model.concepts.prototypes, atol=1e-5
-    )
+    assert torch.allclose(rebuilt.model.model.concepts.prototypes, fresh.model.model.concepts.prototypes, atol=1e-5)
     assert concept_scores(rebuilt) == pytest.approx(concept_scores(fresh), abs=1e-5)
     rebuilt.close()
     fresh.close()
@@ -763,9 +743,7 @@ def test_an_untrained_model_describes_a_file_with_the_prototypes_that_explain_it
         engine.close()
 
 
-def test_lost_prototypes_are_refused_and_a_rebuild_computes_all_vectors_anew(
-    clips: list[Path], tmp_path: Path
-) -> None:
+def test_lost_prototypes_are_refused_and_a_rebuild_computes_all_vectors_anew(clips: list[Path], tmp_path: Path) -> None:
     engine = Engine.open(tmp_path / "library", "tiny")
     engine.add(clips[:3], keep_copy=False)
     expected = concept_scores(engine)

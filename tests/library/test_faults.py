@@ -319,9 +319,7 @@ def test_500_kills_in_a_row_lose_nothing(tmp_path: Path) -> None:
 def test_a_damaged_file_costs_its_own_clip_only_and_is_named(tmp_path: Path, role: str, damage: str) -> None:
     ids = library(tmp_path, 3)
     path = tmp_path / LibraryReader.open(tmp_path, OURS).get(ids[1]).files[role].name
-    path.unlink() if damage == "missing" else path.write_bytes(
-        path.read_bytes()[:-5] if damage == "cut" else b""
-    )
+    path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:-5] if damage == "cut" else b"")
     with LibraryWriter.open(tmp_path, OURS) as store:
         store.check()
         (sentence,) = store.problems()
@@ -389,21 +387,15 @@ def test_an_old_library_is_read_in_place_and_taken_over_without_encoding(tmp_pat
     assert_holds(reader, [0, 1, 2])
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     LibraryWriter.open(tmp_path, OURS).close()
-    assert [clip.added for clip in LibraryReader.open(tmp_path, OURS).list()] == [
-        clip.added for clip in reader.list()
-    ]
+    assert [clip.added for clip in LibraryReader.open(tmp_path, OURS).list()] == [clip.added for clip in reader.list()]
     after_open_old_like = LibraryReader.open(tmp_path, OURS)
     assert_holds(after_open_old_like, [0, 1, 2])
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"version": 1}', "\x00\x00"])
-def test_an_old_library_without_its_list_is_taken_over_from_its_folders(
-    tmp_path: Path, content: str | None
-) -> None:
+def test_an_old_library_without_its_list_is_taken_over_from_its_folders(tmp_path: Path, content: str | None) -> None:
     old_library(tmp_path)
-    (tmp_path / "library.json").unlink() if content is None else (tmp_path / "library.json").write_text(
-        content
-    )
+    (tmp_path / "library.json").unlink() if content is None else (tmp_path / "library.json").write_text(content)
     with LibraryWriter.open(tmp_path, OURS) as store:
         assert {clip.name for clip in store.list()} == {"clip 0.mp4", "clip 1.mp4"}
         assert len(store.problems()) == (content is not None)

@@ -38,8 +38,7 @@ def test_recall_is_that_of_searching_for_every_caption(engine: Engine, weights: 
         for text in clip.captions:
             holders.setdefault(text, set()).add(clip.clip_id)
     scores = {
-        text: {hit.clip_id: hit.score for hit in engine.search(text, k=10, weights=weights).hits}
-        for text in holders
+        text: {hit.clip_id: hit.score for hit in engine.search(text, k=10, weights=weights).hits} for text in holders
     }
     ranks = []
     for text, own in holders.items():
@@ -77,9 +76,7 @@ def test_a_caption_of_two_clips_is_right_for_both_and_blank_ones_do_not_count() 
     assert positives.tolist() == [[True, False, True], [False, False, True]]
 
 
-def test_nothing_to_measure_with_is_said(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_to_measure_with_is_said(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LibraryError, match="give a file of captions"):
         right_answers({"a": [" "]}, [("a", -1)])
     (tmp_path / "empty.jsonl").write_text("\n\n")
@@ -93,15 +90,11 @@ def test_nothing_to_measure_with_is_said(
 LINES = """{"path": "clips/square.mp4", "captions": ["a square", "red"]}
 
 {"path": "cuts.mp4", "captions": ["blue"]}"""
-COLUMNS = (
-    "\ufeffcaption,clip,mood\na square,C:\\clips\\square.mp4,calm\nred,square.mp4,\nblue,cuts.mp4,loud\n"
-)
+COLUMNS = "\ufeffcaption,clip,mood\na square,C:\\clips\\square.mp4,calm\nred,square.mp4,\nblue,cuts.mp4,loud\n"
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.jsonl", LINES), ("a.csv", COLUMNS)])
-def test_captions_are_read_by_the_names_of_the_clips(
-    engine: Engine, tmp_path: Path, name: str, text: str
-) -> None:
+def test_captions_are_read_by_the_names_of_the_clips(engine: Engine, tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     clips = [(clip.clip_id, clip.name) for clip in engine.clips()]
     ids = {clip: clip_id for clip_id, clip in clips}
@@ -127,15 +120,11 @@ def test_captions_are_read_by_the_names_of_the_clips(
         ("a.jsonl", b"\xff\xfe\x00", "a.jsonl is not UTF-8 text"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_used_is_told_by_its_line(
-    tmp_path: Path, name: str, content: bytes, told: str
-) -> None:
+def test_a_file_that_cannot_be_used_is_told_by_its_line(tmp_path: Path, name: str, content: bytes, told: str) -> None:
     (tmp_path / name).write_bytes(content)
     clips = [("1", "square.mp4"), ("2", "twin.mp4"), ("3", "twin.mp4")]
     if not told:
-        assert not [
-            text for texts in read_caption_file(tmp_path / name, clips).values() for text in texts if text
-        ]
+        assert not [text for texts in read_caption_file(tmp_path / name, clips).values() for text in texts if text]
         return
     with pytest.raises(ManifestError) as caught:
         read_caption_file(tmp_path / name, clips)

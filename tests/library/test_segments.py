@@ -99,9 +99,7 @@ def test_the_whole_is_spread_evenly_and_the_same_with_and_without_a_timeline() -
     short, long = plan_frames(6.0, VideoConfig()), plan_frames(60.0, VideoConfig())
     assert len(short.seconds) == 8
     assert len(long.seconds) > 60
-    assert [10 * short.seconds[i] for i in short.whole] == pytest.approx(
-        [long.seconds[i] for i in long.whole]
-    )
+    assert [10 * short.seconds[i] for i in short.whole] == pytest.approx([long.seconds[i] for i in long.whole])
 
 
 # ---------------------------------------------------------------------- what is searched

@@ -12,14 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vtr_demo.errors import CheckpointError, ConfigError
-from vtr_demo.model.attributes import (
-    SIZES,
-    Vocabulary,
-    build_vocabulary,
-    imbalance,
-    imbalance_report,
-    label_matrix,
-)
+from vtr_demo.model.attributes import SIZES, Vocabulary, build_vocabulary, imbalance, imbalance_report, label_matrix
 from vtr_demo.structures import LEVELS, Sentence
 
 

@@ -37,9 +37,7 @@ def pretrained(seed: int = 0, **changes: Any) -> RetrievalModel:
     config = CONFIG.replace(**changes)
     torch.manual_seed(0)
     model = alive(build_model(config, towers, [vocabulary.sizes[level] for level in LEVELS]), seed)
-    return RetrievalModel(
-        "x", model, towers, VideoConfig(clip_frames=5), vocabulary, ("a", "b", "c"), {"steps": 7}
-    )
+    return RetrievalModel("x", model, towers, VideoConfig(clip_frames=5), vocabulary, ("a", "b", "c"), {"steps": 7})
 
 
 @torch.no_grad()
@@ -50,9 +48,7 @@ def score(opened: RetrievalModel) -> float:
 
 
 @pytest.mark.parametrize("reduce", [0, 5])
-def test_a_round_trip_keeps_the_score_to_the_last_bit_and_all_that_was_said(
-    tmp_path: Path, reduce: int
-) -> None:
+def test_a_round_trip_keeps_the_score_to_the_last_bit_and_all_that_was_said(tmp_path: Path, reduce: int) -> None:
     first = pretrained(reduce=reduce)
     save(tmp_path / "c", first)
     second = load(str(tmp_path / "c"))

@@ -32,9 +32,7 @@ def test_the_entity_level_does_not_hear_the_order_of_frames_and_the_action_level
 def test_the_action_level_hears_the_direction_of_time() -> None:
     model, tokens = small_model(), video_tokens(5)
     backwards = tokens.take(range(4, -1, -1))
-    assert not torch.allclose(
-        levels_of(model, tokens)[ACTION], levels_of(model, backwards)[ACTION], atol=1e-2
-    )
+    assert not torch.allclose(levels_of(model, tokens)[ACTION], levels_of(model, backwards)[ACTION], atol=1e-2)
 
 
 def test_untrained_action_turns_round_when_time_does() -> None:

@@ -61,8 +61,6 @@ def test_what_is_seen_twice_counts_once_among_the_attributes(tmp_path: Path) -> 
 
 def test_prototypes_start_alike_from_every_seed(tmp_path: Path) -> None:
     manifest = eight_pairs(tmp_path)
-    one, other = (
-        build_trainer(small_config(tmp_path, manifest, seed=seed)).model.concepts for seed in (0, 1)
-    )
+    one, other = (build_trainer(small_config(tmp_path, manifest, seed=seed)).model.concepts for seed in (0, 1))
     assert torch.equal(one.prototypes, other.prototypes)
     assert not torch.equal(one.query.weight, other.query.weight)

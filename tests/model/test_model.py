@@ -19,13 +19,7 @@ from vtr_demo.backbones.base import guarded_import
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig
 from vtr_demo.model import checkpoint
-from vtr_demo.model.model import (
-    VTRModel,
-    build_model,
-    join_texts,
-    join_videos,
-    principal_directions,
-)
+from vtr_demo.model.model import VTRModel, build_model, join_texts, join_videos, principal_directions
 from vtr_demo.structures import (
     TERMS,
     Sentence,
@@ -111,9 +105,7 @@ def test_the_terms_rebuild_every_score_down_to_words_frames_and_patches(towers: 
     tokens = towers.backbone.encode_text(towers.sentences)
     videos = towers.videos()
     with torch.no_grad():
-        batch = towers.model.scores(
-            towers.model.encode_text(tokens), towers.model.encode_video(videos), WEIGHTS
-        )
+        batch = towers.model.scores(towers.model.encode_text(tokens), towers.model.encode_video(videos), WEIGHTS)
     for i, sentence in enumerate(towers.sentences):
         j = i % len(towers.pixels)
         seconds = np.arange(float(len(towers.pixels[j])))
@@ -259,9 +251,7 @@ def untrained_scores(
 
 
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
-def test_an_untrained_open_clip_model_ranks_exactly_as_clip_with_mean_pooling(
-    kind: str, tmp_path: Path
-) -> None:
+def test_an_untrained_open_clip_model_ranks_exactly_as_clip_with_mean_pooling(kind: str, tmp_path: Path) -> None:
     open_clip = guarded_import("open_clip")
     folder = save_small_clip(tmp_path / "clip", kind)
     spec = f"open_clip:local-dir:{folder}"
@@ -321,9 +311,7 @@ def test_untrained_weights_hear_the_global_level_alone_and_trained_ones_all() ->
 
 def test_the_other_levels_and_the_concepts_are_computed_before_training_too() -> None:
     model = small_model(living=False)
-    alignment = model.align(
-        sentence_of(7), text_tokens(7), video_tokens(4), np.arange(4.0), TermWeights(1, 1, 1, 1, 1)
-    )
+    alignment = model.align(sentence_of(7), text_tokens(7), video_tokens(4), np.arange(4.0), TermWeights(1, 1, 1, 1, 1))
     assert all(abs(value) > 1e-4 for value in alignment.terms().values())
 
 

@@ -133,9 +133,7 @@ def test_renaming_prototypes_renames_the_outputs_and_nothing_else() -> None:
         module.prototypes.copy_(module.prototypes[order].clone())
     after = module(x, mask, "text")
     for name in ("vectors", "aggregated", "occupied", "allocation", "soft"):
-        assert torch.allclose(
-            getattr(after, name).float(), getattr(before, name)[:, order].float(), atol=1e-5
-        )
+        assert torch.allclose(getattr(after, name).float(), getattr(before, name)[:, order].float(), atol=1e-5)
     assert torch.allclose(module.text_weights(after), weights[:, order], atol=1e-5)
 
 
@@ -175,9 +173,7 @@ def test_the_order_of_tokens_changes_no_concept() -> None:
     module, order = concepts(), torch.randperm(N)
     x, mask = tokens(N)
     with torch.no_grad():
-        assert torch.allclose(
-            module(x, mask, "video").vectors, module(x[:, order], mask, "video").vectors, atol=1e-5
-        )
+        assert torch.allclose(module(x, mask, "video").vectors, module(x[:, order], mask, "video").vectors, atol=1e-5)
 
 
 # ---------------------------------------------------------------------- learning and ablations

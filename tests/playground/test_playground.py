@@ -12,15 +12,7 @@ import numpy as np
 import pytest
 
 from vtr_demo.errors import ConfigError
-from vtr_demo.playground.captions import (
-    PAIR_LEVELS,
-    Phrasing,
-    captions,
-    hard_negatives,
-    minimal_pair,
-    sentence,
-    truth,
-)
+from vtr_demo.playground.captions import PAIR_LEVELS, Phrasing, captions, hard_negatives, minimal_pair, sentence, truth
 from vtr_demo.playground.generate import MAX_BYTES, generate, render_samples
 from vtr_demo.playground.layout import layout, sample_spec
 from vtr_demo.playground.motion import Pose, poses
@@ -111,10 +103,7 @@ def test_no_split_shows_what_another_one_keeps_for_itself() -> None:
 
 
 def test_the_things_alone_do_not_give_the_roles_away() -> None:
-    first = [
-        THINGS[s.actors[0].sprite].size > THINGS[s.actors[1].sprite].size
-        for s in some_specs(400, relation="on")
-    ]
+    first = [THINGS[s.actors[0].sprite].size > THINGS[s.actors[1].sprite].size for s in some_specs(400, relation="on")]
     assert 0.3 < np.mean(first) < 0.7
 
 
@@ -206,8 +195,7 @@ def place_of(spec: ClipSpec, second: float) -> list[Pose]:
 
 
 @pytest.mark.parametrize(
-    ("relation", "axis", "sign"),
-    [("left of", "x", -1), ("right of", "x", 1), ("above", "y", -1), ("below", "y", 1)],
+    ("relation", "axis", "sign"), [("left of", "x", -1), ("right of", "x", 1), ("above", "y", -1), ("below", "y", 1)]
 )
 def test_left_is_left_and_above_is_above(relation: str, axis: str, sign: int) -> None:
     for spec in some_specs(20, relation=relation, actors=2):
@@ -362,10 +350,7 @@ def test_generate_is_fixed_by_the_seed_and_writes_a_manifest(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [
-        ({"path": "../x.mp4", "captions": [], "spec": {}}, "file name"),
-        ({"captions": []}, "needs path"),
-    ],
+    [({"path": "../x.mp4", "captions": [], "spec": {}}, "file name"), ({"captions": []}, "needs path")],
 )
 def test_bad_orders_for_files_are_refused(tmp_path: Path, row: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match="at least 1"):

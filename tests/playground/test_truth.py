@@ -54,9 +54,7 @@ def test_almost_every_caption_has_a_noun_of_each_thing(split):
         for sentence in parse_many(captions(spec, rng, 2)):
             labels = noun_labels(spec, sentence)
             for i, actor in enumerate(spec.actors):
-                words = [
-                    word.text.lower() for word, k in zip(sentence.words, labels, strict=True) if k == 1 + i
-                ]
+                words = [word.text.lower() for word, k in zip(sentence.words, labels, strict=True) if k == 1 + i]
                 assert all(any(word in noun.split() for noun in THINGS[actor.sprite].nouns) for word in words)
                 named, asked = named + bool(words), asked + 1
     assert named >= 0.8 * asked

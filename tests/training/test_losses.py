@@ -67,9 +67,7 @@ def test_equal_embeddings_cost_log_batch():
 
 def test_swapping_the_sides_changes_nothing():
     logits, targets = torch.randn(5, 5, dtype=torch.float64), torch.rand(5, 5, dtype=torch.float64)
-    assert losses.info_nce(logits, targets).item() == pytest.approx(
-        losses.info_nce(logits.T, targets.T).item()
-    )
+    assert losses.info_nce(logits, targets).item() == pytest.approx(losses.info_nce(logits.T, targets.T).item())
 
 
 def test_several_positives_and_masks_equal_the_loop():
@@ -263,9 +261,7 @@ def test_padding_has_no_effect_on_the_balance():
     soft, mask = torch.randn(2, 4, 5).softmax(1), torch.ones(2, 5, dtype=torch.bool)
     longer = torch.cat([soft, torch.rand(2, 4, 3)], dim=2)
     padded = torch.cat([mask, torch.zeros(2, 3, dtype=torch.bool)], dim=1)
-    assert losses.usage_balance(longer, padded).item() == pytest.approx(
-        losses.usage_balance(soft, mask).item()
-    )
+    assert losses.usage_balance(longer, padded).item() == pytest.approx(losses.usage_balance(soft, mask).item())
     assert losses.usage_balance(soft, torch.zeros_like(mask)).item() == 0
 
 

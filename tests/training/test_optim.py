@@ -19,14 +19,7 @@ from vtr_demo.config import TrainConfig
 from vtr_demo.errors import TrainingError
 from vtr_demo.training import trainer as step_module
 from vtr_demo.training.objective import loss_terms
-from vtr_demo.training.optim import (
-    MAX_SKIPPED,
-    ClipAndStep,
-    global_head,
-    parameter_groups,
-    warmup_cosine,
-    wise_ft,
-)
+from vtr_demo.training.optim import MAX_SKIPPED, ClipAndStep, global_head, parameter_groups, warmup_cosine, wise_ft
 from vtr_demo.training.setup import build_trainer
 from vtr_demo.training.trainer import Trainer
 
@@ -54,9 +47,7 @@ def backward(trainer: Trainer, part: int) -> dict[str, Tensor]:
 
 # --------------------------------------------------------------------------- between start and end
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_what_the_global_level_has_grown_is_scaled_and_nothing_else_and_only_for_a_while(
-    share: float,
-) -> None:
+def test_what_the_global_level_has_grown_is_scaled_and_nothing_else_and_only_for_a_while(share: float) -> None:
     model = small_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     names = ["video.whole.3.weight", *(f"{s}.pools.0.value_hidden.weight" for s in ("video", "text"))]
@@ -103,8 +94,7 @@ def test_the_gradient_of_a_step_in_two_parts_is_the_mean_of_the_two(
 ) -> None:
     monkeypatch.setattr(F, "gumbel_softmax", quiet)
     together, apart = (
-        build_trainer(config(tmp_path / name, manifest, accumulate=count))
-        for name, count in (("a", 2), ("b", 1))
+        build_trainer(config(tmp_path / name, manifest, accumulate=count)) for name, count in (("a", 2), ("b", 1))
     )
     together.train_step()
     assert together.progress.step == 1
@@ -137,8 +127,7 @@ def test_gradients_are_the_same_whether_activations_are_kept_or_computed_again(
 # --------------------------------------------------------------------------- clipping
 def test_gradients_longer_than_the_limit_are_shortened_to_it(manifest: Path, tmp_path: Path) -> None:
     free, held = (
-        build_trainer(config(tmp_path / name, manifest, clip_norm=most))
-        for name, most in (("a", 1e9), ("b", 1e-2))
+        build_trainer(config(tmp_path / name, manifest, clip_norm=most)) for name, most in (("a", 1e9), ("b", 1e-2))
     )
     free.train_step()
     held.train_step()

@@ -72,9 +72,7 @@ def test_the_total_ranks_by_the_weights_that_are_served_and_zero_weights_have_fi
     assert all(torch.isfinite(grad).all() for grad in grads)
 
 
-def test_validation_and_the_saved_sliders_are_those_of_the_validation_table(
-    manifest: Path, tmp_path: Path
-) -> None:
+def test_validation_and_the_saved_sliders_are_those_of_the_validation_table(manifest: Path, tmp_path: Path) -> None:
     config = small_config(tmp_path, manifest, validation=(str(manifest),), steps=4, evaluate_every=2, lr=3e-3)
     trainer = build_trainer(config.replace(model=config.model.replace(**SERVED)))
     metrics, table = trainer._validate()

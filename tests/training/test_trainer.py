@@ -48,11 +48,7 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.iterdir()
-        if path.is_file()
-    }
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()}
 
 
 # ---------------------------------------------------------------------- learning
@@ -137,9 +133,7 @@ def test_a_run_without_a_single_attribute_trains_all_the_same(manifest: str, tmp
 
 # ---------------------------------------------------------------------- stopping and going on
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
-    manifest: str, tmp_path: Path, ema: float
-) -> None:
+def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(manifest: str, tmp_path: Path, ema: float) -> None:
     model = MODEL.replace(dropout=0.2)  # noise must come back too
     changes: dict[str, Any] = {"model": model, "ema": ema, "steps": 7, "batch": 5, "validation": (manifest,)}
     straight = build_trainer(config(tmp_path / "straight", manifest, **changes))
@@ -192,13 +186,7 @@ def test_a_finished_run_does_not_go_on(manifest: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {"seed": 1},
-        {"lr": 1e-4},
-        {"loss": LossConfig(kl=0.5)},
-        {"model": MODEL.replace(concepts=5)},
-        {"steps": 9},
-    ],
+    [{"seed": 1}, {"lr": 1e-4}, {"loss": LossConfig(kl=0.5)}, {"model": MODEL.replace(concepts=5)}, {"steps": 9}],
 )
 def test_the_folder_of_another_run_is_refused_and_left_alone(
     manifest: str, tmp_path: Path, change: dict[str, Any]
@@ -218,9 +206,7 @@ def test_a_damaged_state_is_refused_in_a_sentence(manifest: str, tmp_path: Path)
 
 
 def test_training_stops_where_validation_no_longer_improves(manifest: str, tmp_path: Path) -> None:
-    settings = config(
-        tmp_path, manifest, steps=40, evaluate_every=1, patience=2, validation=(manifest,), lr=1e-9
-    )
+    settings = config(tmp_path, manifest, steps=40, evaluate_every=1, patience=2, validation=(manifest,), lr=1e-9)
     trainer = build_trainer(settings)
     trainer.run()
     assert trainer.progress.step == 3  # the first is the best, the next two are no better

@@ -122,9 +122,7 @@ def test_live_tokens_start_as_the_cached_ones(manifest: Path, clip: str, tmp_pat
 
 def test_two_learning_rates_are_kept_apart(manifest: Path, clip: str, tmp_path: Path) -> None:
     trainer = build_trainer(
-        small_config(
-            tmp_path, manifest, clip, allocation_lr=0.1, **LIVE | {"backbone_lr": 0.0, "weight_decay": 0.5}
-        )
+        small_config(tmp_path, manifest, clip, allocation_lr=0.1, **LIVE | {"backbone_lr": 0.0, "weight_decay": 0.5})
     )
     before = weights(trainer)
     trainer.train_step()
@@ -230,9 +228,7 @@ def test_distillation_vanishes_where_the_teacher_is_the_student_and_nothing_is_m
     torch.manual_seed(0)
     count, width = 6, 12
     concepts = Concepts(width, count, width, eps=1e-6).eval()
-    tokens = torch.nn.functional.normalize(
-        torch.eye(count, width) + 0.02 * torch.randn(8, count, width), dim=-1
-    )
+    tokens = torch.nn.functional.normalize(torch.eye(count, width) + 0.02 * torch.randn(8, count, width), dim=-1)
     with torch.no_grad():
         concepts.prototypes.copy_(torch.eye(count, width))
         mask = torch.ones(8, count, dtype=torch.bool)
@@ -243,9 +239,7 @@ def test_distillation_vanishes_where_the_teacher_is_the_student_and_nothing_is_m
     optimizer = torch.optim.Adam(distiller.parameters(), lr=1e-2)
     losses = []
     for _ in range(300):
-        loss = distiller.token_loss(given, mask, tokens, "video") + distiller.global_loss(
-            whole, whole, "video"
-        )
+        loss = distiller.token_loss(given, mask, tokens, "video") + distiller.global_loss(whole, whole, "video")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -298,9 +292,7 @@ def test_a_grid_is_resampled_as_a_picture_is() -> None:
 
 
 # --------------------------------------------------------------------------- precision
-def test_bf16_learns_about_the_same_and_its_losses_are_float32(
-    manifest: Path, clip: str, tmp_path: Path
-) -> None:
+def test_bf16_learns_about_the_same_and_its_losses_are_float32(manifest: Path, clip: str, tmp_path: Path) -> None:
     full, half = (
         build_trainer(small_config(tmp_path / name, manifest, clip, precision=name, **LIVE))
         for name in ("fp32", "bf16")
@@ -397,12 +389,7 @@ def test_tensorboard_is_told_every_column_where_it_is_installed(
 
 def test_a_log_takes_new_columns_and_keeps_old_rows(tmp_path: Path) -> None:
     book = CsvLogger(tmp_path / "log.csv", tmp_path / "board")
-    for row in (
-        {"step": 1, "a": 0.5},
-        {"step": 2, "a": 0.25},
-        {"step": 3, "b, c": 1.0},
-        {"step": 4, "a": 2.0},
-    ):
+    for row in ({"step": 1, "a": 0.5}, {"step": 2, "a": 0.25}, {"step": 3, "b, c": 1.0}, {"step": 4, "a": 2.0}):
         book.write(row)
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
@@ -422,9 +409,7 @@ def test_a_held_out_share_is_validated_on_and_not_trained_on(manifest: Path, tmp
 
 @pytest.mark.slow
 def test_a_checkpoint_does_not_differ_from_itself_but_from_another(manifest: Path, tmp_path: Path) -> None:
-    best = load(
-        str(build_trainer(small_config(tmp_path, manifest, steps=40, lr=1e-2, evaluate_every=40)).run())
-    )
+    best = load(str(build_trainer(small_config(tmp_path, manifest, steps=40, lr=1e-2, evaluate_every=40)).run()))
     other = load("tiny")
     same, apart = compare(best, best, str(manifest)), compare(best, other, str(manifest))
     for side in ("text_to_video", "video_to_text"):
@@ -504,9 +489,7 @@ def test_nan_in_a_tower_stops_the_run_and_keeps_the_last_good_checkpoint(
     assert np.isfinite(load(str(tmp_path / "run" / "best")).model.video.stem.weight.detach().numpy()).all()
 
 
-def test_a_run_of_another_architecture_or_way_to_train_is_refused(
-    manifest: Path, clip: str, tmp_path: Path
-) -> None:
+def test_a_run_of_another_architecture_or_way_to_train_is_refused(manifest: Path, clip: str, tmp_path: Path) -> None:
     build_trainer(small_config(tmp_path, manifest, clip, **LIVE)).run(until=3)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     others: tuple[tuple[str, dict[str, Any]], ...] = (

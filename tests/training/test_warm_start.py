@@ -62,9 +62,7 @@ def scores(model: RetrievalModel, trainer: Trainer) -> torch.Tensor:
     return torch.cat(rows, dim=1)
 
 
-def test_before_the_first_step_it_ranks_as_the_checkpoint_does(
-    first: Path, other: Path, tmp_path: Path
-) -> None:
+def test_before_the_first_step_it_ranks_as_the_checkpoint_does(first: Path, other: Path, tmp_path: Path) -> None:
     before, trainer = load(str(first)), build_trainer(going_on(tmp_path, other, first))
     trainer.model.eval()
     assert torch.equal(scores(trainer.trained(), trainer), scores(before, trainer))
@@ -72,13 +70,8 @@ def test_before_the_first_step_it_ranks_as_the_checkpoint_does(
     assert trainer.trained().video == before.video
 
 
-def test_it_learns_from_there_and_saves_a_checkpoint_of_its_own(
-    first: Path, other: Path, tmp_path: Path
-) -> None:
-    before, trainer = (
-        load(str(first)),
-        build_trainer(going_on(tmp_path, other, first, steps=2, evaluate_every=2)),
-    )
+def test_it_learns_from_there_and_saves_a_checkpoint_of_its_own(first: Path, other: Path, tmp_path: Path) -> None:
+    before, trainer = (load(str(first)), build_trainer(going_on(tmp_path, other, first, steps=2, evaluate_every=2)))
     after = load(str(trainer.run()))
     assert not torch.equal(scores(after, trainer), scores(before, trainer))
     assert after.vocabulary != before.vocabulary
@@ -86,9 +79,7 @@ def test_it_learns_from_there_and_saves_a_checkpoint_of_its_own(
     assert load(str(first)).weights_digest == before.weights_digest
 
 
-def test_attributes_that_both_know_are_kept_and_the_others_begin(
-    first: Path, other: Path, tmp_path: Path
-) -> None:
+def test_attributes_that_both_know_are_kept_and_the_others_begin(first: Path, other: Path, tmp_path: Path) -> None:
     before, trainer = load(str(first)), build_trainer(going_on(tmp_path, other, first))
     assert before.vocabulary is not None
     kept = begun = 0
@@ -148,9 +139,7 @@ def test_the_global_levels_share_counts_from_the_checkpoint(
             assert share != 1.0 or now.equal(b)
 
 
-def test_a_run_that_goes_on_from_a_checkpoint_can_be_resumed(
-    first: Path, other: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_goes_on_from_a_checkpoint_can_be_resumed(first: Path, other: Path, tmp_path: Path) -> None:
     whole = build_trainer(going_on(tmp_path / "whole", other, first, steps=4, learned_share=0.5))
     whole.run()
     halted = going_on(tmp_path / "halted", other, first, steps=4, learned_share=0.5)
@@ -160,9 +149,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_can_be_resumed(
     for (name, a), b in zip(whole.model.state_dict().items(), again.model.state_dict().values(), strict=True):
         assert a.equal(b), name
     with whole.judged_weights(), again.judged_weights():
-        assert all(
-            a.equal(b) for a, b in zip(global_head(whole.model), global_head(again.model), strict=True)
-        )
+        assert all(a.equal(b) for a, b in zip(global_head(whole.model), global_head(again.model), strict=True))
 
 
 # --------------------------------------------------------------------------- settings
@@ -197,15 +184,11 @@ def test_the_bundled_checkpoint_can_be_gone_on_from_by_its_own_config_and_withou
 
 @pytest.mark.parametrize("start", ["tiny", "untrained:tiny", "open_clip:ViT-B-32/openai", "no/such/folder"])
 def test_what_is_no_trained_checkpoint_is_refused(start: str, manifest: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match=f"{start} is no trained checkpoint; give `bundled` or a folder"
-    ):
+    with pytest.raises(CheckpointError, match=f"{start} is no trained checkpoint; give `bundled` or a folder"):
         build_trainer(small_config(Path("out"), manifest, start=start))
 
 
-def test_a_damaged_checkpoint_is_refused_before_any_clip_is_read(
-    first: Path, manifest: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_checkpoint_is_refused_before_any_clip_is_read(first: Path, manifest: Path, tmp_path: Path) -> None:
     shutil.copytree(first, tmp_path / "damaged")
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="does not match its digest"):

@@ -61,11 +61,7 @@ def test_captions_are_ranked_for_a_clip(client, served):
 def test_an_explanation_adds_up_by_words_frames_and_terms(client, served):
     clip = served[0].clips()[0]
     why = client.predict(text=SENTENCE, clip_id=clip.clip_id, api_name="/explain_match")
-    for parts in (
-        why["terms"].values(),
-        (w["adds"] for w in why["words"]),
-        (f["adds"] for f in why["frames"]),
-    ):
+    for parts in (why["terms"].values(), (w["adds"] for w in why["words"]), (f["adds"] for f in why["frames"])):
         assert sum(parts) == pytest.approx(why["score"], abs=1e-5)
     assert sum(why["concepts"].values()) == pytest.approx(why["terms"]["concepts"], abs=1e-5)
     assert [word["word"] for word in why["words"][1:]] == SENTENCE.split()
@@ -108,11 +104,7 @@ def test_the_status_lists_clips_without_their_paths(client, served):
         ("/search_videos", {"text": SENTENCE, "weights": {"colour": 1}}, "no term .*colour"),
         ("/search_videos", {"text": SENTENCE, "weights": {"action": "much"}}, "must be a number"),
         ("/search_videos", {"text": SENTENCE, "weights": {"action": -1}}, "not negative"),
-        (
-            "/explain_match",
-            {"text": SENTENCE, "clip_id": "a", "moment": "all"},
-            "moment must be a whole number",
-        ),
+        ("/explain_match", {"text": SENTENCE, "clip_id": "a", "moment": "all"}, "moment must be a whole number"),
         ("/search_videos", {"text": SENTENCE, "k": True}, "k must be a whole number"),
         ("/rank_captions", {"clip_id": "nobody", "captions": ["a"]}, "choose one from its list"),
     ],
@@ -225,11 +217,7 @@ def test_without_arguments_the_library_lies_at_home_and_only_this_machine_sees_t
     assert (page.engine.library, page.engine.model) == (app.HERE / "library", "bundled")
     assert page.engine.options["samples"] == app.HERE / "sample_videos"
     assert page.engine.options["device"] == "cpu"
-    assert (page.options["server_name"], page.options["server_port"], page.shared) == (
-        "127.0.0.1",
-        None,
-        False,
-    )
+    assert (page.options["server_name"], page.options["server_port"], page.shared) == ("127.0.0.1", None, False)
 
 
 def test_a_space_is_shared_and_open_to_all(pages, tmp_path, monkeypatch):

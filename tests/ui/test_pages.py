@@ -157,10 +157,7 @@ def test_a_muted_concept_adds_nothing_and_can_be_counted_again(engine):
     expected = engine.explain(SENTENCE, clip_id, weights=replace(TermWeights(), muted=(concept,)))
     assert html.signed(expected.alignment.score) in panel.summary
     assert f'data-concept="{concept}" title="Count it again"' in ranked
-    assert (
-        f'<button class="mute muted" data-do="mute" data-concept="{concept}" aria-pressed="true"'
-        in panel.body
-    )
+    assert f'<button class="mute muted" data-do="mute" data-concept="{concept}" aria-pressed="true"' in panel.body
     assert 'class="mute muted"' not in before.body
     assert muted.after({"do": "mute", "concept": str(concept)}) == view
     assert muted.after({"do": "close"}).muted == (concept,)
@@ -290,12 +287,7 @@ def test_only_files_of_the_upload_folder_are_taken(tmp_path):
     (tmp_path / "up" / "link").symlink_to(outside)
     folder = str(tmp_path / "up")
     assert sections.uploaded([str(inside)], folder) == [inside]
-    for path in (
-        outside,
-        tmp_path / "up" / ".." / "secret.txt",
-        tmp_path / "up" / "link",
-        tmp_path / "up" / "no",
-    ):
+    for path in (outside, tmp_path / "up" / ".." / "secret.txt", tmp_path / "up" / "link", tmp_path / "up" / "no"):
         with pytest.raises(LibraryError, match="was not uploaded"):
             sections.uploaded([str(path)], folder)
 
@@ -314,9 +306,7 @@ def test_numbers_carry_their_sign(value, text):
     assert html.signed(value) == text
 
 
-@pytest.mark.parametrize(
-    ("share", "text"), [(0.983, "98 %"), (1.0, "over 99 %"), (0.0, "0 %"), (0.29, "29 %")]
-)
+@pytest.mark.parametrize(("share", "text"), [(0.983, "98 %"), (1.0, "over 99 %"), (0.0, "0 %"), (0.29, "29 %")])
 def test_confidence_is_rounded_down(share, text):
     assert html.confidence_words(share) == f"stronger than {text} of unrelated texts"
 

@@ -49,9 +49,7 @@ def test_ffmpeg_is_not_older_than_a_good_one():
 @pytest.mark.parametrize("codec", ["magicyuv", "utvideo"])
 def test_a_codec_that_is_not_wanted_is_refused_in_a_sentence(tmp_path, codec):
     draw_clip(tmp_path / "rare.avi", frames=3, size=(64, 64), codec=codec, pix_fmt="yuv420p")
-    with pytest.raises(
-        VideoError, match=rf"^rare\.avi: its pictures are stored as {codec}, which is not read; "
-    ):
+    with pytest.raises(VideoError, match=rf"^rare\.avi: its pictures are stored as {codec}, which is not read; "):
         probe(tmp_path / "rare.avi")
 
 
@@ -201,9 +199,7 @@ def test_a_description_that_makes_no_sense_becomes_a_sentence(clip, monkeypatch,
 
 
 @on_linux
-@pytest.mark.parametrize(
-    "answer", [b"", b"x" * 7, b"\xff" * 64, b"\2" + bytes(15) + b"[]", b"\1" + bytes(15) + b"{"]
-)
+@pytest.mark.parametrize("answer", [b"", b"x" * 7, b"\xff" * 64, b"\2" + bytes(15) + b"[]", b"\1" + bytes(15) + b"{"])
 def test_bytes_that_are_no_answer_count_as_a_crash(answer):
     with pytest.raises((ValueError, EOFError)):
         sandbox._parsed(bytearray(answer))

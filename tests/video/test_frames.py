@@ -182,14 +182,8 @@ def test_seconds_past_the_end_give_the_last_frame(plain, reader):
 
 @needs_decord
 def test_both_readers_give_the_same_pictures(clips):
-    for name, options in {
-        "same.mp4": {},
-        "same_turned.mp4": {"rotate": 90},
-        "same.webm": {"codec": "libvpx"},
-    }.items():
-        draw_clip(
-            clips / name, colours=[(200, 30, 60), (20, 180, 90), (240, 240, 10)], size=(200, 120), **options
-        )
+    for name, options in {"same.mp4": {}, "same_turned.mp4": {"rotate": 90}, "same.webm": {"codec": "libvpx"}}.items():
+        draw_clip(clips / name, colours=[(200, 30, 60), (20, 180, 90), (240, 240, 10)], size=(200, 120), **options)
         for fit in ("crop", "squash"):
             one, other = (read(clips / name, 5, reader, fit) for reader in ("pyav", "decord"))
             assert np.abs(one.pixels.astype(int) - other.pixels).max() <= 6
@@ -395,9 +389,7 @@ def test_a_photo_is_a_clip_of_one_upright_frame(tmp_path, orientation):
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "1", "CMYK", "I;16"])
 def test_photos_of_every_mode_are_read(tmp_path, mode):
     suffix = "tif" if mode in ("CMYK", "I;16") else "png"
-    Image.new("L", (30, 20), 0).convert(mode if mode != "I;16" else "I").convert(mode).save(
-        tmp_path / f"p.{suffix}"
-    )
+    Image.new("L", (30, 20), 0).convert(mode if mode != "I;16" else "I").convert(mode).save(tmp_path / f"p.{suffix}")
     assert still_frames(tmp_path / f"p.{suffix}", size=8, config=VideoConfig()).pixels.shape == (1, 8, 8, 3)
 
 

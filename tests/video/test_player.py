@@ -172,9 +172,7 @@ def flat_yuv(path, yuv, *, pix_fmt, codec, size=(128, 128), tags=(2, 2, 2), full
             frame = av.VideoFrame(*size, pix_fmt)
             for plane, value in zip(frame.planes, yuv, strict=True):
                 deep = "10" in pix_fmt
-                pixels = np.full(
-                    plane.buffer_size // (2 if deep else 1), value, np.uint16 if deep else np.uint8
-                )
+                pixels = np.full(plane.buffer_size // (2 if deep else 1), value, np.uint16 if deep else np.uint8)
                 plane.update(pixels.tobytes())
             frame.colorspace, frame.color_range = tags[0], 2 if full else 1
             frame.pts, frame.time_base = number, Fraction(1, 10)
@@ -236,9 +234,7 @@ def test_colours_are_those_that_were_drawn(tmp_path, size, tag, weights, bits, f
 
 
 # ---------------------------------------------------------------------- clocks
-@pytest.mark.parametrize(
-    ("container", "codec"), [("ts", "libx264"), ("mpg", "mpeg2video"), ("ts", "mpeg2video")]
-)
+@pytest.mark.parametrize(("container", "codec"), [("ts", "libx264"), ("mpg", "mpeg2video"), ("ts", "mpeg2video")])
 def test_a_clock_that_restarts_loses_nothing(tmp_path, container, codec):
     parts = []
     for frames in (30, 50):
@@ -273,10 +269,7 @@ def test_packets_without_a_time_are_shown_before_those_with_one(tmp_path, bf):
 
 def rows(stamps, keys, dts=None):
     dts = stamps if dts is None else dts
-    return [
-        PacketRow(pts, d, i in keys, True, 1, False)
-        for i, (pts, d) in enumerate(zip(stamps, dts, strict=True))
-    ]
+    return [PacketRow(pts, d, i in keys, True, 1, False) for i, (pts, d) in enumerate(zip(stamps, dts, strict=True))]
 
 
 def built(packets, *, restarts=False):

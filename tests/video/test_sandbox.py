@@ -226,9 +226,7 @@ if {ending!r} == "kill":
         ("one.avi", {"codec": "mjpeg", "frames": 1}, (320, 180)),
     ],
 )
-def test_a_copy_plays_in_browsers_and_shows_the_same_frames_at_the_same_seconds(
-    tmp_path, name, options, size
-):
+def test_a_copy_plays_in_browsers_and_shows_the_same_frames_at_the_same_seconds(tmp_path, name, options, size):
     draw_clip(tmp_path / name, **{"frames": 30, **options})
     copy = convert_for_browser(tmp_path / name, tmp_path / "copy.mp4", limits=LIMITS)
     old, new = probe(tmp_path / name), probe(copy)
@@ -239,9 +237,7 @@ def test_a_copy_plays_in_browsers_and_shows_the_same_frames_at_the_same_seconds(
     assert [read_number(p) for p in one.pixels] == [read_number(p) for p in other.pixels]
     np.testing.assert_allclose(one.seconds, other.seconds, atol=2e-3)
     with av.open(str(copy)) as file:
-        assert [stream.codec_context.name for stream in file.streams.audio] == ["aac"] * bool(
-            options.get("sound")
-        )
+        assert [stream.codec_context.name for stream in file.streams.audio] == ["aac"] * bool(options.get("sound"))
     data = copy.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["copy.mp4", name])

@@ -221,12 +221,7 @@ def test_concept_colours_are_distinct_and_terms_more_so() -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_colour_stands_out_from_its_ground_and_text_is_readable(theme: str) -> None:
     ground = overlays.THEMES[theme]
-    colours = [
-        *overlays.TERM_COLOURS.values(),
-        *overlays.CONCEPT_COLOURS,
-        overlays.POSITIVE,
-        overlays.NEGATIVE,
-    ]
+    colours = [*overlays.TERM_COLOURS.values(), *overlays.CONCEPT_COLOURS, overlays.POSITIVE, overlays.NEGATIVE]
     points, base = oklab(colours), oklab([ground.ground])
     assert np.linalg.norm(points - base, axis=1).min() > 0.2
 

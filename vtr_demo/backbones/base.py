@@ -154,8 +154,7 @@ class Backbone(nn.Module, ABC):
         with self._grad():
             filled = self._encode(frames.flatten(0, 1)[real.to(frames.device)], mask.sum(1).tolist())
             patches, summary, motion = (
-                None if values is None else _scattered(values, real).unflatten(0, mask.shape)
-                for values in filled
+                None if values is None else _scattered(values, real).unflatten(0, mask.shape) for values in filled
             )
         assert patches is not None
         assert summary is not None
@@ -165,8 +164,7 @@ class Backbone(nn.Module, ABC):
         """(N, H, W, 3) uint8 of clips of so many frames to float32 patches (N, P, Dv), summary and motion
         (N, Ds)."""
         parts = [
-            self._frames(self._prepared(part))
-            for part in frames.split(self._chunk(self.frame_chunk, len(frames)))
+            self._frames(self._prepared(part)) for part in frames.split(self._chunk(self.frame_chunk, len(frames)))
         ]
         patches, summary = (torch.cat(values).float() for values in zip(*parts, strict=True))
         motion = self._motion(frames.split(lengths))
@@ -190,10 +188,7 @@ class Backbone(nn.Module, ABC):
         with self._grad():
             step = self._chunk(self.text_chunk, len(sentences))
             parts = [
-                [
-                    _padded(value, width, extra)
-                    for value, extra in zip(self._text(some), (1, 1, 0), strict=True)
-                ]
+                [_padded(value, width, extra) for value, extra in zip(self._text(some), (1, 1, 0), strict=True)]
                 for some in (sentences[i : i + step] for i in range(0, len(sentences), step))
             ]
             tokens, pool, has = (torch.cat(values) for values in zip(*parts, strict=True))
@@ -252,8 +247,7 @@ def check_digest(path: Path, expected: str, remedy: str) -> None:
         raise BackboneError(f"The weight file {path.name} is missing; {remedy}.")
     if sha256_of(path) != expected:
         raise BackboneError(
-            f"The weight file {path.name} is damaged or replaced (its sha256 is not the expected one); "
-            f"{remedy}."
+            f"The weight file {path.name} is damaged or replaced (its sha256 is not the expected one); {remedy}."
         )
 
 

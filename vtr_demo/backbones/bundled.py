@@ -30,14 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vtr_demo.backbones.base import (
-    Backbone,
-    check_digest,
-    guarded_import,
-    mean_by_share,
-    stack_shares,
-    word_shares,
-)
+from vtr_demo.backbones.base import Backbone, check_digest, guarded_import, mean_by_share, stack_shares, word_shares
 from vtr_demo.backbones.i3d import load_i3d
 from vtr_demo.errors import BackboneError
 from vtr_demo.files import fingerprint

@@ -87,9 +87,7 @@ def parse_source(source: str) -> tuple[str, str | None]:
     if pretrained and path.is_file():
         return name, str(path)
     known = f"use one of {_some(tags)}" if tags else "no weights are released for it"
-    lacking = (
-        f"{pretrained!r} is neither a tag nor a file of weights" if pretrained else "no weights are named"
-    )
+    lacking = f"{pretrained!r} is neither a tag nor a file of weights" if pretrained else "no weights are named"
     raise BackboneError(f"For the open_clip model {name}, {lacking}; {known}, or give a file's path.")
 
 
@@ -103,9 +101,7 @@ def _folder(path: str) -> str:
     if not folder.is_dir():
         raise BackboneError(f"The model folder {path} does not exist; check the path.")
     if not (folder / CONFIG_NAME).is_file():
-        raise BackboneError(
-            f"The model folder {path} has no {CONFIG_NAME}; save the model in open_clip's layout."
-        )
+        raise BackboneError(f"The model folder {path} has no {CONFIG_NAME}; save the model in open_clip's layout.")
     return f"local-dir:{folder}"
 
 
@@ -176,9 +172,7 @@ def _reason(source: str, name: str, pretrained: str | None, error: Exception, re
         )
     told = " ".join(str(error).split()) or type(error).__name__
     told = told if len(told) <= 240 else f"{told[:240]}..."
-    remedy = (
-        "check that the files are complete and belong to this architecture" if local else "check the name"
-    )
+    remedy = "check that the files are complete and belong to this architecture" if local else "check the name"
     return f"{what} cannot be loaded ({told.rstrip('.')}); {remedy}."
 
 
@@ -316,9 +310,7 @@ class OpenClipBackbone(Backbone):
                 "grid; choose another model."
             )
         if not (torch.isfinite(patches).all() and torch.isfinite(summary).all()):
-            raise BackboneError(
-                f"The weights of {self.spec} give values that are not numbers; download them again."
-            )
+            raise BackboneError(f"The weights of {self.spec} give values that are not numbers; download them again.")
         self.grid, self.patch_width, self.joint_width = (rows, rows), patches.shape[2], summary.shape[1]
 
     def unfreeze(self) -> None:
@@ -364,9 +356,7 @@ class OpenClipBackbone(Backbone):
             return _hugging_face_states(text, ids)
         options = {"text_indices": 1} if text is None else {"indices": 1, "output_fmt": "NLC"}
         if text is None:
-            out = self.model.forward_intermediates(
-                text=ids, normalize=False, normalize_intermediates=True, **options
-            )
+            out = self.model.forward_intermediates(text=ids, normalize=False, normalize_intermediates=True, **options)
         else:
             out = text.forward_intermediates(ids, normalize_intermediates=True, **options)
         project = (self.model if text is None else text).text_projection
@@ -376,9 +366,7 @@ class OpenClipBackbone(Backbone):
 def _side(image_size: Any, spec: str) -> int:
     height, width = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
     if height != width:
-        raise BackboneError(
-            f"{spec} wants pictures of {width}x{height} pixels, not squares; choose another model."
-        )
+        raise BackboneError(f"{spec} wants pictures of {width}x{height} pixels, not squares; choose another model.")
     return int(height)
 
 

@@ -42,8 +42,7 @@ def load_backbone(spec: str, device: str = "cpu") -> Backbone:
         backbone = OpenClipBackbone(f"open_clip:local-dir:{spec}")
     else:
         raise BackboneError(
-            f"Unknown model {spec!r}; use bundled, open_clip:NAME/TAG "
-            "or a folder with an open_clip_config.json."
+            f"Unknown model {spec!r}; use bundled, open_clip:NAME/TAG or a folder with an open_clip_config.json."
         )
     return backbone.to(device)
 

@@ -35,9 +35,7 @@ class AnnotationFolder:
         """Return those of ``names`` that exist, in the given order; at least one must."""
         existing = [name for name in names if self.has(name)]
         if not existing:
-            raise ManifestError(
-                f"{self.hint} needs {' or '.join(names)}, and none is below {self.root}; put it there."
-            )
+            raise ManifestError(f"{self.hint} needs {' or '.join(names)}, and none is below {self.root}; put it there.")
         return existing
 
     def find(self, name: str) -> Path:
@@ -46,14 +44,10 @@ class AnnotationFolder:
         hinted = [path for path in paths if self.hint in str(path.parent.relative_to(self.root)).lower()]
         paths = hinted or paths
         if not paths:
-            raise ManifestError(
-                f"{self.hint} needs the file {name}, which is not below {self.root}; put it there."
-            )
+            raise ManifestError(f"{self.hint} needs the file {name}, which is not below {self.root}; put it there.")
         if len(paths) > 1 and len({path.read_bytes() for path in paths}) > 1:
             places = " and ".join(str(path.parent) for path in paths)
-            raise ManifestError(
-                f"Different files named {name} lie in {places}; name the folder of one of them."
-            )
+            raise ManifestError(f"Different files named {name} lie in {places}; name the folder of one of them.")
         return paths[0]
 
     def text(self, name: str) -> tuple[Path, str]:
@@ -70,9 +64,7 @@ class AnnotationFolder:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ManifestError(
-                f"{path} is not readable as JSON ({error}); fetch the published file again."
-            ) from error
+            raise ManifestError(f"{path} is not readable as JSON ({error}); fetch the published file again.") from error
         return path, checked(value, kind, f"{path}")
 
     def table(self, name: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
@@ -89,9 +81,7 @@ class AnnotationFolder:
             rows = []
             for row in reader:
                 if not all((row[column] or "").strip() for column in columns):
-                    raise ManifestError(
-                        f"{path}, line {reader.line_num}: a value of {columns} is missing; fill it in."
-                    )
+                    raise ManifestError(f"{path}, line {reader.line_num}: a value of {columns} is missing; fill it in.")
                 rows.append(row)
         except csv.Error as error:
             raise ManifestError(
@@ -108,9 +98,7 @@ class AnnotationFolder:
 def checked(value: Any, kind: type, where: str) -> Any:
     """Return ``value``, which must be a ``kind``; ``where`` names it in the error."""
     if not isinstance(value, kind):
-        raise ManifestError(
-            f"{where}: expected a {kind.__name__}, found {str(value)[:60]!r}; use the published form."
-        )
+        raise ManifestError(f"{where}: expected a {kind.__name__}, found {str(value)[:60]!r}; use the published form.")
     return value
 
 
@@ -143,9 +131,7 @@ def read_spans(values: list[Any], where: str) -> list[tuple[float, float]]:
     for value in values:
         pair: Any = value if isinstance(value, list) and len(value) == 2 else [None]
         if not all(isinstance(number, (int, float)) for number in pair):
-            raise ManifestError(
-                f"{where}: a time must be [start, end], found {value!r}; use the published form."
-            )
+            raise ManifestError(f"{where}: a time must be [start, end], found {value!r}; use the published form.")
         spans.append((float(pair[0]), float(pair[1])))
     if not spans:
         raise ManifestError(f"{where}: there are no times; use the published form.")

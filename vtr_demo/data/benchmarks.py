@@ -20,12 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from vtr_demo.data.annotation_files import (
-    AnnotationFolder,
-    clean_sentences,
-    read_spans,
-    required,
-)
+from vtr_demo.data.annotation_files import AnnotationFolder, clean_sentences, read_spans, required
 from vtr_demo.errors import ConfigError, ManifestError
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
@@ -90,9 +85,7 @@ def read_annotations(
     Raises ConfigError for an unknown name, split or option and ManifestError for files that do not fit.
     """
     if name not in SPLITS:
-        raise ConfigError(
-            f"Unknown dataset {name!r}; give a manifest (.jsonl) or one of {', '.join(SPLITS)}."
-        )
+        raise ConfigError(f"Unknown dataset {name!r}; give a manifest (.jsonl) or one of {', '.join(SPLITS)}.")
     if split not in SPLITS[name]:
         raise ConfigError(f"Dataset {name} has no split {split!r}; it has {', '.join(SPLITS[name])}.")
     settings = _options(name, options or {})
@@ -135,9 +128,7 @@ def _msrvtt(files: AnnotationFolder, name: str, split: str, _: dict[str, str]) -
     if split == "test" and name != "msrvtt-full":
         file = "MSRVTT_JSFUSION_test.csv"
         sentences = {row["video_id"]: row["sentence"] for row in files.table(file, ("video_id", "sentence"))}
-        return _captioned(
-            [VideoText(id_, clean_sentences([text], file), (id_,)) for id_, text in sentences.items()]
-        )
+        return _captioned([VideoText(id_, clean_sentences([text], file), (id_,)) for id_, text in sentences.items()])
     infos, captions = _msrvtt_json(files)
     if name == "msrvtt-full":
         official = {"train": "train", "val": "validate", "test": "test"}[split]
@@ -152,9 +143,7 @@ def _msrvtt(files: AnnotationFolder, name: str, split: str, _: dict[str, str]) -
             "train_val_videodatainfo.json and test_videodatainfo.json are both needed."
         )
     groups = {id_: {"group": info.get("url", id_)} for id_, info in infos.items()}
-    return _captioned(
-        [VideoText(id_, tuple(captions[id_]), (id_,), None, groups.get(id_, {})) for id_ in ids]
-    )
+    return _captioned([VideoText(id_, tuple(captions[id_]), (id_,), None, groups.get(id_, {})) for id_ in ids])
 
 
 def _msrvtt_json(files: AnnotationFolder) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
@@ -247,9 +236,7 @@ def _activitynet(files: AnnotationFolder, name: str, split: str, options: dict[s
         sentences = required(row, "sentences", list, where)
         times = read_spans(required(row, "timestamps", list, where), where)
         if len(times) != len(sentences):
-            raise ManifestError(
-                f"{where}: {len(sentences)} sentences but {len(times)} timestamps; correct the file."
-            )
+            raise ManifestError(f"{where}: {len(sentences)} sentences but {len(times)} timestamps; correct the file.")
         if options["order"] == "time":
             sentences = [sentences[i] for i in sorted(range(len(times)), key=times.__getitem__)]
         paragraph = clean_sentences([" ".join(clean_sentences(sentences, where))], where)
@@ -269,9 +256,7 @@ def _vatex(files: AnnotationFolder, name: str, split: str, _: dict[str, str]) ->
         path, rows = files.json(file, list)
         for number, row in enumerate(rows):
             where = f"{path}, record {number}"
-            captions[required(row, "videoID", str, where)] = clean_sentences(
-                required(row, "enCap", list, where), where
-            )
+            captions[required(row, "videoID", str, where)] = clean_sentences(required(row, "enCap", list, where), where)
     return _listed(ids, captions, _vatex_names)
 
 
@@ -283,13 +268,9 @@ def _vatex_names(id_: str) -> tuple[str, ...]:
     return (id_,)
 
 
-def _listed(
-    ids: list[str], captions: dict[str, tuple[str, ...]], names: Callable[[str], tuple[str, ...]]
-) -> Read:
+def _listed(ids: list[str], captions: dict[str, tuple[str, ...]], names: Callable[[str], tuple[str, ...]]) -> Read:
     """The videos of a list. Clips of one YouTube film (the id's first 11 characters) share a group."""
-    return _captioned(
-        [VideoText(id_, captions.get(id_, ()), names(id_), None, {"group": id_[:11]}) for id_ in ids]
-    )
+    return _captioned([VideoText(id_, captions.get(id_, ()), names(id_), None, {"group": id_[:11]}) for id_ in ids])
 
 
 def _captioned(videos: list[VideoText]) -> Read:

@@ -86,9 +86,7 @@ class VideoCache:
 
         failures: dict[str, str] = {}
         new = [item for item in items if item.key not in self._in_memory]
-        for item, future in tqdm(
-            self._prefetch(new), f"tokens: {label}", len(new), unit="clip", disable=None
-        ):
+        for item, future in tqdm(self._prefetch(new), f"tokens: {label}", len(new), unit="clip", disable=None):
             try:
                 tokens = self._encode(item, future.result())
             except VideoError as error:

@@ -48,18 +48,14 @@ def encode_texts(
     """
     tokens: dict[str, TextTokens] = {}
     captions = level_embeddings(sentences, backbone, tokens, divided=True)
-    texts = {
-        text: EncodedCaption(value.sentence, tokens[text], value.meaning) for text, value in captions.items()
-    }
+    texts = {text: EncodedCaption(value.sentence, tokens[text], value.meaning) for text, value in captions.items()}
     others = {sentence.text: sentence for sentence in false if sentence.text not in texts}
     blank = torch.zeros(1 + len(LEVELS), backbone.joint_width)
     encoded = {text: value.half() for text, value in _encode(others, backbone, divided=True)}
     return texts | {text: EncodedCaption(others[text], encoded[text], blank) for text in others}
 
 
-def text_tokens(
-    sentences: Iterable[Sentence], backbone: Backbone, *, divided: bool = False
-) -> dict[str, TextTokens]:
+def text_tokens(sentences: Iterable[Sentence], backbone: Backbone, *, divided: bool = False) -> dict[str, TextTokens]:
     """Encode the distinct sentences without gradients; returns tokens (batches of one) by text.
 
     ``divided``: every rank passes the same sentences at once and encodes its part.
@@ -83,9 +79,7 @@ def level_embeddings(
     from vtr_demo.text.parser import parse_many
 
     distinct = {sentence.text: sentence for sentence in sentences}
-    phrases = {
-        text: [level_phrase(sentence, level) for level in LEVELS] for text, sentence in distinct.items()
-    }
+    phrases = {text: [level_phrase(sentence, level) for level in LEVELS] for text, sentence in distinct.items()}
     unique_phrases = sorted({phrase for group in phrases.values() for phrase in group if phrase})
     if divided:
         parsed = distributed.scatter_map(unique_phrases, partial(parallel_map, function=parse_many))
@@ -99,16 +93,12 @@ def level_embeddings(
             keep[text] = value.half()
     absent = torch.zeros(backbone.joint_width)
     return {
-        text: CaptionText(
-            sentence, torch.stack([vectors[text], *(vectors[p] if p else absent for p in phrases[text])])
-        )
+        text: CaptionText(sentence, torch.stack([vectors[text], *(vectors[p] if p else absent for p in phrases[text])]))
         for text, sentence in distinct.items()
     }
 
 
-def _encode(
-    sentences: Mapping[str, Sentence], backbone: Backbone, divided: bool
-) -> Iterable[tuple[str, TextTokens]]:
+def _encode(sentences: Mapping[str, Sentence], backbone: Backbone, divided: bool) -> Iterable[tuple[str, TextTokens]]:
     """Yield each text with its tokens on the CPU, short sentences first, so that little is padded."""
     from tqdm import tqdm
 
@@ -144,9 +134,7 @@ def level_phrase(sentence: Sentence, level: str) -> str:
 def sentence_vector(tokens: TextTokens) -> Tensor:
     """Return the tower's sentence vectors (B, Dt), unit length."""
     tokens_with_summary = torch.cat([tokens.summary.unsqueeze(1), tokens.words], dim=1).float()
-    return torch.nn.functional.normalize(
-        (tokens.pool.float().unsqueeze(-1) * tokens_with_summary).sum(1), dim=-1
-    )
+    return torch.nn.functional.normalize((tokens.pool.float().unsqueeze(-1) * tokens_with_summary).sum(1), dim=-1)
 
 
 def text_batch(texts: Sequence[EncodedCaption]) -> TextTokens:

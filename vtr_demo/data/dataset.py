@@ -20,15 +20,7 @@ from vtr_demo.errors import ManifestError, VideoError
 from vtr_demo.playground.captions import hard_negatives
 from vtr_demo.playground.layout import sample_spec
 from vtr_demo.playground.render import frame_batch
-from vtr_demo.playground.spec import (
-    MOVING_GROUPS,
-    NEIGHBOURS,
-    RELATIONS,
-    SPATIAL_RELATIONS,
-    ClipSpec,
-    Split,
-    in_split,
-)
+from vtr_demo.playground.spec import MOVING_GROUPS, NEIGHBOURS, RELATIONS, SPATIAL_RELATIONS, ClipSpec, Split, in_split
 from vtr_demo.structures import LEVELS, FrameBatch, Sentence
 from vtr_demo.text.parser import parse_readable
 
@@ -75,9 +67,7 @@ def file_samples(dataset: Dataset, video: VideoConfig) -> list[Sample]:
         sentences = tuple(parsed[caption] for caption in clip.captions if caption in parsed)
         if sentences:
             kind = "photo" if clip.path.suffix.lower() in IMAGE_EXTENSIONS else "video"
-            items.append(
-                Sample(_file_key(clip, video), kind, sentences, _reader(clip, kind, video), clip=clip)
-            )
+            items.append(Sample(_file_key(clip, video), kind, sentences, _reader(clip, kind, video), clip=clip))
     if not items:
         raise ManifestError(f"{dataset.name} has no clip with a readable caption; check its captions.")
     return items
@@ -205,9 +195,7 @@ def playground_stills(count: int, seed: int, *, split: Split = "train", sprites:
     return _drawn("still", specs, rng, 1, split, sprites)
 
 
-def playground_encounters(
-    count: int, seed: int, *, split: Split = "train", sprites: str = ""
-) -> list[Sample]:
+def playground_encounters(count: int, seed: int, *, split: Split = "train", sprites: str = "") -> list[Sample]:
     """Return clips of two things of which one follows, passes, meets ... the other.
 
     One random clip in four shows such a relation and one in twenty a pursuit, too few to learn them.
@@ -216,9 +204,7 @@ def playground_encounters(
     return _related(groups, count, np.random.default_rng([seed, 2]), split, sprites)
 
 
-def playground_neighbours(
-    count: int, seed: int, *, split: Split = "train", sprites: str = ""
-) -> list[Sample]:
+def playground_neighbours(count: int, seed: int, *, split: Split = "train", sprites: str = "") -> list[Sample]:
     """Return clips of two things that move in place, one left of or behind the other.
 
     They tell motion in place from motion towards something; one random clip in ten shows it.
@@ -227,11 +213,7 @@ def playground_neighbours(
 
 
 def _related(
-    groups: Sequence[Sequence[str]],
-    count: int,
-    rng: np.random.Generator,
-    split: Split,
-    sprites: str,
+    groups: Sequence[Sequence[str]], count: int, rng: np.random.Generator, split: Split, sprites: str
 ) -> list[Sample]:
     """Draw clips whose relations come from each group in turn."""
     specs: list[ClipSpec] = []
@@ -254,17 +236,11 @@ def drawn_sample(spec: ClipSpec, split: Split, sprites: str = "", kind: str = "p
 
 
 def _drawn(
-    kind: str,
-    specs: Iterable[ClipSpec],
-    rng: np.random.Generator,
-    wordings: int,
-    split: Split,
-    sprites: str,
+    kind: str, specs: Iterable[ClipSpec], rng: np.random.Generator, wordings: int, split: Split, sprites: str
 ) -> list[Sample]:
     """The samples of playground specs, each with minimal pairs in ``wordings`` wordings."""
     drawn = [
-        (spec, [hard_negatives(spec, rng, explicit=kind == "playground") for _ in range(wordings)])
-        for spec in specs
+        (spec, [hard_negatives(spec, rng, explicit=kind == "playground") for _ in range(wordings)]) for spec in specs
     ]
     texts = {true for _, pairs in drawn for true, _ in pairs}
     texts |= {text for _, pairs in drawn for _, false in pairs for _, text in false}

@@ -80,9 +80,7 @@ def load_dataset(
     """
     if spec not in SPLITS and (spec.endswith((".jsonl", ".json")) or Path(spec).is_file()):
         if options or annotations or videos:
-            raise ConfigError(
-                f"{spec} is a manifest and names its own files; leave out the benchmark settings."
-            )
+            raise ConfigError(f"{spec} is a manifest and names its own files; leave out the benchmark settings.")
         return load_manifest(Path(spec), split=split)
     if spec in SPLITS and (annotations is None or videos is None):
         raise ConfigError(f"Dataset {spec} needs two folders: `annotations` and `videos`.")
@@ -224,8 +222,7 @@ def split_by_group(
             out.update(members)
     if not out:
         raise ConfigError(
-            f"No group of clips is small enough to be {held_out:.0%} of {len(clips)} clips; hold out a "
-            "larger share."
+            f"No group of clips is small enough to be {held_out:.0%} of {len(clips)} clips; hold out a larger share."
         )
     training = tuple(clip for i, clip in enumerate(clips) if i not in out)
     return training, tuple(clip for i, clip in enumerate(clips) if i in out)

@@ -121,16 +121,12 @@ class LiveTeacher:
         self.backbone, self._grid, self._reduce = backbone, grid, reduce
 
     @torch.no_grad()
-    def teach(
-        self, clips: Sequence[tuple[np.ndarray, np.ndarray]], sentences: Sequence[Sentence]
-    ) -> Teaching:
+    def teach(self, clips: Sequence[tuple[np.ndarray, np.ndarray]], sentences: Sequence[Sentence]) -> Teaching:
         """Encode groups of (pixels (B, T, H, W, 3) uint8, frame mask (B, T)), and the sentences."""
         videos = [self.backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips]
         if self._reduce is not None:
             videos = [self._reduce(tokens) for tokens in videos]
-        return Teaching(
-            tuple(on_grid(tokens, self._grid) for tokens in videos), self.backbone.encode_text(sentences)
-        )
+        return Teaching(tuple(on_grid(tokens, self._grid) for tokens in videos), self.backbone.encode_text(sentences))
 
 
 def frozen_copy(backbone: Backbone) -> Backbone:
@@ -190,8 +186,7 @@ class Sampler:
         self.teacher, self.truth = teacher, truth
         self._size, self._mixture = batch, mixture
         self._by_kind = [
-            np.array([i for i, item in enumerate(items) if item.kind == kind], dtype=np.int64)
-            for kind in KINDS
+            np.array([i for i, item in enumerate(items) if item.kind == kind], dtype=np.int64) for kind in KINDS
         ]
 
     def captions(self) -> list[EncodedCaption]:
@@ -204,9 +199,7 @@ class Sampler:
     def batch(self, rng: np.random.Generator, done: float = 0.0) -> Batch:
         """Return a random batch; ``done`` is the share of training so far, from 0 to 1."""
         draw = self.draw(rng, done)
-        videos = tuple(
-            pad_video_tokens([self.cache.get(self.items[i]) for i in group]) for group in draw.groups
-        )
+        videos = tuple(pad_video_tokens([self.cache.get(self.items[i]) for i in group]) for group in draw.groups)
         texts = self._encode(draw.texts)
         return Batch(
             videos,
@@ -243,10 +236,7 @@ class Sampler:
             start += count * world
         place = {row: i for i, row in enumerate(rows)}
         return Draw(
-            tuple(
-                group[rank * count : (rank + 1) * count]
-                for group, (_, count) in zip(groups, counts, strict=True)
-            ),
+            tuple(group[rank * count : (rank + 1) * count] for group, (_, count) in zip(groups, counts, strict=True)),
             tuple(sentences[row][0] for row in rows),
             tuple(one._replace(row=place[one.row]) for one in negatives if one.row in place),
         )
@@ -263,17 +253,10 @@ class Sampler:
         if not len(photos) + len(videos):
             total = sum(share for share, members in zip(shares, drawn, strict=True) if len(members))
             shares = [share / total for share in shares] if total else [1.0, 1.0]
-        taken = [
-            min(len(members) // world, round(size * share))
-            for share, members in zip(shares, drawn, strict=True)
-        ]
+        taken = [min(len(members) // world, round(size * share)) for share, members in zip(shares, drawn, strict=True)]
         rest = size - sum(taken)
         filmed = min(len(videos) // world, round(rest * self._mixture.video) if len(photos) else rest)
-        return [
-            (photos, min(len(photos) // world, rest - filmed)),
-            (videos, filmed),
-            *zip(drawn, taken, strict=True),
-        ]
+        return [(photos, min(len(photos) // world, rest - filmed)), (videos, filmed), *zip(drawn, taken, strict=True)]
 
     def _draw_sentence(self, item: Sample, rng: np.random.Generator) -> tuple[str, HardNegative | None]:
         if item.hard_negatives:
@@ -294,9 +277,7 @@ class Sampler:
         if self.teacher is None:
             return None
         return Teaching(
-            tuple(
-                pad_video_tokens([self.teacher.video(self.items[i]) for i in group]) for group in draw.groups
-            ),
+            tuple(pad_video_tokens([self.teacher.video(self.items[i]) for i in group]) for group in draw.groups),
             pad_text_tokens([self.teacher.text(text) for text in draw.texts]),
         )
 

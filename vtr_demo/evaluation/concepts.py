@@ -138,11 +138,7 @@ def noun_shares(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)  # a measure without any noun is None
         intervals = bootstrap(
-            lambda drawn: _means(values[drawn]),
-            len(values),
-            groups=np.array(owners),
-            seed=seed,
-            resamples=resamples,
+            lambda drawn: _means(values[drawn]), len(values), groups=np.array(owners), seed=seed, resamples=resamples
         )
     return (
         answer
@@ -166,10 +162,7 @@ def _if_concept(clip: Allocation, label: int) -> np.ndarray:
     background = np.bincount(concept[truth == 0], minlength=count)
     commonest = (own == own.max()) / (own == own.max()).sum()
     return np.stack(
-        [
-            commonest,
-            *(part / part.sum() if part.sum() else part * np.nan for part in (own, other, background)),
-        ]
+        [commonest, *(part / part.sum() if part.sum() else part * np.nan for part in (own, other, background))]
     )
 
 

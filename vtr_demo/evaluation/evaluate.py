@@ -31,21 +31,12 @@ _CHUNK = 32
 def token_cache(trained: RetrievalModel, folder: Path | None) -> VideoCache:
     """Return the cache of tower tokens that ``trained`` takes, in ``folder`` or in memory."""
     model, backbone = trained.model, trained.backbone
-    return VideoCache(
-        folder,
-        backbone,
-        trained.video.clip_frames,
-        reduce=model.reduced,
-        reduce_key=model.reduction_key,
-    )
+    return VideoCache(folder, backbone, trained.video.clip_frames, reduce=model.reduced, reduce_key=model.reduction_key)
 
 
 @torch.no_grad()
 def encode_table(
-    pretrained: RetrievalModel,
-    items: Sequence[Sample],
-    cache: Videos,
-    texts: Mapping[str, TextTokens] | None = None,
+    pretrained: RetrievalModel, items: Sequence[Sample], cache: Videos, texts: Mapping[str, TextTokens] | None = None
 ) -> Table:
     """Encode a test set; equal captions become one text, right for each of their clips.
 
@@ -77,11 +68,7 @@ def encode_table(
 
 @torch.no_grad()
 def attribute_precision(
-    model: VTRModel,
-    table: Table,
-    items: Sequence[Sample],
-    vocabulary: Vocabulary,
-    training_labels: Sequence[Tensor],
+    model: VTRModel, table: Table, items: Sequence[Sample], vocabulary: Vocabulary, training_labels: Sequence[Tensor]
 ) -> dict[str, dict[str, float]]:
     """Return, by level, the mean average precision (percent) of attributes at the head and at the tail.
 
@@ -105,9 +92,7 @@ def attribute_precision(
 
 def attribute_columns(precision: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Flatten ``attribute_precision`` to one row: `entity AP head`, `entity AP tail`, ..."""
-    return {
-        f"{level} AP {part}": value for level, parts in precision.items() for part, value in parts.items()
-    }
+    return {f"{level} AP {part}": value for level, parts in precision.items() for part, value in parts.items()}
 
 
 @torch.no_grad()

@@ -139,9 +139,7 @@ def paint_over(pixels: np.ndarray, kept: np.ndarray, grid: tuple[int, int]) -> n
     order suffers from it alike, so read the differences.
     """
     frames, height, width = pixels.shape[:3]
-    rows, columns = (
-        np.arange(side) * cells // side for side, cells in zip((height, width), grid, strict=True)
-    )
+    rows, columns = (np.arange(side) * cells // side for side, cells in zip((height, width), grid, strict=True))
     shown = kept.reshape(frames, *grid)[:, rows][:, :, columns]
     colour = pixels.mean(axis=(0, 1, 2)).round().astype(np.uint8)
     return np.where(shown[..., None], pixels, colour)
@@ -221,11 +219,7 @@ def deletion_masks(order: np.ndarray, steps: int, least: int) -> np.ndarray:
 
 
 def curves(
-    values: np.ndarray,
-    score: Callable[[np.ndarray], np.ndarray],
-    steps: int,
-    least: int,
-    rng: np.random.Generator,
+    values: np.ndarray, score: Callable[[np.ndarray], np.ndarray], steps: int, least: int, rng: np.random.Generator
 ) -> Curves:
     """Return, by direction and order, the scores (steps+1,), the greatest of ``values`` (N,) first.
 
@@ -241,10 +235,7 @@ def curves(
         known = ~np.isnan(row)
         row[:] = np.interp(points, points[known], row[known])
     chance = scores[2:].mean(axis=0)
-    return {
-        "deletion": {OURS: scores[0], RANDOM: chance},
-        "insertion": {OURS: scores[1, ::-1], RANDOM: chance[::-1]},
-    }
+    return {"deletion": {OURS: scores[0], RANDOM: chance}, "insertion": {OURS: scores[1, ::-1], RANDOM: chance[::-1]}}
 
 
 def area(curve: np.ndarray) -> np.ndarray:
@@ -286,9 +277,7 @@ def faithfulness(
         raise ConfigError(f"Faithfulness needs at least 1 step and a seed from 0, got {steps} and {seed}.")
     dataset = open_test(data, split=split, annotations=None, videos=None, kind=kind)
     items = file_samples(dataset, pretrained.video)
-    long = [
-        (i, s) for i in items if (s := next((s for s in i.sentences if len(s.words) >= FEWEST_WORDS), None))
-    ]
+    long = [(i, s) for i in items if (s := next((s for s in i.sentences if len(s.words) >= FEWEST_WORDS), None))]
     if not long:
         raise ManifestError(
             f"{dataset.name} has no caption of at least {FEWEST_WORDS} words; without some there is "
@@ -353,10 +342,7 @@ def faithfulness(
 
 def _scale(model: VTRModel, pairs: Sequence[Pair]) -> dict[str, float | None]:
     """The mean score of the matched pairs, and of their clips with each other's sentences."""
-    texts, videos = (
-        join_texts([p.text_features for p in pairs]),
-        join_videos([p.video_features for p in pairs]),
-    )
+    texts, videos = (join_texts([p.text_features for p in pairs]), join_videos([p.video_features for p in pairs]))
     scores = model.scores(texts, videos).double().cpu().numpy()
     sentences = np.array([pair.sentence.text for pair in pairs])
     unrelated = sentences[:, None] != sentences
@@ -389,8 +375,4 @@ def mean_and_interval(values: np.ndarray, seed: int) -> dict[str, Any]:
     if not len(known):
         return {"mean": None, "interval_95": None, "pairs": 0}
     ends = bootstrap(lambda drawn: known[drawn].mean(keepdims=True), len(known), seed=seed)[0].tolist()
-    return {
-        "mean": float(known.mean()),
-        "interval_95": ends if len(known) > 1 else None,
-        "pairs": len(known),
-    }
+    return {"mean": float(known.mean()), "interval_95": ends if len(known) > 1 else None, "pairs": len(known)}

@@ -75,10 +75,7 @@ def retrieval_ranks(
         table, positive = table[texts], clips[:, None] == np.arange(table.shape[1])
     captioned = np.flatnonzero(positive.any(axis=0))
     return Ranks(
-        ranks(table, positive),
-        ranks(table.T[captioned], positive.T[captioned]),
-        positive.argmax(axis=1),
-        captioned,
+        ranks(table, positive), ranks(table.T[captioned], positive.T[captioned]), positive.argmax(axis=1), captioned
     )
 
 
@@ -178,19 +175,12 @@ def interval(
 ) -> dict[str, Interval]:
     """Return 95 % bootstrap intervals of every metric over the queries, or over their ``groups``."""
     rank = np.asarray(rank, dtype=np.float64)
-    ends = bootstrap(
-        lambda drawn: _metrics(rank[drawn]), len(rank), groups=groups, seed=seed, resamples=resamples
-    )
+    ends = bootstrap(lambda drawn: _metrics(rank[drawn]), len(rank), groups=groups, seed=seed, resamples=resamples)
     return {name: (low, high) for name, (low, high) in zip(METRICS, ends.tolist(), strict=True)}
 
 
 def paired_differences(
-    ranks_a: np.ndarray,
-    ranks_b: np.ndarray,
-    *,
-    seed: int = 0,
-    resamples: int = 2000,
-    groups: np.ndarray | None = None,
+    ranks_a: np.ndarray, ranks_b: np.ndarray, *, seed: int = 0, resamples: int = 2000, groups: np.ndarray | None = None
 ) -> dict[str, tuple[float, Interval]]:
     """Return metric(A) - metric(B) on the same queries, and its 95 % interval by a paired bootstrap.
 
@@ -205,9 +195,7 @@ def paired_differences(
 
     values = difference(np.arange(len(a))).tolist()
     ends = bootstrap(difference, len(a), groups=groups, seed=seed, resamples=resamples).tolist()
-    return {
-        name: (value, (low, high)) for name, value, (low, high) in zip(METRICS, values, ends, strict=True)
-    }
+    return {name: (value, (low, high)) for name, value, (low, high) in zip(METRICS, values, ends, strict=True)}
 
 
 # --------------------------------------------------------------------------- the report
@@ -246,12 +234,7 @@ def ranks_of(table: Scored, weights: TermWeights, protocol: Protocol = "merged")
 
 
 def report(
-    table: Scored,
-    weights: TermWeights,
-    *,
-    protocol: Protocol = "merged",
-    seed: int = 0,
-    resamples: int = 2000,
+    table: Scored, weights: TermWeights, *, protocol: Protocol = "merged", seed: int = 0, resamples: int = 2000
 ) -> dict[str, Any]:
     """Summarise both directions in percent with 95 % bootstrap intervals over the clips."""
     queries = ranks_of(table, weights, protocol)

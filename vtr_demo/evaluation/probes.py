@@ -63,9 +63,7 @@ def probe(
 
 
 @torch.no_grad()
-def _term_table(
-    pretrained: RetrievalModel, sentences: list[Sentence], videos: VideoFeatures
-) -> dict[str, np.ndarray]:
+def _term_table(pretrained: RetrievalModel, sentences: list[Sentence], videos: VideoFeatures) -> dict[str, np.ndarray]:
     """By term: (pairs, 2, 2) scores of the pair's texts with the pair's clips; and `score`."""
     model = pretrained.model
     weights = model.default_weights

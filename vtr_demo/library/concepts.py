@@ -116,8 +116,7 @@ def _top_words(words: Sequence[Counter[str]]) -> list[tuple[tuple[str, int], ...
     return [
         tuple(
             sorted(
-                ((word, n) for word, n in counts.items() if n == highest[word]),
-                key=lambda pair: (-pair[1], pair[0]),
+                ((word, n) for word, n in counts.items() if n == highest[word]), key=lambda pair: (-pair[1], pair[0])
             )[:TOP_WORDS]
         )
         for counts in words

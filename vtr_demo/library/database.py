@@ -71,10 +71,7 @@ class LibraryState:
 
     def all_clips(self) -> list[StoredClip]:
         """Return the rows of all versions."""
-        return [
-            *self.clips.values(),
-            *(clip for clips in self.drafts.values() for clip in clips.values()),
-        ]
+        return [*self.clips.values(), *(clip for clips in self.drafts.values() for clip in clips.values())]
 
     def mirrored(self) -> dict[str, Any]:
         """Return what ``settings.json`` holds."""
@@ -268,9 +265,7 @@ def check_mirror(directory: Path, state: LibraryState) -> tuple[bool, Path | Non
 
 
 def _read_mirror(directory: Path) -> tuple[dict[str, Any], FeatureVersion | None, str]:
-    lost = (
-        f"{directory / SETTINGS} was damaged as well: the names given to concepts are lost; give them again."
-    )
+    lost = f"{directory / SETTINGS} was damaged as well: the names given to concepts are lost; give them again."
     try:
         values = json.loads((directory / SETTINGS).read_bytes())
         digest = values.pop("digest")

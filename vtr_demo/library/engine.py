@@ -97,9 +97,7 @@ class Engine:
         is where the model computes ("cpu", "cuda").
         """
         loaded, limits = checkpoint.load(model, device), limits or LimitConfig()
-        indexer = Indexer.open(
-            Path(library), loaded, limits, rebuild=rebuild, readonly=readonly, progress=progress
-        )
+        indexer = Indexer.open(Path(library), loaded, limits, rebuild=rebuild, readonly=readonly, progress=progress)
         engine = cls(loaded, indexer, limits)
         engine._null(engine._view, engine.default_weights)  # so that the first search need not wait for it
         if samples is not None and not engine._view.clips:
@@ -162,11 +160,7 @@ class Engine:
         )
 
     def describe(
-        self,
-        clip_id: str,
-        captions: Sequence[str] | None = None,
-        k: int = 10,
-        weights: TermWeights | None = None,
+        self, clip_id: str, captions: Sequence[str] | None = None, k: int = 10, weights: TermWeights | None = None
     ) -> tuple[CaptionHit, ...]:
         """Rank sentences for a clip as a whole; by default those the library knows and general ones."""
         clip, tokens = self._library.get(clip_id), self._library.tokens(clip_id)

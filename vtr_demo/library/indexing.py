@@ -47,9 +47,7 @@ class EncodedClip:
     moments: tuple[Moment, ...]
 
 
-def encode_clip(
-    path: Path, model: RetrievalModel, limits: LimitConfig, info: VideoInfo | None = None
-) -> EncodedClip:
+def encode_clip(path: Path, model: RetrievalModel, limits: LimitConfig, info: VideoInfo | None = None) -> EncodedClip:
     """Read a file in the guarded worker and run the image tower; raises ``VideoError``."""
     info = info or probe_guarded(path, limits=limits)
     plan = plan_frames(info.duration_s, model.video)

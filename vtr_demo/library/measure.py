@@ -111,14 +111,11 @@ def measure_library(
     )
 
 
-def recalls(
-    table: LibraryTable, weights: TermWeights
-) -> tuple[Recall, Recall, dict[str, tuple[float, float]]]:
+def recalls(table: LibraryTable, weights: TermWeights) -> tuple[Recall, Recall, dict[str, tuple[float, float]]]:
     """Return text to video, video to text, and R@1 of both without each term and with it alone."""
     results = report(table, weights)
     without = {
-        name: (row["text_to_video R@1"], row["video_to_text R@1"])
-        for name, row in ablations(table, weights).items()
+        name: (row["text_to_video R@1"], row["video_to_text R@1"]) for name, row in ablations(table, weights).items()
     }
     texts, captioned = len(table.positives), int(table.positives.any(axis=0).sum())
     sides = (("text_to_video", texts), ("video_to_text", captioned))
@@ -152,9 +149,7 @@ def read_caption_file(path: Path, clips: Collection[tuple[str, str]]) -> dict[st
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ManifestError(
-            f"{path.name} is not UTF-8 text; save it as CSV or JSON lines in UTF-8."
-        ) from error
+        raise ManifestError(f"{path.name} is not UTF-8 text; save it as CSV or JSON lines in UTF-8.") from error
     rows = _csv_rows(text, path.name) if path.suffix.lower() == ".csv" else _json_rows(text, path.name)
     named: dict[str, list[str]] = {}
     for clip_id, known in clips:
@@ -180,9 +175,7 @@ def _csv_rows(text: str, name: str) -> list[tuple[int, str, list[str]]]:
     try:
         return [(reader.line_num, row["clip"] or "", [row["caption"] or ""]) for row in reader]
     except csv.Error as error:
-        raise ManifestError(
-            f"{name} is no CSV file past line {reader.line_num}: {error}; correct it."
-        ) from error
+        raise ManifestError(f"{name} is no CSV file past line {reader.line_num}: {error}; correct it.") from error
 
 
 def _json_rows(text: str, name: str) -> list[tuple[int, str, list[str]]]:

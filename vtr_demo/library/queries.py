@@ -32,9 +32,7 @@ class Query:
     @property
     def note(self) -> str:
         """What a person should know of how the sentence was read, e.g. that it was cut; often empty."""
-        unread = [
-            w.text for w, has in zip(self.sentence.words, self.tokens.word_mask[0], strict=True) if not has
-        ]
+        unread = [w.text for w, has in zip(self.sentence.words, self.tokens.word_mask[0], strict=True) if not has]
         if not unread:
             return ""
         return f"The text tower reads only the beginning of long texts; not read: “{' '.join(unread[:3])} …”."

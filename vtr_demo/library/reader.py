@@ -41,8 +41,7 @@ def require_library(folder: Path) -> Path:
     known = (folder / DATABASE).is_file() or (folder / "records").is_dir() or takeover.is_old(folder)
     if not known:
         raise LibraryError(
-            f"There is no library at {folder}; make one with "
-            f"`python -m vtr_demo index PATH... --library {folder}`."
+            f"There is no library at {folder}; make one with `python -m vtr_demo index PATH... --library {folder}`."
         )
     return folder
 
@@ -58,9 +57,7 @@ class LibraryReader:
         self._problems: dict[str, str] = {}
 
     @classmethod
-    def open(
-        cls, directory: Path | str, wanted: FeatureVersion, *, allow_stale: bool = False
-    ) -> LibraryReader:
+    def open(cls, directory: Path | str, wanted: FeatureVersion, *, allow_stale: bool = False) -> LibraryReader:
         """Open the library in ``directory`` for features of the version ``wanted``; writes nothing.
 
         The library of another model is refused with advice unless ``allow_stale``. Clips that

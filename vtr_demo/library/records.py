@@ -177,6 +177,4 @@ def check_frames(clip: StoredClip, frames: FrameBatch, tokens: VideoTokens) -> N
 def check_vectors(clip: StoredClip, vectors: np.ndarray) -> None:
     """Raise ``ValueError`` unless ``vectors`` are (1+M, F) for the clip's M moments."""
     if vectors.ndim != 2 or len(vectors) != 1 + len(clip.moments):
-        raise ValueError(
-            f"{len(clip.moments)} moments need as many vectors and one more, got {vectors.shape}"
-        )
+        raise ValueError(f"{len(clip.moments)} moments need as many vectors and one more, got {vectors.shape}")

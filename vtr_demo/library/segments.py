@@ -43,9 +43,7 @@ def plan_frames(duration_s: float, config: VideoConfig) -> Plan:
     return Plan(tuple(seconds), tuple(places[second] for second in whole))
 
 
-def find_moments(
-    seconds: np.ndarray, cuts: Sequence[int], duration_s: float, config: VideoConfig
-) -> list[Moment]:
+def find_moments(seconds: np.ndarray, cuts: Sequence[int], duration_s: float, config: VideoConfig) -> list[Moment]:
     """Shots between ``cuts`` (frame indices), long ones split into equal windows near ``moment_s``.
 
     A clip that is a single moment has none: the whole clip stands for it.

@@ -164,9 +164,7 @@ class LibraryWriter(LibraryReader):
         clip = self.get(clip_id)
         with self._changing(f"{clip.name} was not rebuilt", held=False):
             if clip.tower != self.wanted.tower:
-                raise LibraryError(
-                    f"{clip.name}: its frames and tokens come from another tower; replace them."
-                )
+                raise LibraryError(f"{clip.name}: its frames and tokens come from another tower; replace them.")
             check_vectors(clip, vectors)
             return self._put(clip, {"vectors": files.array_to_bytes(vectors)}, kept=clip)
 
@@ -413,9 +411,7 @@ class LibraryWriter(LibraryReader):
                 if clip is None:
                     transaction.put("clips", (key, clip_id), None)
                 else:
-                    transaction.put_version(
-                        self.wanted if key == self.wanted.fingerprint else FeatureVersion(key)
-                    )
+                    transaction.put_version(self.wanted if key == self.wanted.fingerprint else FeatureVersion(key))
                     transaction.put_clip(clip)
             for name, value in settings.items():
                 if state.settings.get(name) != value:

@@ -43,9 +43,7 @@ class Vocabulary:
             if len(names) != len(counts) or len(set(names)) != len(names):
                 raise ValueError(f"{level}: {len(names)} names, {len(set(names))} of them distinct, "
                                  f"and {len(counts)} counts")  # fmt: skip
-            if not all(
-                self.videos >= a >= b >= 1 for a, b in zip(counts, counts[1:] or counts, strict=False)
-            ):
+            if not all(self.videos >= a >= b >= 1 for a, b in zip(counts, counts[1:] or counts, strict=False)):
                 raise ValueError(f"{level}: counts must fall from at most {self.videos} to at least 1")
 
     @property
@@ -151,9 +149,7 @@ def imbalance(labels: Mapping[str, Tensor]) -> dict[str, Imbalance]:
     """The unevenness of each level of a ``label_matrix``."""
     return {
         level: Imbalance(
-            len(matrix),
-            tuple(int(count) for count in matrix.sum(dim=0)),
-            int((matrix.sum(dim=1) == 0).sum()),
+            len(matrix), tuple(int(count) for count in matrix.sum(dim=0)), int((matrix.sum(dim=1) == 0).sum())
         )
         for level, matrix in labels.items()
     }

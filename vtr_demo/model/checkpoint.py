@@ -160,8 +160,7 @@ def described(spec: str) -> tuple[ModelConfig, VideoConfig]:
     folder = BUNDLED if spec == "bundled" else Path(spec)
     if not (folder / SETTINGS).is_file():
         raise CheckpointError(
-            f"{spec} is no trained checkpoint; give `bundled` or a folder that `python -m vtr_demo train` "
-            "wrote."
+            f"{spec} is no trained checkpoint; give `bundled` or a folder that `python -m vtr_demo train` wrote."
         )
     config, video, _ = _described(folder, _settings(folder))
     return config, video
@@ -225,9 +224,7 @@ def _migrated(model: dict[str, Any]) -> dict[str, Any]:
     model = ADDED_OPTIONS | model
     for name, value in REMOVED_OPTIONS.items():
         if model.get(name, value) != value:
-            raise ConfigError(
-                f"model.{name}={model[name]!r} is an option that is gone; train the checkpoint again."
-            )
+            raise ConfigError(f"model.{name}={model[name]!r} is an option that is gone; train the checkpoint again.")
     return {name: value for name, value in model.items() if name not in REMOVED_OPTIONS}
 
 
@@ -252,9 +249,7 @@ def _settings(folder: Path) -> dict[str, Any]:
         if not all(isinstance(settings["backbone"][key], str) for key in ("spec", "fingerprint")):
             raise TypeError("'backbone' is not described")
     except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({error.strerror}); train or download it again."
-        ) from error
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); train or download it again.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({error!r}); train or download it again.") from error
     return dict(settings)
@@ -274,9 +269,7 @@ def _weights(folder: Path, digest: str) -> dict[str, Tensor]:
 def _load_state(module: torch.nn.Module, state: dict[str, Tensor], folder: Path) -> None:
     own = _own(module)
     wrong = sorted(
-        k
-        for k in own.keys() | state.keys()
-        if k not in own or k not in state or own[k].shape != state[k].shape
+        k for k in own.keys() | state.keys() if k not in own or k not in state or own[k].shape != state[k].shape
     )
     if wrong:
         raise CheckpointError(

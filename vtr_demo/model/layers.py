@@ -120,9 +120,7 @@ class Block(nn.Module):
         self.norm_attention = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
         self.norm_feed = nn.LayerNorm(width)
-        self.feed = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), zero_linear(2 * width, width, bias=True)
-        )
+        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), zero_linear(2 * width, width, bias=True))
         self.dropout = SharedDropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

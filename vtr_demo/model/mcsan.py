@@ -80,9 +80,7 @@ class LevelPools(nn.ModuleList):
     there are, and the level would memorise pairs of objects."""
 
     def __init__(self, width: int, hidden: int) -> None:
-        super().__init__(
-            LevelPool(width, hidden, contextual=level != RELATIONSHIP) for level in range(len(LEVELS))
-        )
+        super().__init__(LevelPool(width, hidden, contextual=level != RELATIONSHIP) for level in range(len(LEVELS)))
 
     def pools(self) -> list[LevelPool]:
         """The pools in the order of ``LEVELS``."""
@@ -157,10 +155,7 @@ class VideoLevels(nn.Module):
         if patch_width == width:
             nn.init.eye_(self.stem.weight)
         self.whole = nn.Sequential(
-            nn.Linear(patch_width, WHOLE_HIDDEN),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            zero_linear(WHOLE_HIDDEN, width),
+            nn.Linear(patch_width, WHOLE_HIDDEN), nn.GELU(), nn.Dropout(dropout), zero_linear(WHOLE_HIDDEN, width)
         )
         self.enter_patch = nn.Linear(patch_width, hidden)
         self.enter_summary = nn.Linear(width, hidden)
@@ -200,9 +195,7 @@ class VideoLevels(nn.Module):
         change, frame_motion = _change(base, mask), _frame_motion(tokens)
         # relations hold between objects: the level attends where the entity level does
         attention = weights[:, ENTITY]
-        evidence = scene_evidence(
-            tokens.patches, motion.shift, attention.view(b, t, 1 + p), mask, tokens.grid
-        )
+        evidence = scene_evidence(tokens.patches, motion.shift, attention.view(b, t, 1 + p), mask, tokens.grid)
         roles, counts = self.roles(evidence.flatten(1, 2))
         counts = counts + attention.clamp_min(1e-6).log() + priors[RELATIONSHIP]
         weights = with_relationship(weights, masked_softmax(counts, token_mask))

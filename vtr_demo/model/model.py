@@ -20,15 +20,7 @@ from vtr_demo.config import ModelConfig
 from vtr_demo.model.layers import zero_linear
 from vtr_demo.model.mcsan import Attributes, LevelOutput, TextLevels, VideoLevels
 from vtr_demo.model.s2ca import ConceptOutput, Concepts
-from vtr_demo.structures import (
-    Alignment,
-    Sentence,
-    TermWeights,
-    TextFeatures,
-    TextTokens,
-    VideoFeatures,
-    VideoTokens,
-)
+from vtr_demo.structures import Alignment, Sentence, TermWeights, TextFeatures, TextTokens, VideoFeatures, VideoTokens
 
 WHOLE_SENTENCE = "whole sentence"
 
@@ -57,9 +49,7 @@ class VTRModel(nn.Module):
     reduction: Tensor
     reduction_mean: Tensor
 
-    def __init__(
-        self, config: ModelConfig, *, patch_width: int, width: int, attributes: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, config: ModelConfig, *, patch_width: int, width: int, attributes: Sequence[int] = ()) -> None:
         super().__init__()
         self.config, self.patch_width, self.width = config, patch_width, width
         self.attribute_sizes = tuple(attributes)
@@ -72,11 +62,7 @@ class VTRModel(nn.Module):
         self.video = VideoLevels(entered, width, hidden, config.heads, config.dropout)
         self.text = TextLevels(width, hidden, config.heads, config.dropout)
         self.concepts = Concepts(
-            width,
-            config.concepts,
-            config.concept_width,
-            eps=config.assign_eps,
-            centred_shift=config.centred_shift,
+            width, config.concepts, config.concept_width, eps=config.assign_eps, centred_shift=config.centred_shift
         )
         self.concept_video = zero_linear(hidden, width)
         self.concept_text = zero_linear(hidden, width)
@@ -139,9 +125,7 @@ class VTRModel(nn.Module):
             out.concepts.vectors,
             out.concepts.index().unflatten(1, grid),
             self.video.parts(out.levels).unflatten(2, grid) if parts else None,
-            self.concepts.parts(out.concepts, out.concept_tokens, "video").unflatten(2, grid)
-            if parts
-            else None,
+            self.concepts.parts(out.concepts, out.concept_tokens, "video").unflatten(2, grid) if parts else None,
         )
 
     def text_features(self, out: Encoded, *, parts: bool = False) -> TextFeatures:
@@ -182,9 +166,7 @@ class VTRModel(nn.Module):
         assert v.concept_parts is not None
         gates = t.gates(weights)[0]
         levels = torch.einsum("l,lwd,ltpd->lwtp", gates, t.level_parts[0], v.level_parts[0])
-        concepts = torch.einsum(
-            "k,kwd,ktpd->kwtp", t.shares(weights)[0], t.concept_parts[0], v.concept_parts[0]
-        )
+        concepts = torch.einsum("k,kwd,ktpd->kwtp", t.shares(weights)[0], t.concept_parts[0], v.concept_parts[0])
         return Alignment(
             score=float(self.scores(t, v, weights)[0, 0]),
             level_terms=levels.cpu().numpy(),
@@ -232,6 +214,4 @@ def principal_directions(patches: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
 def build_model(config: ModelConfig, backbone: Any, attributes: Sequence[int] = ()) -> VTRModel:
     """Build an untrained model for the widths of ``backbone``."""
-    return VTRModel(
-        config, patch_width=backbone.patch_width, width=backbone.joint_width, attributes=attributes
-    ).eval()
+    return VTRModel(config, patch_width=backbone.patch_width, width=backbone.joint_width, attributes=attributes).eval()

@@ -48,9 +48,7 @@ class PatchMotion:
     dissimilarity: Tensor
 
 
-def match_patches(
-    patches: Tensor, mask: Tensor, grid: tuple[int, int], lags: Sequence[int] = LAGS
-) -> PatchMotion:
+def match_patches(patches: Tensor, mask: Tensor, grid: tuple[int, int], lags: Sequence[int] = LAGS) -> PatchMotion:
     """Match patches (B, T, P, Dv) to those of earlier frames; mask (B, T); ``lags`` begins with 1."""
     with torch.autocast(patches.device.type, enabled=False):  # quantiles need full precision
         x, near = _directions(patches.float(), mask), _nearness(grid, patches.device)
@@ -127,9 +125,7 @@ class Movement(nn.Module):
     def forward(self, patches: Tensor, motion: PatchMotion, mask: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patches (B, T, P, Dv), their motion and mask (B, T) -> (B, T, P, H)."""
         b, t, p, _ = patches.shape
-        evidence = torch.cat(
-            [displacement(motion.shift), change_norm(patches, mask), motion.dissimilarity], dim=-1
-        )
+        evidence = torch.cat([displacement(motion.shift), change_norm(patches, mask), motion.dissimilarity], dim=-1)
         evidence = evidence * mask[:, :, None, None]
         volume = F.gelu(self.read(evidence.reshape(b, t, *grid, EVIDENCE).permute(0, 4, 1, 2, 3)))
         volume = F.gelu(self.combine(volume))

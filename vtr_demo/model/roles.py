@@ -35,9 +35,7 @@ class Roles(nn.Module):
 
     def __init__(self, evidence: int, width: int) -> None:
         super().__init__()
-        self.read = nn.Sequential(
-            nn.Linear(evidence, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, NECK), nn.Tanh()
-        )
+        self.read = nn.Sequential(nn.Linear(evidence, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, NECK), nn.Tanh())
         self.write = nn.Linear(NECK, width)
         self.count = zero_linear(NECK, 1)
         nn.init.zeros_(self.write.weight)
@@ -53,9 +51,7 @@ class Roles(nn.Module):
         self.write.reset_parameters()
 
 
-def scene_evidence(
-    patches: Tensor, shift: Tensor, weights: Tensor, mask: Tensor, grid: tuple[int, int]
-) -> Tensor:
+def scene_evidence(patches: Tensor, shift: Tensor, weights: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return (B, T, 1+P, E): where each patch is and how it moves; zero for the whole-frame token.
 
     patches (B, T, P, Dv), of which only the size of their change is used; shift (B, T, P, 2), how each

@@ -36,8 +36,7 @@ def flat(level: float) -> Curve:
 def ridge(rng: np.random.Generator, level: float, height: float, waves: float, rough: int = 3) -> Curve:
     """Return a random smooth outline around y = ``level`` of ``rough`` waves, each finer than the last."""
     parts = [
-        (height / 1.9**k, waves * 2.1**k * rng.uniform(0.85, 1.15), rng.uniform(0, 2 * math.pi))
-        for k in range(rough)
+        (height / 1.9**k, waves * 2.1**k * rng.uniform(0.85, 1.15), rng.uniform(0, 2 * math.pi)) for k in range(rough)
     ]
 
     def curve(x: np.ndarray) -> np.ndarray:
@@ -103,9 +102,7 @@ class Canvas:
         distance = np.hypot((self.x - x) / wide, (self.y - y) / high)
         self.blend(rgb(colour), alpha * np.clip((1 - distance) * 6, 0, 1))
 
-    def beam(
-        self, x: float, lean: float, spread: float, colour: str, alpha: float, *, bottom: float = 0.9
-    ) -> None:
+    def beam(self, x: float, lean: float, spread: float, colour: str, alpha: float, *, bottom: float = 0.9) -> None:
         """Paint a ray of light from above that fades downwards."""
         down = np.clip(self.y / bottom, 0, 1)
         across = np.abs(self.x - x - lean * self.y) / (0.03 + spread * np.clip(self.y, 0, None))
@@ -121,17 +118,13 @@ class Canvas:
             shade = shade * (1 - light) + rgb(rim) * light
         self.blend(shade, inside)
 
-    def band(
-        self, left: float, top: float, right: float, bottom: float, colour: str, *, alpha: float = 1.0
-    ) -> None:
+    def band(self, left: float, top: float, right: float, bottom: float, colour: str, *, alpha: float = 1.0) -> None:
         """Paint a rectangle."""
         across = np.clip((np.minimum(self.x - left, right - self.x)) * self.unit + 0.5, 0, 1)
         down = np.clip((np.minimum(self.y - top, bottom - self.y)) * self.unit + 0.5, 0, 1)
         self.blend(rgb(colour), alpha * across[None, :] * down)
 
-    def ripples(
-        self, rng: np.random.Generator, top: float, bottom: float, colour: str, count: int = 26
-    ) -> None:
+    def ripples(self, rng: np.random.Generator, top: float, bottom: float, colour: str, count: int = 26) -> None:
         """Paint short flat strokes that grow towards the viewer: waves, sand, grass."""
         for _ in range(count):
             near = rng.random() ** 0.7
@@ -154,9 +147,7 @@ class Canvas:
         level = next((im for im in reversed(source) if max(im.size) >= longer), source[0])
         scale = longer / max(level.size)
         wide, high = (max(1, round(side * scale)) for side in level.size)
-        picture = np.asarray(
-            level.resize((wide, high), Image.Resampling.BICUBIC, reducing_gap=2.0), np.float32
-        )
+        picture = np.asarray(level.resize((wide, high), Image.Resampling.BICUBIC, reducing_gap=2.0), np.float32)
         left = round((x + self.half) * self.unit - wide / 2)
         top = round((ground + self.margin) * self.unit - high)
         x0, y0 = max(left, 0), max(top, 0)

@@ -79,9 +79,7 @@ def truth(spec: ClipSpec) -> dict[str, Any]:
         "entity": names,
         "action": [[actor.sprite, actor.motion] for actor in spec.actors],
         "relationship": [[names[0], spec.relation, names[1]]] if spec.relation else [],
-        "heading": [
-            [a.sprite, "left" if a.heading < 0 else "right"] for a in spec.actors if _travels(spec, a)
-        ],
+        "heading": [[a.sprite, "left" if a.heading < 0 else "right"] for a in spec.actors if _travels(spec, a)],
         "camera": spec.camera,
     }
 

@@ -73,15 +73,11 @@ def render_samples(
         if not isinstance(row, dict) or not {"path", "captions", "spec"} <= row.keys():
             raise ConfigError(f"Row {number} of {Path(specs).name} needs path, captions and spec.")
         if Path(row["path"]).name != row["path"]:
-            raise ConfigError(
-                f"Row {number} of {Path(specs).name} has the path {row['path']!r}; give a file name."
-            )
+            raise ConfigError(f"Row {number} of {Path(specs).name} has the path {row['path']!r}; give a file name.")
     return _write_clips(Path(out), rows, size, sprites)
 
 
-def _write_clips(
-    out: Path, rows: list[dict[str, Any]], size: tuple[int, int], sprites: str | Path | None
-) -> Path:
+def _write_clips(out: Path, rows: list[dict[str, Any]], size: tuple[int, int], sprites: str | Path | None) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     lines = []
     for row in rows:

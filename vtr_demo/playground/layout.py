@@ -31,11 +31,7 @@ _OVERHEAD_MOTIONS = ("fly", "float", "spin", "twirl")
 
 
 def sample_spec(
-    rng: np.random.Generator,
-    *,
-    split: Split = "train",
-    relation: str | None = None,
-    actors: int | None = None,
+    rng: np.random.Generator, *, split: Split = "train", relation: str | None = None, actors: int | None = None
 ) -> ClipSpec:
     """Sample a clip of ``split``, with a given ``relation`` or number of ``actors`` if they are set."""
     names = list(things_of(split))
@@ -43,9 +39,7 @@ def sample_spec(
         spec = _draw(rng, names, relation, actors)
         if in_split(spec, split):
             return spec
-    raise ConfigError(
-        f"No clip of split {split!r} was found for the relation {relation!r}; leave one of them open."
-    )
+    raise ConfigError(f"No clip of split {split!r} was found for the relation {relation!r}; leave one of them open.")
 
 
 def _draw(rng: np.random.Generator, names: list[str], relation: str | None, actors: int | None) -> ClipSpec:
@@ -83,9 +77,7 @@ def _motions(rng: np.random.Generator, relation: str | None, count: int) -> list
 
 
 # --------------------------------------------------------------------------- places
-def layout(
-    sprites: Sequence[str], motions: Sequence[str], relation: str | None, seed: int
-) -> tuple[Actor, ...]:
+def layout(sprites: Sequence[str], motions: Sequence[str], relation: str | None, seed: int) -> tuple[Actor, ...]:
     """Place the things.
 
     The noise depends on ``seed`` alone and belongs to the place, not to the thing: two things can change
@@ -127,8 +119,7 @@ def _row(count: int, motion: str, rng: np.random.Generator) -> list[Slot]:
     places = (-0.24, 0.24) if count == 2 else (-0.31, 0.0, 0.31)
     size = 0.34 if count == 2 else 0.26
     return [
-        {"x": x + 0.02 * noise[i, 0], "depth": 0.55 + 0.3 * noise[i, 1], "size": size}
-        for i, x in enumerate(places)
+        {"x": x + 0.02 * noise[i, 0], "depth": 0.55 + 0.3 * noise[i, 1], "size": size} for i, x in enumerate(places)
     ]
 
 

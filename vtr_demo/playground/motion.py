@@ -96,9 +96,7 @@ def _tilted(pose: Pose, angle: float) -> Pose:
     """Rotate about the middle of the lower edge."""
     turn = math.radians(angle)
     half = pose.height / 2
-    return replace(
-        pose, angle=angle, x=pose.x + half * math.sin(turn), y=pose.y + half * (1 - math.cos(turn))
-    )
+    return replace(pose, angle=angle, x=pose.x + half * math.sin(turn), y=pose.y + half * (1 - math.cos(turn)))
 
 
 # --------------------------------------------------------------------------- motions in place
@@ -232,9 +230,7 @@ def _route_point(spec: ClipSpec, index: int, u: float, second: float) -> RoutePo
         return _path(spec.relation, actor, spec.actors[1], u, second) if on_path else None
     if MOTIONS[actor.motion].family == "travel":
         moved = 0.62 * (_glide(u) - 0.5) * actor.heading
-        return RoutePoint(
-            actor.x * 0.3 + moved, actor.depth, moved, actor.heading, actor.lift, actor.lift == 0
-        )
+        return RoutePoint(actor.x * 0.3 + moved, actor.depth, moved, actor.heading, actor.lift, actor.lift == 0)
     if actor.motion == "circle":
         return _orbit(actor, second, actor.x, 0.5, radius=(0.21, 0.42))
     return None
@@ -303,9 +299,7 @@ def _travelling(actor: Actor, u: float, route: RoutePoint, shape: Shape) -> Pose
 # --------------------------------------------------------------------------- contact
 def _set_on(top: Pose, base: Pose) -> Pose:
     """Put ``top`` on ``base``; it keeps its own motion."""
-    seat = (
-        base.ground - base.height * 0.93 if base.angle == 0 else base.y - 0.46 * max(base.width, base.height)
-    )
+    seat = base.ground - base.height * 0.93 if base.angle == 0 else base.y - 0.46 * max(base.width, base.height)
     return replace(top, y=top.y + seat - top.ground, ground=seat, depth=base.depth + 1e-3)
 
 

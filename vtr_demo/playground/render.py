@@ -149,9 +149,7 @@ def _degrade(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def label_clip(
-    spec: ClipSpec, seconds: Sequence[float], width: int, height: int, sprites: Sprites
-) -> np.ndarray:
+def label_clip(spec: ClipSpec, seconds: Sequence[float], width: int, height: int, sprites: Sprites) -> np.ndarray:
     """Return (T, height, width) uint8: 1 + i where ``render`` shows ``spec.actors[i]``, 0 for the scene.
 
     A thing shows where it is at least half opaque and nothing is in front of it; shadows, ropes and
@@ -217,9 +215,7 @@ class Lens:
         return self.centre + self.unit * (x - self.pan), self.height * (_FOCUS + self.zoom * (y - _FOCUS))
 
 
-def _view(
-    picture: Image.Image, width: int, height: int, zoom: float, pan: float, *, mirrored: bool
-) -> Image.Image:
+def _view(picture: Image.Image, width: int, height: int, zoom: float, pan: float, *, mirrored: bool) -> Image.Image:
     """The part of the painting that the camera sees."""
     pan = -pan if mirrored else pan
     left = picture.width / 2 + pan * height - width / zoom / 2
@@ -234,17 +230,13 @@ def _view(
 
 
 # --------------------------------------------------------------------------- things
-def _stamp(
-    canvas: Image.Image, pose: Pose, lens: Lens, levels: list[Image.Image], label: int | None = None
-) -> None:
+def _stamp(canvas: Image.Image, pose: Pose, lens: Lens, levels: list[Image.Image], label: int | None = None) -> None:
     """Draw a sprite; with ``label``, this number where it is at least half opaque."""
     if pose.pivot is not None and label is None:
         _rope(canvas, pose, lens)
     centre = lens(pose.x, pose.y)
     wide, high = max(pose.width * lens.unit, 0.5), max(pose.height * lens.unit, 0.5)
-    source = next(
-        (im for im in reversed(levels) if im.height >= 0.9 * high and im.width >= 0.9 * wide), levels[0]
-    )
+    source = next((im for im in reversed(levels) if im.height >= 0.9 * high and im.width >= 0.9 * wide), levels[0])
     turn = math.radians(pose.angle)
     cos, sin = math.cos(turn), math.sin(turn)
     reach_x = abs(cos) * wide / 2 + abs(sin) * high / 2 + 1
@@ -267,9 +259,7 @@ def _stamp(
     if pose.rim:
         source = source.copy()
         source.paste((0, 0, 0, 0), (0, 0, source.width, round(pose.rim * source.height)))
-    patch = source.transform(
-        (right - left, bottom - top), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
-    )
+    patch = source.transform((right - left, bottom - top), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     mask = patch.getchannel("A")
     if pose.alpha < 1:
         mask = Image.eval(mask, lambda a: round(a * pose.alpha))

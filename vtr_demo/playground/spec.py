@@ -213,9 +213,7 @@ class ClipSpec:
             actors = tuple(Actor(**actor) for actor in values.pop("actors"))
             return ClipSpec(actors=actors, **values)
         except (TypeError, KeyError, ValueError) as error:
-            raise ConfigError(
-                f"This is not a playground spec ({error}); write one with to_json()."
-            ) from error
+            raise ConfigError(f"This is not a playground spec ({error}); write one with to_json().") from error
 
 
 def choose(rng: np.random.Generator, *options: Any) -> Any:

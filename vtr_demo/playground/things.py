@@ -44,9 +44,7 @@ def cell_list(cell: str, separator: str = ";") -> tuple[str, ...]:
 
 
 def _thing(code: str, kind: str, facing: str, size: str, rim: str, split: str, nouns: str) -> Thing:
-    return Thing(
-        code, kind, _FACING[facing], float(size), float(rim) if rim else None, split, cell_list(nouns)
-    )
+    return Thing(code, kind, _FACING[facing], float(size), float(rim) if rim else None, split, cell_list(nouns))
 
 
 THINGS = {name: _thing(**row) for name, row in read_table("things.csv").items()}

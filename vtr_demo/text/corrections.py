@@ -64,11 +64,7 @@ def _bases(word: str, ending: str) -> list[str]:
     stem = word[: -len(ending)]
     if ending == "ing":
         return [stem, stem + "e", *([stem[:-1]] if stem[-1] == stem[-2] else [])]
-    return [
-        stem,
-        *([stem[:-1]] if stem.endswith("e") else []),
-        *([stem[:-2] + "y"] if stem.endswith("ie") else []),
-    ]
+    return [stem, *([stem[:-1]] if stem.endswith("e") else []), *([stem[:-2] + "y"] if stem.endswith("ie") else [])]
 
 
 _PHRASES = [(row["pattern"], row["parsed_as"]) for row in read_table("phrases.csv")]
@@ -186,9 +182,7 @@ def _misread_plural_verb(token: Token, finite: bool) -> bool:
 def _describes_plural(token: Token, lexicon: Lexicon) -> bool:
     # "the young dances": between an article and an -s form an adjective describes a plural.
     after_article = token.i > 0 and token.nbor(-1).pos_ in ("DET", "ADJ", "NUM")
-    return after_article and (
-        token.tag_ == "VBG" or (token.tag_ == "JJ" and token.lower_ in lexicon.adjectives)
-    )
+    return after_article and (token.tag_ == "VBG" or (token.tag_ == "JJ" and token.lower_ in lexicon.adjectives))
 
 
 def _is_coordinated(token: Token) -> bool:
@@ -224,9 +218,7 @@ class Parse:
 
 def apply(doc: Doc, replaced: Collection[int], lexicon: Lexicon) -> Parse:
     """Return the parse of ``doc`` without its contradictions; the tokens ``replaced`` are verbs."""
-    parse = Parse(
-        [t.pos_ for t in doc], [t.tag_ for t in doc], [t.dep_ for t in doc], [t.head.i for t in doc]
-    )
+    parse = Parse([t.pos_ for t in doc], [t.tag_ for t in doc], [t.dep_ for t in doc], [t.head.i for t in doc])
     for token in doc:
         if parse.pos[token.i] != "VERB" and (token.i in replaced or _is_activity(token, lexicon)):
             parse.pos[token.i], parse.tags[token.i] = "VERB", "VBG" if token.lower_.endswith("ing") else "VBZ"

@@ -31,9 +31,7 @@ def extract(doc: Doc) -> tuple[Groups, Groups, Groups, dict[str, tuple[str, ...]
         "global": content,
         "entity": [t.lemma_ for chunk in chunks for t in chunk if t.pos_ in NOUNS],
         "action": [_verb_label(verb) for verb in verbs[:MAX_ACTIONS]],
-        "relationship": [
-            f"{_predicate_label(predicate)} {_counted(obj).lemma_}" for _, predicate, obj in triples
-        ],
+        "relationship": [f"{_predicate_label(predicate)} {_counted(obj).lemma_}" for _, predicate, obj in triples],
     }
     return (
         tuple(_indices(chunk) for chunk in chunks),

@@ -148,9 +148,7 @@ def _run(parser: Parser, texts: Iterable[list[Unit]]) -> list[Doc]:
     return list(parser.nlp.pipe(docs, batch_size=128))
 
 
-def _sentence(
-    parser: Parser, text: str, units: list[Unit], parsed: Doc, replaced: Collection[int]
-) -> Sentence:
+def _sentence(parser: Parser, text: str, units: list[Unit], parsed: Doc, replaced: Collection[int]) -> Sentence:
     doc = _original(parser, units, parsed, replaced)
     words, owner = _words(text, units, doc)
     *groups, labels = levels.extract(doc)
@@ -229,9 +227,7 @@ def load_parser(folder: Path | None = None) -> Parser:
     for name, expected in PARSER_DIGESTS.items():
         path = folder / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            raise BackboneError(
-                f"The English parser is damaged: {name} is missing or altered; run `{_REINSTALL}`."
-            )
+            raise BackboneError(f"The English parser is damaged: {name} is missing or altered; run `{_REINSTALL}`.")
     nlp = spacy.load(folder, exclude=["ner", "senter"], disable=["lemmatizer"])
     lemmatizer: Any = nlp.get_pipe("lemmatizer")
     index = lemmatizer.lookups.get_table("lemma_index")

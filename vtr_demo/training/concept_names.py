@@ -26,9 +26,7 @@ MIN_COUNT = 5
 """Occurrences that a lemma, and clips that a concept's attributes, need to enter a name."""
 MAX_WORDS, MAX_ATTRIBUTES = 3, 2
 CONTENT_POS = frozenset({"NOUN", "PROPN", "VERB", "ADJ", "NUM", "ADV"})
-STOP_LEMMAS = frozenset(
-    {"be", "have", "do", "get", "go", "not", "there", "very", "so", "just", "other", "that"}
-)
+STOP_LEMMAS = frozenset({"be", "have", "do", "get", "go", "not", "there", "very", "so", "just", "other", "that"})
 """Lemmas of content classes that are treated as function words."""
 MIN_CONTENT_SHARE = 0.25
 """Share of content words below which a concept is named by its function words."""
@@ -71,9 +69,7 @@ def name_concepts(
     return join_names(word_names(counts), [attributes.get(k, ()) for k in range(len(counts))])
 
 
-def naming_data(
-    sampler: Sampler, count: int = _NAMING_CLIPS
-) -> tuple[list[EncodedCaption], list[VideoTokens]]:
+def naming_data(sampler: Sampler, count: int = _NAMING_CLIPS) -> tuple[list[EncodedCaption], list[VideoTokens]]:
     """Return what names come from in training: all sentences, and the tokens of ``count`` clips."""
     places = torch.linspace(0, len(sampler.items) - 1, min(count, len(sampler.items))).long().tolist()
     return sampler.captions(), [sampler.cache.get(sampler.items[i]) for i in places]
@@ -205,9 +201,7 @@ def attributes_by_concept(
         scores.append({name: lift for name, lift, z in lifts if z >= MIN_Z})
     best = [own or shared for own, shared in zip(exclusive(scores), scores, strict=True)]
     return {
-        k: tuple(sorted(own, key=lambda name: (-own[name], name))[:MAX_ATTRIBUTES])
-        for k, own in enumerate(best)
-        if own
+        k: tuple(sorted(own, key=lambda name: (-own[name], name))[:MAX_ATTRIBUTES]) for k, own in enumerate(best) if own
     }
 
 

@@ -29,16 +29,11 @@ class Distiller(nn.Module):
     ``patch_width`` and ``word_width`` are the teacher's, ``width`` is the student's D.
     """
 
-    def __init__(
-        self, concept_width: int, width: int, patch_width: int, word_width: int, mask_share: float
-    ) -> None:
+    def __init__(self, concept_width: int, width: int, patch_width: int, word_width: int, mask_share: float) -> None:
         super().__init__()
         self.mask_share = mask_share
         self.tokens = nn.ModuleDict(
-            {
-                "video": _Reconstruction(concept_width, patch_width),
-                "text": _Reconstruction(concept_width, word_width),
-            }
+            {"video": _Reconstruction(concept_width, patch_width), "text": _Reconstruction(concept_width, word_width)}
         )
         self.globals = nn.ModuleDict(
             {side: identity_linear(width) if width == word_width else nn.Linear(width, word_width, bias=False)

@@ -86,9 +86,7 @@ def data_dependent_init(
     model.config = model.config.replace(trained=True)
 
 
-def _fit_prototypes(
-    model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTokens], seed: int
-) -> None:
+def _fit_prototypes(model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTokens], seed: int) -> None:
     patches = torch.cat([v.patches.float().flatten(0, 2) for v in videos])
     content = [t.words[t.content_mask()].float() for t in texts]
     words = torch.cat(content if any(map(len, content)) else [t.words[t.word_mask].float() for t in texts])
@@ -99,9 +97,7 @@ def _fit_prototypes(
     model.concepts.prototypes.copy_(kmeans(torch.cat(centred), len(model.concepts.prototypes), seed=seed))
 
 
-def _prototypes_from_categories(
-    model: VTRModel, videos: Sequence[VideoTokens], categories: Sequence[Tensor]
-) -> None:
+def _prototypes_from_categories(model: VTRModel, videos: Sequence[VideoTokens], categories: Sequence[Tensor]) -> None:
     labels = torch.cat([clip.flatten() for clip in categories])
     patches = torch.cat([v.patches.float().flatten(0, 2) for v in videos])
     for k in labels[labels >= 0].unique().tolist():

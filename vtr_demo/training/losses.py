@@ -20,10 +20,7 @@ KL_TEMPERATURE = 0.05
 
 # --------------------------------------------------------------------------- ranking
 def info_nce(
-    similarity: Tensor,
-    targets: Tensor | None = None,
-    text_mask: Tensor | None = None,
-    video_mask: Tensor | None = None,
+    similarity: Tensor, targets: Tensor | None = None, text_mask: Tensor | None = None, video_mask: Tensor | None = None
 ) -> Tensor:
     """Return symmetric InfoNCE over logits (X, Y): the mean of text -> video and video -> text.
 

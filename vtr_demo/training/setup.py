@@ -30,14 +30,7 @@ from vtr_demo.data.dataset import (
     playground_stills,
 )
 from vtr_demo.data.grounding import PlaygroundTruth
-from vtr_demo.data.sampler import (
-    EndToEndSampler,
-    EndToEndVideos,
-    LiveTeacher,
-    Sampler,
-    TeacherTokens,
-    frozen_copy,
-)
+from vtr_demo.data.sampler import EndToEndSampler, EndToEndVideos, LiveTeacher, Sampler, TeacherTokens, frozen_copy
 from vtr_demo.errors import ConfigError, ManifestError, VideoError
 from vtr_demo.files import fingerprint
 from vtr_demo.model.attributes import Vocabulary, build_vocabulary, imbalance_report, label_matrix
@@ -306,9 +299,7 @@ def _fit_reduction(model: VTRModel, backbone: Backbone, items: list[Sample]) -> 
 
 
 # --------------------------------------------------------------------------- batches
-def _frozen_sampler(
-    config: TrainConfig, data: TrainingData, model: VTRModel, teacher: Backbone | None
-) -> Sampler:
+def _frozen_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, teacher: Backbone | None) -> Sampler:
     """Batches of cached tokens; also initialises ``model``."""
     assert data.cache is not None
     assert data.texts is not None
@@ -320,14 +311,10 @@ def _frozen_sampler(
         tokens.fill(data.items, "teacher")
         sentences = text_tokens(_sentences(data.items), teacher, divided=True)
         taught = TeacherTokens(tokens, sentences, data.backbone.grid)
-    return Sampler(
-        data.items, data.cache, data.texts, data.labels, config.batch, config.mixture, taught, truth
-    )
+    return Sampler(data.items, data.cache, data.texts, data.labels, config.batch, config.mixture, taught, truth)
 
 
-def _end_to_end_sampler(
-    config: TrainConfig, data: TrainingData, model: VTRModel, teacher: Backbone | None
-) -> Sampler:
+def _end_to_end_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, teacher: Backbone | None) -> Sampler:
     """Batches through towers that learn; also initialises ``model``.
 
     Soft targets come from the towers as they are before training.
@@ -360,11 +347,7 @@ def _playground_truth(config: TrainConfig, backbone: Backbone) -> PlaygroundTrut
 
 
 def _initialise(
-    model: VTRModel,
-    data: TrainingData,
-    cache: VideoCache,
-    texts: list[TextTokens],
-    truth: PlaygroundTruth | None,
+    model: VTRModel, data: TrainingData, cache: VideoCache, texts: list[TextTokens], truth: PlaygroundTruth | None
 ) -> None:
     if data.start:
         warm_start(model, data.start, data.vocabulary)
@@ -375,9 +358,7 @@ def _initialise(
     clips = [cache.get(item) for item in items]
     categories = None
     if truth is not None:
-        categories = [
-            truth.padded(item, clip.patches.shape[1:3]) for item, clip in zip(items, clips, strict=True)
-        ]
+        categories = [truth.padded(item, clip.patches.shape[1:3]) for item, clip in zip(items, clips, strict=True)]
     # one seed, so that runs find comparable concepts
     data_dependent_init(model, clips, tokens, seed=0, categories=categories)
 
@@ -390,6 +371,4 @@ def _every(values: Sequence[_T], count: int) -> list[_T]:
 def _sentences(items: list[Sample]) -> list[Sentence]:
     """All sentences of the items, true ones first, then those of their hard negatives."""
     sentences = [s for item in items for s in item.sentences]
-    return sentences + [
-        s for i in items for c in i.hard_negatives for s in (c.true, *(f for _, f in c.false))
-    ]
+    return sentences + [s for i in items for c in i.hard_negatives for s in (c.true, *(f for _, f in c.false))]

@@ -187,9 +187,7 @@ class Trainer:
         if distributed.world() > 1:
             device = next(trained.model.parameters()).device
             self.training_step = nn.parallel.DistributedDataParallel(
-                computed,
-                device_ids=[device] if device.type == "cuda" else None,
-                find_unused_parameters=True,
+                computed, device_ids=[device] if device.type == "cuda" else None, find_unused_parameters=True
             )
 
     # ------------------------------------------------------------------ one step
@@ -332,9 +330,7 @@ class Trainer:
             trained = self.trained()
             assert trained.vocabulary is not None
             table = encode_table(trained, self.validation, self.sampler.cache, self._validation_texts)
-            precision = attribute_precision(
-                self.model, table, self.validation, trained.vocabulary, self.sampler.labels
-            )
+            precision = attribute_precision(self.model, table, self.validation, trained.vocabulary, self.sampler.labels)
         metrics = report(table, self.model.training_weights, resamples=200)
         return metrics | {"attributes": precision}, table
 
@@ -387,9 +383,7 @@ class Trainer:
             self._trained = replace(self._trained, concept_names=names)
             if table is not None:
                 weights = choose_weights(table, self.model.training_weights)
-                self.model.config = config.replace(
-                    level_weights=weights.levels(), concept_weight=weights.concepts
-                )
+                self.model.config = config.replace(level_weights=weights.levels(), concept_weight=weights.concepts)
             save(self.out / BEST, self.trained(), with_backbone=self.options.keep_towers)
         self.model.config = config
 

@@ -59,10 +59,7 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
         ]
 
     def rank_captions(
-        clip_id: str,
-        captions: list[str],
-        weights: dict[str, float] | None = None,
-        muted: list[str] | None = None,
+        clip_id: str, captions: list[str], weights: dict[str, float] | None = None, muted: list[str] | None = None
     ) -> list[dict[str, Any]]:
         """Rank sentences for one clip of the library, best first.
 
@@ -76,8 +73,7 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
             clip_id, captions=captions or None, k=max(10, len(captions)), weights=term_weights(weights, muted)
         )
         return [
-            {"text": hit.text, "score": hit.score, "confidence": hit.confidence, "terms": hit.terms}
-            for hit in hits
+            {"text": hit.text, "score": hit.score, "confidence": hit.confidence, "terms": hit.terms} for hit in hits
         ]
 
     def explain_match(
@@ -106,12 +102,7 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
         and captions."""
         status = engine.status()
         clips = [
-            {
-                "id": clip.clip_id,
-                "name": clip.name,
-                "duration_s": clip.duration_s,
-                "captions": list(clip.captions),
-            }
+            {"id": clip.clip_id, "name": clip.name, "duration_s": clip.duration_s, "captions": list(clip.captions)}
             for clip in engine.clips()
         ]
         return {

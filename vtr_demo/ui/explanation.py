@@ -96,9 +96,7 @@ def reason(why: Explanation) -> dict[str, Any]:
         "words": [(i, alignment.words[i]) for i in strongest],
         "second": alignment.seconds[int(by_frame.argmax())] if len(by_frame) > 1 else None,
         "others": sorted(others, key=lambda other: other[::-1], reverse=True),
-        "against": (worst, alignment.words[worst], float(parts[worst]))
-        if parts[worst] < -MIN_SHARE * gains
-        else None,
+        "against": (worst, alignment.words[worst], float(parts[worst])) if parts[worst] < -MIN_SHARE * gains else None,
     }
 
 
@@ -149,10 +147,7 @@ def picks(why: Explanation) -> list[tuple[str, list[tuple[str, str, str, int | N
         ("Words", [(f"word:{i}", word, "", None) for i, word in enumerate(alignment.words)]),
         (
             "Concepts",
-            [
-                ("map", "Concept map", "", None),
-                *((f"concept:{k}", why.concept_names[k], "", k) for k in used),
-            ],
+            [("map", "Concept map", "", None), *((f"concept:{k}", why.concept_names[k], "", k) for k in used)],
         ),
     ]
 

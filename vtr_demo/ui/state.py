@@ -56,9 +56,7 @@ class EngineLike(Protocol):
     def clip(self, clip_id: str) -> ClipView: ...
     def still(self, clip_id: str, moment: int) -> bytes: ...
     def media(self, clip_id: str) -> Path: ...
-    def add(
-        self, paths: Any, *, names: Any = None, keep_copy: bool = True, progress: Any = None
-    ) -> IndexReport: ...
+    def add(self, paths: Any, *, names: Any = None, keep_copy: bool = True, progress: Any = None) -> IndexReport: ...
     def delete(self, clip_id: str) -> None: ...
     def rebuild(self, progress: Any = None) -> object: ...
     def status(self) -> Status: ...
@@ -187,9 +185,7 @@ def run_search(
     return view, ranked, run_explain(engine, view, weights)[1]
 
 
-def run_explain(
-    engine: EngineLike, view: ViewState, weights: TermWeights
-) -> tuple[ViewState, ExplanationPanel]:
+def run_explain(engine: EngineLike, view: ViewState, weights: TermWeights) -> tuple[ViewState, ExplanationPanel]:
     """Explain the view's sentence and clip, if both are given: (view, panel)."""
     if not view.clip or not view.text:
         return view, ExplanationPanel()
@@ -202,9 +198,7 @@ def run_explain(
     return view, ExplanationPanel(explanation.player(clip, view.moment), summary, body)
 
 
-def _comparison(
-    engine: EngineLike, view: ViewState, weights: TermWeights, clip: ClipView, why: Explanation
-) -> str:
+def _comparison(engine: EngineLike, view: ViewState, weights: TermWeights, clip: ClipView, why: Explanation) -> str:
     """The open clip beside one of the other hits, as far as the library still holds them."""
     others, other = [], None
     for rank, (clip_id, moment) in enumerate(view.hits, start=1):
@@ -218,9 +212,7 @@ def _comparison(
     return explanation.compare(clip, why, others, other)
 
 
-def run_describe(
-    engine: EngineLike, view: ViewState, own_sentences: str, weights: TermWeights, count: int = 10
-) -> str:
+def run_describe(engine: EngineLike, view: ViewState, own_sentences: str, weights: TermWeights, count: int = 10) -> str:
     """Rank sentences for the view's clip: those of ``own_sentences``, one a line, or the library's."""
     if not view.clip:
         raise TextError("Choose a clip first, or upload one.")

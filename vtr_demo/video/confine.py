@@ -138,9 +138,7 @@ def _landlock(read: Sequence[str], write: Sequence[str]) -> bool:
     )
     # An older kernel refuses a longer structure: the fields came with versions 1, 4 and 6.
     size = 24 if version >= 6 else 16 if version >= 4 else 8
-    ruleset = call(
-        _CREATE_RULESET, struct.pack("=QQQ", files, network, scopes)[:size], ctypes.c_size_t(size), 0
-    )
+    ruleset = call(_CREATE_RULESET, struct.pack("=QQQ", files, network, scopes)[:size], ctypes.c_size_t(size), 0)
     if ruleset < 0:
         return False
     try:

@@ -40,11 +40,7 @@ SOUND_CODECS = frozenset((
     "wmav1", "wmav2", "pcm_alaw", "pcm_mulaw", "pcm_u8", "pcm_s16be", "pcm_s16le", "pcm_s24be",
     "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_f32be", "pcm_f32le", "adpcm_ms", "adpcm_ima_wav",
 ))  # fmt: skip
-_DECODERS = (
-    CODECS
-    | SOUND_CODECS
-    | {"libdav1d", "libopus", "msmpeg4", "flv", "mp3float", "mp2float", "amrnb", "amrwb"}
-)
+_DECODERS = CODECS | SOUND_CODECS | {"libdav1d", "libopus", "msmpeg4", "flv", "mp3float", "mp2float", "amrnb", "amrwb"}
 OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,gif,mxf",
@@ -91,9 +87,7 @@ class Source:
             self.timeline = self._scan()
             self._check_duration()
             context = self.stream.codec_context
-            confine.allow_for(
-                self.timeline.duration_s, len(self.timeline.pts), context.width * context.height
-            )
+            confine.allow_for(self.timeline.duration_s, len(self.timeline.pts), context.width * context.height)
             self._open()
         except BaseException:
             self.close()

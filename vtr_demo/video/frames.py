@@ -64,9 +64,7 @@ def probe_guarded(path: str | Path, *, limits: LimitConfig) -> VideoInfo:
 
 
 # ---------------------------------------------------------------------- reading
-def read_frames(
-    path: str | Path, seconds: Sequence[float] | int, *, size: int, config: VideoConfig
-) -> FrameBatch:
+def read_frames(path: str | Path, seconds: Sequence[float] | int, *, size: int, config: VideoConfig) -> FrameBatch:
     """The frames shown at ``seconds``, as (T, size, size, 3), for a trusted file.
 
     Seconds count from the first frame and follow the file's time stamps: a frame is shown from its stamp
@@ -122,9 +120,7 @@ def still_frames(image_path: str | Path, *, size: int, config: VideoConfig) -> F
 
 
 # ---------------------------------------------------------------------- converting
-def convert_for_browser(
-    path: str | Path, target: str | Path, *, limits: LimitConfig, max_side: int = 960
-) -> Path:
+def convert_for_browser(path: str | Path, target: str | Path, *, limits: LimitConfig, max_side: int = 960) -> Path:
     """Write a copy that browsers play (H.264 4:2:0, AAC, MP4, upright, index in front) to ``target``.
 
     The longer side is ``max_side`` pixels at most; sound that cannot be carried over is left out. Works in

@@ -87,9 +87,7 @@ def describe(path: str | Path, limits: LimitConfig | None = None) -> VideoInfo:
         duration_s, count = timeline.duration_s, len(timeline.ticks)
         fps = count / duration_s if duration_s > 0 else 0.0
         note = f"reading ended at {duration_s:.1f} s ({source.ended_early})" if source.ended_early else ""
-        return VideoInfo(
-            duration_s, width, height, fps, codec, container, orientation.degrees, count, playable, note
-        )
+        return VideoInfo(duration_s, width, height, fps, codec, container, orientation.degrees, count, playable, note)
 
 
 def read_clip(

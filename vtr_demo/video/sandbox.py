@@ -216,11 +216,7 @@ def _asked(request: dict[str, Any], wall_s: float) -> Answer:
         answer = worker.ask(request, wall_s)
     finally:
         kept = False
-        if (
-            worker.process.poll() is None
-            and not answer[0].get("last")
-            and answer[0].get("error") != "stalled"
-        ):
+        if worker.process.poll() is None and not answer[0].get("last") and answer[0].get("error") != "stalled":
             with _lock:
                 if kept := len(_idle) < IDLE_WORKERS:
                     _idle.append(worker)
@@ -339,9 +335,7 @@ def _forked(request: dict[str, Any], parent: int) -> Answer:
     return {**header, **spent}, payload
 
 
-def _collected(
-    pipe: int, child: int, request: dict[str, Any], parent: int
-) -> tuple[bytearray, dict[str, Any] | None]:
+def _collected(pipe: int, child: int, request: dict[str, Any], parent: int) -> tuple[bytearray, dict[str, Any] | None]:
     """Read all that ``child`` writes, and kill it where it stands still, takes too long or says too much."""
     data, used, ending = bytearray(), -1.0, None
     started = moved = time.monotonic()

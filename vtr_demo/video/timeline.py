@@ -98,9 +98,7 @@ class Timeline:
         return int(latest_first[int(earlier)]), last
 
 
-def build_timeline(
-    rows: Sequence[PacketRow], *, tick_s: float, fps: float, ordinal: bool, restarts: bool
-) -> Timeline:
+def build_timeline(rows: Sequence[PacketRow], *, tick_s: float, fps: float, ordinal: bool, restarts: bool) -> Timeline:
     """Turn packets in decoding order into a timeline; at least one of them is shown.
 
     ``ordinal`` says that times of showing are guesses (B frames in AVI), ``restarts`` that the container
@@ -180,10 +178,7 @@ def _clock_starts(
     for number in range(1, len(pts)):
         fall = int(dts[number - 1]) - int(dts[number])
         # A single late packet is disorder; a clock that jumped back stays behind.
-        back = (
-            fall > (0 if is_key[number] else slack)
-            and float(np.median(pts[number : number + _REORDER])) < high
-        )
+        back = fall > (0 if is_key[number] else slack) and float(np.median(pts[number : number + _REORDER])) < high
         if back or (restarts and -fall > far):
             starts.append(number)
             high = int(pts[number])

@@ -22,9 +22,7 @@ CLOCK = Fraction(1, 90_000)
 """A tick of the copy in seconds: fine enough for any frame rate, so variable rates keep their times."""
 
 
-def convert(
-    path: str | Path, target: str | Path, *, max_side: int, limits: LimitConfig | None = None
-) -> None:
+def convert(path: str | Path, target: str | Path, *, max_side: int, limits: LimitConfig | None = None) -> None:
     """Write the copy to ``target``: longer side at most ``max_side`` pixels, first frame at second 0.
 
     Sound that cannot be carried over is left out.
@@ -35,24 +33,18 @@ def convert(
         except MemoryError:
             raise
         except library_errors() as error:
-            log.info(
-                "%s: the copy %s sound failed: %s", Path(path).name, "with" if sound else "without", error
-            )
+            log.info("%s: the copy %s sound failed: %s", Path(path).name, "with" if sound else "without", error)
             reason = str(getattr(error, "strerror", None) or type(error).__name__)
     raise VideoError(path, f"it could not be converted ({reason})", RESAVE)
 
 
-def _convert(
-    path: str | Path, target: str | Path, max_side: int, limits: LimitConfig | None, *, sound: bool
-) -> None:
+def _convert(path: str | Path, target: str | Path, max_side: int, limits: LimitConfig | None, *, sound: bool) -> None:
     import av
 
     options = {"movflags": "+faststart"}
     with (
         Source(path, limits) as source,
-        av.open(
-            str(source.path.absolute()), container_options=OPEN_OPTIONS, metadata_errors="replace"
-        ) as heard,
+        av.open(str(source.path.absolute()), container_options=OPEN_OPTIONS, metadata_errors="replace") as heard,
         av.open(str(target), "w", format="mp4", container_options=options) as copy,
     ):
         # Both streams exist before the first packet is written: the file's header names them.
@@ -82,9 +74,7 @@ def _pictures(source: Source, copy: Any, max_side: int) -> Iterator[Any]:
     return _encoded_pictures(source, context, stream, chain([first], frames))
 
 
-def _encoded_pictures(
-    source: Source, context: Any, stream: Any, frames: Iterator[tuple[int, Any]]
-) -> Iterator[Any]:
+def _encoded_pictures(source: Source, context: Any, stream: Any, frames: Iterator[tuple[int, Any]]) -> Iterator[Any]:
     timeline = source.timeline
     seconds = [timeline.second(tick) for tick in timeline.ticks.tolist()] + [timeline.duration_s]
     starts = [round(second / CLOCK) for second in seconds]

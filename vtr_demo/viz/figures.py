@@ -84,11 +84,7 @@ def match_json(why: Explanation, clip_name: str) -> dict[str, Any]:
     by_word = overlays.word_parts(alignment)
     by_frame = overlays.picked(alignment, "total").sum(axis=1)
     words = [
-        {
-            "word": word,
-            "adds": float(by_word[i]),
-            "concept": why.concept_names[concept] if concept >= 0 else None,
-        }
+        {"word": word, "adds": float(by_word[i]), "concept": why.concept_names[concept] if concept >= 0 else None}
         | ({"without_it": -float(why.word_effects[i - 1])} if 0 < i <= len(why.word_effects) else {})
         for i, (word, concept) in enumerate(zip(alignment.words, alignment.word_concept, strict=True))
     ]
@@ -216,10 +212,7 @@ def _heat(page: Page, alignment: Alignment, frames: np.ndarray) -> None:
         painted = overlays.overlay(frames[index], heat[index].reshape(alignment.grid), limit)
         page.axes(x, 0.0, side, height).imshow(painted, aspect="auto")
         page.text(x, height + 0.1, time_label(float(alignment.seconds[index])), SMALL, weight="bold")
-        numbers = (
-            f"patches {amount(heat[index].sum(), largest)}",
-            f"whole frame {amount(whole[index], largest)}",
-        )
+        numbers = (f"patches {amount(heat[index].sum(), largest)}", f"whole frame {amount(whole[index], largest)}")
         for i, number in enumerate(numbers):
             page.text(x + side, height + 0.1 + 0.14 * i, number, SMALL, colour=page.soft, ha="right")
         if place % columns == columns - 1 or place == len(shown) - 1:
@@ -283,9 +276,7 @@ def _matrix(page: Page, cells: np.ndarray, rows: Sequence[str], width: float) ->
     axes.imshow(cells, aspect="auto")
     _gaps(page, axes, cells)
     for row, name in enumerate(rows):
-        page.text(
-            MARGIN + LABELS - 0.07, ROW * (row + 0.5), fitted(name, TEXT, LABELS - 0.1), TEXT, ha="right"
-        )
+        page.text(MARGIN + LABELS - 0.07, ROW * (row + 0.5), fitted(name, TEXT, LABELS - 0.1), TEXT, ha="right")
     return axes
 
 

@@ -47,9 +47,7 @@ class Page:
         axes.tick_params(which="both", length=0, labelsize=SMALL, labelcolor=self.soft)
         top = self.y + y
         self._place.append(
-            lambda full: axes.set_position(
-                (x / WIDTH, 1 - (top + height) / full, width / WIDTH, height / full)
-            )
+            lambda full: axes.set_position((x / WIDTH, 1 - (top + height) / full, width / WIDTH, height / full))
         )
         return axes
 
