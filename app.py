@@ -21,8 +21,8 @@ from gradio.utils import get_upload_folder
 from vtr_demo.errors import VtrError
 from vtr_demo.structures import TermWeights
 from vtr_demo.ui import api, html, sections, state, theme
-from vtr_demo.ui.state import EngineLike, ExplanationPanel, ViewState
-from vtr_demo.ui.theme import explanation_blocks, html_block, weight_sliders
+from vtr_demo.ui.state import EngineLike, ViewState
+from vtr_demo.ui.theme import explanation_block, html_block, weight_sliders
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
 HERE = Path(__file__).parent
@@ -37,11 +37,6 @@ ClipOpener = tuple[Callable[[str], list[Any]], list[Any]]
 def reports_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Turn the package's errors into a message on the page; nothing on it changes then."""
     return state.guarded(handler, partial(gr.Error, title="That did not work", print_exception=False))
-
-
-def panel_outputs(panel: ExplanationPanel, same_clip: bool) -> list[Any]:
-    """Outputs of one explanation; the player is left alone while its clip stays the same."""
-    return [gr.skip() if same_clip and panel.player else panel.player, panel.summary, panel.body]
 
 
 def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML, gr.State, Callable[[Any], Any]]:
@@ -62,14 +57,14 @@ def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML, gr.State, Callable
             reset = gr.Button("Reset weights", size="sm", elem_id="reset")
         with gr.Column(elem_id="hits"):
             results = html_block(elem_id="results")
-        pieces = explanation_blocks("panel")
+        why = explanation_block("panel")
     view = gr.State(ViewState())
-    inputs, outputs = [view, *sliders], [query, view, results, *pieces]
+    inputs, outputs = [view, *sliders], [query, view, results, why]
 
     def show(old: ViewState, new: ViewState, weights: Sequence[float]) -> list[Any]:
         new, ranked, panel = state.run_search(engine, new, TermWeights(*weights))
         text = gr.skip() if new.text == old.text else new.text
-        return [text, new, ranked, *panel_outputs(panel, (old.clip, old.moment) == (new.clip, new.moment))]
+        return [text, new, ranked, panel]
 
     @reports_errors
     def ask(old: ViewState, text: str, *weights: float) -> list[Any]:
@@ -77,11 +72,7 @@ def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML, gr.State, Callable
 
     @reports_errors
     def click(old: ViewState, event: gr.EventData, *weights: float) -> list[Any]:
-        new = old.after(event._data)
-        if event._data.get("do") == "pick":
-            panel = state.run_explain(engine, new, TermWeights(*weights))[1]
-            return [gr.skip(), new, gr.skip(), gr.skip(), gr.skip(), panel.body]
-        return show(old, new, weights)
+        return show(old, old.after(event._data), weights)
 
     @reports_errors
     def reweigh(old: ViewState, *weights: float) -> list[Any]:
@@ -90,7 +81,7 @@ def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML, gr.State, Callable
     asked = [view, query, *sliders]
     gr.on([query.submit, go.click], ask, asked, outputs, show_progress="minimal", **MODEL)
     results.click(click, inputs, outputs, **LIVE).then(None, js=theme.TO_PANEL, **QUIET)
-    for piece in (examples, *pieces):
+    for piece in (examples, why):
         piece.click(click, inputs, outputs, **LIVE)
     gr.on([slider.input for slider in sliders], reweigh, inputs, outputs, **LIVE)
     cleared = reset.click(lambda old: [old.unmuted(), *defaults], view, inputs, **QUIET)
@@ -111,34 +102,33 @@ def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, Clip
             rank = gr.Button("Rank sentences", variant="primary", elem_id="rank")
         with gr.Column(elem_id="ranking"):
             ranked = html_block('<p class="empty">Choose a clip to see which sentences fit it best.</p>', "ranked")
-        pieces = explanation_blocks("dpanel")
+        why = explanation_block("dpanel")
     view = gr.State(ViewState())
-    outputs = [view, picker, ranked, *pieces]
+    outputs = [view, picker, ranked, why]
 
-    def show(old: ViewState, new: ViewState, sentences: str) -> list[Any]:
+    def show(new: ViewState, sentences: str) -> list[Any]:
         sentences_html = state.run_describe(engine, new, sentences, engine.default_weights)
         new, panel = state.run_explain(engine, new, engine.default_weights)
-        same = old.clip == new.clip and bool(old.text)
-        return [new, html.clip_picker(engine.clips(), new.clip), sentences_html, *panel_outputs(panel, same)]
+        return [new, html.clip_picker(engine.clips(), new.clip), sentences_html, panel]
 
     @reports_errors
     def click(old: ViewState, sentences: str, event: gr.EventData) -> list[Any]:
         new = old.after(event._data)
-        return show(old, new if new.clip else ViewState(clip=old.clip), sentences)
+        return show(new if new.clip else ViewState(clip=old.clip), sentences)
 
     @reports_errors
     def take(file: str, own_ids: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
         clip_id = state.add_upload(engine, file, get_upload_folder(), progress_report(progress))
-        return [[*own_ids, clip_id], *show(ViewState(), ViewState(clip=clip_id), "")]
+        return [[*own_ids, clip_id], *show(ViewState(clip=clip_id), "")]
 
-    for piece in (picker, ranked, *pieces):
+    for piece in (picker, ranked, why):
         event = piece.click(click, [view, own], outputs, **LIVE)
         if piece in (picker, ranked):
             event.then(None, js=theme.TO_PANEL, **QUIET)
-    again = reports_errors(lambda old, sentences: show(old, ViewState(clip=old.clip), sentences))
+    again = reports_errors(lambda old, sentences: show(ViewState(clip=old.clip), sentences))
     rank.click(again, [view, own], outputs, **LIVE)
     changed = upload.upload(take, [upload, mine], [mine, *outputs], **INGEST)
-    return picker, changed, (lambda clip: show(ViewState(), ViewState(clip=clip), ""), outputs)
+    return picker, changed, (lambda clip: show(ViewState(clip=clip), ""), outputs)
 
 
 def concepts_tab(

@@ -10,7 +10,15 @@ import numpy as np
 from PIL import Image
 
 from vtr_demo.errors import VtrError
-from vtr_demo.structures import Alignment, Sentence, TermWeights
+from vtr_demo.structures import Alignment, CropBox, Sentence, TermWeights
+
+STRONG, WEAK = 0.95, 0.6
+"""Confidence from which a match is strong, and below which it is none (our decision; ``CONFIDENT_P``)."""
+
+
+def confidence_word(confidence: float) -> str:
+    """Name a calibrated confidence: "strong", "weak" or "no match"."""
+    return "strong" if confidence >= STRONG else "weak" if confidence >= WEAK else "no match"
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,8 @@ class Explanation:
     """(K,) names of the concepts."""
     video_tags: dict[str, tuple[tuple[str, float], ...]]
     """The clip's likeliest attributes by level with their probabilities; empty when untrained."""
+    crop: CropBox
+    """Where ``frames`` lie in the upright picture of the clip."""
     draw: Callable[[Explanation], Image.Image] | None = field(default=None, repr=False, compare=False)
     """Renders the picture that ``figure`` returns; the library sets it, since records draw nothing."""
 

@@ -246,8 +246,8 @@ class Alignment:
 
     level_terms (L, 1+W, T, 1+P) and concept_terms (1+W, T, 1+P) are the summands: together they
     add up to ``score``. word_concept (1+W,) and patch_concept (T, 1+P) are the discrete concept
-    allocations, -1 for none. concept_count is K. words has 1+W entries, the first for the whole
-    sentence; seconds is (T,).
+    allocations, -1 for none, and word_soft (1+W, K) and patch_soft (T, 1+P, K) their probabilities.
+    concept_count is K. words has 1+W entries, the first for the whole sentence; seconds is (T,).
     """
 
     score: float
@@ -259,6 +259,8 @@ class Alignment:
     words: tuple[str, ...]
     seconds: np.ndarray
     grid: tuple[int, int]
+    word_soft: np.ndarray | None = None
+    patch_soft: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.words), len(self.seconds), 1 + self.grid[0] * self.grid[1])
@@ -356,7 +358,8 @@ class VideoFeatures:
     levels (B, L, D), unit vectors; concepts (B, K, Dc), unit vectors, zero where the concept is
     empty; allocation (B, T, 1+P), the concept of each token or -1. The parts are optional:
     level_parts (B, L, T, 1+P, D) sums to ``levels`` over (T, 1+P); concept_parts
-    (B, T, 1+P, Dc), summed over the tokens of concept k, is row k of ``concepts``.
+    (B, T, 1+P, Dc), summed over the tokens of concept k, is row k of ``concepts``; soft
+    (B, K, T, 1+P) are the probabilities of ``allocation``.
     """
 
     levels: Tensor
@@ -364,6 +367,7 @@ class VideoFeatures:
     allocation: Tensor
     level_parts: Tensor | None = None
     concept_parts: Tensor | None = None
+    soft: Tensor | None = None
 
     def flat(self) -> Tensor:
         """(B, L*D + K*Dc): the video's side of the one inner product that is the score."""
@@ -376,7 +380,7 @@ class TextFeatures:
 
     level_logits (B, L), -inf where the sentence lacks the level; concept_weights (B, K), sums to
     1 over the sentence's concepts (or all zero); allocation (B, 1+W); level_parts
-    (B, L, 1+W, D); concept_parts (B, 1+W, Dc).
+    (B, L, 1+W, D); concept_parts (B, 1+W, Dc); soft (B, K, 1+W).
     """
 
     levels: Tensor
@@ -386,6 +390,7 @@ class TextFeatures:
     allocation: Tensor
     level_parts: Tensor | None = None
     concept_parts: Tensor | None = None
+    soft: Tensor | None = None
 
     def gates(self, weights: TermWeights) -> Tensor:
         """g_l (B, L): sums to 1 over the levels present that have a weight, else all zero."""

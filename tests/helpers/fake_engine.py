@@ -31,7 +31,7 @@ from vtr_demo.results import (
     SearchResult,
     Status,
 )
-from vtr_demo.structures import LEVELS, Alignment, Sentence, TermWeights, Word
+from vtr_demo.structures import LEVELS, Alignment, CropBox, Sentence, TermWeights, Word
 
 GRID, SIZE, FRAMES, CONCEPTS = (4, 5), 120, 6, 8
 VERBS = {"rolls", "flies", "bounces", "drifts", "rises", "chases", "spins", "falls", "jumps"}
@@ -279,7 +279,7 @@ class FakeEngine:
         gates = dict(zip(LEVELS, map(float, self._gates(sentence, weights)), strict=True))
         return Explanation(
             clip_id, moment, sentence, alignment, np.stack(frames), gates, np.array(effects, np.float32),
-            self.concept_names, tags,
+            self.concept_names, tags, CropBox(70, 0, 180, 180, 320, 180),
         )  # fmt: skip
 
     def weigh(self, values: Mapping[str, float], muted: Collection[str] = ()) -> TermWeights:

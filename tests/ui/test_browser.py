@@ -52,61 +52,140 @@ def names(page) -> list[str]:
     return page.eval_on_selector_all("#results .card strong", "nodes => nodes.map(node => node.textContent)")
 
 
-def parts(page) -> str:
-    return page.get_attribute("#panel .bar", "aria-label")
+def numbers(page, selector: str) -> list[int]:
+    """The numbers shown, in thousandths."""
+    texts = page.locator(selector).all_text_contents()
+    return [round(1000 * float(text.replace("−", "-").replace("+", ""))) for text in texts]
 
 
-def test_a_query_a_card_a_struck_word_and_a_frame(page):
+def open_first(page) -> int:
+    """Open the best hit; its score in thousandths."""
     ask(page, SENTENCE)
-    assert names(page)[0] == "night-taxi"
     page.click("#results .card >> nth=0")
-    page.wait_for_selector("#panel .shot")
-    before = parts(page)
+    page.wait_for_selector("#panel .why canvas")
+    (score,) = numbers(page, "#panel .figure")
+    return score
 
-    page.click('#panel .word[data-word="2"]')
+
+def adds_up(page, total: int) -> None:
+    """The parts and the words that are shown are ``total`` to the last digit."""
+    assert sum(numbers(page, "#panel .legend .score")) == total
+    assert sum(numbers(page, "#panel .word:not(.struck) small")) == total
+
+
+def test_what_is_shown_adds_up_to_the_score_of_the_engine_to_the_last_digit(page, served):
+    score = open_first(page)
+    hit = served[0].search(SENTENCE).hits[0]
+    why = served[0].explain(SENTENCE, hit)
+    assert score == round(1000 * hit.score)
+    adds_up(page, score)
+    shown = numbers(page, "#panel .legend .score")
+    assert shown == pytest.approx([1000 * value for value in hit.terms.values()], abs=1)
+    words = 1000 * why.alignment.all_terms().sum(axis=(0, 2, 3))
+    assert numbers(page, "#panel .word small") == pytest.approx(words, abs=1)
+
+    assert numbers(page, "#panel .level .score") == shown
+    page.click("#panel [role=tab][data-tab=where]")
+    assert sum(numbers(page, "#panel .shot b")) == score
+    page.click("#panel [role=tab][data-tab=concepts]")
+    rows = numbers(page, "#panel tbody .score")
+    assert sum(rows) == numbers(page, "#panel tfoot .score")[0] == pytest.approx(1000 * hit.terms["concepts"], abs=1)
+    for i, row in enumerate(rows, start=1):
+        assert sum(numbers(page, f"#panel .ctable tbody tr:nth-child({i}) .cell button")) == row
+        assert sum(numbers(page, f"#panel .ctable tbody tr:nth-child({i}) .chip small")) == row
+
+
+def test_a_part_a_word_and_a_box_each_filter_the_others(page, served):
+    score = open_first(page)
+    alignment = served[0].explain(SENTENCE, served[0].search(SENTENCE).hits[0]).alignment
+    page.click("#panel .legend [data-term='1']")
+    (entity,) = numbers(page, "#panel .picked .score")
+    assert entity == pytest.approx(1000 * alignment.terms()["entity"], abs=1)
+    assert sum(numbers(page, "#panel .word small")) == entity
+    page.click("#panel .word[data-row='3']")
+    (both,) = numbers(page, "#panel .picked .score")
+    assert both == pytest.approx(1000 * alignment.level_terms[1, 3].sum(), abs=1)
+    assert "Striking it out" in page.text_content("#panel .effect")
+    page.keyboard.press("Escape")
+    adds_up(page, score)
+
+    page.wait_for_function("document.querySelector('#panel .view canvas').width > 50")
+    view = page.locator("#panel .view")
+    view.scroll_into_view_if_needed()
+    area = view.bounding_box()
+    at = lambda x, y: (area["x"] + area["width"] * x, area["y"] + area["height"] * y)  # noqa: E731
+    page.mouse.move(*at(0.25, 0.3))
+    page.mouse.down()
+    page.mouse.move(*at(0.75, 0.7))
+    page.mouse.up()
+    (box,) = numbers(page, "#panel .picked .score")
+    rows, columns = alignment.grid
+    frames = alignment.all_terms().sum(axis=(0, 1))
+    frame = frames[frames.sum(axis=1).argmax(), 1:].reshape(rows, columns)
+    cells = frame[int(0.3 * rows) : int(0.7 * rows) + 1, int(0.25 * columns) : int(0.75 * columns) + 1]
+    assert box == pytest.approx(1000 * cells.sum(), abs=1)
+    adds_up(page, box)
+    assert "It speaks for" in page.text_content("#panel .speaks")
+
+
+def test_a_word_is_struck_out_and_put_back(page, served):
+    score = open_first(page)
+    page.click("#panel .word[data-row='3']")
+    page.click("#panel [data-key=strike]")
     page.wait_for_selector('#panel .word.struck[data-word="2"]')
-    assert parts(page) != before
+    (without,) = numbers(page, "#panel .figure")
+    hit = served[0].search(SENTENCE, struck=(2,)).hits[0]
+    assert without == round(1000 * hit.score) != score
+    adds_up(page, without)
     assert page.text_content("#results .without s") == "taxi"
-    page.click('#results .without [data-word="2"]')
-    page.wait_for_selector('#panel .word:not(.struck)[data-word="2"]')
-    assert parts(page) == before
+    page.click('#panel .word.struck[data-word="2"]')
+    page.wait_for_selector("#panel .word.struck", state="detached")
+    assert numbers(page, "#panel .figure") == [score]
 
-    page.click('#panel [data-pick="term:action"]')
-    page.wait_for_selector('#panel .pick.open[data-pick="term:action"]')
+
+def test_frames_seek_the_film_and_tabs_turn_by_arrow_keys(page):
+    open_first(page)
+    page.focus("#panel [role=tab][data-tab=parts]")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#panel .shots")
+    assert page.evaluate("document.activeElement.dataset.tab") == "where"
     page.wait_for_function("document.querySelector('#panel video').readyState >= 1")
-    page.click("#panel .shot >> nth=-1")
-    wanted = float(page.get_attribute("#panel .shot >> nth=-1", "data-seek"))
-    page.wait_for_function(f"document.querySelector('#panel video').currentTime >= {wanted - 0.05}")
-
+    page.click("#panel .shot[data-frame='0']")
+    first = page.evaluate("document.querySelector('#panel .stage input').value")
+    page.wait_for_function(f"Math.abs(document.querySelector('#panel video').currentTime - {first}) < 0.05")
     page.keyboard.press("Escape")
     page.wait_for_selector("#panel .why", state="detached")
 
 
-def test_a_concept_is_muted_in_the_grid_and_counted_again_above_the_cards(page):
-    ask(page, SENTENCE)
-    page.click("#results .card >> nth=0")
-    page.wait_for_selector("#panel .mute")
-    before = parts(page)
-    concept = page.get_attribute("#panel .mute >> nth=0", "data-concept")
-    page.click(f'#panel .mute[data-concept="{concept}"]')
-    page.wait_for_selector(f'#panel .mute.muted[data-concept="{concept}"]')
+def test_a_concept_is_muted_in_its_row_and_counted_again_above_the_cards(page):
+    score = open_first(page)
+    page.click("#panel [role=tab][data-tab=concepts]")
+    concept = page.get_attribute("#panel .ctable [data-do=mute] >> nth=0", "data-concept")
+    page.click(f'#panel [data-do=mute][data-concept="{concept}"]')
+    page.wait_for_selector(f'#panel [data-do=mute][data-concept="{concept}"][aria-pressed=true]')
     assert page.text_content("#results .without s") == f"concept {int(concept) + 1}"
     page.click(f'#results .without [data-concept="{concept}"]')
-    page.wait_for_selector(f'#panel .mute:not(.muted)[data-concept="{concept}"]')
-    assert parts(page) == before
+    page.wait_for_selector(f'#panel [data-do=mute][data-concept="{concept}"][aria-pressed=false]')
+    assert numbers(page, "#panel .figure") == [score]
 
 
 def test_an_open_clip_is_compared_with_another_hit(page):
-    ask(page, SENTENCE)
-    page.click("#results .card >> nth=0")
+    score = open_first(page)
     page.click('#panel [data-do="rival"] >> nth=0')
     page.wait_for_selector("#panel .versus")
     assert "night-taxi lies above" in page.text_content("#panel .rivals .reason")
-    scores = [page.text_content(f"#results .card .score >> nth={i}") for i in (0, 1)]
-    shown = page.locator("#panel .versus tbody:last-child .score").all_text_contents()
-    assert shown[:2] == scores
+    table = numbers(page, "#panel .versus .score")
+    assert table[-3] == score
+    for rows in (table[:15], table[15:-3]):
+        assert [sum(rows[i::3]) for i in range(3)] == table[-3:]
     page.click('#panel [data-do="rival"] >> nth=0')
     page.wait_for_selector("#panel .versus", state="detached")
+
+
+def test_the_explanation_is_short_before_a_tab_is_opened(page):
+    open_first(page)
+    panel, tabs = (page.locator(f"#panel {part}").first.bounding_box() for part in (".why", ".whytabs"))
+    assert tabs["y"] + tabs["height"] - panel["y"] < 1100
 
 
 def test_an_example_runs_and_a_slider_ranks_again(page):
@@ -154,7 +233,7 @@ def test_a_clip_is_described_and_its_sentence_explained(page):
     page.wait_for_selector("#ranked .sentence")
     assert page.text_content("#ranked q >> nth=0") == "the moon rises above a dark sea"
     page.click("#ranked .sentence >> nth=0")
-    page.wait_for_selector("#dpanel .shot")
+    page.wait_for_selector("#dpanel .why canvas")
     assert page.text_content("#dpanel h2") == "moon-rises"
 
 
@@ -222,8 +301,9 @@ def test_a_phone_never_scrolls_sideways(page):
     ask(page, SENTENCE)
     assert not page.evaluate(wide)
     page.click("#results .card >> nth=0")
-    page.wait_for_selector("#panel .shot")
-    assert not page.evaluate(wide)
+    for tab in ("where", "concepts", "parts"):
+        page.click(f"#panel [role=tab][data-tab={tab}]")
+        assert not page.evaluate(wide), tab
     for name in ("Describe", "Concepts", "Library", "Measure", "About"):
         page.get_by_role("tab", name=name).click()
         page.wait_for_timeout(100)

@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 
 from tests.helpers.fake_engine import FakeEngine, Scene
@@ -14,7 +13,7 @@ from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, TextError
 from vtr_demo.results import IndexReport
 from vtr_demo.structures import TERMS, TermWeights
-from vtr_demo.ui import concepts, explanation, html, sections, state, theme
+from vtr_demo.ui import concepts, html, sections, state, theme
 from vtr_demo.ui.state import ViewState
 
 NASTY = "<script>alert('x')</script> \"quoted\" & <img src=x onerror=alert(1)>"
@@ -88,19 +87,17 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
     clip_id = nasty.clips()[0].clip_id
     scene, view = nasty._clips[clip_id]
     nasty._clips[clip_id] = (scene, replace(view, name=NASTY))
-    opened, shown, panel = state.run_search(nasty, ViewState(text=NASTY, clip=clip_id), TermWeights())
-    _, _, struck = state.run_search(nasty, replace(opened, struck=(1,)), TermWeights())
+    opened, shown, _ = state.run_search(nasty, ViewState(text=NASTY, clip=clip_id), TermWeights())
+    _, struck, _ = state.run_search(nasty, replace(opened, struck=(1,)), TermWeights())
     report = IndexReport((clip_id,), (NASTY,), ((NASTY, f"{NASTY}: broken; mend it."),))
-    why, named = nasty.explain(NASTY, clip_id), nasty.clip(clip_id)
     pieces = [
-        shown, panel.player, panel.summary, panel.body, struck.summary, html.wall(nasty.clips()),
+        shown, struck, html.wall(nasty.clips()),
         html.examples([NASTY]), html.clip_picker(nasty.clips()),
         html.sentences(nasty.describe(clip_id), nasty.clip(clip_id)),
         sections.library(nasty.clips(), [clip_id]), sections.report(report, {clip_id: NASTY}),
         sections.library_state(replace(nasty.status(), model=NASTY, problems=(NASTY,))),
         sections.about(replace(nasty.status(), model=NASTY)),
         concepts.gallery([replace(view, name=NASTY, top_words=((NASTY, 1),)) for view in nasty.concepts()]),
-        explanation.compare(replace(view, clip_id="other"), why, [explanation.OtherHit(2, named, -1)], why),
     ]  # fmt: skip
     for piece in pieces:
         tags = Tags(piece)
@@ -110,116 +107,13 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
         assert "onerror=alert" not in re.sub(r"&lt;.*?&gt;", "", piece)
 
 
-def test_what_frames_add_through_concepts_is_the_term_of_the_concepts(engine):
-    alignment = engine.explain(SENTENCE, engine.clips()[0].clip_id).alignment
-    assert concepts.frame_concepts(alignment).sum() == pytest.approx(alignment.terms()["concepts"], abs=1e-5)
-
-
-def test_the_reason_names_the_largest_part_and_its_strongest_word(engine):
-    why = engine.explain("a ball", engine.clips()[0].clip_id, weights=TermWeights(0, 1, 0, 0, 0))
-    text = explanation.summary(why, engine.clips()[0])
-    assert "entity</b> (100 % of what speaks for it): “ball”" in text
-
-
-def test_a_score_without_positive_parts_is_said_to_have_none(engine):
-    why = engine.explain(SENTENCE, engine.clips()[0].clip_id)
-    negative = replace(
-        why.alignment,
-        level_terms=-np.abs(why.alignment.level_terms),
-        concept_terms=-why.alignment.concept_terms.clip(0),
-    )
-    assert "no part of the score is positive" in explanation.summary(
-        replace(why, alignment=negative), engine.clips()[0]
-    )
-
-
-def test_struck_words_stay_on_the_page_in_their_places(engine):
-    clip_id = engine.clips()[0].clip_id
-    view, _, _ = state.run_search(engine, ViewState(text=SENTENCE, clip=clip_id), TermWeights())
-    view = view.after({"do": "strike", "word": "2"})
-    _, ranked, panel = state.run_search(engine, view, TermWeights())
-    words = re.findall(r'data-word="(\d+)".*?>(?:<s>)?(\w+)(</s>)?<', panel.summary)
-    assert [word for _, word, _ in words] == SENTENCE.split()
-    assert [bool(mark) for _, _, mark in words] == [index == 2 for index in range(len(words))]
-    assert "<s>ball</s>" in ranked
-    assert view.after({"do": "strike", "word": "2"}).struck == ()
-
-
-def test_a_muted_concept_adds_nothing_and_can_be_counted_again(engine):
-    clip_id = engine.clips()[0].clip_id
-    view, _, before = state.run_search(engine, ViewState(text=SENTENCE, clip=clip_id), TermWeights())
-    added = engine.explain(SENTENCE, clip_id).alignment.by_concept()
-    concept = int(np.abs(added).argmax())
-    assert added[concept]
-    muted = view.after({"do": "mute", "concept": str(concept)})
-    assert muted == replace(view, muted=(concept,))
-    _, ranked, panel = state.run_search(engine, muted, TermWeights())
-    expected = engine.explain(SENTENCE, clip_id, weights=replace(TermWeights(), muted=(concept,)))
-    assert html.signed(expected.alignment.score) in panel.summary
-    assert f'data-concept="{concept}" title="Count it again"' in ranked
-    assert f'<button class="mute muted" data-do="mute" data-concept="{concept}" aria-pressed="true"' in panel.body
-    assert 'class="mute muted"' not in before.body
-    assert muted.after({"do": "mute", "concept": str(concept)}) == view
-    assert muted.after({"do": "close"}).muted == (concept,)
-    for click in ({"do": "example", "text": "another"}, {"do": "choose", "clip": clip_id}):
-        assert muted.after(click).muted == (concept,)  # as a slider stays where it is
-    assert muted.unmuted() == view
-
-
-def numbers(rows: str) -> np.ndarray:
-    """(rows, 3): this clip's summand, the other's, and their difference, as they are written."""
-    cells = re.findall(r'<td class="score">([^<]*)</td>', rows)
-    return np.array([float(cell.replace("−", "-")) for cell in cells]).reshape(-1, 3)
-
-
-def test_why_one_clip_lies_above_another_adds_up_to_the_difference_of_their_scores(engine):
-    view, _, panel = state.run_search(engine, ViewState(text=SENTENCE), TermWeights())
-    assert panel.body == ""
-    first, second = view.hits[:2]
-    view = view.after({"do": "open", "clip": first[0], "moment": str(first[1])})
-    view, _, panel = state.run_search(engine, view, TermWeights())
-    assert panel.body.count('data-do="rival"') == min(len(engine.clips()), state.MAX_COMPARED) - 1
-    assert f'data-do="rival" data-clip="{first[0]}"' not in panel.body
-    assert "versus" not in panel.body
-
-    view = view.after({"do": "rival", "clip": second[0]})
-    _, _, panel = state.run_search(engine, view, TermWeights())
-    one, two = (engine.explain(SENTENCE, key, moment) for key, moment in (first, second))
-    parts, words, total = re.findall(r"<tbody>(.*?)</tbody>", panel.body.split('class="versus"')[1])[:3]
-    expected = [one.alignment.score, two.alignment.score, one.alignment.score - two.alignment.score]
-    assert numbers(total)[0] == pytest.approx(expected, abs=0.006)
-    for rows, count in ((parts, 5), (words, 1 + len(one.sentence.words))):
-        assert numbers(rows).shape == (count, 3)
-        assert numbers(rows).sum(0) == pytest.approx(expected, abs=0.006 * count)
-    assert "lies above" in panel.body
-    Tags(panel.body)
-    assert view.after({"do": "rival", "clip": second[0]}).rival == ""
-    for click in ({"do": "close"}, {"do": "open", "clip": second[0]}, {"do": "example", "text": "b"}):
-        assert view.after(click).rival == ""
-
-
-def versus(one, two, name, other_name):
-    return html.render("explanation", "versus_table", v=explanation.difference(one, two, name, other_name))
-
-
-def test_a_comparison_the_other_way_round_says_the_opposite_and_with_itself_nothing(engine):
-    one, two = (engine.explain(SENTENCE, clip.clip_id) for clip in engine.clips()[:2])
-    forth, back = versus(one, two, "a", "b"), versus(two, one, "b", "a")
-    assert {"lies above" in text for text in (forth, back)} == {True, False}
-    np.testing.assert_allclose(numbers(forth)[:, 2], -numbers(back)[:, 2])
-    np.testing.assert_allclose(numbers(forth)[:, :2], numbers(back)[:, 1::-1])
-    same = versus(one, one, "a", "a")
-    assert "score alike" in same
-    assert "nan" not in same
-
-
 def test_the_panel_explains_the_moment_that_the_card_shows(engine):
     weights = TermWeights(0, 1, 0, 0, 0)
     for hit in engine.search(SENTENCE, weights=weights).hits:
         stale = ViewState(text=SENTENCE, clip=hit.clip_id, moment=1 - max(hit.moment, 0))
         view, _, panel = state.run_search(engine, stale, weights)
         assert (view.moment, view.confidence) == (hit.moment, hit.confidence)
-        assert f'<span class="figure">{html.signed(hit.score)}</span>' in panel.summary
+        assert panel["score"] == pytest.approx(hit.score, abs=1e-6)
 
 
 def test_on_a_shared_page_only_clips_of_ones_own_are_deleted(tmp_path):
@@ -232,24 +126,13 @@ def test_on_a_shared_page_only_clips_of_ones_own_are_deleted(tmp_path):
     assert {mine, others}.isdisjoint(clip.clip_id for clip in library.clips())
 
 
-def test_a_clip_that_was_deleted_meanwhile_is_no_rival(engine, tmp_path):
-    own = FakeEngine(tmp_path / "own")
-    view, _, _ = state.run_search(own, ViewState(text=SENTENCE), TermWeights())
-    (first, moment), (second, _) = view.hits[:2]
-    view = replace(view, clip=first, moment=moment, rival=second)
-    own.delete(second)
-    body = state.run_explain(own, view, TermWeights())[1].body
-    assert second not in body
-    assert "versus" not in body
-
-
 @pytest.mark.parametrize(
     "click",
     [{}, {"do": "nothing"}, {"do": "rival"}, {"do": "open"}, {"do": "strike", "word": "-1"},
      {"do": "strike", "word": "²"}, {"do": "mute"}, {"do": "mute", "concept": "-1"},
      {"do": "mute", "concept": "٣"},
      {"do": "mute", "concept": "9" * 30}, {"do": "mute", "concept": "1; drop"},
-     {"do": "strike", "word": "2; drop"}, {"do": "pick"}, {"do": ["open"], "clip": "x"}],
+     {"do": "strike", "word": "2; drop"}, {"do": ["open"], "clip": "x"}],
 )  # fmt: skip
 def test_a_malformed_click_changes_nothing(click):
     view = ViewState(text="a", clip="b")
@@ -308,7 +191,7 @@ def test_numbers_carry_their_sign(value, text):
 
 @pytest.mark.parametrize(("share", "text"), [(0.983, "98 %"), (1.0, "over 99 %"), (0.0, "0 %"), (0.29, "29 %")])
 def test_confidence_is_rounded_down(share, text):
-    assert html.confidence_words(share) == f"stronger than {text} of unrelated texts"
+    assert html.percentage(share) == f"stronger than {text} of unrelated texts"
 
 
 def test_limits_are_stated():

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.viz.test_overlays import GRID, alignment_of, frames_of
 from vtr_demo.errors import ScoreError
 from vtr_demo.results import Explanation, Hit
-from vtr_demo.structures import TERMS, Alignment, Sentence
+from vtr_demo.structures import TERMS, Alignment, CropBox, Sentence
 from vtr_demo.viz import figures, layout, overlays
 
 UGLY = ("Donaudampfschifffahrtsgesellschaftskapitän", "$x_1$", "日本", "\U0001f600", "a\tb", "", "\\$")
@@ -24,7 +24,9 @@ def explanation_of(alignment: Alignment, text: str = "a dog runs", name: str = "
     names = tuple(name.format(k + 1) for k in range(alignment.concept_count))
     words = np.zeros(len(alignment.words) - 1, np.float32)
     frames = frames_of(len(alignment.seconds))
-    return Explanation("id", -1, Sentence(text, ()), alignment, frames, {}, words, names, {})
+    return Explanation(
+        "id", -1, Sentence(text, ()), alignment, frames, {}, words, names, {}, CropBox(0, 0, 50, 40, 50, 40)
+    )
 
 
 @pytest.fixture

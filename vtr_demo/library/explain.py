@@ -65,6 +65,7 @@ def explain_match(
         word_effects=queries.word_effects(query, fused(features.flat().cpu().numpy())[0], weights),
         concept_names=concept_names(library, model),
         video_tags=video_tags(model, features),
+        crop=batch.crop,
         draw=partial(explanation_figure, clip=clip.name),
     )
 
@@ -84,12 +85,15 @@ def merged_alignment(
     levels = np.zeros((len(whole.level_terms), words, len(frames), patches), np.float32)
     concepts = np.zeros((words, len(frames), patches), np.float32)
     allocation = np.full((len(frames), patches), -1, whole.patch_concept.dtype)
+    soft = np.zeros((len(frames), patches, whole.concept_count), np.float32)
     seconds = np.zeros(len(frames))
     for alignment, indices, share in shares:
         for t, frame in enumerate(indices):
             levels[:, :, row[frame]] += share * alignment.level_terms[:, :, t]
             concepts[:, row[frame]] += share * alignment.concept_terms[:, t]
             allocation[row[frame]] = alignment.patch_concept[t]
+            if alignment.patch_soft is not None:
+                soft[row[frame]] = alignment.patch_soft[t]
             seconds[row[frame]] = alignment.seconds[t]
     return (
         Alignment(
@@ -102,6 +106,8 @@ def merged_alignment(
             words=whole.words,
             seconds=seconds,
             grid=whole.grid,
+            word_soft=whole.word_soft,
+            patch_soft=None if whole.patch_soft is None else soft,
         ),
         frames,
     )

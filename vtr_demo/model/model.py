@@ -126,6 +126,7 @@ class VTRModel(nn.Module):
             out.concepts.index().unflatten(1, grid),
             self.video.parts(out.levels).unflatten(2, grid) if parts else None,
             self.concepts.parts(out.concepts, out.concept_tokens, "video").unflatten(2, grid) if parts else None,
+            out.concepts.soft.unflatten(2, grid) if parts else None,
         )
 
     def text_features(self, out: Encoded, *, parts: bool = False) -> TextFeatures:
@@ -139,6 +140,7 @@ class VTRModel(nn.Module):
             out.concepts.index(),
             self.text.parts(out.levels) if parts else None,
             self.concepts.parts(out.concepts, out.concept_tokens, "text") if parts else None,
+            out.concepts.soft if parts else None,
         )
 
     # ------------------------------------------------------------------ scoring
@@ -164,6 +166,8 @@ class VTRModel(nn.Module):
         assert v.level_parts is not None
         assert t.concept_parts is not None
         assert v.concept_parts is not None
+        assert t.soft is not None
+        assert v.soft is not None
         gates = t.gates(weights)[0]
         levels = torch.einsum("l,lwd,ltpd->lwtp", gates, t.level_parts[0], v.level_parts[0])
         concepts = torch.einsum("k,kwd,ktpd->kwtp", t.shares(weights)[0], t.concept_parts[0], v.concept_parts[0])
@@ -177,6 +181,8 @@ class VTRModel(nn.Module):
             words=(WHOLE_SENTENCE, *(word.text for word in sentence.words)),
             seconds=seconds,
             grid=video.grid,
+            word_soft=t.soft[0].T.cpu().numpy(),
+            patch_soft=v.soft[0].permute(1, 2, 0).cpu().numpy(),
         )
 
     @torch.no_grad()

@@ -1,171 +1,182 @@
-"""One explanation as HTML: player, reason in words, word chips, level bars, concept grid, frame heat.
+"""One explanation as the JSON that static/explanation.js draws: every summand, the frames, the parse, the verdict.
 
-Everything is read from ``Explanation.alignment``, whose summands add up to the score that ranked.
-A *pick* says which summands the frames show: those of ``overlays.picked``, or ``map`` (which concept holds
-each patch).
+Everything is read from ``Explanation.alignment``, whose summands add up to the score that ranked; the browser
+only sums them, over what a person picks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from base64 import b64encode
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
-from vtr_demo.results import ClipView, Explanation
-from vtr_demo.structures import TERMS, TermWeights
-from vtr_demo.ui.concepts import grid_values
-from vtr_demo.ui.html import TERM_NAMES, bar_range, render
-from vtr_demo.viz import overlays
-from vtr_demo.viz.overlays import patch_limit, picked, word_parts
+from vtr_demo.results import ClipView, Explanation, confidence_word
+from vtr_demo.structures import LEVELS, TERMS, Alignment, TermWeights
+from vtr_demo.ui.html import TERM_LESSONS, TERM_NAMES, clip_url, data_uri, display_name, percentage
+from vtr_demo.viz.layout import time_label
+from vtr_demo.viz.overlays import CONCEPT_COLOURS, NEGATIVE, POSITIVE, rgb, word_parts
 
-MIN_HEAT = 1e-6
-"""Where no patch adds more, there is no scale to show."""
 MIN_SHARE = 0.02
 """A word or level below this share of the positive parts is not worth a sentence."""
 MIN_DIFFERENCE = 5e-3
 """Two scores closer than this are alike."""
+BECAUSE = {
+    "global": "sentence and clip fit as a whole",
+    "entity": "the things it names are in the picture",
+    "action": "of what happens",
+    "relationship": "of who does what to whom, and where",
+    "concepts": "words and picture fall into the same concepts",
+}
+"""What a term says for a clip, after “because”."""
 
 
-# --------------------------------------------------------------------------- the top of the panel
-def player(clip: ClipView, moment: int) -> str:
-    """The clip itself with its moments."""
-    return render("explanation", "player", clip=clip, moment=moment)
+@dataclass(frozen=True)
+class Sentence:
+    """What the panel knows of the sentence beyond the explanation, which has only the words that are left.
+
+    ``words`` are those of the whole ``text``, ``struck`` indexes them; ``confidence`` is that of the hit.
+    """
+
+    text: str = ""
+    words: tuple[str, ...] = ()
+    struck: tuple[int, ...] = ()
+    confidence: float | None = None
 
 
-def summary(
+def payload(
     why: Explanation,
     clip: ClipView,
-    words: Sequence[str] = (),
-    struck: Collection[int] = (),
-    confidence: float | None = None,
-) -> str:
-    """Score, reason and word chips.
+    weights: TermWeights,
+    about: Sentence = Sentence(),
+    comparison: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Everything that the panel shows, as JSON values; arrays are base64 of little-endian numbers.
 
-    ``words`` are those of the whole sentence and ``struck`` indexes them; the explanation knows only the
-    words that are left.
+    ``rows`` are the (term, word) pairs that add anything, and ``parts`` float32 (rows, T, 1+P) their summands,
+    frames in time order; ``held`` int16 (T, 1+P) is the concept of each patch, -1 for none.
     """
-    terms = why.alignment.terms()
-    chips = word_chips(why, words or [word.text for word in why.sentence.words], struck)
-    return render(
-        "explanation",
-        "summary",
-        clip=clip,
-        score=why.alignment.score,
-        terms=terms,
-        span=bar_range([terms]),
-        confidence=confidence,
-        reason=reason(why),
-        chips=chips,
-        limit=max([abs(chip["part"]) for chip in chips if not chip["struck"]] + [1e-9]),
-    )
+    alignment = why.alignment
+    order = np.argsort(alignment.seconds, kind="stable")
+    terms = alignment.all_terms()[:, :, order]
+    rows = np.argwhere(np.abs(terms).sum(axis=(2, 3)) > 0)
+    box = why.crop
+    return {
+        "clip": {
+            "id": clip.clip_id,
+            "name": display_name(clip.name),
+            "url": clip_url(clip.clip_id),
+            "duration": clip.duration_s,
+            "moments": clip.moments,
+        },
+        "moment": why.moment,
+        "score": alignment.score,
+        "verdict": verdict(why, about.confidence),
+        "confidence": None
+        if about.confidence is None
+        else {"word": confidence_word(about.confidence), "percentage": percentage(about.confidence)},
+        "terms": [
+            {
+                "name": name,
+                "label": TERM_NAMES[name],
+                "hears": TERM_LESSONS[name],
+                "weight": why.gates.get(name, weights.concepts),
+                "tags": why.video_tags.get(name, ()),
+            }
+            for name in TERMS
+        ],
+        "words": alignment.words,
+        "chips": list(chips(why, about)),
+        "phrases": phrases(why),
+        "concepts": [
+            {"name": name, "colour": CONCEPT_COLOURS[k % len(CONCEPT_COLOURS)], "muted": k in weights.muted}
+            for k, name in enumerate(why.concept_names)
+        ],
+        "word_concept": alignment.word_concept.tolist(),
+        "rows": rows.tolist(),
+        "parts": _base64(terms[tuple(rows.T)], "<f4"),
+        "held": _base64(alignment.patch_concept[order], "<i2"),
+        "seconds": alignment.seconds[order].tolist(),
+        "times": [time_label(float(second)) for second in alignment.seconds[order]],
+        "grid": alignment.grid,
+        "crop": [box.left / box.source_width, box.top / box.source_height,
+                 box.width / box.source_width, box.height / box.source_height],
+        "ratio": box.source_width / box.source_height,
+        "frames": [data_uri(frame) for frame in why.frames[order]],
+        "colours": [[round(255 * part) for part in rgb(colour).tolist()] for colour in (POSITIVE, NEGATIVE)],
+        "comparison": comparison,
+        "take": [],
+    }  # fmt: skip
 
 
-def word_chips(why: Explanation, words: Sequence[str], struck: Collection[int]) -> list[dict[str, Any]]:
-    """A chip a word: what it adds, and the change of the score without it."""
-    parts, effects = iter(word_parts(why.alignment)[1:]), iter(why.word_effects)
-    chips: list[dict[str, Any]] = []
-    for index, word in enumerate(words):
-        chip = {"index": index, "word": word, "struck": index in struck}
-        if not chip["struck"]:
-            chip |= {"part": float(next(parts, 0.0)), "effect": float(next(effects, 0.0))}
-        chips.append(chip)
-    return chips
+def chips(why: Explanation, about: Sentence) -> Iterator[dict[str, Any]]:
+    """A chip a word of the whole sentence: its row in the alignment, None where it is struck out, and the
+    change of the score without it."""
+    row = 0
+    for index, text in enumerate(about.words or [word.text for word in why.sentence.words]):
+        chip: dict[str, Any] = {"index": index, "text": text, "row": None}
+        if index not in about.struck and row < len(why.sentence.words):
+            row += 1
+            chip |= {"row": row, "effect": float(why.word_effects[row - 1])}
+        yield chip
 
 
-def reason(why: Explanation) -> dict[str, Any]:
-    """Why the score is what it is: its largest term with its strongest words and frame, the other positive
-    terms, and the word that counts most against it. Empty where no term is positive."""
+def phrases(why: Explanation) -> list[dict[str, Any]]:
+    """The parse: each noun phrase, verb and triple with its term and its rows in the alignment."""
+    sentence = why.sentence
+    groups = zip(LEVELS[1:], (sentence.entities, sentence.actions, sentence.relationships), strict=True)
+    return [
+        {
+            "term": TERMS.index(level),
+            "rows": [i + 1 for i in group],
+            "text": " ".join(sentence.words[i].text for i in group),
+        }
+        for level, members in groups
+        for group in members
+    ]
+
+
+def _base64(values: np.ndarray, kind: str) -> str:
+    return b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode("ascii")
+
+
+# --------------------------------------------------------------------------- in one sentence
+def verdict(why: Explanation, confidence: float | None = None) -> str:
+    """Say in one sentence how well the clip fits, which part of the score says so, by which words and when,
+    and the word that counts most against it."""
     alignment = why.alignment
     terms = alignment.terms()
     term, best = max(terms.items(), key=lambda item: item[1])
     if best <= 0:
-        return {}
-    gains = sum(value for value in terms.values() if value > 0)
+        return "Nothing in this clip speaks for the sentence: no part of the score is positive."
     level = alignment.all_terms()[TERMS.index(term)]
-    by_word, by_frame = level.sum(axis=(1, 2)), level.sum(axis=(0, 2))
-    strongest = [int(i) for i in np.argsort(-by_word) if by_word[i] > 0.25 * by_word.max()][:3]
-    parts = word_parts(alignment)
-    worst = int(parts.argmin())
-    others = [(name, value) for name, value in terms.items() if name != term and value > MIN_SHARE * gains]
-    return {
-        "term": term,
-        "share": best / gains,
-        "words": [(i, alignment.words[i]) for i in strongest],
-        "second": alignment.seconds[int(by_frame.argmax())] if len(by_frame) > 1 else None,
-        "others": sorted(others, key=lambda other: other[::-1], reverse=True),
-        "against": (worst, alignment.words[worst], float(parts[worst])) if parts[worst] < -MIN_SHARE * gains else None,
-    }
+    by_word, by_frame = level.sum(axis=(1, 2))[1:], level.sum(axis=(0, 2))
+    carry = [int(i) for i in np.argsort(-by_word)[:2] if by_word[i] > 0.25 * max(by_word.max(), level.sum() / 2)]
+    says = _opening(confidence) + f", mostly because {BECAUSE[term]}"
+    if carry:
+        says += f" (above all {' and '.join(f'“{alignment.words[i + 1]}”' for i in sorted(carry))})"
+    if len(by_frame) > 1:
+        says += f", clearest at {time_label(float(alignment.seconds[int(by_frame.argmax())]))}"
+    against = _against(alignment)
+    return says + (f"; “{against}” counts against it." if against else ".")
 
 
-# --------------------------------------------------------------------------- below it
-def body(why: Explanation, weights: TermWeights, pick: str, comparison: str = "") -> str:
-    """Level bars, ``comparison`` (HTML of ``compare``), heat over the frames, and the concept grid."""
-    alignment = why.alignment
-    limit = patch_limit(alignment)
-    whole = float(picked(alignment, pick)[:, 0].sum())
-    return render(
-        "explanation",
-        "body",
-        levels=level_rows(why, weights),
-        comparison=Markup(comparison),
-        picks=picks(why),
-        pick=pick,
-        shots=shots(why, pick),
-        whole=whole if pick != "map" and abs(whole) > 5e-4 else 0.0,
-        scale_limit=limit if limit >= MIN_HEAT else None,
-        concept_grid=grid_values(why, weights),
-    )
+def _opening(confidence: float | None) -> str:
+    if confidence is None:
+        return "It fits"
+    words = {"strong": "A strong match", "weak": "A weak match", "no match": "No real match, only the closest"}
+    return words[confidence_word(confidence)]
 
 
-def level_rows(why: Explanation, weights: TermWeights) -> list[dict[str, Any]]:
-    """A row a term: contribution, bar in percent, the weight g_l that the sentence gives it, tags seen."""
-    terms = why.alignment.terms()
-    low, high = min(0.0, *terms.values()), max(1e-9, *terms.values())
-    return [
-        {
-            "name": name,
-            "value": value,
-            "left": (min(value, 0.0) - low) / (high - low) * 100,
-            "width": abs(value) / (high - low) * 100,
-            "gate": why.gates.get(name, weights.concepts),
-            "tags": why.video_tags.get(name, ()),
-        }
-        for name, value in terms.items()
-    ]
-
-
-def picks(why: Explanation) -> list[tuple[str, list[tuple[str, str, str, int | None]]]]:
-    """Groups of picks: (heading, [(pick, label, term or "", concept or None), ...])."""
-    alignment = why.alignment
-    used = sorted({*map(int, np.unique(alignment.patch_concept)), *map(int, alignment.word_concept)} - {-1})
-    terms = [(f"term:{name}", TERM_NAMES[name], name, None) for name in TERMS]
-    return [
-        ("Parts", [("total", "Whole score", "", None), *terms]),
-        ("Words", [(f"word:{i}", word, "", None) for i, word in enumerate(alignment.words)]),
-        (
-            "Concepts",
-            [("map", "Concept map", "", None), *((f"concept:{k}", why.concept_names[k], "", k) for k in used)],
-        ),
-    ]
-
-
-def shots(why: Explanation, pick: str) -> list[tuple[float, np.ndarray, float | None]]:
-    """(second, picture, what the frame adds) for each frame, in time order; a map adds nothing."""
-    alignment = why.alignment
-    heat, limit = picked(alignment, pick), patch_limit(alignment)
-    shown: list[tuple[float, np.ndarray, float | None]] = []
-    for t in np.argsort(alignment.seconds, kind="stable"):
-        second, frame = float(alignment.seconds[t]), why.frames[t]
-        if pick == "map":
-            held = alignment.patch_concept[t, 1:].reshape(alignment.grid)
-            shown.append((second, overlays.concept_overlay(frame, held), None))
-        else:
-            patches = heat[t, 1:].reshape(alignment.grid)
-            shown.append((second, overlays.overlay(frame, patches, limit), float(heat[t].sum())))
-    return shown
+def _against(alignment: Alignment) -> str:
+    """The word that counts most against the clip, if it counts at all."""
+    parts = word_parts(alignment)[1:]
+    gains = sum(value for value in alignment.terms().values() if value > 0)
+    if not len(parts) or parts.min() >= -MIN_SHARE * gains:
+        return ""
+    return alignment.words[1 + int(parts.argmin())]
 
 
 # --------------------------------------------------------------------------- against another clip
@@ -178,38 +189,39 @@ class OtherHit:
     moment: int
 
 
-def compare(clip: ClipView, why: Explanation, others: Sequence[OtherHit], other: Explanation | None) -> str:
+def compare(clip: ClipView, why: Explanation, others: Sequence[OtherHit], other: Explanation | None) -> dict[str, Any]:
     """The clips to compare with and, where ``other`` explains one of them, the comparison."""
-    names = {hit.clip.clip_id: hit.clip.name for hit in others}
-    selected = other.clip_id if other else ""
-    return render(
-        "explanation",
-        "comparison",
-        others=others,
-        selected=selected,
-        versus=difference(why, other, clip.name, names.get(selected, "")) if other else None,
-    )
+    names = {hit.clip.clip_id: display_name(hit.clip.name) for hit in others}
+    return {
+        "others": [{"rank": hit.rank, "id": hit.clip.clip_id, "name": names[hit.clip.clip_id]} for hit in others],
+        "selected": other.clip_id if other else "",
+        "versus": difference(why, other, display_name(clip.name), names[other.clip_id]) if other else None,
+    }
 
 
 def difference(why: Explanation, other: Explanation, name: str, other_name: str) -> dict[str, Any]:
-    """Both scores, and the terms and words that their difference is made of."""
+    """Both scores, the terms and words that their difference is made of, and one sentence about it."""
     one, two = why.alignment, other.alignment
     mine, theirs = one.terms(), two.terms()
-    terms = [(key, mine[key], theirs[key]) for key in TERMS]
-    words = [*zip(one.words, word_parts(one).tolist(), word_parts(two).tolist(), strict=True)]
     gap = one.score - two.score
     sign = 1 if gap > 0 else -1
-    ordered = sorted(((sign * (a - b), TERM_NAMES[key], key) for key, a, b in terms), reverse=True)
+    ordered = sorted(((sign * (mine[key] - theirs[key]), TERM_NAMES[key]) for key in TERMS), reverse=True)
+    if abs(gap) < MIN_DIFFERENCE:
+        says = f"{name} and {other_name} score alike."
+    else:
+        says = f"{name} lies {'above' if gap > 0 else 'below'} {other_name} by {abs(gap):.3f}, {_listed(ordered)}."
     return {
-        "name": name,
-        "other_name": other_name,
-        "score": one.score,
-        "other_score": two.score,
-        "terms": terms,
-        "words": words,
-        "limit": max(abs(a - b) for _, a, b in [*terms, *words]) or 1.0,
-        "gap": abs(gap),
-        "ahead": "" if abs(gap) < MIN_DIFFERENCE else "above" if gap > 0 else "below",
-        "reasons": [(key, value) for value, _, key in ordered if value >= MIN_DIFFERENCE],
-        "against": [(key, value) for value, _, key in reversed(ordered) if value <= -MIN_DIFFERENCE],
+        "says": says,
+        "names": [name, other_name],
+        "terms": [[TERM_NAMES[key], mine[key], theirs[key]] for key in TERMS],
+        "words": [list(row) for row in zip(one.words, word_parts(one).tolist(), word_parts(two).tolist(), strict=True)],
+        "scores": [one.score, two.score],
     }
+
+
+def _listed(ordered: Collection[tuple[float, str]]) -> str:
+    """The terms of a difference, largest first, and those that lie the other way."""
+    reasons = [f"{label} {value:.3f}" for value, label in ordered if value >= MIN_DIFFERENCE]
+    against = [f"{label} {-value:.3f}" for value, label in ordered if value <= -MIN_DIFFERENCE]
+    text = f"by {', '.join(reasons)}" if reasons else "by a little of everything"
+    return text + (f", in spite of {', '.join(against)}" if against else "")

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vtr_demo.results import CaptionHit, ClipView, ConceptShot, SearchResult
+from vtr_demo.results import CaptionHit, ClipView, ConceptShot, SearchResult, confidence_word
 from vtr_demo.structures import TERMS
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 from vtr_demo.viz import overlays
@@ -24,6 +24,14 @@ from vtr_demo.viz.layout import time_label
 from vtr_demo.viz.overlays import concept_colour
 
 TERM_NAMES = {name: name.capitalize() for name in TERMS}
+TERM_LESSONS = {
+    "global": "Hears the whole sentence and looks at the whole clip.",
+    "entity": "Hears the things named (noun phrases) and looks for them inside single frames.",
+    "action": "Hears the verbs and looks at what changes from frame to frame.",
+    "relationship": "Hears who does what to whom, and where: triples such as “dog – left of – ball”.",
+    "concepts": "Compares words and patches that were sorted into the same shared concept.",
+}
+"""What each term compares, in one line."""
 _BETWEEN_TAGS = re.compile(r">\s+<")
 
 
@@ -46,8 +54,8 @@ def size(count: int) -> str:
     return f"{count / 2**20:.1f} MB" if count >= 2**20 else f"{max(1, round(count / 1024))} kB"
 
 
-def confidence_words(share: float) -> str:
-    """Say what the calibrated confidence means."""
+def percentage(share: float) -> str:
+    """Say what the calibrated confidence means in numbers."""
     percent = min(99, int(share * 100 + 1e-9))
     return f"stronger than {'over ' if share > 0.99 else ''}{percent} % of unrelated texts"
 
@@ -119,7 +127,8 @@ def _environment() -> Environment:
         "fixed": fixed,
         "clock": time_label,
         "size": size,
-        "confidence": confidence_words,
+        "confidence": confidence_word,
+        "percentage": percentage,
         "display_name": display_name,
         "jpeg": data_uri,
         "heat": heat_style,

@@ -8,15 +8,8 @@ from pathlib import Path
 from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError
 from vtr_demo.results import ClipView, IndexReport, Measurement, Status
-from vtr_demo.ui.html import render, size
+from vtr_demo.ui.html import TERM_LESSONS, render, size
 
-TERM_LESSONS = {
-    "global": "The whole sentence against the whole clip.",
-    "entity": "The things named (noun phrases) against patches within single frames.",
-    "action": "The verbs against what changes between frames, and what a motion tower takes that for.",
-    "relationship": "Who does what to whom, and where: triples such as “dog – left of – ball”.",
-    "concepts": "Words and patches sorted into the same shared concept, compared concept by concept.",
-}
 MAX_CAPTIONS = 3
 """Captions shown of each clip in the Library tab."""
 CAPTIONS_LABEL = "Captions: .csv (columns clip, caption) or .jsonl"

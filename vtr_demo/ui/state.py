@@ -95,8 +95,6 @@ class ViewState:
     """Concepts that are not to count, by index."""
     clip: str = ""
     moment: int = -1
-    pick: str = "total"
-    """Which summands the frames show, as in ``overlays.picked``."""
     confidence: float | None = None
     hits: tuple[tuple[str, int], ...] = ()
     """(clip id, moment) of the first hits, the best first."""
@@ -112,22 +110,19 @@ class ViewState:
             case "open" if clip:
                 moment = values.get("moment", "")
                 changed = {"clip": clip, "moment": int(moment) if _is_index(moment) else -1}
-                changed |= {"pick": "total", "rival": ""}
+                changed["rival"] = ""
             case "choose" if clip:
                 return ViewState(clip=clip, muted=self.muted)
             case "example" if text:
                 return self.asking(text)
             case "sentence" if text:
-                changed = {"text": text, "words": (), "struck": (), "pick": "total", "confidence": None}
+                changed = {"text": text, "words": (), "struck": (), "confidence": None}
             case "strike" if _is_index(word):
                 changed = {"struck": tuple(sorted({*self.struck} ^ {int(word)}))}
-                changed["pick"] = "total" if self.pick.startswith("word:") else self.pick
             case "mute" if _is_index(concept):
                 changed = {"muted": tuple(sorted({*self.muted} ^ {int(concept)}))}
             case "rival" if clip:
                 changed = {"rival": "" if clip == self.rival else clip}
-            case "pick" if values.get("pick"):
-                changed = {"pick": values["pick"]}
             case "close":
                 return self.closed()
         return replace(self, **changed)
@@ -146,7 +141,7 @@ class ViewState:
 
     def closed(self) -> ViewState:
         """Without an explanation."""
-        return replace(self, clip="", moment=-1, pick="total", confidence=None, rival="")
+        return replace(self, clip="", moment=-1, confidence=None, rival="")
 
 
 def _is_index(text: str) -> bool:
@@ -154,18 +149,13 @@ def _is_index(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 6
 
 
-@dataclass(frozen=True)
-class ExplanationPanel:
-    """The HTML of one explanation; all empty when nothing is open."""
-
-    player: str = ""
-    summary: str = ""
-    body: str = ""
+Panel = dict[str, Any] | None
+"""What ``explanation.payload`` gives; None when nothing is open."""
 
 
 def run_search(
     engine: EngineLike, view: ViewState, weights: TermWeights, count: int = 12
-) -> tuple[ViewState, str, ExplanationPanel]:
+) -> tuple[ViewState, str, Panel]:
     """Rank for the view's sentence and explain its open clip again: (view, results, panel)."""
     if not view.text.strip():
         raise TextError("Type a sentence first, for example what happens in the clip.")
@@ -185,20 +175,22 @@ def run_search(
     return view, ranked, run_explain(engine, view, weights)[1]
 
 
-def run_explain(engine: EngineLike, view: ViewState, weights: TermWeights) -> tuple[ViewState, ExplanationPanel]:
+def run_explain(engine: EngineLike, view: ViewState, weights: TermWeights) -> tuple[ViewState, Panel]:
     """Explain the view's sentence and clip, if both are given: (view, panel)."""
     if not view.clip or not view.text:
-        return view, ExplanationPanel()
+        return view, None
     clip, weights = engine.clip(view.clip), view.weighed(weights)
     why = engine.explain(view.text, view.clip, moment=view.moment, weights=weights, struck=view.struck)
     if not view.struck:
         view = replace(view, words=tuple(word.text for word in why.sentence.words))
-    summary = explanation.summary(why, clip, view.words, view.struck, view.confidence)
-    body = explanation.body(why, weights, view.pick, _comparison(engine, view, weights, clip, why))
-    return view, ExplanationPanel(explanation.player(clip, view.moment), summary, body)
+    about = explanation.Sentence(view.text, view.words, view.struck, view.confidence)
+    comparison = _comparison(engine, view, weights, clip, why)
+    return view, explanation.payload(why, clip, weights, about, comparison)
 
 
-def _comparison(engine: EngineLike, view: ViewState, weights: TermWeights, clip: ClipView, why: Explanation) -> str:
+def _comparison(
+    engine: EngineLike, view: ViewState, weights: TermWeights, clip: ClipView, why: Explanation
+) -> dict[str, Any]:
     """The open clip beside one of the other hits, as far as the library still holds them."""
     others, other = [], None
     for rank, (clip_id, moment) in enumerate(view.hits, start=1):

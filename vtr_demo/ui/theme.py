@@ -81,14 +81,15 @@ def html_block(value: str = "", elem_id: str | None = None) -> Any:
     return HTML(value, elem_id=elem_id, elem_classes="vtr", js_on_load=CLICK, apply_default_css=False)
 
 
-def explanation_blocks(elem_id: str) -> list[Any]:
-    """Player, summary and body of an explanation; hidden by the style while they are empty."""
-    from gradio import Column, Row
+def explanation_block(elem_id: str) -> Any:
+    """An explanation, drawn by explanation.js from the JSON of ``explanation.payload``; None hides it."""
+    from gradio import HTML
 
-    with Column(elem_id=elem_id, elem_classes="explained"):
-        with Row(elem_classes="explained-top"):
-            pieces = [html_block(), html_block()]
-        return [*pieces, html_block()]
+    script = f"{CLICK}\nwindow.vtrExplanation(element, props, watch);"
+    return HTML(
+        None, html_template="<section></section>", js_on_load=script, elem_id=elem_id,
+        elem_classes=["vtr", "explained"], apply_default_css=False,
+    )  # fmt: skip
 
 
 def weight_sliders(values: Sequence[float]) -> list[Any]:
@@ -125,5 +126,8 @@ def term_css() -> str:
 
 def head() -> str:
     """Icon, style and script for the document's head; nothing is fetched from elsewhere."""
-    style, script = ((STATIC / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, script = (
+        "\n".join((STATIC / f"{name}.{kind}").read_text(encoding="utf-8") for name in ("page", "explanation"))
+        for kind in ("css", "js")
+    )
     return f'<link rel="icon" href="{ICON}"><style>{term_css()}{style}</style><script>{script}</script>'

@@ -1,4 +1,4 @@
-// What needs no server: seeking, the play head, the theme, Escape. Clicks that need one go through gr.HTML.
+// What needs no server: the theme, Escape. Clicks that need one go through gr.HTML.
 (() => {
   window.vtrShowPanel = () =>
     requestAnimationFrame(() => {
@@ -9,23 +9,7 @@
     });
 
   const near = (node, selector) => (node instanceof Element ? node.closest(selector) : null);
-  const seek = (video, second, play) => {
-    const go = () => {
-      video.currentTime = second;
-      if (play) video.play().catch(() => {});
-    };
-    if (video.readyState >= 1) go();
-    else video.addEventListener("loadedmetadata", go, { once: true });
-    if (video.readyState < 1) video.load();
-  };
-
   document.addEventListener("click", (event) => {
-    const jump = near(event.target, "[data-seek]");
-    const video = jump && near(jump, ".explained")?.querySelector("video");
-    if (video) {
-      seek(video, Number(jump.dataset.seek), true);
-      video.scrollIntoView({ block: "nearest", behavior: "smooth" });
-    }
     const asked = near(event.target, "[data-do]");
     if (asked) {
       asked.classList.add("waiting");
@@ -42,22 +26,4 @@
     const shown = [...document.querySelectorAll('[data-do="close"]')].find((button) => button.offsetParent);
     if (shown) shown.click();
   });
-
-  document.addEventListener(
-    "timeupdate",
-    ({ target }) => {
-      const head = near(target, ".player")?.querySelector(".head");
-      if (head) head.style.left = `${(100 * target.currentTime) / Math.max(target.duration || 0, 1e-6)}%`;
-    },
-    true,
-  );
-
-  document.addEventListener(
-    "loadedmetadata",
-    ({ target }) => {
-      const start = Number(target.dataset?.start || 0);
-      if (start > 0) target.currentTime = start;
-    },
-    true,
-  );
 })();
