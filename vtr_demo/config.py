@@ -231,6 +231,9 @@ class TrainConfig(Settings):
     """Share of the clips of ``train`` that is held out as the validation data, films kept together."""
     start: str = ""
     """Checkpoint to fine-tune, `bundled` or a folder; empty: start from untrained heads."""
+    train_only: Names = ()
+    """Parts of the model that learn, such as `concepts` or `video.pools`; the others keep the weights of
+    ``start``. Empty: all learn."""
     mirror: bool = False
     """Add each file a second time, mirrored and with its whole picture squashed into the square."""
     playground_clips: Natural = 0
@@ -341,6 +344,7 @@ class TrainConfig(Settings):
             not self.patience or bool(self.validation) or self.hold_out > 0,
             "patience needs validation data to judge by; name some in validation, or set hold_out.",
         )
+        require(not self.train_only or bool(self.start), "train_only keeps the rest of a checkpoint; name it in start.")
         require(not self.teacher or self.loss.distill > 0, "teacher has no effect while loss.distill is 0.")
         require(
             not (self.precision == "fp16" and self.device == "cpu"),

@@ -193,3 +193,31 @@ def test_a_damaged_checkpoint_is_refused_before_any_clip_is_read(first: Path, ma
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="does not match its digest"):
         build_trainer(going_on(tmp_path, manifest, tmp_path / "damaged"))
+
+
+def test_only_the_named_parts_learn_and_the_others_compute_as_in_use(first: Path, other: Path, tmp_path: Path) -> None:
+    before = load(str(first))
+    config = going_on(tmp_path, other, first, steps=2, evaluate_every=2, train_only=("concepts", "text.pools"))
+    trainer = build_trainer(config.replace(model=before.model.config.replace(dropout=0.5)))
+    after = load(str(trainer.run()))
+    assert after.vocabulary == before.vocabulary  # the attributes' projection is not among the parts
+    changed = {
+        name
+        for name, value in after.model.state_dict().items()
+        if not torch.equal(value, before.model.state_dict()[name])
+    }
+    assert changed
+    assert all(name.startswith(("concepts.", "text.pools.")) for name in changed)
+    assert {name.split(".")[0] for name in changed} == {"concepts", "text"}
+    trainer.train_step()
+    clip = trainer.sampler.cache.get(trainer.sampler.items[0])
+    with torch.no_grad():
+        vectors = [trainer.model.forward_video(clip).levels.vectors for _ in range(2)]
+    assert torch.equal(*vectors)
+
+
+def test_a_part_that_cannot_be_trained_alone_is_refused(first: Path, other: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'video\.pool'.*its parts are video"):
+        build_trainer(going_on(tmp_path, other, first, train_only=("video.pool",)))
+    with pytest.raises(ConfigError, match="start"):
+        small_config(tmp_path, other, train_only=("concepts",))

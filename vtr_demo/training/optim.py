@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from vtr_demo.errors import ConfigError
 from vtr_demo.model.model import VTRModel
 from vtr_demo.model.roles import Roles
 from vtr_demo.model.s2ca import Concepts
@@ -70,6 +71,33 @@ def parameter_groups(
     if towers is not None:
         groups += _split_by_decay(list(towers.named_parameters()), backbone_lr, weight_decay)
     return groups
+
+
+def freeze_all_but(model: nn.Module, names: Sequence[str]) -> None:
+    """Let only the parameters of the parts in ``names`` learn; without any name all do.
+
+    Raises ConfigError for a name that the model does not have.
+    """
+    parameters = dict(model.named_parameters())
+    for name in names:
+        if not any(_belongs(parameter, name) for parameter in parameters):
+            parts = ", ".join(child for child, _ in model.named_children())
+            raise ConfigError(f"train_only names {name!r}, but the model has no such part; its parts are {parts}.")
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(not names or any(_belongs(name, part) for part in names))
+
+
+def _belongs(parameter: str, part: str) -> bool:
+    return f"{parameter}.".startswith(f"{part}.")
+
+
+def training_mode(model: nn.Module) -> None:
+    """Put ``model`` into training mode, except its frozen parts: they compute without dropout."""
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
 
 
 def _split_by_decay(named: Sequence[tuple[str, nn.Parameter]], lr: float, weight_decay: float) -> list[dict[str, Any]]:

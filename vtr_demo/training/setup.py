@@ -40,7 +40,7 @@ from vtr_demo.playground.render import find_sprites
 from vtr_demo.structures import LEVELS, Sentence, TextTokens
 from vtr_demo.training.distillation import Distiller
 from vtr_demo.training.initialise import data_dependent_init, fit_reduction, warm_start
-from vtr_demo.training.optim import ClipAndStep, exponential_average, parameter_groups, warmup_cosine
+from vtr_demo.training.optim import ClipAndStep, exponential_average, freeze_all_but, parameter_groups, warmup_cosine
 from vtr_demo.training.resume import RunState
 from vtr_demo.training.trainer import RunOptions, Trainer, TrainingStep, averaged_modules
 
@@ -120,7 +120,10 @@ def load_training_data(config: TrainConfig) -> TrainingData:
     sentences = [list(item.sentences) for item in items]
     unmirrored = [group for item, group in zip(items, sentences, strict=True) if not _is_mirrored(item)]
     sizes = dict(zip(LEVELS, config.attribute_sizes, strict=True))
-    vocabulary = build_vocabulary(unmirrored, sizes, config.attribute_min_count)
+    if start and start.vocabulary and config.train_only and "attributes" not in config.train_only:
+        vocabulary = start.vocabulary  # its projection stays as it is
+    else:
+        vocabulary = build_vocabulary(unmirrored, sizes, config.attribute_min_count)
     labels = label_matrix(sentences, vocabulary)
     log.info("%s", imbalance_report(labels, vocabulary))
     frames, cache, texts = None, None, None
@@ -173,6 +176,7 @@ def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trai
     else:
         sampler = _end_to_end_sampler(config, data, model, teacher)
     model.to(data.device)
+    freeze_all_but(model, config.train_only)
 
     distiller = None
     if config.loss.distill:

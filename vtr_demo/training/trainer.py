@@ -45,7 +45,7 @@ from vtr_demo.structures import TextTokens
 from vtr_demo.training.concept_names import name_concepts, naming_data
 from vtr_demo.training.distillation import Distiller
 from vtr_demo.training.objective import autocast, check_finite, loss_terms
-from vtr_demo.training.optim import ClipAndStep, global_head, swap_in, wise_ft
+from vtr_demo.training.optim import ClipAndStep, global_head, swap_in, training_mode, wise_ft
 from vtr_demo.training.resume import RunState
 from vtr_demo.training.sliders import choose_weights
 
@@ -199,7 +199,7 @@ class Trainer:
         self.progress.step += 1
         step, parts = self.progress.step, self.options.accumulate
         torch.manual_seed(self.options.seed * 1_000_003 + step + _RANK_STRIDE * distributed.rank())
-        self.model.train()
+        training_mode(self.model)
         self.backbone.train()
         self.optimizer.zero_grad()
         sums: dict[str, float] = {}
