@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -84,6 +85,36 @@ class ClipView:
     added: str
     """ISO date and time."""
     stored_bytes: int
+
+
+Order = Literal["oldest", "newest", "name", "shortest", "longest", "largest"]
+"""How a list of clips is sorted; ties by arrival."""
+
+
+@dataclass(frozen=True)
+class ClipFilter:
+    """Which clips a list or a search is about; all that is given must hold, and the default is every clip.
+
+    name, folder: a part of the file name, and of the original's folder, in either case; seconds from
+    shortest_s to longest_s; added_from <= added < added_before, as ISO dates or times in UTC; visitors:
+    whose clips, where "" is those of the library itself, and None everyone's.
+    """
+
+    name: str = ""
+    folder: str = ""
+    shortest_s: float = 0.0
+    longest_s: float = float("inf")
+    added_from: str = ""
+    added_before: str = ""
+    visitors: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ClipPage:
+    """A part of a list of clips; ``total`` is the length of the whole list."""
+
+    clips: tuple[ClipView, ...]
+    total: int
 
 
 @dataclass(frozen=True)

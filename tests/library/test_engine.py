@@ -21,6 +21,7 @@ from vtr_demo.evaluation import confidence
 from vtr_demo.library import indexing
 from vtr_demo.library.engine import Engine
 from vtr_demo.model.checkpoint import ADDED_OPTIONS, untrained
+from vtr_demo.results import ClipFilter
 from vtr_demo.structures import LEVELS, TERMS, TermWeights
 from vtr_demo.text.parser import parse, without_words
 from vtr_demo.video import frames, sandbox
@@ -70,6 +71,16 @@ def copied(original: Engine, spec: str, tmp_path: Path) -> Iterator[Callable[...
 
 def by_name(engine: Engine, name: str) -> str:
     return next(clip.clip_id for clip in engine.clips() if clip.name == name)
+
+
+def test_the_parts_of_a_list_make_up_the_library(original: Engine) -> None:
+    pages = [original.list(offset, 2, "oldest") for offset in (0, 2, 4)]
+    assert [page.total for page in pages] == [4, 4, 4]
+    assert tuple(clip for page in pages for clip in page.clips) == original.clips()
+    assert original.list(where=ClipFilter(name="CUTS")).clips == (original.clip(by_name(original, "cuts.mp4")),)
+    for bad in ((-1, 2, "oldest"), (0, 1001, "oldest"), (0, -1, "oldest"), (0, 1, "best")):
+        with pytest.raises(LibraryError, match="A list takes"):
+            original.list(*bad)
 
 
 # ---------------------------------------------------------------------- search

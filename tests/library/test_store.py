@@ -31,6 +31,7 @@ from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import ClipContents, StoredClip, clip_from_json
 from vtr_demo.library.segments import Moment
 from vtr_demo.library.store import LibraryWriter
+from vtr_demo.results import ClipFilter, Order
 from vtr_demo.structures import CropBox, FrameBatch, VideoTokens
 
 
@@ -327,3 +328,60 @@ def test_what_a_reader_sees_of_a_state_is_what_the_writer_wrote(tmp_path: Path) 
             store._state.clips, store._state.settings, store.version,
         )  # fmt: skip
         assert state.pending == {}
+
+
+# --------------------------------------------------------------------------- lists, a part at a time
+FILTERS = [
+    ClipFilter(),
+    ClipFilter(name="É"),
+    ClipFilter(name="%_"),
+    ClipFilter(folder="/B"),
+    ClipFilter(shortest_s=3, longest_s=5),
+    ClipFilter(added_from="2026-01-03", added_before="2026-01-05"),
+    ClipFilter(visitors=("",)),
+    ClipFilter(visitors=("ann", "bob"), shortest_s=2),
+    ClipFilter(visitors=()),
+]
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips with names, folders, lengths, days and visitors that differ, and one that has gone."""
+    directory = tmp_path_factory.mktemp("varied")
+    names = ["b.mp4", "B é%_.mp4", "a.mp4", "É\udcff.mp4", "c'\"\\;--.mp4", "a.mp4", "日本.mp4"]
+    with LibraryWriter.open(directory, OURS) as store:
+        for n, name in enumerate(names):
+            clip = dataclasses.replace(
+                clip_of(n), name=name, source=f"/{'ab'[n % 2]}/x/{name}", duration_s=float(7 - n // 2),
+                added=f"2026-01-0{n + 1}T00:00:00+00:00", visitor=("", "ann", "bob")[n % 3],
+            )  # fmt: skip
+            store.add(clip, contents_of(n))
+        store.delete(clip_of(4).id)
+    return directory
+
+
+@pytest.mark.parametrize("where", FILTERS)
+def test_a_part_of_a_list_is_the_slice_of_the_whole_sorted_and_filtered(varied: Path, where: ClipFilter) -> None:
+    store = LibraryReader.open(varied, OURS)
+    clips = [
+        clip
+        for clip in store.list()
+        if where.name.lower() in clip.name.lower()
+        and where.folder.lower() in clip.source.rpartition("/")[0].lower()
+        and where.shortest_s <= clip.duration_s <= where.longest_s
+        and where.added_from <= clip.added < (where.added_before or "3")
+        and (where.visitors is None or clip.visitor in where.visitors)
+    ]
+    orders: dict[Order, list[StoredClip]] = {
+        "oldest": clips,
+        "newest": clips[::-1],
+        "name": sorted(clips, key=lambda clip: (clip.name.lower(), clip.number)),
+        "shortest": sorted(clips, key=lambda clip: (clip.duration_s, clip.number)),
+        "longest": sorted(clips, key=lambda clip: (-clip.duration_s, clip.number)),
+        "largest": sorted(clips, key=lambda clip: (-clip.stored_bytes, clip.number)),
+    }
+    assert store.count(where) == len(clips)
+    for order, expected in orders.items():
+        for offset, limit in ((0, None), (0, 2), (2, 2), (5, 9), (99, 1), (0, 0)):
+            end = None if limit is None else offset + limit
+            assert list(store.list(offset, limit, order, where)) == expected[offset:end], (order, offset, limit)

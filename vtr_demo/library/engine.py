@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -35,12 +36,15 @@ from vtr_demo.model import checkpoint
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import (
     CaptionHit,
+    ClipFilter,
+    ClipPage,
     ClipView,
     ConceptView,
     Explanation,
     Hit,
     IndexReport,
     Measurement,
+    Order,
     SearchResult,
     Status,
 )
@@ -48,6 +52,8 @@ from vtr_demo.structures import TermWeights, VideoFeatures, term_sums
 
 _NULLS = 64
 """Slider settings of which the null distribution is kept."""
+MOST_LISTED = 1_000
+"""Clips in one part of a list."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +234,23 @@ class Engine:
     def clips(self) -> tuple[ClipView, ...]:
         """Return all clips in order of arrival; asks the disk for nothing."""
         return tuple(self._clip_view(clip) for clip in self._library.list())
+
+    def list(
+        self, offset: int = 0, limit: int = 48, order: Order = "newest", where: ClipFilter | None = None
+    ) -> ClipPage:
+        """Return a part of the library for a page: up to ``limit`` (at most 1,000) clips from ``offset`` on.
+
+        ``where`` leaves out what does not match it; the page's ``total`` counts what does. Costs the same
+        however large the library is, and asks the disk for none of the clips' files.
+        """
+        if offset < 0 or not 0 <= limit <= MOST_LISTED or order not in get_args(Order):
+            orders = ", ".join(get_args(Order))
+            raise LibraryError(
+                f"A list takes an offset from 0 on, a limit of at most {MOST_LISTED} and one of the orders {orders}; "
+                f"got {offset}, {limit} and {order!r}."
+            )
+        clips = self._library.list(offset, limit, order, where)
+        return ClipPage(tuple(map(self._clip_view, clips)), self._library.count(where))
 
     def clip(self, clip_id: str) -> ClipView:
         """Return one clip; an unknown id is refused. Asks the disk for nothing."""

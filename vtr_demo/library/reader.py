@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +26,32 @@ from vtr_demo.library.database import (
     state_from_records,
 )
 from vtr_demo.library.records import REQUIRED, FeatureVersion, StoredClip
+from vtr_demo.results import ClipFilter, Order
 from vtr_demo.structures import FrameBatch, VideoTokens
 
 NOTICES = "notices"
 """The setting that holds a sentence for each thing that was lost, until it is deleted or set anew."""
+
+
+_KEYS: dict[str, Callable[[StoredClip], Any]] = {
+    "oldest": lambda clip: clip.number,
+    "newest": lambda clip: -clip.number,
+    "name": lambda clip: (clip.name.lower(), clip.number),
+    "shortest": lambda clip: (clip.duration_s, clip.number),
+    "longest": lambda clip: (-clip.duration_s, clip.number),
+    "largest": lambda clip: (-clip.stored_bytes, clip.number),
+}
+
+
+def _matches(clip: StoredClip, where: ClipFilter) -> bool:
+    return (
+        where.name.lower() in clip.name.lower()
+        and where.folder.lower() in str(Path(clip.source).parent).lower()
+        and where.shortest_s <= clip.duration_s <= where.longest_s
+        and where.added_from <= clip.added
+        and (not where.added_before or clip.added < where.added_before)
+        and (where.visitors is None or clip.visitor in where.visitors)
+    )
 
 
 def unknown_clip(clip_id: str) -> LibraryError:
@@ -86,9 +109,16 @@ class LibraryReader:
     def __contains__(self, clip_id: object) -> bool:
         return clip_id in self._state.clips
 
-    def list(self) -> tuple[StoredClip, ...]:
-        """Return the clips in the order in which they came."""
-        return tuple(self._state.clips.values())
+    def list(
+        self, offset: int = 0, limit: int | None = None, order: Order = "oldest", where: ClipFilter | None = None
+    ) -> tuple[StoredClip, ...]:
+        """Return up to ``limit`` clips from ``offset`` on, those of ``where`` in this order; all by default."""
+        clips = sorted(self._matching(where or ClipFilter()), key=_KEYS[order])
+        return tuple(clips[offset : None if limit is None else offset + limit])
+
+    def count(self, where: ClipFilter | None = None) -> int:
+        """Return how many clips match."""
+        return len(self._matching(where)) if where else len(self)
 
     def get(self, clip_id: str) -> StoredClip:
         """Return a clip; an id that is malformed or unknown raises ``LibraryError``."""
@@ -181,6 +211,9 @@ class LibraryReader:
         return sum(clip.stored_bytes for clip in clips)
 
     # ------------------------------------------------------------------ inside
+    def _matching(self, where: ClipFilter) -> builtins.list[StoredClip]:
+        return [clip for clip in self._state.clips.values() if _matches(clip, where)]
+
     def _notices(self) -> dict[str, str]:
         return {key: text for key, text in self.setting(NOTICES).items() if isinstance(text, str)}
 

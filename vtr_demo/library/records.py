@@ -89,6 +89,8 @@ class StoredClip:
     """ISO date and time in UTC."""
     number: int = 0
     """Order of arrival."""
+    visitor: str = ""
+    """Whose upload it is on a public page; empty for a clip of the library itself."""
     version: str = ""
     """Fingerprint of the model that made the vectors."""
     tower: str = ""
@@ -128,7 +130,15 @@ class StoredClip:
 
     def to_json(self) -> str:
         """Encode as canonical ASCII JSON (file names may hold what UTF-8 cannot)."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, indent=1)
+        values = {"format": FORMAT, **asdict(self)}
+        for name in _LATER:
+            if not values[name]:
+                del values[name]
+        return json.dumps(values, sort_keys=True, indent=1)
+
+
+_LATER = ("visitor",)
+"""Fields that came after the first records of this format: left out where empty, so that those keep their names."""
 
 
 def clip_from_json(text: str | bytes) -> StoredClip:
@@ -136,7 +146,7 @@ def clip_from_json(text: str | bytes) -> StoredClip:
     values: dict[str, Any] = json.loads(text)
     if values.pop("format") != FORMAT:
         raise ValueError("the record has another format")
-    if set(values) != {one.name for one in fields(StoredClip)}:
+    if set(values) | set(_LATER) != {one.name for one in fields(StoredClip)}:
         raise ValueError("the record has other fields")
     return StoredClip(
         **values
