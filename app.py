@@ -201,7 +201,7 @@ def measure_tab(engine: EngineLike) -> None:
     """How well clips and captions find each other here."""
     html_block(sections.measure_intro())
     with gr.Row(elem_id="gauge"):
-        file = gr.File(label=sections.CAPTIONS_LABEL, file_types=[".csv", ".jsonl"], height=150)
+        file = gr.File(label=sections.CAPTIONS_LABEL, file_types=[".csv", ".tsv", ".json", ".jsonl"], height=150)
         go = gr.Button("Measure", variant="primary", elem_id="measure", scale=0)
 
     @reports_errors

@@ -266,21 +266,6 @@ def test_a_library_that_is_not_there_is_not_created(call, tmp_path, command):
 
 
 # --------------------------------------------------------------------------- one clip
-@pytest.mark.parametrize(
-    "content",
-    [
-        "a red square moves\n\n  a cat sleeps  \r\na dog runs",
-        "\ufeffa red square moves\na cat sleeps\na dog runs\n",
-        '["a red square moves", "a cat sleeps", "a dog runs", ""]',
-    ],
-    ids=["lines", "byte-order mark", "JSON"],
-)
-def test_captions_are_one_a_line_or_a_list(tmp_path, content):
-    file = tmp_path / "captions"
-    file.write_bytes(content.encode())
-    assert console.read_sentences(file) == ["a red square moves", "a cat sleeps", "a dog runs"]
-
-
 def test_sentences_are_ranked_as_the_engine_ranks_them(call, clips, library, tmp_path):
     from vtr_demo.library.engine import Engine
 

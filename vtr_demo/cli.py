@@ -40,7 +40,6 @@ from vtr_demo.console import (
     log_to_stderr,
     option,
     progress,
-    read_sentences,
     read_size,
     refuse,
     report,
@@ -170,7 +169,7 @@ def search(
 @app.command(cls=Command)
 def describe(
     video: Path,
-    captions: Annotated[Path, option("FILE", "One sentence a line, or a JSON list.")],
+    captions: Annotated[Path, option("FILE", "One sentence a line, a table, or JSON.")],
     k: Count = 10,
     weights: Weights = None,
     mute: Mute = None,
@@ -178,10 +177,14 @@ def describe(
     as_json: Json = False,
 ) -> None:
     """Rank sentences for a clip."""
-    sentences = read_sentences(captions)
+    from vtr_demo.data.caption_files import describe_left_out, read_captions
+
+    table = read_captions(captions)
+    if table.left_out:
+        progress(0.0, f"{captions.name}: {describe_left_out(table.left_out)}")
     with _empty_engine(video, model) as engine:
         factors = engine.weigh(dict(weights or ()), mute or ())
-        hits = engine.describe_file(video, sentences, k, factors)
+        hits = engine.describe_file(video, table.sentences, k, factors)
     value = [
         {"text": hit.text, "score": hit.score, "confidence": float(hit.confidence), "terms": hit.terms} for hit in hits
     ]
@@ -223,7 +226,7 @@ def explain(
 # --------------------------------------------------------------------------- measuring
 @app.command(cls=Command)
 def evaluate(
-    data: Annotated[str, option("MANIFEST|DATASET", "A .jsonl file or a benchmark's name.")],
+    data: Annotated[str, option("MANIFEST|DATASET", "A file of captions or a benchmark's name.")],
     json_file: JsonFile = None,
     split: str = "test",
     annotations: Annotated[Path | None, option("DIR", "A benchmark's official files.")] = None,
@@ -281,7 +284,7 @@ def concepts(
 
 @app.command(cls=Command)
 def faithfulness(
-    data: Annotated[str, option("MANIFEST", "Clips with captions, as .jsonl.")],
+    data: Annotated[str, option("MANIFEST", "A file of captions that names its clips.")],
     kind: Kind = "",
     limit: Limit = None,
     steps: Annotated[int, option("N", "Points of a curve after the first.", min=1)] = 6,

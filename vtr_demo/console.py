@@ -14,8 +14,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from vtr_demo.errors import ManifestError
-
 PROGRAM = "vtr_demo"
 REFUSED = 2
 
@@ -106,26 +104,6 @@ def find_videos(paths: Sequence[Path], endings: tuple[str, ...]) -> list[Path]:
                 if name.lower().endswith(endings) and not name.startswith("."):
                     files[Path(folder, name)] = None
     return list(files)
-
-
-def read_sentences(path: Path) -> list[str]:
-    """Return the sentences of a file: one a line, or one JSON list of strings."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read ({error.strerror}); check the path.") from error
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
-    lines: Any = text.splitlines()
-    if text.lstrip().startswith("["):
-        try:
-            lines = json.loads(text)
-        except ValueError as error:
-            raise ManifestError(f"{path} begins as a JSON list but is none ({error}).") from error
-    sentences = [line.strip() for line in lines if isinstance(line, str) and line.strip()]
-    if not sentences:
-        raise ManifestError(f"{path} holds no sentence; write one a line.")
-    return sentences
 
 
 # --------------------------------------------------------------------------- printing

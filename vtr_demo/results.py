@@ -213,6 +213,8 @@ class Measurement:
     """What a search holds of a clip in memory, on average."""
     stored_bytes: float
     """What a clip takes on disk, on average, its pixels and tokens included."""
+    left_out: tuple[str, ...] = ()
+    """A sentence for each line of a file of captions that could not be used."""
 
 
 @dataclass(frozen=True)

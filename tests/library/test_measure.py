@@ -12,7 +12,7 @@ from tests.helpers.drawn import draw_clip, draw_three_clips
 from vtr_demo.errors import LibraryError, ManifestError
 from vtr_demo.library import measure as measure_module
 from vtr_demo.library.engine import Engine
-from vtr_demo.library.measure import read_caption_file, right_answers
+from vtr_demo.library.measure import right_answers
 from vtr_demo.structures import TermWeights
 
 CAPTIONS = [("a red square moves", "the square"), (), ("red, then green, then blue", "the square"), ("snow",)]
@@ -80,7 +80,7 @@ def test_nothing_to_measure_with_is_said(engine: Engine, tmp_path: Path, monkeyp
     with pytest.raises(LibraryError, match="give a file of captions"):
         right_answers({"a": [" "]}, [("a", -1)])
     (tmp_path / "empty.jsonl").write_text("\n\n")
-    with pytest.raises(LibraryError, match="give a file of captions"):
+    with pytest.raises(ManifestError, match="holds no sentence"):
         engine.measure(tmp_path / "empty.jsonl")
     monkeypatch.setattr(measure_module, "MOST_CAPTIONS", 3)
     with pytest.raises(LibraryError, match="4 captions are too many"):
@@ -96,36 +96,27 @@ COLUMNS = "\ufeffcaption,clip,mood\na square,C:\\clips\\square.mp4,calm\nred,squ
 @pytest.mark.parametrize(("name", "text"), [("a.jsonl", LINES), ("a.csv", COLUMNS)])
 def test_captions_are_read_by_the_names_of_the_clips(engine: Engine, tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
-    clips = [(clip.clip_id, clip.name) for clip in engine.clips()]
-    ids = {clip: clip_id for clip_id, clip in clips}
-    found = read_caption_file(tmp_path / name, clips)
-    assert found == {ids["square.mp4"]: ["a square", "red"], ids["cuts.mp4"]: ["blue"]}
-    assert engine.measure(tmp_path / name).texts == 3
+    result = engine.measure(tmp_path / name)
+    assert (result.texts, result.captioned, result.left_out) == (3, 2, ())
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "told"),
-    [
-        ("a.csv", b"clip;caption\nx;y\n", "no columns `clip` and `caption`"),
-        ("a.csv", b"", "no columns"),
-        ("a.csv", b"clip,caption\n", ""),
-        ("a.csv", b"clip,caption\nsquare.mp4\n", ""),
-        ("a.csv", b"clip,caption\nlost.mp4,snow\n", "Line 2 of a.csv names 'lost.mp4', which is not"),
-        ("a.csv", b"clip,caption\nsquare.mp4," + b"x" * 200_000, "a.csv is no CSV file past line"),
-        ("a.jsonl", b'{"path": "square.mp4", "captions": "snow"}', "Line 1 of a.jsonl must be an object"),
-        ("a.jsonl", b'["square.mp4"]', "must be an object like"),
-        ("a.jsonl", b"\n{", "Line 2 of a.jsonl is no JSON"),
-        ("a.jsonl", b"[" * 100_000, "Line 1 of a.jsonl is no JSON"),
-        ("a.jsonl", b'{"path": "twin.mp4", "captions": ["snow"]}', "several clips of the library are"),
-        ("a.jsonl", b"\xff\xfe\x00", "a.jsonl is not UTF-8 text"),
-    ],
-)  # fmt: skip
-def test_a_file_that_cannot_be_used_is_told_by_its_line(tmp_path: Path, name: str, content: bytes, told: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    clips = [("1", "square.mp4"), ("2", "twin.mp4"), ("3", "twin.mp4")]
-    if not told:
-        assert not [text for texts in read_caption_file(tmp_path / name, clips).values() for text in texts if text]
-        return
-    with pytest.raises(ManifestError) as caught:
-        read_caption_file(tmp_path / name, clips)
-    assert told in str(caught.value)
+def test_lines_that_fit_no_clip_are_named_and_the_others_measured(engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("clip,caption\nsquare.mp4,a square\nlost.mp4,snow\ncuts.mp4,собака бежит\n", encoding="utf-8")
+    result = engine.measure(file)
+    assert result.texts == 1
+    assert [line.partition(":")[0] for line in result.left_out] == ["line 4", "line 3"]
+    file.write_text("clip,caption\nlost.mp4,snow\n")
+    with pytest.raises(LibraryError, match=r"No line of a.csv fits .* line 2: it names 'lost.mp4'"):
+        engine.measure(file)
+
+
+def test_a_file_beyond_the_limits_is_refused(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("clip,caption\nsquare.mp4,a square\nsquare.mp4,red\n")
+    monkeypatch.setattr(measure_module, "MOST_CAPTIONS", 1)
+    with pytest.raises(ManifestError, match="more than 1 rows"):
+        engine.measure(file)
+    monkeypatch.setattr(measure_module, "MOST_BYTES", 20)
+    with pytest.raises(ManifestError, match="larger than"):
+        engine.measure(file)

@@ -14,7 +14,7 @@ import numpy as np
 from vtr_demo import distributed
 from vtr_demo.config import VideoConfig
 from vtr_demo.data.benchmarks import SPLITS
-from vtr_demo.data.manifest import IMAGE_EXTENSIONS, Clip, Dataset, load_dataset, split_by_group
+from vtr_demo.data.manifest import Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.distributed import parallel_map
 from vtr_demo.errors import ManifestError, VideoError
 from vtr_demo.playground.captions import hard_negatives
@@ -23,6 +23,7 @@ from vtr_demo.playground.render import frame_batch
 from vtr_demo.playground.spec import MOVING_GROUPS, NEIGHBOURS, RELATIONS, SPATIAL_RELATIONS, ClipSpec, Split, in_split
 from vtr_demo.structures import LEVELS, FrameBatch, Sentence
 from vtr_demo.text.parser import parse_readable
+from vtr_demo.video.reader import IMAGE_EXTENSIONS
 
 log = logging.getLogger(__name__)
 _LISTED = 20
@@ -66,7 +67,8 @@ def file_samples(dataset: Dataset, video: VideoConfig) -> list[Sample]:
     for clip in dataset.clips:
         sentences = tuple(parsed[caption] for caption in clip.captions if caption in parsed)
         if sentences:
-            kind = "photo" if clip.path.suffix.lower() in IMAGE_EXTENSIONS else "video"
+            photo = clip.kind == "image" or clip.path.suffix.lower() in IMAGE_EXTENSIONS
+            kind = "photo" if photo else "video"
             items.append(Sample(_file_key(clip, video), kind, sentences, _reader(clip, kind, video), clip=clip))
     if not items:
         raise ManifestError(f"{dataset.name} has no clip with a readable caption; check its captions.")
@@ -151,7 +153,7 @@ def _file_key(clip: Clip, video: VideoConfig) -> str:
     except OSError as error:
         raise VideoError(clip.path, "the file cannot be opened", "check the manifest") from error
     text = f"{clip.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{clip.start_s}|{clip.end_s}|{video!r}"
-    return f"file-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    return f"file-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:24]}"
 
 
 def _reader(clip: Clip, kind: str, video: VideoConfig) -> Callable[[int, int], FrameBatch]:
@@ -162,9 +164,12 @@ def _reader(clip: Clip, kind: str, video: VideoConfig) -> Callable[[int, int], F
             return still_frames(clip.path, size=size, config=video)
         if clip.start_s is None and clip.end_s is None:
             return read_frames(clip.path, count, size=size, config=video)
-        start = clip.start_s or 0.0
-        end = min(clip.end_s or float("inf"), probe(clip.path).duration_s)
-        seconds = [start + s for s in spread_seconds(max(end - start, 1e-3), count)]
+        duration_s = probe(clip.path).duration_s
+        start, end = clip.start_s or 0.0, duration_s if clip.end_s is None else clip.end_s
+        if not 0 <= start < min(end, duration_s):
+            reason = f"it lasts {duration_s:.2f} s and has no piece from {start:g} to {end:g} s"
+            raise VideoError(clip.path, reason, "correct its start_s and end_s")
+        seconds = [start + s for s in spread_seconds(min(end, duration_s) - start, count)]
         return read_frames(clip.path, seconds, size=size, config=video)
 
     return frames

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 import random
+import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vtr_demo.data.benchmarks import SPLITS, find_videos, protocol_of, read_annotations
+from vtr_demo.data.caption_files import CaptionRow, describe_left_out, read_captions
 from vtr_demo.errors import ConfigError, ManifestError
-from vtr_demo.video.reader import VIDEO_EXTENSIONS
+from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
 log = logging.getLogger(__name__)
-
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-_LISTED = 20  # malformed lines described in one message
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,8 @@ class Dataset:
 
     missing: ids of videos whose file is absent. uncaptioned: ids of listed videos for which no sentence was
     published. Both are left out of ``clips`` and are reported. protocol: how video-to-text counts several
-    sentences a video (see ``benchmarks.protocol_of``).
+    sentences a video (see ``benchmarks.protocol_of``). left_out: a sentence for each line of a manifest that
+    could not be used.
     """
 
     name: str
@@ -50,6 +49,7 @@ class Dataset:
     missing: tuple[str, ...] = ()
     protocol: str = ""
     uncaptioned: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def sentences(self) -> int:
@@ -72,7 +72,7 @@ def load_dataset(
     videos: Path | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """Load a manifest (a path to ``.jsonl``) or a benchmark (a key of ``benchmarks.SPLITS``).
+    """Load a manifest (a path to a file of captions) or a benchmark (a key of ``benchmarks.SPLITS``).
 
     A benchmark needs ``annotations``, the folder of its published files, and ``videos``, the folder
     below which its videos lie. ``options``: see ``benchmarks.OPTIONS``. A manifest is narrowed to the rows
@@ -104,85 +104,80 @@ def load_dataset(
 
 # --------------------------------------------------------------------------- manifests
 def load_manifest(path: Path, *, split: str = "all") -> Dataset:
-    """Read a manifest: one JSON object a line, UTF-8, blank lines ignored.
+    """Read a manifest: any file of captions that names its clips (see ``caption_files.read_captions``).
 
-    Each needs ``path`` (relative to the manifest, or absolute) and ``captions`` (a list of sentences);
-    ``id``, ``kind``, ``start_s`` and ``end_s`` (seconds) are optional, all other keys go to ``extra``.
-    Where rows name a ``split``, only those of ``split`` are kept ("all": all). Rows whose file is absent are
-    listed as missing. Raises ManifestError that names every malformed line by its number.
+    The names are paths, absolute or relative to the manifest, for which an ending may be missing; rows of one
+    file are one clip. ``id``, ``kind``, ``start_s`` and ``end_s`` (seconds) are optional, all other keys go to
+    ``extra``. Where rows name a ``split``, only those of ``split`` are kept ("all": all). Rows whose file is
+    absent are listed as missing, lines that cannot be used as left out. Raises ManifestError where none is left.
     """
     path = Path(path)
-    try:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read ({error.strerror}); check the path.") from error
-    clips: list[Clip] = []
-    places: dict[Any, int] = {}
-    problems = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    table = read_captions(path)
+    clips: dict[Any, Clip] = {}
+    places: dict[str, str] = {}
+    left_out = list(table.left_out)
+    for row in table.rows:
         try:
-            clip = _row(line, path.parent)
-            for key in (("id", clip.id), (os.path.normpath(clip.path), clip.start_s, clip.end_s)):
-                if places.setdefault(key, number) != number:
-                    raise ValueError(f"the same clip as line {places[key]}; give one line all its captions")
-            clips.append(clip)
-        except (ValueError, RecursionError) as error:
-            problems.append(f"line {number}: {error}")
-    if problems:
-        more = f"; and {len(problems) - _LISTED} more lines" if len(problems) > _LISTED else ""
-        raise ManifestError(f"{path} has lines to correct: {'; '.join(problems[:_LISTED])}{more}.")
+            clip = _clip(row, path.parent)
+            place = (os.path.normpath(clip.path), clip.start_s, clip.end_s)
+            if (known := clips.get(place)) is not None:
+                clip = replace(known, captions=known.captions + clip.captions)
+            elif places.setdefault(clip.id, row.where) != row.where:
+                raise ValueError(f"its `id` is that of {places[clip.id]}")
+            clips[place] = clip
+        except ValueError as error:
+            left_out.append(f"{row.where}: {error}")
+    if left_out:
+        log.warning("%s: %s", path, describe_left_out(left_out))
     if not clips:
-        raise ManifestError(f"{path} has no rows; write one JSON object with `path` and `captions` a line.")
-    clips = _narrowed(path, clips, split)
-    present = tuple(clip for clip in clips if os.path.isfile(clip.path))
-    missing = tuple(clip.id for clip in clips if not os.path.isfile(clip.path))
+        raise ManifestError(f"{path} names no clip ({describe_left_out(left_out)}); write its path into each row.")
+    kept = _narrowed(path, [*clips.values()], split)
+    present = tuple(clip for clip in kept if os.path.isfile(clip.path))
+    missing = tuple(clip.id for clip in kept if not os.path.isfile(clip.path))
     if not present:
-        first = f"{len(clips)} files exists (first: {clips[0].path})"
+        first = f"{len(kept)} files exists (first: {kept[0].path})"
         raise ManifestError(f"{path}: none of its {first}; paths count from the manifest's folder.")
     if missing:
-        log.warning("%s: %d of %d files missing", path, len(missing), len(clips))
-    return Dataset(path.stem, split, present, missing, protocol_of(clip.captions for clip in present))
+        log.warning("%s: %d of %d files missing", path, len(missing), len(kept))
+    protocol = protocol_of(clip.captions for clip in present)
+    return Dataset(path.stem, split, present, missing, protocol, left_out=tuple(left_out))
 
 
-def _row(line: bytes, folder: Path) -> Clip:
-    """Parse one line; raises ValueError that says what is wrong with it."""
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError("not UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from error
-    if not isinstance(row, dict):
-        raise ValueError("not a JSON object")
-    name, captions = row.pop("path", None), row.pop("captions", None)
-    if not isinstance(name, str) or not name.strip() or "\0" in name:
+def _clip(row: CaptionRow, folder: Path) -> Clip:
+    """Check a row; raises ValueError that says what is wrong with it."""
+    extra = dict(row.extra)
+    if not row.clip:
         raise ValueError("`path` must be the name of a file")
-    if not isinstance(captions, list) or not captions:
-        raise ValueError("`captions` must be a list of at least one sentence")
-    if not all(isinstance(caption, str) and caption.strip() for caption in captions):
-        raise ValueError("`captions` holds something that is empty or no text")
-    if any("\ud800" <= letter <= "\udfff" for letter in name + "".join(captions)):
-        raise ValueError("`path` or `captions` holds half a surrogate pair")
-    start_s, end_s = (_seconds(row.pop(key, None), key) for key in ("start_s", "end_s"))
-    if end_s is not None and end_s <= (start_s or 0.0):
-        raise ValueError("`end_s` must come after `start_s`")
-    piece = "" if start_s is None and end_s is None else f"#{start_s or 0:g}-{end_s or math.inf:g}"
-    id_ = row.pop("id", name + piece)
-    kind = row.pop("kind", "image" if name.lower().endswith(IMAGE_EXTENSIONS) else "video")
+    start_s, end_s = (_seconds(extra.pop(key, None), key) for key in ("start_s", "end_s"))
+    piece = "" if start_s is None and end_s is None else f"#{start_s or 0:g}-{math.inf if end_s is None else end_s:g}"
+    id_ = extra.pop("id", row.clip + piece)
+    path = _existing(folder, row.clip)
+    kind = extra.pop("kind", "image" if path.name.lower().endswith(IMAGE_EXTENSIONS) else "video")
     if not isinstance(kind, str) or not isinstance(id_, (str, int)):
         raise ValueError("`id` and `kind` must be text")
-    sentences = tuple(" ".join(caption.split()) for caption in captions)
-    return Clip(str(id_), folder / name, sentences, kind, row, start_s, end_s)
+    return Clip(str(id_), path, row.captions, kind, extra, start_s, end_s)
+
+
+def _existing(folder: Path, name: str) -> Path:
+    """Return the file that ``name`` means, however its accents are composed, also without its ending."""
+    plain = name.replace("\\", "/")
+    spellings = dict.fromkeys([name, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))])
+    endings = ("",) if Path(name).suffix else ("", *VIDEO_EXTENSIONS)
+    paths = (folder / f"{spelling}{ending}" for ending in endings for spelling in spellings)
+    return next((path for path in paths if os.path.isfile(path)), folder / name)
 
 
 def _seconds(value: Any, key: str) -> float | None:
+    """Read a time; one that does not fit the file is refused where the file is read."""
     if value is None:
         return None
-    if type(value) not in (int, float) or not 0 <= value < math.inf:
+    try:
+        seconds = float(value) if type(value) in (int, float, str) else math.nan
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
         raise ValueError(f"`{key}` must be a number of seconds")
-    return float(value)
+    return seconds
 
 
 def _narrowed(path: Path, clips: list[Clip], split: str) -> list[Clip]:

@@ -180,7 +180,7 @@ def _left_out(dataset: Dataset, items: Sequence[Sample]) -> dict[str, Any]:
     """What could not be evaluated, counted and by id.
 
     missing: no file, or one that cannot be read (``unreadable`` alone); uncaptioned: listed videos for
-    which no sentence was published.
+    which no sentence was published; left_out: lines of the manifest that could not be used.
     """
     measured = {item.clip.id for item in items if item.clip}
     unreadable = [clip.id for clip in dataset.clips if clip.id not in measured]
@@ -192,6 +192,7 @@ def _left_out(dataset: Dataset, items: Sequence[Sample]) -> dict[str, Any]:
         "missing": missing,
         "unreadable": unreadable,
         "uncaptioned": list(dataset.uncaptioned),
+        "left_out": list(dataset.left_out),
     }
 
 

@@ -5,18 +5,16 @@ A clip counts by its best moment, as among the hits; protocol ``merged`` (see ``
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from vtr_demo.errors import LibraryError, ManifestError
+from vtr_demo.data.caption_files import describe_left_out, match_captions, read_captions
+from vtr_demo.errors import LibraryError
 from vtr_demo.evaluation.metrics import ablations, report
 from vtr_demo.library.index import VectorIndex
 from vtr_demo.library.queries import Queries
@@ -25,7 +23,7 @@ from vtr_demo.results import Measurement, Recall
 from vtr_demo.structures import TermWeights, TextFeatures
 from vtr_demo.text.parser import parse_many
 
-MOST_CAPTIONS = 5_000
+MOST_CAPTIONS, MOST_BYTES = 5_000, 5_000_000
 TIMED = 5
 
 
@@ -90,10 +88,14 @@ def measure_library(
 ) -> Measurement:
     """Measure both directions with the library's own captions, or those of a file."""
     known: Mapping[str, Sequence[str]]
+    left_out: tuple[str, ...] = ()
     if captions is None:
         known = {clip_id: record.captions for clip_id, record in view.clips.items()}
     else:
-        known = read_caption_file(captions, [(key, record.name) for key, record in view.clips.items()])
+        table = read_captions(captions, max_bytes=MOST_BYTES, max_rows=MOST_CAPTIONS)
+        known, left_out = match_captions(table, [(key, clip.name, clip.source) for key, clip in view.clips.items()])
+        if not known:
+            raise LibraryError(f"No line of {table.name} fits a clip of this library; {describe_left_out(left_out)}.")
     texts, starts, positives = right_answers(known, view.owners)
     features = queries.model.encode_text(parse_many(texts))
     forth, back, without = recalls(LibraryTable(features, view.vectors, starts, positives), weights)
@@ -108,6 +110,7 @@ def measure_library(
         query_ms=query_ms(queries, view.index, texts, weights),
         vector_bytes=view.vectors.nbytes / len(starts),
         stored_bytes=stored_bytes / len(starts),
+        left_out=left_out,
     )
 
 
@@ -136,63 +139,3 @@ def query_ms(queries: Queries, index: VectorIndex, texts: Sequence[str], weights
 def _recall(results: dict[str, Any], queries: int) -> Recall:
     intervals = {name: (low, high) for name, (low, high) in results["interval_95"].items()}
     return Recall(queries, {name: results[name] for name in intervals}, intervals)
-
-
-# --------------------------------------------------------------------------- a file of captions
-def read_caption_file(path: Path, clips: Collection[tuple[str, str]]) -> dict[str, list[str]]:
-    """Read captions by clip id from a file; ``clips`` are the (id, file name) of the library's.
-
-    `.csv` with the columns `clip` and `caption`, or one JSON object a line, as in the manifests of
-    training: `{"path": "a.mp4", "captions": ["a dog runs"]}`. A name counts without its folders. A line
-    that cannot be used raises ``ManifestError``, which names it.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path.name} is not UTF-8 text; save it as CSV or JSON lines in UTF-8.") from error
-    rows = _csv_rows(text, path.name) if path.suffix.lower() == ".csv" else _json_rows(text, path.name)
-    named: dict[str, list[str]] = {}
-    for clip_id, known in clips:
-        named.setdefault(known, []).append(clip_id)
-    captions_of: dict[str, list[str]] = {}
-    for number, name, captions in rows:
-        plain = name.replace("\\", "/").rsplit("/", 1)[-1]
-        ids = named.get(plain, [])
-        if len(ids) != 1:
-            reason = "is not in the library" if not ids else "several clips of the library are called"
-            raise ManifestError(
-                f"Line {number} of {path.name} names {plain!r}, which {reason}; use the names that clips "
-                "have there, each for one clip."
-            )
-        captions_of.setdefault(ids[0], []).extend(captions)
-    return captions_of
-
-
-def _csv_rows(text: str, name: str) -> list[tuple[int, str, list[str]]]:
-    reader = csv.DictReader(io.StringIO(text))
-    if not {"clip", "caption"} <= set(reader.fieldnames or ()):
-        raise ManifestError(f"{name} has no columns `clip` and `caption`; write them into its first line.")
-    try:
-        return [(reader.line_num, row["clip"] or "", [row["caption"] or ""]) for row in reader]
-    except csv.Error as error:
-        raise ManifestError(f"{name} is no CSV file past line {reader.line_num}: {error}; correct it.") from error
-
-
-def _json_rows(text: str, name: str) -> list[tuple[int, str, list[str]]]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ManifestError(f"Line {number} of {name} is no JSON; write one object a line.") from error
-        if not (isinstance(row, dict) and isinstance(row.get("path"), str) and _strings(row.get("captions"))):
-            form = '{"path": "a.mp4", "captions": ["a dog runs"]}'
-            raise ManifestError(f"Line {number} of {name} must be an object like {form}.")
-        rows.append((number, row["path"], row["captions"]))
-    return rows
-
-
-def _strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -19,10 +19,12 @@ from vtr_demo.limits import LimitConfig
 from vtr_demo.video.decode import RESAVE, Source
 
 VIDEO_EXTENSIONS = (
-    ".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv",
-    ".3gp", ".3g2", ".ts", ".mts", ".m2ts", ".ogv", ".gif",
+    ".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".3g2", ".ts",
+    ".mts", ".m2ts", ".ogv", ".gif", ".asf", ".vob", ".f4v", ".ogm", ".mxf", ".divx", ".mpe", ".qt", ".m2t", ".mk3d",
 )  # fmt: skip
 """Endings of video files, for the page and the command line alike; the preferred ones come first."""
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jfif", ".avif")
+"""Endings of photos, which stand beside clips in manifests."""
 
 _CONTAINERS = {"matroska,webm": "mkv", "mpegts": "ts", "mpeg": "mpg"}
 _USE_PYAV = 'use reader="pyav"'
