@@ -15,7 +15,7 @@ from tests.viz.test_overlays import GRID, alignment_of, frames_of
 from vtr_demo.errors import ScoreError
 from vtr_demo.results import Explanation, Hit
 from vtr_demo.structures import TERMS, Alignment, CropBox, Sentence
-from vtr_demo.viz import figures, layout, overlays
+from vtr_demo.viz import figures, overlays
 
 UGLY = ("Donaudampfschifffahrtsgesellschaftskapitän", "$x_1$", "日本", "\U0001f600", "a\tb", "", "\\$")
 
@@ -33,13 +33,13 @@ def explanation_of(alignment: Alignment, text: str = "a dog runs", name: str = "
 def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Everything that is written on a page."""
     written: list[str] = []
-    write = layout.Page.text
+    write = figures.Page.text
 
-    def record(page: layout.Page, x: float, y: float, text: str, *style: object, **more: object) -> None:
+    def record(page: figures.Page, x: float, y: float, text: str, *style: object, **more: object) -> None:
         written.append(text)
         write(page, x, y, text, *style, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(layout.Page, "text", record)
+    monkeypatch.setattr(figures.Page, "text", record)
     return written
 
 
@@ -55,17 +55,17 @@ def test_the_numbers_beside_and_below_the_pictures_are_their_sums(texts: list[st
     figures.explanation_figure(explanation_of(alignment))
     words, total = overlays.word_parts(alignment), overlays.picked(alignment, "total")
     for value in words:
-        assert layout.amount(value, np.abs(words).max()) in texts
+        assert figures.amount(value, np.abs(words).max()) in texts
     frames = total[:, 1:].sum(axis=1)
     largest = np.abs([*frames, *total[:, 0]]).max()
     for value, whole in zip(frames, total[:, 0], strict=True):
-        assert f"patches {layout.amount(value, largest)}" in texts
-        assert f"whole frame {layout.amount(whole, largest)}" in texts
+        assert f"patches {figures.amount(value, largest)}" in texts
+        assert f"whole frame {figures.amount(whole, largest)}" in texts
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("count", [1, 12, 60])
-def test_no_ink_touches_the_edge_whatever_the_words_and_frames(theme: layout.ThemeName, count: int) -> None:
+def test_no_ink_touches_the_edge_whatever_the_words_and_frames(theme: figures.ThemeName, count: int) -> None:
     alignment = alignment_of(words=8, frames=count, concepts=32)
     alignment = replace(alignment, words=("whole sentence", *UGLY), seconds=np.linspace(0, 4000, count))
     why = explanation_of(alignment, "long " * 60 + " ".join(UGLY), "a very long name of concept {}, and on")
@@ -136,13 +136,13 @@ def test_the_files_of_an_export_say_what_was_summed(tmp_path: Path) -> None:
 
 
 def test_a_shortened_text_fits_and_a_short_one_is_left_alone() -> None:
-    short = layout.fitted(UGLY[0], 9, 1.0)
+    short = figures.fitted(UGLY[0], 9, 1.0)
     assert short.endswith("…")
-    assert layout.text_width(short, 9) <= 1.0 < layout.text_width(UGLY[0], 9)
-    assert layout.fitted("dog", 9, 1.0) == "dog"
-    lines = layout.wrapped("one two three four five six", 9, 0.6, 2)
+    assert figures.text_width(short, 9) <= 1.0 < figures.text_width(UGLY[0], 9)
+    assert figures.fitted("dog", 9, 1.0) == "dog"
+    lines = figures.wrapped("one two three four five six", 9, 0.6, 2)
     assert len(lines) == 2
-    assert max(layout.text_width(line, 9) for line in lines) <= 0.6
+    assert max(figures.text_width(line, 9) for line in lines) <= 0.6
 
 
 @pytest.mark.parametrize(
@@ -150,4 +150,4 @@ def test_a_shortened_text_fits_and_a_short_one_is_left_alone() -> None:
     [(0.3, 0.4, "+0.300"), (-0.3, 0.4, "−0.300"), (0.0, 0.4, "0"), (-1e-9, 0.4, "0"), (12.0, 30.0, "+12.0")],
 )
 def test_amounts_have_three_digits_and_a_sign(value: float, scale: float, text: str) -> None:
-    assert layout.amount(value, scale) == text
+    assert figures.amount(value, scale) == text

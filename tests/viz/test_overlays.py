@@ -7,7 +7,7 @@ import pytest
 
 from vtr_demo.errors import ScoreError
 from vtr_demo.structures import TERMS, Alignment
-from vtr_demo.viz import layout, overlays
+from vtr_demo.viz import figures, overlays
 
 GRID = (3, 5)
 GREY = np.full((60, 100, 3), 128, np.uint8)
@@ -236,4 +236,4 @@ def test_every_colour_stands_out_from_its_ground_and_text_is_readable(theme: str
 
     assert contrast(ground.ink, ground.panel) > 7
     assert contrast(ground.soft, ground.ground) > 4.5
-    assert min(contrast(layout.ink_on(colour), colour) for colour in colours) > 3
+    assert min(contrast(figures.ink_on(colour), colour) for colour in colours) > 3

@@ -16,7 +16,7 @@ import numpy as np
 from vtr_demo.results import ClipView, Explanation, confidence_word
 from vtr_demo.structures import LEVELS, TERMS, Alignment, TermWeights
 from vtr_demo.ui.html import TERM_LESSONS, TERM_NAMES, clip_url, data_uri, display_name, percentage
-from vtr_demo.viz.layout import time_label
+from vtr_demo.viz.figures import time_label
 from vtr_demo.viz.overlays import CONCEPT_COLOURS, NEGATIVE, POSITIVE, rgb, word_parts
 
 MIN_SHARE = 0.02

@@ -20,7 +20,7 @@ from vtr_demo.results import CaptionHit, ClipView, ConceptShot, SearchResult, co
 from vtr_demo.structures import TERMS
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 from vtr_demo.viz import overlays
-from vtr_demo.viz.layout import time_label
+from vtr_demo.viz.figures import time_label
 from vtr_demo.viz.overlays import concept_colour
 
 TERM_NAMES = {name: name.capitalize() for name in TERMS}
