@@ -16,7 +16,7 @@ FILES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sor
 FILES["app"] = ROOT / "app.py"
 
 STEPS = """
-errors limits
+errors
 config structures distributed
 results
 files

@@ -263,12 +263,12 @@ def probe(
     model: Model = "bundled",
 ) -> None:
     """Tell minimal pairs of drawn clips apart, level by level."""
-    from vtr_demo.evaluation import probes
+    from vtr_demo.evaluation import evaluate as evaluation
 
     trained = _load(model)
     options: dict[str, Any] = {"split": split, "seed": seed, "sprites": sprites, "cache": cache}
     options["progress"] = progress
-    levels = {level: probes.probe(trained, level, pairs, **options) for level in probes.PROBED}
+    levels = {level: evaluation.probe(trained, level, pairs, **options) for level in evaluation.PROBED}
     report(levels | {"model": trained.spec}, json_file)
 
 

@@ -11,9 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from vtr_demo.errors import ConfigError
-from vtr_demo.limits import LimitConfig
 
-__all__ = ["LimitConfig", "LossConfig", "MixtureConfig", "ModelConfig", "TrainConfig", "VideoConfig", "read_config"]
+__all__ = ["LossConfig", "MixtureConfig", "ModelConfig", "TrainConfig", "VideoConfig", "read_config"]
 
 CONFIGS = Path(__file__).resolve().parent / "training" / "configs"
 

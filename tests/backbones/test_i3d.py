@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.helpers.data_files import SHARED
-from vtr_demo.backbones import i3d
-from vtr_demo.backbones.i3d import I3D, load_i3d
+from vtr_demo.backbones import bundled
+from vtr_demo.backbones.bundled import I3D, load_i3d
 from vtr_demo.config import VideoConfig
 from vtr_demo.errors import BackboneError
 from vtr_demo.video.frames import read_frames
@@ -37,7 +37,7 @@ def noise(frames: int, seed: int = 0) -> torch.Tensor:
 def test_padding_is_tensorflows(n: int, side: int, stride: int) -> None:
     line = torch.rand(n)
     volume = line.view(1, 1, n, 1, 1).expand(1, 1, n, 2, 2)
-    found = i3d._max_pool(volume, (side, 1, 1), (stride, 1, 1))[0, 0, :, 0, 0]
+    found = bundled._max_pool(volume, (side, 1, 1), (stride, 1, 1))[0, 0, :, 0, 0]
     out = math.ceil(n / stride)
     before = max((out - 1) * stride + side - n, 0) // 2
     for i in range(out):
@@ -90,11 +90,11 @@ def test_real_clips_are_taken_for_what_is_done_in_them(motion: I3D, clip: str, d
 
 
 def test_a_flipped_byte_is_refused_by_name(tmp_path: Path) -> None:
-    damaged = tmp_path / i3d.WEIGHTS
-    content = bytearray(Path(i3d.__file__).with_name(i3d.WEIGHTS).read_bytes())
+    damaged = tmp_path / bundled.I3D_WEIGHTS
+    content = bytearray(Path(bundled.__file__).with_name(bundled.I3D_WEIGHTS).read_bytes())
     content[-1] ^= 1
     damaged.write_bytes(content)
-    with pytest.raises(BackboneError, match=re.escape(i3d.WEIGHTS)) as refusal:
+    with pytest.raises(BackboneError, match=re.escape(bundled.I3D_WEIGHTS)) as refusal:
         load_i3d(damaged)
     assert "restore" in str(refusal.value)
     with pytest.raises(BackboneError, match="missing"):

@@ -12,10 +12,8 @@ from tests.helpers.sprites import draw_sprites
 from vtr_demo.config import GROUNDED_CONCEPTS
 from vtr_demo.data.dataset import playground_samples, playground_stills
 from vtr_demo.data.grounding import KINDS, SCENE_GROUPS, UNKNOWN, PlaygroundTruth, categories, word_categories
-from vtr_demo.playground.render import frame_times
-from vtr_demo.playground.spec import SCENES, Actor, ClipSpec
-from vtr_demo.playground.things import THINGS
-from vtr_demo.playground.truth import patch_labels
+from vtr_demo.playground.render import frame_times, patch_labels
+from vtr_demo.playground.spec import SCENES, THINGS, Actor, ClipSpec
 from vtr_demo.text.parser import parse
 
 GRID = (3, 4)

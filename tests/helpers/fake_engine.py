@@ -16,7 +16,6 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, TextError, VideoError
 from vtr_demo.results import (
     CaptionHit,
@@ -32,6 +31,7 @@ from vtr_demo.results import (
     Status,
 )
 from vtr_demo.structures import LEVELS, Alignment, CropBox, Sentence, TermWeights, Word
+from vtr_demo.video.frames import LimitConfig
 
 GRID, SIZE, FRAMES, CONCEPTS = (4, 5), 120, 6, 8
 VERBS = {"rolls", "flies", "bounces", "drifts", "rises", "chases", "spins", "falls", "jumps"}

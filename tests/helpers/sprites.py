@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from vtr_demo.playground.brushes import PROPS
-from vtr_demo.playground.things import THINGS
+from vtr_demo.playground.spec import THINGS
 
 
 def draw_sprites(folder: Path) -> Path:

@@ -15,7 +15,6 @@ import torch
 
 from tests.helpers.drawn import draw_clip, moving_square_clip
 from tests.helpers.models import NULLS, checkpoint_of
-from vtr_demo.config import LimitConfig
 from vtr_demo.errors import ConfigError, LibraryError, TextError, VideoError
 from vtr_demo.evaluation import confidence
 from vtr_demo.library import indexing
@@ -25,6 +24,7 @@ from vtr_demo.results import ClipFilter
 from vtr_demo.structures import LEVELS, TERMS, TermWeights
 from vtr_demo.text.parser import parse, without_words
 from vtr_demo.video import frames, sandbox
+from vtr_demo.video.frames import LimitConfig
 
 TEXTS = ("A brown dog catches a red frisbee on the beach.", "snow", "Two dogs chase a ball behind the house!")
 MIXED = TermWeights(0.8, 1.2, 0.6, 1.0, 0.7)

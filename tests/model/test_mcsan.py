@@ -9,7 +9,8 @@ import torch
 from torch.nn.functional import normalize
 
 from tests.helpers.models import WIDTH, row, small_model, text_tokens, video_tokens
-from vtr_demo.model.mcsan import BASE_MIX, Attributes, LevelPool
+from vtr_demo.model.attributes import Attributes
+from vtr_demo.model.mcsan import BASE_MIX, LevelPool
 from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
 
 GLOBAL, ENTITY, ACTION, RELATIONSHIP = range(4)

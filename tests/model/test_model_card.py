@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vtr_demo.evaluation.confidence import CONFIDENT_P
-from vtr_demo.playground.things import THINGS
+from vtr_demo.playground.spec import THINGS
 from vtr_demo.structures import LEVELS
 
 FOLDER = Path(__file__).parents[2] / "checkpoints" / "bundled"

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers.models import text_tokens
-from vtr_demo.model.mcsan import VideoLevels
-from vtr_demo.model.roles import NECK, SCENE_EVIDENCE, Roles, scene_evidence, sentence_evidence
+from vtr_demo.model.mcsan import NECK, SCENE_EVIDENCE, Roles, VideoLevels, scene_evidence, sentence_evidence
 from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
 
 GRID = (3, 4)

@@ -17,8 +17,7 @@ from vtr_demo.playground.generate import MAX_BYTES, generate, render_samples
 from vtr_demo.playground.layout import layout, sample_spec
 from vtr_demo.playground.motion import Pose, poses
 from vtr_demo.playground.render import frame_batch, render
-from vtr_demo.playground.spec import MOTIONS, RELATIONS, SCENES, SPLITS, Actor, ClipSpec, held_out
-from vtr_demo.playground.things import THINGS
+from vtr_demo.playground.spec import MOTIONS, RELATIONS, SCENES, SPLITS, THINGS, Actor, ClipSpec, held_out
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 TRAIN_ONLY = {name for name, thing in THINGS.items() if thing.split == "train"}

@@ -7,12 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vtr_demo.playground.captions import captions
+from vtr_demo.playground.captions import captions, noun_labels
 from vtr_demo.playground.layout import sample_spec
-from vtr_demo.playground.render import render
-from vtr_demo.playground.spec import Actor, ClipSpec
-from vtr_demo.playground.things import THINGS
-from vtr_demo.playground.truth import noun_labels, patch_labels
+from vtr_demo.playground.render import patch_labels, render
+from vtr_demo.playground.spec import THINGS, Actor, ClipSpec
 from vtr_demo.text.parser import parse, parse_many
 
 

@@ -26,7 +26,7 @@ from vtr_demo.data.sampler import EndToEndSampler, on_grid
 from vtr_demo.errors import ConfigError, ManifestError, TrainingError
 from vtr_demo.evaluation.evaluate import compare, evaluate
 from vtr_demo.model.checkpoint import load
-from vtr_demo.model.roles import Roles
+from vtr_demo.model.mcsan import Roles
 from vtr_demo.model.s2ca import Concepts
 from vtr_demo.structures import VideoTokens
 from vtr_demo.training.distillation import Distiller

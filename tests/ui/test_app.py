@@ -16,9 +16,9 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import app
-from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError
 from vtr_demo.structures import TERMS
+from vtr_demo.video.frames import LimitConfig
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
 SENTENCE = "a red ball rolls across the beach"

@@ -9,12 +9,12 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.helpers.fake_engine import FakeEngine, Scene
-from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, TextError
 from vtr_demo.results import IndexReport
 from vtr_demo.structures import TERMS, TermWeights
 from vtr_demo.ui import concepts, html, sections, state, theme
 from vtr_demo.ui.state import ViewState
+from vtr_demo.video.frames import LimitConfig
 
 NASTY = "<script>alert('x')</script> \"quoted\" & <img src=x onerror=alert(1)>"
 SENTENCE = "a red ball rolls across the beach"

@@ -15,9 +15,8 @@ import pytest
 from tests.helpers.drawn import draw_clip
 from vtr_demo.config import VideoConfig
 from vtr_demo.errors import VideoError
-from vtr_demo.limits import LimitConfig
 from vtr_demo.video import frames, sandbox
-from vtr_demo.video.frames import close_workers, probe, probe_guarded, read_frames_guarded
+from vtr_demo.video.frames import LimitConfig, close_workers, probe, probe_guarded, read_frames_guarded
 
 LIMITS = LimitConfig()
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,7 @@ import pytest
 from tests.helpers.drawn import draw_clip, number_picture, read_number, write_video
 from vtr_demo.config import VideoConfig
 from vtr_demo.errors import VideoError
-from vtr_demo.limits import LimitConfig
-from vtr_demo.video.frames import convert_for_browser, probe, read_frames
+from vtr_demo.video.frames import LimitConfig, convert_for_browser, probe, read_frames
 from vtr_demo.video.timeline import NO_TIME, PacketRow, build_timeline
 
 LIMITS = LimitConfig()

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.drawn import draw_clip, draw_sound, read_number
-from vtr_demo.config import LimitConfig, VideoConfig
+from vtr_demo.config import VideoConfig
 from vtr_demo.errors import VideoError
 from vtr_demo.video import sandbox
 from vtr_demo.video.frames import (
+    LimitConfig,
     close_workers,
     convert_for_browser,
     probe,
@@ -196,7 +197,7 @@ def test_workers_end_with_the_program_that_started_them(clip, tmp_path, ending):
     code = f"""
 import json, os, signal, sys
 from vtr_demo.video import sandbox
-from vtr_demo.config import LimitConfig
+from vtr_demo.video.frames import LimitConfig
 sandbox.call("describe", {str(clip)!r}, {{}}, LimitConfig())
 print(json.dumps([worker.process.pid for worker in sandbox._idle]), flush=True)
 if {ending!r} == "kill":

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from vtr_demo.data.dataset import Sample
 from vtr_demo.errors import ConfigError
-from vtr_demo.playground.render import frame_times
-from vtr_demo.playground.spec import ClipSpec
-from vtr_demo.playground.things import THINGS
-from vtr_demo.playground.truth import noun_labels, patch_labels
+from vtr_demo.playground.captions import noun_labels
+from vtr_demo.playground.render import frame_times, patch_labels
+from vtr_demo.playground.spec import THINGS, ClipSpec
 from vtr_demo.structures import Sentence
 
 KINDS: tuple[tuple[str, ...], ...] = (

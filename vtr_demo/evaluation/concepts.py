@@ -26,11 +26,10 @@ import torch
 from vtr_demo.errors import ConfigError
 from vtr_demo.evaluation.metrics import bootstrap, usage_entropy
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.playground.captions import captions
+from vtr_demo.playground.captions import captions, noun_labels
 from vtr_demo.playground.layout import sample_spec
-from vtr_demo.playground.render import frame_batch
+from vtr_demo.playground.render import frame_batch, patch_labels
 from vtr_demo.playground.spec import ClipSpec, Split
-from vtr_demo.playground.truth import noun_labels, patch_labels
 from vtr_demo.text.parser import parse_many
 
 SPLITS: Mapping[str, Split] = {"unseen_combinations": "probe", "unseen_things": "unseen_sprites"}

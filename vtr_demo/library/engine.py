@@ -12,7 +12,6 @@ from typing import get_args
 
 import numpy as np
 
-from vtr_demo.config import LimitConfig
 from vtr_demo.errors import ConfigError, LibraryError
 from vtr_demo.evaluation.confidence import CONFIDENT_P, NullDistribution, null_captions
 from vtr_demo.library.concepts import concept_names, concept_views, rename
@@ -49,6 +48,7 @@ from vtr_demo.results import (
     Status,
 )
 from vtr_demo.structures import TermWeights, VideoFeatures, term_sums
+from vtr_demo.video.frames import LimitConfig
 
 _NULLS = 64
 """Slider settings of which the null distribution is kept."""

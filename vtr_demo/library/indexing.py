@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vtr_demo.config import LimitConfig, VideoConfig
+from vtr_demo.config import VideoConfig
 from vtr_demo.errors import LibraryError, VtrError
 from vtr_demo.files import sha256_of
 from vtr_demo.library.reader import LibraryReader
@@ -23,7 +23,7 @@ from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.s2ca import kmeans
 from vtr_demo.results import IndexReport
 from vtr_demo.structures import FrameBatch, VideoFeatures, VideoTokens, pad_video_tokens
-from vtr_demo.video.frames import VideoInfo, convert_for_browser, probe_guarded, read_frames_guarded
+from vtr_demo.video.frames import LimitConfig, VideoInfo, convert_for_browser, probe_guarded, read_frames_guarded
 
 Progress = Callable[[float, str], None]
 POSTER_SIDE = 480

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vtr_demo.config import TrainConfig
 from vtr_demo.errors import CheckpointError, ConfigError
@@ -167,3 +167,25 @@ def imbalance_report(labels: Mapping[str, Tensor], vocabulary: Vocabulary) -> st
             f"{found.unlabelled} of {found.clips} clips without one"
         )
     return "\n".join(lines)
+
+
+class Attributes(nn.Module):
+    """Attribute logits of each level from its vectors (MCSAN's projection layer).
+
+    One projection serves both modalities. The bias starts at -log(99), as focal loss wants.
+    """
+
+    def __init__(self, width: int, sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_attribute_layer(width, size) for size in sizes)
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, ...]:
+        """(B, L, D) unit vectors -> L tensors of (B, A_l) logits."""
+        return tuple(layer(vectors[:, i] * vectors.shape[-1] ** 0.5) for i, layer in enumerate(self.layers))
+
+
+def _attribute_layer(width: int, size: int) -> nn.Linear:
+    layer = nn.Linear(width, size)
+    nn.init.normal_(layer.weight, std=width**-0.5)
+    nn.init.constant_(layer.bias, -4.595)  # -log(99)
+    return layer

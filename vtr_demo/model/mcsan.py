@@ -30,13 +30,13 @@ from vtr_demo.model.layers import (
     grid_positions,
     identity_linear,
     masked_softmax,
+    patch_centres,
     zero_linear,
 )
-from vtr_demo.model.motion import Movement, PatchMotion, displacement, match_patches, warped_change
-from vtr_demo.model.roles import SCENE_EVIDENCE, Roles, scene_evidence, sentence_evidence
+from vtr_demo.model.motion import SWIFT, Movement, PatchMotion, change_norm, displacement, match_patches, warped_change
 from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
 
-RELATIONSHIP = LEVELS.index("relationship")
+ENTITY, RELATIONSHIP = LEVELS.index("entity"), LEVELS.index("relationship")
 SHORTEST = 1e-4
 """Length below which a sum of tokens is rounding (changes that cancel out) and is not normalised."""
 
@@ -114,11 +114,94 @@ def rebound(pooled: Tensor, weights: Tensor, tokens: Tensor) -> Tensor:
     return with_relationship(pooled, torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], tokens))
 
 
+# --------------------------------------------------------------------------- roles
+SCENE_EVIDENCE = 54
+"""Features of where a patch is and how it moves."""
+NECK = 16
+"""Width through which a role must pass: wide enough for kinds of roles, too narrow for things."""
+_HIDDEN = 64
+_REACH = 2.0  # words over which a relation word's influence falls to 1/e
+
+
+class Roles(nn.Module):
+    """Reads the roles of tokens, which multiply their content, for the relationship level: who is what to whom.
+
+    "A dog left of a cat" and "a cat left of a dog" hold the same things in exchanged roles, and a sum of tokens
+    forgets which is which: tensor product binding (Smolensky, Artificial Intelligence 46, 1990), element-wise.
+    A role is read from evidence that does not say *what* the token is, since with content in the evidence the
+    model memorised which two things go with which relation; likewise the logit of the token's weight. (All our
+    decision.) Initially all roles are one and all logits zero.
+    """
+
+    def __init__(self, evidence: int, width: int) -> None:
+        super().__init__()
+        self.read = nn.Sequential(nn.Linear(evidence, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, NECK), nn.Tanh())
+        self.write = nn.Linear(NECK, width)
+        self.count = zero_linear(NECK, 1)
+        nn.init.zeros_(self.write.weight)
+        nn.init.ones_(self.write.bias)
+
+    def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """Map evidence (B, N, E) to the factors (B, N, D) of the tokens' content and to logits (B, N)."""
+        neck = self.read(evidence)
+        return self.write(neck), self.count(neck).squeeze(-1)
+
+    def draw(self) -> None:
+        """Initialise the roles at random: with both modalities' at one, neither has a gradient."""
+        self.write.reset_parameters()
+
+
+def scene_evidence(patches: Tensor, shift: Tensor, weights: Tensor, mask: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return (B, T, 1+P, E): where each patch is and how it moves; zero for the whole-frame token.
+
+    patches (B, T, P, Dv), of which only the size of their change is used; shift (B, T, P, 2), how each
+    patch has moved (``PatchMotion.shift``); weights (B, T, 1+P), the level's attention; mask (B, T).
+    Places: in the picture and around the centre of attention. Motion: of that centre, of the patch
+    itself, of all that moves in the clip, and how far ahead the patch lies in each of these directions;
+    whether what is attended to draws together or apart. Time: from 0 to 1.
+    """
+    b, t, p, _ = patches.shape
+    places = grid_positions(grid, weights.device).to(weights).expand(b, t, p, -1)
+    xy = patch_centres(grid, weights.device).to(weights)
+    attention = weights[:, :, 1:] / weights[:, :, 1:].sum(-1, keepdim=True).clamp_min(1e-6)
+    centre = attention @ xy  # (B, T, 2)
+    around = xy - centre.unsqueeze(2)  # (B, T, P, 2)
+    spread = (attention.unsqueeze(-1) * around.square()).sum(2).add(1e-6).sqrt()
+    moving = torch.tanh(8 * difference(centre, mask))
+    pace = shift.norm(dim=-1, keepdim=True)
+    drift = (pace * shift).sum((1, 2)) / pace.sum((1, 2)).clamp_min(1e-6)  # (B, 2), faster patches count more
+    directions = [moving.unsqueeze(2), torch.tanh(SWIFT * shift), torch.tanh(SWIFT * drift)[:, None, None]]
+    ahead = [4 * (around * direction).sum(-1, keepdim=True) for direction in directions]
+    time = clock(mask).to(weights)
+    parting = torch.tanh(16 * difference(spread.norm(dim=-1, keepdim=True), mask))
+    whole = torch.cat([spread, moving, parting, time, torch.ones_like(time[..., :1])], dim=-1)
+    evidence = [places, fourier((around + 1) / 2), *ahead, directions[1], directions[2].expand(b, t, p, -1)]
+    evidence.append(change_norm(patches, mask))
+    evidence.append(whole.unsqueeze(2).expand(b, t, p, -1))
+    return F.pad(torch.cat(evidence, dim=-1), (0, 0, 1, 0))
+
+
+def sentence_evidence(tokens: TextTokens) -> Tensor:
+    """Return (B, 1+W, 2*Dt+2): the relation words before and after each word, nearer ones more, and whether
+    there are any; zero for the whole-sentence token. Relation words are those of the relationship
+    level that name no thing. Padding changes nothing."""
+    relates = tokens.level_mask[:, RELATIONSHIP] & ~tokens.level_mask[:, ENTITY] & tokens.word_mask
+    place = torch.arange(relates.shape[1], device=relates.device)
+    apart = (place[:, None] - place[None, :]).to(tokens.words)
+    sides = []
+    for side in (apart > 0, apart < 0):
+        share = torch.exp(-apart.abs() / _REACH) * side * relates.unsqueeze(1)
+        total = share.sum(-1, keepdim=True)
+        words = tokens.words * tokens.word_mask.unsqueeze(-1)
+        sides += [share @ words / total.clamp_min(1e-6), (total > 0).to(words)]
+    return F.pad(torch.cat(sides, dim=-1), (0, 0, 1, 0))
+
+
+# --------------------------------------------------------------------------- levels
 BASE_MIX = ((1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
 """Each level's mix of (token, change since the previous frame, motion of the whole frame): the global and
 the action level have the motion."""
 
-ENTITY = LEVELS.index("entity")
 WHOLE_HIDDEN = 1024
 """Width of the network from a frame's mean patch to its summary token."""
 FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite and trainable
@@ -317,25 +400,3 @@ def _in_roles(bases: list[Tensor], roles: Tensor) -> list[Tensor]:
     """Each level's base tokens (B, N, D), those of the relationship level times their roles."""
     bases[RELATIONSHIP] = bases[RELATIONSHIP] * roles
     return bases
-
-
-class Attributes(nn.Module):
-    """Attribute logits of each level from its vectors (MCSAN's projection layer).
-
-    One projection serves both modalities. The bias starts at -log(99), as focal loss wants.
-    """
-
-    def __init__(self, width: int, sizes: tuple[int, ...]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(_attribute_layer(width, size) for size in sizes)
-
-    def forward(self, vectors: Tensor) -> tuple[Tensor, ...]:
-        """(B, L, D) unit vectors -> L tensors of (B, A_l) logits."""
-        return tuple(layer(vectors[:, i] * vectors.shape[-1] ** 0.5) for i, layer in enumerate(self.layers))
-
-
-def _attribute_layer(width: int, size: int) -> nn.Linear:
-    layer = nn.Linear(width, size)
-    nn.init.normal_(layer.weight, std=width**-0.5)
-    nn.init.constant_(layer.bias, -4.595)  # -log(99)
-    return layer

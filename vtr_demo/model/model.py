@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtr_demo.config import ModelConfig
+from vtr_demo.model.attributes import Attributes
 from vtr_demo.model.layers import zero_linear
-from vtr_demo.model.mcsan import Attributes, LevelOutput, TextLevels, VideoLevels
+from vtr_demo.model.mcsan import LevelOutput, TextLevels, VideoLevels
 from vtr_demo.model.s2ca import ConceptOutput, Concepts
 from vtr_demo.structures import Alignment, Sentence, TermWeights, TextFeatures, TextTokens, VideoFeatures, VideoTokens
 

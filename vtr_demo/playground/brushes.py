@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor
 
-from vtr_demo.playground.things import read_table
+from vtr_demo.playground.spec import read_table
 
 Levels = Callable[[str], list[Image.Image]]
 """Code points of a sprite -> its RGBA pictures, each half the size of the one before."""

@@ -6,6 +6,7 @@ of words. In one phrasing, two specs differ in the words for what differs and no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,10 +18,12 @@ from vtr_demo.errors import ConfigError
 from vtr_demo.playground.layout import APART, layout, sample_spec
 from vtr_demo.playground.spec import (
     CAMERAS,
+    CONTAINERS,
     MOTIONS,
     RELATIONS,
     SCENES,
     SPATIAL_GROUPS,
+    THINGS,
     Actor,
     ClipSpec,
     Relation,
@@ -29,11 +32,12 @@ from vtr_demo.playground.spec import (
     in_split,
     motions_for,
 )
-from vtr_demo.playground.things import CONTAINERS, THINGS
+from vtr_demo.structures import Sentence
 
 PairLevel = Literal["entity", "action", "relationship"]
 PAIR_LEVELS: tuple[PairLevel, ...] = get_args(PairLevel)
 _TRIES = 4000
+_NOUNS = frozenset({"NOUN", "PROPN"})
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,25 @@ def truth(spec: ClipSpec) -> dict[str, Any]:
         "heading": [[a.sprite, "left" if a.heading < 0 else "right"] for a in spec.actors if _travels(spec, a)],
         "camera": spec.camera,
     }
+
+
+def noun_labels(spec: ClipSpec, sentence: Sentence) -> np.ndarray:
+    """Return what each word of a true sentence names, (W,): 1 + i for ``spec.actors[i]``, 0 scene, -1 neither.
+
+    Only nouns within the phrase of a thing or scene count. Longer phrases go first, so that a word of "polar
+    bear" does not count for another bear.
+    """
+    phrases = [(noun, 1 + i) for i, actor in enumerate(spec.actors) for noun in THINGS[actor.sprite].nouns]
+    phrases += [(phrase, 0) for phrase in (*SCENES[spec.scene].places, *SCENES[spec.scene].surfaces)]
+    labels = np.full(len(sentence.words), -1)
+    text = sentence.text.lower()
+    for phrase, label in sorted(phrases, key=lambda pair: -len(pair[0])):
+        for hit in re.finditer(rf"(?<!\w){re.escape(phrase.lower())}(?!\w)", text):
+            for i, word in enumerate(sentence.words):
+                within = hit.start() <= word.start and word.end <= hit.end()
+                if within and word.pos in _NOUNS and labels[i] < 0:
+                    labels[i] = label
+    return labels
 
 
 def sentence(spec: ClipSpec, phrasing: Phrasing) -> str:

@@ -11,9 +11,11 @@ from vtr_demo.errors import ConfigError
 from vtr_demo.playground.spec import (
     BACKDROPS,
     CAMERAS,
+    CONTAINERS,
     MOTIONS,
     RELATIONS,
     SCENES,
+    THINGS,
     Actor,
     ClipSpec,
     Split,
@@ -22,7 +24,6 @@ from vtr_demo.playground.spec import (
     motions_for,
     things_of,
 )
-from vtr_demo.playground.things import CONTAINERS, THINGS
 
 _TRIES = 20_000
 APART = (*(name for name, motion in MOTIONS.items() if motion.family == "place"), "fall", "rise")

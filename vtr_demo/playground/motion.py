@@ -10,8 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from vtr_demo.playground.spec import MOTIONS, RELATIONS, Actor, ClipSpec
-from vtr_demo.playground.things import CONTAINERS, THINGS
+from vtr_demo.playground.spec import CONTAINERS, MOTIONS, RELATIONS, THINGS, Actor, ClipSpec
 
 Shape = Callable[[str], tuple[float, float]]
 """A thing's name -> width and height of its picture, the longer one 1."""

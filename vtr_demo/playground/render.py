@@ -20,13 +20,14 @@ from vtr_demo.errors import ConfigError
 from vtr_demo.playground.brushes import PROPS
 from vtr_demo.playground.motion import Pose, poses, smooth
 from vtr_demo.playground.scenes import MARGIN, paint
-from vtr_demo.playground.spec import SCENES, ClipSpec
-from vtr_demo.playground.things import THINGS
+from vtr_demo.playground.spec import SCENES, THINGS, ClipSpec
 from vtr_demo.structures import CropBox, FrameBatch
 
 _FOCUS = 0.62
 """y that stays where it is when the camera zooms."""
 _LARGEST = 4096
+_PATCH_PIXELS = 20
+"""Side of a patch in the drawing on which labels are counted."""
 
 # --------------------------------------------------------------------------- sprites
 SPRITES_ENV = "VTR_SPRITES"
@@ -164,6 +165,30 @@ def label_clip(spec: ClipSpec, seconds: Sequence[float], width: int, height: int
             _stamp(canvas, pose, lens, sprites.of(pose.sprite), number[pose.sprite])
         labels[index] = np.asarray(canvas)
     return labels
+
+
+def patch_labels(
+    spec: ClipSpec,
+    seconds: Sequence[float],
+    *,
+    grid: tuple[int, int],
+    size: int | None = None,
+    sprites: str | Path | None = None,
+) -> np.ndarray:
+    """Return what covers most of each patch of the square view, (T, P), patches row-major over ``grid``.
+
+    Labels are those of ``label_clip``; discovered concepts are measured against them (our decision).
+    ``size`` is the side of the drawing in pixels, by default a few for each patch. Where two cover as much,
+    the scene goes first, then the earlier actor.
+    """
+    size = size or _PATCH_PIXELS * max(grid)
+    labels = label_clip(spec, seconds, size, size, find_sprites(sprites))
+    rows, columns = (np.arange(size) * count // size for count in grid)
+    patch = rows[:, None] * grid[1] + columns[None, :]
+    areas = np.zeros((len(labels), grid[0] * grid[1], 1 + len(spec.actors)), np.int64)
+    for frame, picture in zip(areas, labels, strict=True):
+        np.add.at(frame, (patch.ravel(), picture.ravel()), 1)
+    return np.asarray(areas.argmax(axis=2))
 
 
 @functools.lru_cache(maxsize=200)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vtr_demo.errors import ConfigError
+from vtr_demo.model.mcsan import Roles
 from vtr_demo.model.model import VTRModel
-from vtr_demo.model.roles import Roles
 from vtr_demo.model.s2ca import Concepts
 from vtr_demo.structures import LEVELS
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError
 from vtr_demo.results import ClipView, IndexReport, Measurement, Status
 from vtr_demo.ui.html import TERM_LESSONS, render, size
+from vtr_demo.video.frames import LimitConfig
 
 MAX_CAPTIONS = 3
 """Captions shown of each clip in the Library tab."""

@@ -14,7 +14,6 @@ from html import escape
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from vtr_demo.config import LimitConfig
 from vtr_demo.errors import LibraryError, TextError, VtrError
 from vtr_demo.results import (
     CaptionHit,
@@ -28,6 +27,7 @@ from vtr_demo.results import (
 )
 from vtr_demo.structures import TermWeights
 from vtr_demo.ui import concepts, explanation, html, sections
+from vtr_demo.video.frames import LimitConfig
 
 MAX_COMPARED = 7
 """Hits that an open clip can be compared with, itself among them."""

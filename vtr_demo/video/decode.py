@@ -14,6 +14,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -22,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from vtr_demo.errors import VideoError
-from vtr_demo.limits import LimitConfig
 from vtr_demo.video import confine
 from vtr_demo.video.timeline import NO_TIME, PacketRow, Timeline, build_timeline
 
@@ -57,6 +57,18 @@ _STILLS = ("attached_pic", "timed_thumbnails", "still_image")
 _RETRIES = (0, 3, math.inf)
 """Key frames to start earlier where a decoder, started at one, does not show the wanted frame: a recovery
 point of an intra-refresh stream is flagged as a key frame, and shows nothing until the next but one."""
+
+
+@dataclass(frozen=True)
+class LimitConfig:
+    """What an untrusted file may cost before it is refused."""
+
+    max_bytes: int = 200 * 2**20
+    max_duration_s: float = 15 * 60
+    max_pixels: int = 4096 * 2304
+    """Width x height of the source picture."""
+    decode_timeout_s: float = 60.0
+    decode_memory_bytes: int = 3 * 2**30
 
 
 @cache

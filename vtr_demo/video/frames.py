@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from vtr_demo.config import LimitConfig, VideoConfig
+from vtr_demo.config import VideoConfig
 from vtr_demo.errors import ConfigError, VideoError
 from vtr_demo.structures import CropBox, FrameBatch
 from vtr_demo.video import sandbox
-from vtr_demo.video.decode import RESAVE
+from vtr_demo.video.decode import RESAVE, LimitConfig
 from vtr_demo.video.reader import (
     Clip,
     VideoInfo,
@@ -36,6 +36,7 @@ from vtr_demo.video.reader import (
 from vtr_demo.video.sandbox import close_workers
 
 __all__ = [
+    "LimitConfig",
     "VideoInfo",
     "close_workers",
     "convert_for_browser",

@@ -34,9 +34,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from vtr_demo.errors import VideoError
-from vtr_demo.limits import LimitConfig
 from vtr_demo.video import confine
-from vtr_demo.video.decode import RESAVE, library_errors
+from vtr_demo.video.decode import RESAVE, LimitConfig, library_errors
 
 log = logging.getLogger("vtr_demo.video")
 

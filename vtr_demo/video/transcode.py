@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vtr_demo.errors import VideoError
-from vtr_demo.limits import LimitConfig
-from vtr_demo.video.decode import OPEN_OPTIONS, RESAVE, SOUND_CODECS, Source, library_errors
+from vtr_demo.video.decode import OPEN_OPTIONS, RESAVE, SOUND_CODECS, LimitConfig, Source, library_errors
 from vtr_demo.video.reader import BT709, Orientation, monitor_filters, orientation_of, tag_matrix
 from vtr_demo.video.timeline import Timeline
 
