@@ -23,17 +23,22 @@ from vtr_demo.console import (
     Cache,
     Command,
     Count,
+    Exclude,
     Folder,
     Json,
     JsonFile,
     Kind,
     Library,
+    Like,
+    LikeMoment,
     Limit,
     Model,
     Mute,
     Number,
     Seed,
+    Share,
     Sprites,
+    Text,
     Weights,
     answer,
     find_videos,
@@ -49,6 +54,7 @@ from vtr_demo.errors import ConfigError, VideoError, VtrError
 if TYPE_CHECKING:
     from vtr_demo.library.engine import Engine
     from vtr_demo.results import Hit
+    from vtr_demo.structures import Mix
 
 INTERRUPTED = 130
 APP = Path(__file__).resolve().parents[1] / "app.py"
@@ -144,23 +150,29 @@ def prune(library: Library, model: Model = "bundled", as_json: Json = False) -> 
 
 @app.command(cls=Command)
 def search(
-    text: str,
     library: Library,
+    text: Text = "",
     k: Count = 8,
     weights: Weights = None,
     mute: Mute = None,
+    like: Like = "",
+    like_moment: LikeMoment = -1,
+    mix: Share = 0.5,
+    exclude: Exclude = None,
     model: Model = "bundled",
     as_json: Json = False,
 ) -> None:
-    """Find clips of a library by sentence."""
+    """Find clips of a library by sentence, by example (--like), or by both."""
     with _engine(library, model, readonly=True) as engine:
-        result = engine.search(text, k, engine.weigh(dict(weights or ()), mute or ()))
+        asked = _mix(engine, like, like_moment, mix, exclude)
+        result = engine.search(text, k, engine.weigh(dict(weights or ()), mute or ()), mix=asked)
     lines = []
     if not result.confident:
         lines.append("No confident match: unrelated sentences often fit a clip here as well.")
     for rank, hit in enumerate(result.hits, start=1):
         span = f"{hit.start_s:5.1f}-{hit.end_s:.1f} s"
-        lines.append(f"{rank:2d}. {hit.score:+.3f}  {hit.confidence:4.0%}  {span}  {hit.name}  {hit.path}")
+        sure = "   -" if hit.confidence is None else f"{hit.confidence:4.0%}"
+        lines.append(f"{rank:2d}. {hit.score:+.3f}  {sure}  {span}  {hit.name}  {hit.path}")
         lines.append(f"      {_terms(hit.terms)}")
     answer([_hit(hit) for hit in result.hits], [*lines, *filter(None, [result.note])], as_json)
 
@@ -194,26 +206,33 @@ def describe(
 
 @app.command(cls=Command)
 def explain(
-    text: str,
+    text: Annotated[str, typer.Argument(help='"" with --like or --exclude alone.')],
     video: Annotated[str, typer.Argument(help="A file; with --library the id of a clip.")],
     out: Annotated[Path, option("DIR", "Folder for the pictures and explanation.json.")],
     library: Folder = None,
     weights: Weights = None,
     mute: Mute = None,
+    like: Like = "",
+    like_moment: LikeMoment = -1,
+    mix: Share = 0.5,
+    exclude: Exclude = None,
     model: Model = "bundled",
     as_json: Json = False,
 ) -> None:
-    """Show why a sentence and a clip match: pictures, and the terms with their word x frame parts."""
+    """Show why a query and a clip match: pictures, and the terms with their word x frame parts."""
     from vtr_demo.viz import figures
 
     with _engine(library, model, readonly=True) if library else _empty_engine(Path(video), model) as engine:
         clip_id = video if library else _added(engine, Path(video))
         name, factors = engine.clip(clip_id).name, engine.weigh(dict(weights or ()), mute or ())
-        hits = engine.search(text, len(engine.clips()), factors).hits
+        asked = _mix(engine, like, like_moment, mix, exclude)
+        hits = engine.search(text, len(engine.clips()), factors, mix=asked).hits
         hit = next((hit for hit in hits if hit.clip_id == clip_id), None)
+        if hit is None and clip_id == asked.like:
+            raise ConfigError(f"{name} is the example itself; name another clip to compare it with.")
         if hit is None:
             raise ConfigError(f"{name} is not searchable; rebuild the library.")
-        value = figures.export(out, engine.explain(text, hit, weights=factors), hit)
+        value = figures.export(out, engine.explain(text, hit, weights=factors, mix=asked), hit)
     lines = [
         f"{value['score']:+.3f}  {value['text']}  ~  {value['name']}",
         _terms(value["terms"]),
@@ -402,6 +421,14 @@ def _empty_engine(video: Path, model: str) -> Iterator[Engine]:
         yield engine
 
 
+def _mix(engine: Engine, like: str, moment: int, share: float, exclude: Sequence[str] | None) -> Mix:
+    """What a query asks for beside its words; ``like`` is the id of a clip or a file, which is read."""
+    from vtr_demo.structures import Mix
+
+    example = engine.read_example(like).example_id if like and Path(like).is_file() else like
+    return Mix(example, moment, share, tuple(exclude or ()))
+
+
 def _added(engine: Engine, video: Path) -> str:
     indexed = engine.add([video], keep_copy=False)
     if indexed.failed:
@@ -417,7 +444,8 @@ def _load(model: str, device: str = "cpu") -> Any:
 
 
 def _hit(hit: Hit) -> dict[str, Any]:
-    numbers = {name: float(getattr(hit, name)) for name in ("score", "start_s", "end_s", "confidence")}
+    numbers: dict[str, Any] = {name: float(getattr(hit, name)) for name in ("score", "start_s", "end_s")}
+    numbers["confidence"] = hit.confidence
     terms = {name: float(value) for name, value in hit.terms.items()}
     return {"id": hit.clip_id, "name": hit.name, "path": hit.path} | numbers | {"terms": terms}
 

@@ -33,9 +33,10 @@ class Hit:
     start_s: float
     end_s: float
     moment: int
-    confidence: float
-    """1 - p against the library's null distribution: about the share of unrelated texts that stand out
-    less, wherever in the library. Standardised by clip, so it need not fall as the score does."""
+    confidence: float | None
+    """1 - p of the words against the library's null distribution: about the share of unrelated texts that
+    stand out less, wherever in the library. Standardised by clip, so it need not fall as the score does.
+    None for a query without words."""
     terms: dict[str, float]
 
 
@@ -64,6 +65,16 @@ class CaptionHit:
     terms: dict[str, float]
     confidence: float
     """1 - p: about the share of unrelated texts that score lower with this clip."""
+
+
+@dataclass(frozen=True)
+class ExampleView:
+    """An example that a query may name: a clip of the library, or a file that was read for it."""
+
+    example_id: str
+    name: str
+    picture: np.ndarray | None = None
+    """(S, S, 3) uint8 of a file; a clip has its poster."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +148,8 @@ class Explanation:
     """The clip's likeliest attributes by level with their probabilities; empty when untrained."""
     crop: CropBox
     """Where ``frames`` lie in the upright picture of the clip."""
+    moment_scores: tuple[float, ...] = ()
+    """The scores of all moments of the clip for the same query, in their order; empty where it has none."""
     draw: Callable[[Explanation], Image.Image] | None = field(default=None, repr=False, compare=False)
     """Renders the picture that ``figure`` returns; the library sets it, since records draw nothing."""
 

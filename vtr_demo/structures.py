@@ -174,6 +174,10 @@ class Sentence:
     relationships: tuple[tuple[int, ...], ...] = ()
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     """Lemmatised attribute labels by level, e.g. {"action": ("run", "catch frisbee")}."""
+    denied: tuple[tuple[int, ...], ...] = ()
+    """Groups of words that the sentence denies: "people" in "a street without people"."""
+    cues: tuple[int, ...] = ()
+    """The words that deny them: "without"."""
 
     def level_mask(self) -> np.ndarray:
         """(L, W) bool: the words of each level; global holds all words."""
@@ -342,6 +346,36 @@ class TermWeights:
         return ablations
 
 
+AGAINST = 0.5
+"""How much an excluded phrase counts against a clip, where the words of a query count 1."""
+MAX_EXCLUDED = 8
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a query asks for beside its words. The score stays one inner product:
+
+    (1 - share) words + share example - AGAINST (each phrase excluded)
+    """
+
+    like: str = ""
+    """Id of an example: a clip of the library, or a file that ``Engine.read_example`` has read."""
+    moment: int = -1
+    """Moment of the example, -1 for all of it."""
+    share: float = 0.5
+    """Part of the example where there are words as well, from 0 to 1."""
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.share) and 0 <= self.share <= 1):
+            raise ConfigError(f"The share of the example must lie between 0 and 1, got {self.share}.")
+        if len(self.exclude) > MAX_EXCLUDED:
+            raise ConfigError(f"{len(self.exclude)} phrases are excluded; give at most {MAX_EXCLUDED}.")
+
+
+NO_MIX = Mix()
+
+
 @lru_cache
 def _logarithms(factors: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.tensor(factors, device=device, dtype=dtype).log()
@@ -372,6 +406,31 @@ class VideoFeatures:
     def flat(self) -> Tensor:
         """(B, L*D + K*Dc): the video's side of the one inner product that is the score."""
         return torch.cat([self.levels.flatten(1), self.concepts.flatten(1)], dim=1)
+
+    def as_query(self) -> TextFeatures:
+        """One clip in the place of a sentence, to find its like; with parts, one row for the levels and one
+        for each concept that the clip holds.
+
+        Levels weigh alike where the clip has them, a concept as many patches as it holds (our decision).
+        """
+        count = self.concepts.shape[1]
+        present = self.levels.norm(dim=-1) > 0.5
+        held = torch.stack([(self.allocation == k).flatten(1).sum(1) for k in range(count)], dim=1)
+        held = held * (self.concepts.norm(dim=-1) > 0.5)
+        rows = held[0].nonzero()[:, 0]
+        level_parts = F.pad(self.levels.unsqueeze(2), (0, 0, 0, len(rows)))
+        concept_parts = self.concepts.new_zeros(1, count, 1 + len(rows), self.concepts.shape[2])
+        concept_parts[0, rows, 1 + torch.arange(len(rows), device=rows.device)] = self.concepts[0, rows]
+        return TextFeatures(
+            self.levels,
+            torch.zeros_like(self.levels[..., 0]).masked_fill(~present, -torch.inf),
+            self.concepts,
+            held / held.sum(1, keepdim=True).clamp_min(1),
+            torch.cat([rows.new_full((1,), -1), rows])[None],
+            level_parts,
+            concept_parts,
+            F.pad(F.one_hot(rows, count).T, (1, 0)).to(self.levels)[None],
+        )
 
 
 @dataclass(frozen=True)
@@ -410,6 +469,18 @@ class TextFeatures:
         levels = self.gates(weights).unsqueeze(-1) * self.levels
         concepts = self.shares(weights).unsqueeze(-1) * self.concepts
         return torch.cat([levels.flatten(1), concepts.flatten(1)], dim=1)
+
+
+@dataclass(frozen=True)
+class QueryPart:
+    """A summand of a query: the features of words or of an example, one of a batch, and their factor.
+
+    rows (N,) place its tokens among the words of an ``Alignment``.
+    """
+
+    factor: float
+    features: TextFeatures
+    rows: tuple[int, ...]
 
 
 def term_sums(text: np.ndarray, video: np.ndarray, width: int) -> dict[str, float]:

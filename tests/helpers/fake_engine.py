@@ -30,7 +30,7 @@ from vtr_demo.results import (
     SearchResult,
     Status,
 )
-from vtr_demo.structures import LEVELS, Alignment, CropBox, Sentence, TermWeights, Word
+from vtr_demo.structures import LEVELS, NO_MIX, Alignment, CropBox, Mix, Sentence, TermWeights, Word
 from vtr_demo.video.frames import LimitConfig
 
 GRID, SIZE, FRAMES, CONCEPTS = (4, 5), 120, 6, 8
@@ -223,7 +223,7 @@ class FakeEngine:
         )  # fmt: skip
 
     def search(
-        self, text: str, k: int = 8, weights: TermWeights | None = None, struck: Collection[int] = ()
+        self, text: str, k: int = 8, weights: TermWeights | None = None, struck: Collection[int] = (), mix: Mix = NO_MIX
     ) -> SearchResult:
         """The best moment of each clip, best clip first."""
         sentence, weights = without(text, struck), weights or self.default_weights
@@ -261,6 +261,7 @@ class FakeEngine:
         moment: int | None = None,
         weights: TermWeights | None = None,
         struck: Collection[int] = (),
+        mix: Mix = NO_MIX,
     ) -> Explanation:
         """Frames, terms and word effects for one pair; by default of the moment that a search ranks."""
         sentence, weights = without(text, struck), weights or self.default_weights

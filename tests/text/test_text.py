@@ -290,3 +290,71 @@ def test_the_vocabulary_does_not_grow_with_what_is_typed():
     before = len(vocab.strings)
     parse_many([f"a qz{i}x flies over b{i}zq" for i in range(200)])
     assert len(vocab.strings) - before < 20
+
+
+DENIALS = [
+    ("a street without people", "a street", ["people"]),
+    ("not a dog", "", ["a dog"]),
+    ("a dog not running", "a dog", ["running"]),
+    ("a dog that isn't barking", "a dog", ["barking"]),
+    ("a man who is not wearing a hat", "a man", ["wearing a hat"]),
+    ("a beach with no people", "a beach", ["people"]),
+    ("there are no cars on the street", "on the street", ["cars"]),
+    ("a cat, not a dog", "a cat", ["a dog"]),
+    ("a car that is not red", "a car", ["red"]),
+    ("a man walking without a hat in the rain", "a man walking in the rain", ["a hat"]),
+    ("a street without people or cars", "a street", ["people or cars"]),
+    ("no dogs and no cats", "", ["dogs", "cats"]),
+    ("a room without any furniture", "a room", ["furniture"]),
+    ("an animal other than a dog", "an animal", ["a dog"]),
+    ("people on a beach, no dogs", "people on a beach", ["dogs"]),
+    ("a giraffe not moving behind a panda", "a giraffe behind a panda", ["moving"]),
+    ("a street with cars but without people at night", "a street with cars at night", ["people"]),
+    ("not only a dog but also a cat", "not only a dog but also a cat", []),
+    ("a knot in a rope", "a knot in a rope", []),
+    ("no", "no", []),
+]
+
+
+@pytest.mark.parametrize(("text", "asked", "denied"), DENIALS)
+def test_what_a_sentence_denies_is_told_from_what_it_asks_for(text, asked, denied):
+    sentence = parse(text)
+    wanted, groups = parser.affirmed(sentence)
+    assert " ".join(sentence.words[i].text for i in wanted) == asked
+    assert [" ".join(sentence.words[i].text for i in group) for group in groups] == denied
+    said = [*wanted, *sentence.cues, *(i for group in groups for i in group)]
+    assert len(said) == len({*said}) or not wanted
+
+
+SMALL_WORDS = ("a", "no", "not", "without", "dog", "cats", "but", "never", "isn't", ",", "running", "that", "is")
+
+
+@given(st.lists(st.sampled_from(SMALL_WORDS), max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_any_words_are_asked_for_denied_or_neither(words):
+    text = " ".join(words)
+    if not any(c.isalnum() for c in text):
+        return
+    sentence = parse(text)
+    wanted, groups = parser.affirmed(sentence)
+    places = [*wanted, *(i for group in groups for i in group)]
+    assert len(places) == len({*places})
+    assert {*places} <= {*range(len(sentence.words))}
+    assert wanted or groups
+
+
+def test_what_is_left_out_of_a_long_text_is_counted():
+    assert parser.length_note("a dog runs") == ""
+    note = parser.length_note(" ".join(f"word{i}" for i in range(MAX_WORDS + 120)))
+    assert {str(MAX_WORDS), "120", str(MAX_WORDS + 120)} <= {*re.findall(r"\d+", note)}
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [("ein Hund läuft über den Strand", "German"), ("un chien court sur la plage", "French"),
+     ("un perro corre por la playa", "Spanish"), ("a dog runs on the beach", ""), ("dog", ""),
+     ("a man in a den with a un flag", "")],
+)  # fmt: skip
+def test_other_languages_in_latin_letters_get_a_hint(text, language):
+    note = parser.language_note(parse(text))
+    assert (language in note) if language else note == ""

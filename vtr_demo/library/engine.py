@@ -27,7 +27,7 @@ from vtr_demo.library.indexing import (
     whole_frames,
 )
 from vtr_demo.library.measure import measure_library
-from vtr_demo.library.queries import Queries, Query
+from vtr_demo.library.queries import Examples, Queries, Query
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
 from vtr_demo.library.segments import fused
@@ -39,6 +39,7 @@ from vtr_demo.results import (
     ClipPage,
     ClipView,
     ConceptView,
+    ExampleView,
     Explanation,
     Hit,
     IndexReport,
@@ -47,7 +48,7 @@ from vtr_demo.results import (
     SearchResult,
     Status,
 )
-from vtr_demo.structures import TermWeights, VideoFeatures, term_sums
+from vtr_demo.structures import NO_MIX, Mix, TermWeights, VideoFeatures, term_sums
 from vtr_demo.video.frames import LimitConfig
 
 _NULLS = 64
@@ -79,7 +80,8 @@ class Engine:
     def __init__(self, model: RetrievalModel, indexer: Indexer, limits: LimitConfig) -> None:
         """Use ``Engine.open``."""
         self.model, self.limits = model, limits
-        self._indexer, self._queries = indexer, Queries(model)
+        self._indexer = indexer
+        self._forget_encodings()
         self._indexing, self._refreshing, self._nulls = threading.Lock(), threading.Lock(), threading.Lock()
         self._view = _read_view(indexer.library, None)
 
@@ -130,37 +132,41 @@ class Engine:
 
     # ------------------------------------------------------------------ search
     def search(
-        self, text: str, k: int = 8, weights: TermWeights | None = None, struck: Collection[int] = ()
+        self, text: str, k: int = 8, weights: TermWeights | None = None, struck: Collection[int] = (), mix: Mix = NO_MIX
     ) -> SearchResult:
-        """Rank the clips for a sentence and return the ``k`` best, each with its best moment.
+        """Rank the clips for a query and return the ``k`` best, each with its best moment.
 
-        ``struck`` are indices of words to leave out. Ties go to the clip that came first.
+        ``struck`` are indices of words to leave out; ``mix`` says what else is asked for. A clip that is the
+        example is left out. Ties go to the clip that came first.
         """
         started = time.perf_counter()
         if k < 1:
             raise LibraryError(f"The number of results must be at least 1, got {k}.")
         weights = weights or self.default_weights
-        query, view = self._queries.one(text, struck), self._view
+        query, view = self._query(text, struck, mix), self._view
         hits: dict[str, Hit] = {}
-        p_values = np.ones(1)
+        p_values: np.ndarray | None = None
         if view.index is not None:
-            flat = query.features.flat(weights).cpu().numpy()
-            scores, rows = view.index.search(flat, len(view.owners))
-            p_values = self._null(view, weights).p_values(scores[0], rows[0])
-            for score, row, p in zip(scores[0], rows[0], p_values, strict=True):
+            flat, words = query.flat(weights), query.words_flat(weights)
+            scores, rows = view.index.search(flat[None], len(view.owners))
+            if words is not None:
+                plain = scores[0] if len(query.pieces) == 1 else view.vectors[rows[0]] @ words
+                p_values = self._null(view, weights).p_values(plain, rows[0])
+            for place, (score, row) in enumerate(zip(scores[0], rows[0], strict=True)):
                 clip_id, moment = view.owners[row]
                 if len(hits) == k:
                     break
-                if clip_id not in hits:
-                    terms = term_sums(flat[0], view.vectors[row], self.model.model.width)
-                    clip = view.clips[clip_id]
-                    hits[clip_id] = make_hit(clip, moment, float(score), terms, float(1 - p))
+                if clip_id not in hits and clip_id != mix.like:
+                    terms = term_sums(flat, view.vectors[row], self.model.model.width)
+                    confidence = None if p_values is None else float(1 - p_values[place])
+                    hits[clip_id] = make_hit(view.clips[clip_id], moment, float(score), terms, confidence)
         return SearchResult(
             sentence=query.sentence,
             hits=tuple(hits.values()),
             weights=weights,
             searched=len(view.rows),
-            confident=bool(p_values.min() <= CONFIDENT_P),  # of all clips: one further down may stand out
+            # of all clips: one further down may stand out
+            confident=bool(hits) and (p_values is None or bool(p_values.min() <= CONFIDENT_P)),
             took_ms=1000 * (time.perf_counter() - started),
             note=query.note,
         )
@@ -187,7 +193,7 @@ class Engine:
         with self._indexing:
             if not self._indexer.ready:
                 load_prototypes(self.model, fit_prototypes(self.model, [encoded.tokens]))
-                self._queries = Queries(self.model)
+                self._forget_encodings()
             features = encode_parts(self.model, encoded.tokens, [encoded.whole])[0]
             return self._ranked(features, captions, k, weights)
 
@@ -199,19 +205,31 @@ class Engine:
         moment: int | None = None,
         weights: TermWeights | None = None,
         struck: Collection[int] = (),
+        mix: Mix = NO_MIX,
     ) -> Explanation:
-        """Explain the score of a sentence and a clip down to each (word, frame, patch); decodes nothing.
+        """Explain the score of a query and a clip down to each (word, frame, patch); decodes nothing.
 
         Pass the ``Hit`` of a search, or a clip's id, with the weights that the search had. Without
         ``moment`` it is what the search ranks: the hit's own moment, or of an id the moment that scores
         best with these weights, so that both give the same score. A number explains that moment, fused
         with the whole clip as it is ranked; -1 the whole clip alone, as ``describe`` ranks it.
         """
-        query, weights = self._queries.one(text, struck), weights or self.default_weights
+        query, weights = self._query(text, struck, mix), weights or self.default_weights
         clip_id = clip if isinstance(clip, str) else clip.clip_id
-        if moment is None:
-            moment = clip.moment if isinstance(clip, Hit) else self._ranked_moment(query, clip_id, weights)
-        return explain_match(self._queries, self._library, clip_id, query, moment, weights)
+        moments = self._moment_scores(query, clip_id, weights)
+        if moment is None and isinstance(clip, Hit):
+            moment = clip.moment
+        elif moment is None:
+            moment = int(np.argmax(moments)) if len(moments) else -1
+        return explain_match(self._queries, self._library, clip_id, query, moment, weights, moments)
+
+    def read_example(self, path: Path | str, name: str = "") -> ExampleView:
+        """Read a video or a picture to search with, as ``Mix.like``; the library stays as it is."""
+        return self._examples.read(Path(path), name or Path(path).name)
+
+    def example(self, example_id: str) -> ExampleView:
+        """Return what an id of an example stands for; an unknown one is refused."""
+        return self._examples.view(self._library, example_id)
 
     def concepts(self) -> tuple[ConceptView, ...]:
         """Describe what each concept holds in this library; computed once for each state of it."""
@@ -286,7 +304,7 @@ class Engine:
                 )
             finally:
                 if self._indexer.ready != ready:  # new prototypes: cached sentences are out of date
-                    self._queries = Queries(self.model)
+                    self._forget_encodings()
                 self._refresh()
 
     def add_samples(self, folder: Path | str, *, progress: Progress | None = None) -> IndexReport:
@@ -360,14 +378,19 @@ class Engine:
             stored_bytes=clip.stored_bytes,
         )
 
-    def _ranked_moment(self, query: Query, clip_id: str, weights: TermWeights) -> int:
-        """Return the moment of a clip that searches rank, -1 for the whole clip."""
+    def _forget_encodings(self) -> None:
+        self._queries, self._examples = Queries(self.model), Examples(self.model, self.limits)
+
+    def _query(self, text: str, struck: Collection[int], mix: Mix) -> Query:
+        return self._queries.query(text, struck, mix, self._examples.find(self._library, mix))
+
+    def _moment_scores(self, query: Query, clip_id: str, weights: TermWeights) -> tuple[float, ...]:
+        """Return the scores of a clip's moments, as searches rank them; empty where it has none."""
         view = self._view
-        if clip_id not in view.rows:
-            return -1
+        if clip_id not in view.rows or not view.clips[clip_id].moments:
+            return ()
         first, last = view.rows[clip_id]
-        scores = view.vectors[first:last] @ query.features.flat(weights).cpu().numpy()[0]
-        return view.owners[first + int(scores.argmax())][1]
+        return tuple(map(float, view.vectors[first:last] @ query.flat(weights)))
 
     def _refresh(self) -> None:
         with self._refreshing:

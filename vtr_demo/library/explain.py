@@ -23,7 +23,7 @@ from vtr_demo.viz.figures import explanation_figure
 TAGS_SHOWN = 5
 
 
-def make_hit(clip: StoredClip, moment: int, score: float, terms: dict[str, float], confidence: float) -> Hit:
+def make_hit(clip: StoredClip, moment: int, score: float, terms: dict[str, float], confidence: float | None) -> Hit:
     """Describe a ranked clip, from the start to the end of its ``moment``; -1 is the whole clip."""
     start_s, end_s = 0.0, clip.duration_s
     if moment >= 0:
@@ -32,7 +32,13 @@ def make_hit(clip: StoredClip, moment: int, score: float, terms: dict[str, float
 
 
 def explain_match(
-    queries: Queries, library: LibraryReader, clip_id: str, query: Query, moment: int, weights: TermWeights
+    queries: Queries,
+    library: LibraryReader,
+    clip_id: str,
+    query: Query,
+    moment: int,
+    weights: TermWeights,
+    moment_scores: Sequence[float] = (),
 ) -> Explanation:
     """Compute every summand of a score, with the pixels that the model saw; decodes nothing.
 
@@ -43,11 +49,11 @@ def explain_match(
     if not -1 <= moment < len(clip.moments):
         raise LibraryError(f"{clip.name} has no moment {moment}; it has {len(clip.moments)}.")
     batch = library.frames(clip_id)
-    whole = whole_frames(clip.duration_s, len(batch), model)
+    whole, summands = whole_frames(clip.duration_s, len(batch), model), queries.parts(query)
 
     def align(frames: Sequence[int]) -> Alignment:
         seconds = batch.seconds[list(frames)]
-        return model.model.align(query.sentence, query.tokens, tokens.take(frames), seconds, weights)
+        return model.model.align_query(query.rows, summands, tokens.take(frames), seconds, weights)
 
     alignment, shown, parts = align(whole), list(whole), [whole]
     if moment >= 0:
@@ -61,8 +67,9 @@ def explain_match(
         sentence=query.sentence,
         alignment=alignment,
         frames=batch.pixels[shown],
-        gates=dict(zip(LEVELS, query.features.gates(weights)[0].tolist(), strict=True)),
+        gates=dict(zip(LEVELS, query.gates(weights).tolist(), strict=True)),
         word_effects=queries.word_effects(query, fused(features.flat().cpu().numpy())[0], weights),
+        moment_scores=tuple(moment_scores),
         concept_names=concept_names(library, model),
         video_tags=video_tags(model, features),
         crop=batch.crop,

@@ -21,7 +21,17 @@ from vtr_demo.model.attributes import Attributes
 from vtr_demo.model.layers import zero_linear
 from vtr_demo.model.mcsan import LevelOutput, TextLevels, VideoLevels
 from vtr_demo.model.s2ca import ConceptOutput, Concepts
-from vtr_demo.structures import Alignment, Sentence, TermWeights, TextFeatures, TextTokens, VideoFeatures, VideoTokens
+from vtr_demo.structures import (
+    LEVELS,
+    Alignment,
+    QueryPart,
+    Sentence,
+    TermWeights,
+    TextFeatures,
+    TextTokens,
+    VideoFeatures,
+    VideoTokens,
+)
 
 WHOLE_SENTENCE = "whole sentence"
 
@@ -159,30 +169,51 @@ class VTRModel(nn.Module):
         weights: TermWeights | None = None,
     ) -> Alignment:
         """Score one sentence against one clip, with every summand down to (word, frame, patch)."""
+        words = (WHOLE_SENTENCE, *(word.text for word in sentence.words))
+        features = self.encode_text(text.to(next(self.parameters()).device), parts=True)
+        query = [QueryPart(1.0, features, tuple(range(len(words))))]
+        return self.align_query(words, query, video, seconds, weights)
+
+    @torch.no_grad()
+    def align_query(
+        self,
+        words: Sequence[str],
+        query: Sequence[QueryPart],
+        video: VideoTokens,
+        seconds: np.ndarray,
+        weights: TermWeights | None = None,
+    ) -> Alignment:
+        """Score a query of several parts against one clip; ``words`` name the rows that the parts refer to."""
         weights = weights or self.default_weights
-        device = next(self.parameters()).device
-        t = self.encode_text(text.to(device), parts=True)
-        v = self.encode_video(video.to(device), parts=True)
-        assert t.level_parts is not None
+        v = self.encode_video(video.to(next(self.parameters()).device), parts=True)
         assert v.level_parts is not None
-        assert t.concept_parts is not None
         assert v.concept_parts is not None
-        assert t.soft is not None
         assert v.soft is not None
-        gates = t.gates(weights)[0]
-        levels = torch.einsum("l,lwd,ltpd->lwtp", gates, t.level_parts[0], v.level_parts[0])
-        concepts = torch.einsum("k,kwd,ktpd->kwtp", t.shares(weights)[0], t.concept_parts[0], v.concept_parts[0])
+        shape = (len(words), *v.level_parts.shape[2:4])
+        levels, concepts = v.levels.new_zeros(len(LEVELS), *shape), v.levels.new_zeros(shape)
+        held, soft, score = np.full(len(words), -1), np.zeros((len(words), self.config.concepts), np.float32), 0.0
+        for part in query:
+            t, rows = part.features, list(part.rows)
+            assert t.level_parts is not None
+            assert t.concept_parts is not None
+            assert t.soft is not None
+            gates, shares = part.factor * t.gates(weights)[0], part.factor * t.shares(weights)[0]
+            levels[:, rows] += torch.einsum("l,lwd,ltpd->lwtp", gates, t.level_parts[0], v.level_parts[0])
+            concepts[rows] += torch.einsum("k,kwd,ktpd->wtp", shares, t.concept_parts[0], v.concept_parts[0])
+            held[rows] = t.allocation[0].cpu().numpy()
+            soft[rows] = t.soft[0].T.cpu().numpy()
+            score += part.factor * float(self.scores(t, v, weights)[0, 0])
         return Alignment(
-            score=float(self.scores(t, v, weights)[0, 0]),
+            score=score,
             level_terms=levels.cpu().numpy(),
-            concept_terms=concepts.sum(0).cpu().numpy(),
-            word_concept=t.allocation[0].cpu().numpy(),
+            concept_terms=concepts.cpu().numpy(),
+            word_concept=held,
             patch_concept=v.allocation[0].cpu().numpy(),
             concept_count=self.config.concepts,
-            words=(WHOLE_SENTENCE, *(word.text for word in sentence.words)),
+            words=tuple(words),
             seconds=seconds,
             grid=video.grid,
-            word_soft=t.soft[0].T.cpu().numpy(),
+            word_soft=soft,
             patch_soft=v.soft[0].permute(1, 2, 0).cpu().numpy(),
         )
 

@@ -41,6 +41,101 @@ def extract(doc: Doc) -> tuple[Groups, Groups, Groups, dict[str, tuple[str, ...]
     )
 
 
+_NEGATIVES = frozenset(("not", "n't", "n’t", "never"))
+_FOCUS = frozenset(("only", "just", "merely"))
+_RELATIVE = frozenset(("that", "which", "who"))
+_EXCEPT = frozenset(("without", "except"))
+_COMPLEMENTS = frozenset(("at", "to", "on", "in", "into", "onto", "with"))
+"""Prepositions that a denied verb takes along."""
+_BOUND_CUES = frozenset(("any", "for"))
+"""Words that a negation takes along: "without any people", "except for a dog"."""
+
+
+def negations(doc: Doc) -> tuple[Groups, tuple[int, ...]]:
+    """Return the groups of tokens that a sentence denies, and the tokens that deny them.
+
+    "a street without people" denies "people" by "without", "a man who is not wearing a hat" denies "wearing a
+    hat" by "who is not", "not only a dog" nothing (rules: our decision).
+    """
+    denied: list[list[Token]] = []
+    cues: set[int] = set()
+    for token in doc:
+        scope = [t for t in _denied(token, doc) if t.i > token.i]
+        said = [t for t in scope if t.lower_ not in _BOUND_CUES]
+        if not any(t.pos_ not in ("PUNCT", "DET", "PART") for t in said) or {t.i for t in scope} & cues:
+            continue
+        if any(t in group for group in denied for t in (token, *said)):
+            continue
+        denied.append(said)
+        cues |= {token.i, *_cue_words(token, scope), *(t.i for t in scope if t not in said)}
+    return tuple(_indices(group) for group in denied), tuple(sorted(cues))
+
+
+def _denied(token: Token, doc: Doc) -> list[Token]:
+    """What ``token`` denies; empty where it denies nothing."""
+    head, word = token.head, token.lower_
+    if word in _EXCEPT or (word == "than" and head.lower_ == "other"):
+        return [t for child in token.children if child.dep_ in ("pobj", "pcomp", "prep") for t in _phrase(child)]
+    if word in ("no", "neither") and token.dep_ == "det" and head.lower_ != "one":
+        return _phrase(head)
+    if token.dep_ != "neg" or word not in _NEGATIVES or doc[token.i + 1 : token.i + 2].text.lower() in _FOCUS:
+        return []
+    if head.pos_ not in ("VERB", "AUX") and head.i < token.i:  # "a cat, not a dog"
+        after = [c for c in head.children if c.i > token.i and c.dep_ in ("appos", "conj", "attr")]
+        return _phrase(after[0]) if after else []
+    if _is_be(head):
+        return [t for c in head.children if c.i > token.i and c.dep_ != "punct" for t in c.subtree]
+    return _phrase(head)
+
+
+def _phrase(head: Token) -> list[Token]:
+    """A noun with what stands before it and its equals ("people or cars"); of another word, its complements."""
+    if head.pos_ in (*NOUNS, "PRON", "NUM", "ADJ"):
+        kept = [t for c in head.children if c.i < head.i and c.dep_ not in ("cc", "punct") for t in c.subtree]
+        joined = [c for c in head.children if c.dep_ == "conj" and _shares(head, c)]
+        of = [t for c in head.children if c.lower_ == "of" for t in c.subtree]
+        also = [t for c in joined for t in _phrase(c)]
+        between = [c for c in head.children if c.dep_ == "cc" and joined]
+        return sorted({*kept, head, *of, *between, *also}, key=lambda t: t.i)
+    outside = ("nsubj", "nsubjpass", "csubj", "expl", "aux", "auxpass", "neg", "punct", "cc", "advcl")
+    parts = [c for c in head.children if c.dep_ not in outside]
+    parts = [c for c in parts if c.dep_ != "conj" or _shares(head, c)]
+    if head.pos_ == "VERB":  # "not moving behind a panda": it is there
+        parts = [c for c in parts if c.dep_ != "prep" or c.lower_ in _COMPLEMENTS]
+    return sorted({head, *(t for c in parts for t in c.subtree)}, key=lambda t: t.i)
+
+
+def _shares(head: Token, other: Token) -> bool:
+    """Whether a negation of ``head`` reaches ``other``, which stands beside it: "no cars or people" it does,
+    "no dogs and a cat" and "not running but asleep" it does not."""
+    links = {c.lower_ for c in head.children if c.dep_ == "cc"}
+    if links & {"or", "nor"}:
+        return True
+    return "but" not in links and not any(c.dep_ in ("det", "neg") for c in other.children)
+
+
+def _cue_words(token: Token, scope: list[Token]) -> set[int]:
+    """What goes with a negation once its scope is gone: auxiliaries, "who is", a preposition without its object,
+    "there are", "but"."""
+    gone = {*scope, token}
+    verb = token.head if token.dep_ == "neg" else None
+    cues: set[Token] = set()
+    if verb is not None and verb.pos_ in ("VERB", "AUX"):
+        cues |= {c for c in verb.children if c.dep_ in ("aux", "auxpass") or c.lower_ in _RELATIVE}
+        cues |= {verb} - gone
+    if token.dep_ == "det":
+        above = token.head.head
+        if token.head.dep_ == "pobj":
+            cues.add(above)
+        elif _is_be(above) and any(c.dep_ == "expl" for c in above.children):
+            cues |= {above, *(c for c in above.children if c.dep_ == "expl")}
+    if token.lower_ == "than":
+        cues.add(token.head)
+    first = min(t.i for t in gone | cues)
+    before = [t for t in token.doc[max(0, first - 1) : first] if t.lower_ in ("but", "and", "or", "nor")]
+    return {t.i for t in cues | set(before)} - {t.i for t in scope}
+
+
 def _indices(tokens: Iterable[Token]) -> tuple[int, ...]:
     return tuple(sorted({t.i for t in tokens}))
 

@@ -73,6 +73,28 @@ def _require_latin(text: str) -> None:
         )
 
 
+def length_note(text: str) -> str:
+    """Say which words of ``text`` are past the limits of ``clean``; empty where all are read."""
+    given, read = (len(re.findall(r"[^\W_]+", words)) for words in (text, clean(text)))
+    if given <= read:
+        return ""
+    return f"Only the first {read} words are read; the last {given - read} of {given} were left out."
+
+
+def language_note(sentence: Sentence) -> str:
+    """Say that the model reads English, where the small words of a sentence are those of another language."""
+    words = [word.text.lower() for word in sentence.words]
+    english = sum(word in corrections.WORDS["english"] for word in words)
+    counts = {name: sum(word in corrections.WORDS[name.lower()] for word in words) for name in _LANGUAGES}
+    name, count = max(counts.items(), key=lambda item: item[1])
+    if count <= english or 5 * count < len(words):
+        return ""
+    return f"This looks like {name}. The model reads English: write the sentence in English for better results."
+
+
+_LANGUAGES = ("German", "French", "Spanish", "Italian", "Portuguese", "Dutch")
+
+
 def parse(text: str) -> Sentence:
     """Parse one text; the last 4,096 are cached. Raises ``TextError``; see ``clean``."""
     return _parsed(clean(text))
@@ -110,6 +132,20 @@ def without_words(sentence: Sentence, struck: Collection[int]) -> str:
     text = re.sub(r"\s+(?=[,.;:!?)\]])", "", text)
     text = re.sub(r"[,;:](?=[,.;:!?])", "", text)
     return " ".join(text.split()).lstrip(",.;:!? ") if struck else sentence.text
+
+
+def affirmed(sentence: Sentence) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """Return the indices of the words that a query asks for, and the groups of those that count against it.
+
+    What is left beside a negation counts only if it has a content word: nothing does in "it is not raining".
+    """
+    denied = tuple(group for group in (tuple(i for i in g if i not in sentence.cues) for g in sentence.denied) if group)
+    if not denied:
+        return tuple(range(len(sentence.words))), ()
+    gone = {*sentence.cues, *(i for group in denied for i in group)}
+    rest = tuple(i for i in range(len(sentence.words)) if i not in gone)
+    content = any(sentence.words[i].pos in ("NOUN", "PROPN", "VERB", "ADJ", "NUM", "ADV") for i in rest)
+    return rest if content else (), denied
 
 
 @lru_cache(maxsize=4096)
@@ -153,7 +189,11 @@ def _sentence(parser: Parser, text: str, units: list[Unit], parsed: Doc, replace
     words, owner = _words(text, units, doc)
     *groups, labels = levels.extract(doc)
     entities, actions, relationships = (_word_groups(level, owner) for level in groups)
-    return Sentence(text, words, entities, actions, relationships, labels)
+    denied, cues = levels.negations(doc)
+    said = [word for unit in cues for word in owner[unit]]
+    return Sentence(
+        text, words, entities, actions, relationships, labels, _word_groups(denied, owner), tuple(sorted({*said}))
+    )
 
 
 def _word_groups(level: levels.Groups, owner: list[list[int]]) -> levels.Groups:

@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from vtr_demo.errors import ConfigError, VtrError
-from vtr_demo.structures import TermWeights
+from vtr_demo.structures import Mix, TermWeights
 from vtr_demo.ui.state import EngineLike
 from vtr_demo.viz.figures import match_json
 
@@ -29,19 +29,35 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
         return engine.weigh(weights or {}, muted or ())
 
     def search_videos(
-        text: str, k: int = 8, weights: dict[str, float] | None = None, muted: list[str] | None = None
+        text: str = "",
+        k: int = 8,
+        weights: dict[str, float] | None = None,
+        muted: list[str] | None = None,
+        like: str = "",
+        like_moment: int = -1,
+        mix: float = 0.5,
+        exclude: list[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Find the clips of the library that fit a sentence, best first, with the parts of each score.
+        """Find the clips of the library that fit a sentence, are like an example or both, best first, with
+        the parts of each score.
 
         Args:
-            text: A sentence about what happens in the clip.
+            text: A sentence about what happens in the clip; what it denies ("without people") counts against
+                a clip. May be empty where there is an example or something to exclude.
             k: How many clips to return, 1 to 50.
             weights: Factors for some of global, entity, action, relationship and concepts, from 0; the
                 others keep those of library_status.
             muted: Names of concepts that shall add nothing, as given by library_status.
+            like: The id of a clip to find the like of, as given by search_videos or library_status.
+            like_moment: The number of a moment of that clip, -1 for all of it.
+            mix: The part of the example beside the sentence, from 0 (the sentence alone) to 1.
+            exclude: Phrases that count against a clip, at most 8.
         """
         result = engine.search(
-            text, k=max(1, min(whole_number("k", k), MAX_HITS)), weights=term_weights(weights, muted)
+            text,
+            k=max(1, min(whole_number("k", k), MAX_HITS)),
+            weights=term_weights(weights, muted),
+            mix=query_mix(like, like_moment, mix, exclude),
         )
         return [
             {
@@ -82,19 +98,28 @@ def functions(engine: EngineLike) -> tuple[Callable[..., Any], ...]:
         weights: dict[str, float] | None = None,
         muted: list[str] | None = None,
         moment: int | None = None,
+        like: str = "",
+        like_moment: int = -1,
+        mix: float = 0.5,
+        exclude: list[str] | None = None,
     ) -> dict[str, Any]:
-        """Take the score of a sentence and a clip apart into levels, words, frames and concepts.
+        """Take the score of a query and a clip apart into levels, words, frames and concepts.
 
         Args:
-            text: The sentence.
+            text: The sentence; may be empty as in search_videos.
             clip_id: The id of a clip, as given by search_videos or library_status.
             weights: Factors for the parts of the score, as in search_videos.
             muted: Names of concepts that shall add nothing.
             moment: The number of a moment of the clip, as given by search_videos, -1 for the whole clip;
                 without it, the moment that search_videos ranks.
+            like: The id of an example, as in search_videos.
+            like_moment: The number of a moment of the example, as in search_videos.
+            mix: The part of the example beside the sentence, as in search_videos.
+            exclude: Phrases that count against a clip, as in search_videos.
         """
         moment = None if moment is None else whole_number("moment", moment)
-        why = engine.explain(text, clip_id, moment, weights=term_weights(weights, muted))
+        asked = query_mix(like, like_moment, mix, exclude)
+        why = engine.explain(text, clip_id, moment, weights=term_weights(weights, muted), mix=asked)
         return match_json(why, engine.clip(clip_id).name)
 
     def library_status() -> dict[str, Any]:
@@ -125,6 +150,16 @@ def whole_number(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
         raise ConfigError(f"{name} must be a whole number, got {value!r}.")
     return int(value)
+
+
+def query_mix(like: object, moment: object, share: object, exclude: object) -> Mix:
+    """Check what a client asks for beside the words; ``ConfigError`` where it makes no sense."""
+    if isinstance(share, bool) or not isinstance(share, (int, float)):
+        raise ConfigError(f"mix must be a number from 0 to 1, got {share!r}.")
+    phrases = exclude or []
+    if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
+        raise ConfigError(f"exclude must be a list of phrases, got {exclude!r}.")
+    return Mix(str(like), whole_number("like_moment", moment), float(share), tuple(phrases))
 
 
 def mcp_ready() -> bool:

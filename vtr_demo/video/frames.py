@@ -23,16 +23,7 @@ from vtr_demo.errors import ConfigError, VideoError
 from vtr_demo.structures import CropBox, FrameBatch
 from vtr_demo.video import sandbox
 from vtr_demo.video.decode import RESAVE, LimitConfig
-from vtr_demo.video.reader import (
-    Clip,
-    VideoInfo,
-    check_seconds,
-    describe,
-    read_clip,
-    spread_seconds,
-    square_box,
-    square_view,
-)
+from vtr_demo.video.reader import Clip, VideoInfo, check_seconds, describe, read_clip, read_photo, spread_seconds
 from vtr_demo.video.sandbox import close_workers
 
 __all__ = [
@@ -46,6 +37,7 @@ __all__ = [
     "read_frames_guarded",
     "spread_seconds",
     "still_frames",
+    "still_frames_guarded",
 ]
 
 _TRUSTED = LimitConfig(max_bytes=2**62, max_duration_s=math.inf, max_pixels=2**31)
@@ -98,26 +90,14 @@ def read_frames_guarded(
 
 def still_frames(image_path: str | Path, *, size: int, config: VideoConfig) -> FrameBatch:
     """A photo as a clip of one frame at second 0 and of no duration, turned upright by its EXIF tag."""
-    from PIL import Image, ImageOps
+    return _batch(read_photo(_checked(image_path), size=size, fit=config.fit))
 
-    path = _checked(image_path)
-    advice = "save it again as JPEG or PNG"
-    try:
-        with Image.open(path) as opened:
-            swapped = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            stored = opened.size
-            opened.draft("RGB", (2 * size, 2 * size))  # JPEG only: decodes at a fraction of the size
-            image = ImageOps.exif_transpose(opened)
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            picture = np.asarray(image.convert("RGB"))
-    except Image.DecompressionBombError as error:
-        raise VideoError(path, "the picture is too large", "scale it down") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise VideoError(path, "it is not a picture that can be read", advice) from error
-    box = square_box(*(stored[::-1] if swapped else stored), config.fit)
-    return _batch(Clip(square_view(picture, box, size)[None], np.zeros(1), box, 0.0))
+
+def still_frames_guarded(image_path: str | Path, *, size: int, config: VideoConfig, limits: LimitConfig) -> FrameBatch:
+    """As `still_frames`, for a file of unknown origin: in a guarded process, within ``limits``."""
+    path = _checked(image_path, limits)
+    values, payload = sandbox.call("photo", path, {"size": size, "fit": config.fit}, limits)
+    return _batch(_clip(path, values, payload, size, 1))
 
 
 # ---------------------------------------------------------------------- converting

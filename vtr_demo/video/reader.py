@@ -135,6 +135,30 @@ def square_view(picture: np.ndarray, box: tuple[int, ...], size: int) -> np.ndar
     return np.array(image)
 
 
+def read_photo(path: str | Path, *, size: int, fit: str, limits: LimitConfig | None = None) -> Clip:
+    """A photo as one frame at second 0, turned upright by its EXIF tag, transparency on white."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            swapped = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            stored = opened.size
+            if limits is not None and stored[0] * stored[1] > limits.max_pixels:
+                raise VideoError(path, f"the picture is too large ({stored[0]}x{stored[1]})", "scale it down")
+            opened.draft("RGB", (2 * size, 2 * size))  # JPEG only: decodes at a fraction of the size
+            image = ImageOps.exif_transpose(opened)
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            picture = np.asarray(image.convert("RGB"))
+    except Image.DecompressionBombError as error:
+        raise VideoError(path, "the picture is too large", "scale it down") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise VideoError(path, "it is not a picture that can be read", "save it again as JPEG or PNG") from error
+    box = square_box(*(stored[::-1] if swapped else stored), fit)
+    return Clip(square_view(picture, box, size)[None], np.zeros(1), box, 0.0)
+
+
 # ---------------------------------------------------------------------- PyAV
 def _read_pyav(
     path: str | Path, seconds: Sequence[float] | int, size: int, fit: str, limits: LimitConfig | None

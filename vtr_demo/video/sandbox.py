@@ -399,7 +399,16 @@ def _describe(path: str, limits: LimitConfig) -> Answer:
 def _frames(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
     from vtr_demo.video.reader import read_clip
 
-    clip = read_clip(path, limits=limits, **arguments)
+    return _pixels(read_clip(path, limits=limits, **arguments))
+
+
+def _photo(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
+    from vtr_demo.video.reader import read_photo
+
+    return _pixels(read_photo(path, limits=limits, **arguments))
+
+
+def _pixels(clip: Any) -> Answer:
     values = {"box": clip.box, "seconds": clip.seconds.tolist(), "duration_s": clip.duration_s}
     return values, clip.pixels.tobytes()
 
@@ -411,7 +420,7 @@ def _convert(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
     return {}, b""
 
 
-_JOBS = {"describe": _describe, "frames": _frames, "convert": _convert}
+_JOBS = {"describe": _describe, "frames": _frames, "photo": _photo, "convert": _convert}
 
 
 # ---------------------------------------------------------------------- the wire between them
