@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores, also in their children
 
@@ -45,6 +44,6 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def sprites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sprites(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Stand-ins for the playground's emoji."""
-    return draw_sprites(tmp_path_factory.mktemp("sprites"))
+    return str(draw_sprites(tmp_path_factory.mktemp("sprites")))

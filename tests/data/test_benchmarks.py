@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.data_files import SHARED, needs_shared, touch, write
-from vtr_demo.data.benchmarks import SPLITS, find_videos, read_annotations
+from vtr_demo.data.benchmarks import SPLITS, Annotations, find_videos, read_annotations
 from vtr_demo.data.manifest import load_dataset
 from vtr_demo.errors import ConfigError, ManifestError
 
@@ -313,10 +314,15 @@ COUNTS = {
 """From the benchmarks' papers, but for MSVD: its dumps are partial and were counted apart from this code."""
 
 
+@functools.cache
+def published(name: str, split: str) -> Annotations:
+    return read_annotations(name, split=split, annotations=SHARED / "annotations")
+
+
 @needs_shared
 @pytest.mark.parametrize(("key", "counts"), COUNTS.items(), ids=["-".join(key) for key in COUNTS])
 def test_published_files_give_the_published_counts(key, counts):
-    read = read_annotations(key[0], split=key[1], annotations=SHARED / "annotations")
+    read = published(*key)
     sentences = sum(len(video.captions) for video in read.videos)
     assert (len(read.videos), sentences, len(read.uncaptioned)) == counts
     assert len({video.id for video in read.videos}) == len(read.videos)
@@ -325,7 +331,7 @@ def test_published_files_give_the_published_counts(key, counts):
 @needs_shared
 def test_no_published_video_is_on_two_sides():
     def ids(name: str, split: str) -> set[str]:
-        read = read_annotations(name, split=split, annotations=SHARED / "annotations")
+        read = published(name, split)
         return {video.id for video in read.videos} | set(read.uncaptioned)
 
     assert not ids("msrvtt-9k", "train") & ids("msrvtt-9k", "test")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.sprites import draw_sprites
 from vtr_demo.config import GROUNDED_CONCEPTS
 from vtr_demo.data.dataset import playground_samples, playground_stills
 from vtr_demo.data.grounding import KINDS, SCENE_GROUPS, UNKNOWN, PlaygroundTruth, categories, word_categories
@@ -17,11 +16,6 @@ from vtr_demo.playground.spec import SCENES, THINGS, Actor, ClipSpec
 from vtr_demo.text.parser import parse
 
 GRID = (3, 4)
-
-
-@pytest.fixture(scope="module")
-def sprites(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(draw_sprites(tmp_path_factory.mktemp("sprites")))
 
 
 def test_each_kind_and_each_scene_has_one_category() -> None:

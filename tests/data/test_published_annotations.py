@@ -99,7 +99,7 @@ def test_a_benchmark_goes_through_train_and_evaluate(name: str, clips: list[Path
     assert (answer["data"], answer["split"]) == (name, "test")
     assert answer["texts"] >= TESTED
     assert 1 <= answer["text_to_video"]["MnR"] <= TESTED
-    for protocol in PROTOCOLS:
+    for protocol in {*PROTOCOLS} - {answer["protocol"]}:
         again = evaluate(loaded, name, annotations=annotations, videos=videos, protocol=protocol)
         assert again["protocol"] == protocol
 

@@ -9,17 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.small_runs import eight_pairs, small_config
-from tests.helpers.sprites import draw_sprites
 from vtr_demo.config import MixtureConfig, TrainConfig
 from vtr_demo.data.dataset import Sample, playground_encounters, playground_neighbours, playground_stills
 from vtr_demo.errors import ConfigError
 from vtr_demo.structures import LEVELS
 from vtr_demo.training.setup import build_trainer
-
-
-@pytest.fixture(scope="module")
-def sprites(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(draw_sprites(tmp_path_factory.mktemp("sprites")))
 
 
 def test_a_still_is_one_picture_with_false_relations_and_no_false_action(sprites: str) -> None:

@@ -25,8 +25,8 @@ RESERVED = {name for name, thing in THINGS.items() if thing.split == "unseen_spr
 
 
 @pytest.fixture(autouse=True)
-def _use_stand_ins(sprites: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VTR_SPRITES", str(sprites))
+def _use_stand_ins(sprites: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VTR_SPRITES", sprites)
 
 
 def some_specs(count: int = 60, seed: int = 0, **options: object) -> list[ClipSpec]:

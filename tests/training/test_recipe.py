@@ -13,7 +13,6 @@ import torch
 
 from tests.helpers.models import small_model, text_tokens, video_tokens
 from tests.helpers.small_runs import small_config
-from tests.helpers.sprites import draw_sprites
 from vtr_demo.config import LossConfig, ModelConfig, TrainConfig
 from vtr_demo.data.grounding import AllocationTruth
 from vtr_demo.errors import ConfigError
@@ -103,11 +102,6 @@ def test_chosen_weights_are_never_worse_and_find_the_term_that_ranks(seed: int) 
 
 
 # --------------------------------------------------------------------------- concepts from the playground
-@pytest.fixture(scope="module")
-def sprites(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(draw_sprites(tmp_path_factory.mktemp("sprites")))
-
-
 def grounded(folder: Path, sprites: str, **changes: Any) -> TrainConfig:
     """A run on the playground alone, with sixteen concepts."""
     model = ModelConfig(backbone="tiny", hidden=16, heads=2, concepts=16, concept_width=8, dropout=0.0)

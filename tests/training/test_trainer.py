@@ -79,22 +79,15 @@ def test_the_saved_model_is_the_trained_one(manifest: str, tmp_path: Path) -> No
     assert json.loads((tmp_path / "config.json").read_text())["steps"] == 6
 
 
-def test_playground_clips_bring_minimal_pairs(sprites: Path, tmp_path: Path) -> None:
+def test_playground_clips_bring_minimal_pairs(sprites: str, tmp_path: Path) -> None:
     settings = config(
-        tmp_path, "", train=(), playground_clips=6, sprites=str(sprites), batch=6, steps=2,
+        tmp_path, "", train=(), playground_clips=6, sprites=sprites, batch=6, steps=2,
         video=VideoConfig(clip_frames=3),
     )  # fmt: skip
     trainer = build_trainer(settings)
     terms = trainer.train_step()
     assert terms["pairs"] > 0
     assert all(np.isfinite(value) for value in terms.values())
-
-
-def test_a_term_without_a_weight_is_not_computed(manifest: str, tmp_path: Path) -> None:
-    only = LossConfig(levels=0, pairs=0, kl=0, attributes=0, concepts=0, diversity=0, balance=0, distill=0)
-    trainer = build_trainer(config(tmp_path, manifest, loss=only))
-    assert trainer.distiller is None
-    assert set(trainer.train_step()) == {"total"}
 
 
 # ---------------------------------------------------------------------- attributes
@@ -132,13 +125,12 @@ def test_a_run_without_a_single_attribute_trains_all_the_same(manifest: str, tmp
 
 
 # ---------------------------------------------------------------------- stopping and going on
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(manifest: str, tmp_path: Path, ema: float) -> None:
+def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(manifest: str, tmp_path: Path) -> None:
     model = MODEL.replace(dropout=0.2)  # noise must come back too
-    changes: dict[str, Any] = {"model": model, "ema": ema, "steps": 7, "batch": 5, "validation": (manifest,)}
+    changes: dict[str, Any] = {"model": model, "steps": 7, "batch": 5, "validation": (manifest,)}
     straight = build_trainer(config(tmp_path / "straight", manifest, **changes))
     straight.run()
-    for until in (2, 3, 5, None):
+    for until in (3, 5, None):  # at an evaluation, and between two
         torch.manual_seed(until or 0)  # whatever happened in between
         resumed = build_trainer(config(tmp_path / "resumed", manifest, **changes))
         resumed.run(until=until)
@@ -184,17 +176,16 @@ def test_a_finished_run_does_not_go_on(manifest: str, tmp_path: Path) -> None:
     assert digests(tmp_path / "best") == before
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"seed": 1}, {"lr": 1e-4}, {"loss": LossConfig(kl=0.5)}, {"model": MODEL.replace(concepts=5)}, {"steps": 9}],
-)
-def test_the_folder_of_another_run_is_refused_and_left_alone(
-    manifest: str, tmp_path: Path, change: dict[str, Any]
-) -> None:
-    build_trainer(config(tmp_path, manifest)).run(until=2)
+def test_the_folder_of_another_run_is_refused_and_left_alone(manifest: str, tmp_path: Path) -> None:
+    build_trainer(config(tmp_path, manifest)).run(until=1)
     before = digests(tmp_path)
-    with pytest.raises(ConfigError, match="another run"):
-        build_trainer(config(tmp_path, manifest, **change)).run()
+    changes: tuple[dict[str, Any], ...] = (
+        {"seed": 1}, {"lr": 1e-4}, {"loss": LossConfig(kl=0.5)}, {"loss": LossConfig(distill=0.0)},
+        {"model": MODEL.replace(concepts=5)}, {"steps": 9}, {"video": VideoConfig(clip_frames=2)}, {"ema": 0.5},
+    )  # fmt: skip
+    for change in changes:
+        with pytest.raises(ConfigError, match="another run"):
+            build_trainer(config(tmp_path, manifest, **change)).run()
     assert digests(tmp_path) == before
 
 
@@ -212,7 +203,7 @@ def test_training_stops_where_validation_no_longer_improves(manifest: str, tmp_p
     assert trainer.progress.step == 3  # the first is the best, the next two are no better
 
 
-@pytest.mark.parametrize("term", ["total", "kl", "distill"])
+@pytest.mark.parametrize("term", ["total", "distill"])
 def test_nan_stops_the_run_by_name_and_keeps_the_last_good_checkpoint(
     manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str
 ) -> None:

@@ -18,9 +18,8 @@ import torch.nn.functional as F
 
 from tests.helpers.small_clip import save_small_clip
 from tests.helpers.small_runs import EVERY_LOSS, small_config
-from tests.helpers.sprites import draw_sprites
 from vtr_demo.backbones.registry import load_backbone
-from vtr_demo.config import CONFIGS, LossConfig, MixtureConfig, TrainConfig, VideoConfig, read_config
+from vtr_demo.config import CONFIGS, LossConfig, MixtureConfig, TrainConfig, read_config
 from vtr_demo.data.benchmarks import SPLITS
 from vtr_demo.data.sampler import EndToEndSampler, on_grid
 from vtr_demo.errors import ConfigError, ManifestError, TrainingError
@@ -72,32 +71,32 @@ def learnt_by_heart(config: TrainConfig, manifest: Path) -> Trainer:
     return trainer
 
 
-def with_pairs(folder: Path, manifest: Path) -> dict[str, Any]:
+def with_pairs(sprites: str, manifest: Path) -> dict[str, Any]:
     """Settings of a batch of eight pairs and two playground clips, which bring minimal pairs."""
     return {
         "validation": (str(manifest),), "batch": 10, "playground_clips": 2,
         "mixture": MixtureConfig(playground=0.2),
-        "sprites": str(draw_sprites(folder / "sprites")),
+        "sprites": sprites,
     }  # fmt: skip
 
 
 @pytest.mark.slow
 def test_bundled_features_learn_eight_pairs_by_heart_with_every_loss_on(
-    folder: Path, manifest: Path, tmp_path: Path
+    sprites: str, manifest: Path, tmp_path: Path
 ) -> None:
     config = small_config(
-        tmp_path, manifest, "bundled", steps=60, evaluate_every=20, lr=3e-3, **with_pairs(folder, manifest)
+        tmp_path, manifest, "bundled", steps=60, evaluate_every=20, lr=3e-3, **with_pairs(sprites, manifest)
     )
     learnt_by_heart(config.replace(model=config.model.replace(reduce=64)), manifest)
 
 
 @pytest.mark.slow
 def test_open_clip_learns_eight_pairs_by_heart_end_to_end_with_every_loss_on(
-    folder: Path, manifest: Path, clip: str, tmp_path: Path
+    sprites: str, manifest: Path, clip: str, tmp_path: Path
 ) -> None:
     config = small_config(
         tmp_path, manifest, clip, steps=40, evaluate_every=20, checkpoint_activations=True,
-        **with_pairs(folder, manifest), **LIVE,
+        **with_pairs(sprites, manifest), **LIVE,
     )  # fmt: skip
     before = weights(build_trainer(config))
     trainer = learnt_by_heart(config, manifest)
@@ -178,11 +177,11 @@ def test_concepts_are_named_by_the_captions_whether_towers_learn_or_not(
 def test_a_resumed_end_to_end_run_with_averages_is_the_uninterrupted_one(
     manifest: Path, clip: str, tmp_path: Path
 ) -> None:
-    changes: dict[str, Any] = {"ema": 0.9, "steps": 5, "evaluate_every": 2, "batch": 6} | LIVE
+    changes: dict[str, Any] = {"ema": 0.9, "steps": 4, "evaluate_every": 2, "batch": 6} | LIVE
     changes["validation"] = (str(manifest),)
     straight = build_trainer(small_config(tmp_path / "a", manifest, clip, **changes))
     straight.run()
-    for until in (2, 3, None):  # between two evaluations too
+    for until in (3, None):  # between two evaluations
         torch.manual_seed(9)  # whatever happened in between
         resumed = build_trainer(small_config(tmp_path / "b", manifest, clip, **changes))
         resumed.run(until=until)
@@ -255,8 +254,7 @@ def teachers(folder: Path) -> dict[str, str]:
     return {"tiny": "tiny", "open_clip": f"open_clip:local-dir:{siglip}"}
 
 
-@pytest.mark.parametrize("kind", ["tiny", "open_clip"])
-@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(("live", "kind"), [(True, "tiny"), (False, "open_clip")])
 def test_any_backbone_can_teach(
     manifest: Path, clip: str, teachers: dict[str, str], tmp_path: Path, live: bool, kind: str
 ) -> None:
@@ -490,13 +488,9 @@ def test_nan_in_a_tower_stops_the_run_and_keeps_the_last_good_checkpoint(
 
 
 def test_a_run_of_another_architecture_or_way_to_train_is_refused(manifest: Path, clip: str, tmp_path: Path) -> None:
-    build_trainer(small_config(tmp_path, manifest, clip, **LIVE)).run(until=3)
+    build_trainer(small_config(tmp_path, manifest, clip, **LIVE)).run(until=1)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    others: tuple[tuple[str, dict[str, Any]], ...] = (
-        (clip, {}), ("tiny", LIVE), (clip, LIVE | {"loss": EVERY_LOSS.replace(distill=0.0)}),
-        (clip, LIVE | {"video": VideoConfig(clip_frames=2)}), (clip, LIVE | {"ema": 0.5}),
-    )  # fmt: skip
-    for backbone, changes in others:
+    for backbone, changes in ((clip, {}), ("tiny", LIVE)):
         with pytest.raises(ConfigError, match="another run"):
             build_trainer(small_config(tmp_path, manifest, backbone, **changes)).run()
     assert {path: path.read_bytes() for path in before} == before

@@ -115,7 +115,7 @@ def test_an_error_reaches_the_client_as_a_sentence(client, name, values, message
 
 
 def test_an_explanation_is_of_the_moment_that_was_ranked(client, served):
-    for hit in client.predict(text=SENTENCE, k=8, api_name="/search_videos"):
+    for hit in client.predict(text=SENTENCE, k=3, api_name="/search_videos"):
         pair = {"text": SENTENCE, "clip_id": hit["id"]}
         why = client.predict(**pair, api_name="/explain_match")
         assert why["score"] == pytest.approx(hit["score"], abs=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -55,6 +56,12 @@ def plain(clips):
     return clips / "plain.mp4"
 
 
+@functools.cache
+def drawn(path, **options):
+    """The seconds of a clip that is drawn once for both readers."""
+    return draw_clip(path, **options)
+
+
 def read(path, seconds, reader="pyav", fit="crop", size=64):
     return read_frames(path, seconds, size=size, config=VideoConfig(reader=reader, fit=fit))
 
@@ -68,7 +75,7 @@ def numbers(batch):
 @pytest.mark.parametrize("name", PAIRS)
 def test_every_frame_is_found_at_its_second(clips, name, reader):
     path = clips / name
-    seconds = draw_clip(path, frames=30, codec=PAIRS[name])
+    seconds = drawn(path, frames=30, codec=PAIRS[name])
     if reader == "decord" and name in DECORD_REFUSES:
         with pytest.raises(VideoError, match=r'use reader="pyav"\.$'):
             read(path, seconds, reader)
@@ -169,7 +176,7 @@ def probe_seconds(path):
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_short_clips_repeat_their_frames_in_order(clips, frames, reader):
     path = clips / f"short{frames}.mp4"
-    draw_clip(path, frames=frames)
+    drawn(path, frames=frames)
     batch = read(path, 6, reader)
     assert numbers(batch) == [i * frames // 6 for i in range(6)]
     assert batch.duration_s == pytest.approx(frames / 10, abs=1e-3)
