@@ -105,10 +105,16 @@ def test_a_heavy_library_has_its_homes(library):
     assert users == set(HOMES[library].split())
 
 
-@pytest.mark.parametrize("name", ["vtr_demo", "vtr_demo.__main__", "vtr_demo.cli", "vtr_demo.video.sandbox"])
-def test_what_must_start_quickly_is_light(name):
-    loaded = run(f"import sys, {name}; print(*sys.modules)").split()
-    assert not {"torch", "gradio", "spacy", "matplotlib", "faiss", "transformers"} & set(loaded)
+DECODER = "vtr_demo.video.sandbox, vtr_demo.video.reader, vtr_demo.video.transcode"
+HEAVY = {"torch", "gradio", "spacy", "matplotlib", "faiss", "transformers"}
+
+
+@pytest.mark.parametrize(
+    ("names", "heavy"), [("vtr_demo, vtr_demo.__main__, vtr_demo.cli", HEAVY), (DECODER, HEAVY | {"pydantic"})]
+)
+def test_what_must_start_quickly_is_light(names, heavy):
+    loaded = run(f"import sys, {names}; print(*sys.modules)").split()
+    assert not heavy & set(loaded)
 
 
 def test_importing_the_package_loads_no_heavy_library_but_torch():

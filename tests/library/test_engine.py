@@ -96,6 +96,8 @@ def test_a_hits_terms_add_up_to_its_score_best_first_each_clip_once(
     assert scores == sorted(scores, reverse=True)
     for hit in result.hits:
         assert tuple(hit.terms) == TERMS
+        if hit.moment >= 0:
+            assert (hit.start_s, hit.end_s) == original.clip(hit.clip_id).moments[hit.moment]
         assert sum(hit.terms.values()) == pytest.approx(hit.score, abs=1e-5)
 
 
@@ -120,13 +122,6 @@ def test_the_clip_with_cuts_has_moments_at_its_cuts_and_short_clips_have_none(or
     hit = next(h for h in original.search(TEXTS[0]).hits if h.name == "square.mp4")
     assert (hit.moment, hit.start_s) == (-1, 0.0)
     assert hit.end_s == pytest.approx(2.0, abs=0.11)
-
-
-def test_a_hits_times_are_those_of_its_moment(original: Engine) -> None:
-    for hit in original.search(TEXTS[2]).hits:
-        moments = original.clip(hit.clip_id).moments
-        if hit.moment >= 0:
-            assert (hit.start_s, hit.end_s) == moments[hit.moment]
 
 
 def test_k_limits_the_hits_and_must_be_positive(original: Engine) -> None:
@@ -187,8 +182,11 @@ def test_a_text_past_the_limits_of_the_tower_says_so_or_is_read_whole(original: 
 def test_an_explanation_rebuilds_the_very_score_of_its_hit(
     original: Engine, text: str, weights: TermWeights | None
 ) -> None:
-    for hit in original.search(text, weights=weights).hits:
-        found = original.explain(text, hit.clip_id, hit.moment, weights)
+    """A hit and a clip by its id are explained by the moment that was ranked."""
+    hits = original.search(text, weights=weights).hits
+    for hit, given in [*((hit, (hit,)) for hit in hits), *((hit, (hit.clip_id,)) for hit in hits)]:
+        found = original.explain(text, *given, weights=weights)
+        assert found.moment == hit.moment
         assert found.alignment.score == pytest.approx(hit.score, abs=1e-5)
         assert float(found.alignment.all_terms().sum()) == pytest.approx(hit.score, abs=1e-5)
         assert found.alignment.terms() == pytest.approx(hit.terms, abs=1e-5)
@@ -197,18 +195,6 @@ def test_an_explanation_rebuilds_the_very_score_of_its_hit(
         assert (np.diff(found.alignment.seconds) >= 0).all()
         assert sum(found.gates.values()) == pytest.approx(1, abs=1e-5)
         assert tuple(found.gates) == LEVELS
-
-
-@pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("weights", [None, MIXED])
-def test_a_clip_by_its_id_and_a_hit_are_explained_by_the_moment_that_was_ranked(
-    original: Engine, text: str, weights: TermWeights | None
-) -> None:
-    for hit in original.search(text, weights=weights).hits:
-        for clip in (hit, hit.clip_id):
-            found = original.explain(text, clip, weights=weights)
-            assert found.moment == hit.moment
-            assert found.alignment.score == pytest.approx(hit.score, abs=1e-5)
 
 
 def test_a_moments_explanation_shows_the_frames_of_whole_and_moment(original: Engine) -> None:
@@ -722,10 +708,8 @@ def test_a_question_asked_before_the_first_clip_is_read_anew_after_it(clips: lis
     engine.close()
 
 
-@pytest.mark.parametrize("other", ["tiny:1"])
-def test_a_rebuild_for_another_untrained_model_finds_prototypes_of_its_own(
-    clips: list[Path], tmp_path: Path, other: str
-) -> None:
+def test_a_rebuild_for_another_untrained_model_finds_prototypes_of_its_own(clips: list[Path], tmp_path: Path) -> None:
+    other = "tiny:1"
     engine = Engine.open(tmp_path / "library", "tiny")
     engine.add(clips[:3], keep_copy=False)
     engine.close()

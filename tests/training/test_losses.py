@@ -13,10 +13,7 @@ from vtr_demo.training import losses
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    state = torch.random.get_rng_state()
     torch.manual_seed(0)
-    yield
-    torch.random.set_rng_state(state)
 
 
 def units(*shape, dtype=torch.float64):
@@ -63,11 +60,6 @@ def test_info_nce_equals_the_loop_and_the_library():
 
 def test_equal_embeddings_cost_log_batch():
     assert losses.info_nce(torch.full((7, 7), 3.0)).item() == pytest.approx(math.log(7))
-
-
-def test_swapping_the_sides_changes_nothing():
-    logits, targets = torch.randn(5, 5, dtype=torch.float64), torch.rand(5, 5, dtype=torch.float64)
-    assert losses.info_nce(logits, targets).item() == pytest.approx(losses.info_nce(logits.T, targets.T).item())
 
 
 def test_several_positives_and_masks_equal_the_loop():
@@ -211,14 +203,6 @@ def test_focal_bce_without_focus_is_half_the_plain_one():
     assert losses.focal_bce(logits, labels, gamma=0, alpha=0.5).item() == pytest.approx(plain.item() / 2)
 
 
-def test_focal_bce_equals_the_gather_form_of_the_focal_paper():
-    logits, labels = torch.randn(6, 3, dtype=torch.float64), (torch.rand(6, 3) < 0.5).double()
-    right = torch.where(labels > 0, logits.sigmoid(), 1 - logits.sigmoid())
-    weight = torch.where(labels > 0, 0.25, 0.75)
-    expected = (-weight * (1 - right) ** 2 * right.log()).sum() / 6
-    assert losses.focal_bce(logits, labels).item() == pytest.approx(expected.item())
-
-
 def test_focal_bce_leaves_out_masked_clips_and_stands_extreme_logits():
     logits, labels = torch.randn(4, 5), torch.ones(4, 5)
     mask = torch.tensor([True, False, True, False])
@@ -283,11 +267,10 @@ def test_reconstruction_equals_the_loop_and_lies_between_zero_and_four():
 
 
 def test_no_gradient_reaches_a_teacher():
-    for loss in (losses.reconstruction,):
-        student, teacher = torch.randn(3, 3, requires_grad=True), torch.randn(3, 3, requires_grad=True)
-        loss(student, teacher).backward()
-        assert teacher.grad is None
-        assert student.grad.abs().sum() > 0
+    student, teacher = torch.randn(3, 3, requires_grad=True), torch.randn(3, 3, requires_grad=True)
+    losses.reconstruction(student, teacher).backward()
+    assert teacher.grad is None
+    assert student.grad.abs().sum() > 0
 
 
 # --------------------------------------------------------------------------- all

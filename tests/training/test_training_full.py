@@ -301,14 +301,12 @@ def test_bf16_learns_about_the_same_and_its_losses_are_float32(manifest: Path, c
     assert all(p.dtype == torch.float32 for p in half.model.parameters())
 
 
-def test_fp16_without_a_gpu_is_refused(manifest: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_needs_a_gpu_is_refused_without_one(manifest: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="fp16"):
-        small_config(tmp_path, manifest, precision="fp16")
-    if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="fp16"):
-            build_trainer(small_config(tmp_path, manifest, precision="fp16", device="auto"))
-        with pytest.raises(ConfigError, match="GPU"):
-            build_trainer(small_config(tmp_path, manifest, device="cuda"))
+        build_trainer(small_config(tmp_path, manifest, precision="fp16", device="auto"))
+    with pytest.raises(ConfigError, match="GPU"):
+        build_trainer(small_config(tmp_path, manifest, device="cuda"))
 
 
 # --------------------------------------------------------------------------- what is measured
@@ -437,32 +435,6 @@ def test_every_config_is_sound_and_names_its_sources(path: Path) -> None:
 def test_configs_are_found_by_name() -> None:
     assert read_config(Path("msvd.clip-vit-b-32")).train == ("msvd",)
     assert read_config(Path("tiny"), ["train=a.jsonl,b.jsonl"]).train == ("a.jsonl", "b.jsonl")
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"backbone_lr": 1e-6}, "backbone_lr"),
-        ({"freeze_backbone": False, "cache": "x"}, "cache"),
-        ({"frame_cache": "x"}, "frame_cache"),
-        ({"sprites": "x"}, "sprites"),
-        ({"loss": {"attributes": 0, "focal_gamma": 1.0}}, "loss.focal_gamma"),
-        ({"loss": {"distill": 0, "distill_mask": 0.2}}, "loss.distill_mask"),
-        ({"loss": {"distill": 0}, "teacher": "tiny"}, "teacher"),
-        ({"validation": ["b.jsonl"], "hold_out": 0.1}, "hold_out"),
-        ({"precision": "fp16", "device": "cpu"}, "fp16"),
-        ({"workers": 0, "freeze_backbone": False}, "workers"),
-        ({"validation_split": "val"}, "validation_split"),
-        ({"annotations": "official"}, "annotations has no effect while .* no benchmark"),
-        ({"validation": ["b.jsonl"], "videos": "clips"}, "videos has no effect while .* no benchmark"),
-        ({"motion_precision": "bf16", "model": {"backbone": "tiny"}}, "motion_precision"),
-    ],
-)
-def test_contradictions_are_refused_by_name(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
-    path = tmp_path / "c.json"
-    path.write_text(json.dumps({"train": ["a.jsonl"]} | changes))
-    with pytest.raises(ConfigError, match=named):
-        read_config(path)
 
 
 @pytest.mark.parametrize("named", [{"train": ["msvd"]}, {"validation": ["msvd"]}])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import bisect
 import functools
 import importlib.util
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -440,12 +438,3 @@ def test_one_shot_has_no_cut(clips):
     noise = list(np.random.default_rng(3).integers(0, 256, (6, 48, 48, 3)).astype(np.uint8))
     for pictures in (still, passing, fading, noise, still[:1], still[:2]):
         assert shot_cuts(batch_of(pictures)) == []
-
-
-# ---------------------------------------------------------------------- cost
-def test_the_worker_starts_without_torch():
-    files = "vtr_demo.video.sandbox, vtr_demo.video.reader, vtr_demo.video.transcode"
-    code = f"import sys, {files}; print('torch' in sys.modules)"
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
