@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores, also in their children
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from tests.helpers.models import NULLS, checkpoint_of
+from tests.helpers.small_clip import save_small_clip
 from tests.helpers.sprites import draw_sprites
 
 
@@ -37,10 +39,16 @@ def few_null_captions() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A checkpoint of five concepts whose every term says something, over the tiny towers."""
     return checkpoint_of(tmp_path_factory.mktemp("model") / "a", "tiny", 0)
+
+
+@pytest.fixture(scope="session")
+def small_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small open_clip model."""
+    return save_small_clip(tmp_path_factory.mktemp("clip") / "vit")
 
 
 @pytest.fixture(scope="session")

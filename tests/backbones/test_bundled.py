@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from tests.helpers.towers import UGLY, clip, pooled, sentence
+from tests.helpers.towers import UGLY, bundled, clip, pooled, sentence
 from vtr_demo.backbones import bundled as bundled_module
 from vtr_demo.backbones.base import guarded_import
 from vtr_demo.backbones.bundled import BundledBackbone
 from vtr_demo.errors import BackboneError
 
 
-@pytest.fixture(scope="module")
-def bundled() -> BundledBackbone:
-    return BundledBackbone()
+@pytest.fixture(scope="module", name="bundled")
+def _bundled() -> BundledBackbone:
+    return bundled()
 
 
 def test_pooled_words_are_the_vectors_of_sentence_transformers(bundled: BundledBackbone) -> None:

@@ -22,11 +22,6 @@ from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.errors import BackboneError
 
 
-@pytest.fixture(scope="module")
-def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_small_clip(tmp_path_factory.mktemp("clip") / "vit")
-
-
 @pytest.mark.parametrize("kind", VISION)
 def test_embeddings_are_those_of_open_clip_itself(kind: str, tmp_path: Path) -> None:
     tower = load_backbone(f"open_clip:local-dir:{save_small_clip(tmp_path, kind)}")
@@ -44,8 +39,8 @@ def test_embeddings_are_those_of_open_clip_itself(kind: str, tmp_path: Path) -> 
         assert torch.allclose(normalize(video.patches[0].mean(dim=1), dim=-1), image, atol=1e-5)
 
 
-def test_patches_of_a_vit_are_projected_output_tokens(clip_folder: Path) -> None:
-    tower = load_backbone(str(clip_folder))
+def test_patches_of_a_vit_are_projected_output_tokens(small_clip: Path) -> None:
+    tower = load_backbone(str(small_clip))
     pixels = clip(tower, 2)
     visual = tower.model.visual
     visual.output_tokens = True
@@ -56,8 +51,8 @@ def test_patches_of_a_vit_are_projected_output_tokens(clip_folder: Path) -> None
     assert torch.allclose(tower.encode_frames(pixels).patches[0], reference, atol=1e-5)
 
 
-def test_each_word_is_the_mean_of_its_own_pieces(clip_folder: Path) -> None:
-    tower = load_backbone(str(clip_folder))
+def test_each_word_is_the_mean_of_its_own_pieces(small_clip: Path) -> None:
+    tower = load_backbone(str(small_clip))
     text = "antidisestablishmentarianism  is Naïve"
     ids = tower.tokenizer([text])
     counts = [len(tower.tokenizer.encode(word)) for word in text.split()]
@@ -94,8 +89,8 @@ def test_a_tower_of_hugging_face_text_follows_its_offsets(tmp_path: Path) -> Non
     assert tokens.word_mask.tolist() == [[True, True, True]]
 
 
-def test_fine_tuning_reaches_all_that_the_tokens_depend_on(clip_folder: Path) -> None:
-    tower = load_backbone(str(clip_folder))
+def test_fine_tuning_reaches_all_that_the_tokens_depend_on(small_clip: Path) -> None:
+    tower = load_backbone(str(small_clip))
     pixels, mask = clip(tower, 2)[None], np.array([[True, False]])
     frozen = tower.encode_frame_batch(pixels, mask)
     tower.unfreeze()
@@ -109,10 +104,10 @@ def test_fine_tuning_reaches_all_that_the_tokens_depend_on(clip_folder: Path) ->
     assert "model.logit_scale" not in learning
 
 
-def test_a_copied_model_has_the_same_fingerprint_and_another_seed_has_not(clip_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(clip_folder, tmp_path / "copy")
+def test_a_copied_model_has_the_same_fingerprint_and_another_seed_has_not(small_clip: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_clip, tmp_path / "copy")
     other = save_small_clip(tmp_path / "other", seed=1)
-    prints = [load_backbone(str(folder)).fingerprint for folder in (clip_folder, tmp_path / "copy", other)]
+    prints = [load_backbone(str(folder)).fingerprint for folder in (small_clip, tmp_path / "copy", other)]
     assert prints[0] == prints[1] != prints[2]
 
 
@@ -131,18 +126,18 @@ def test_a_weight_file_given_after_the_name_is_read(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_hub_cache_laid_by_hand_is_read_offline(
-    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
 
     repository = tmp_path / "models--someone--small"
-    shutil.copytree(clip_folder, repository / "snapshots" / ("0" * 40))
+    shutil.copytree(small_clip, repository / "snapshots" / ("0" * 40))
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0" * 40)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(open_clip_module, "_answers", lambda endpoint: False)
     tower = load_backbone("open_clip:hf-hub:someone/small")
-    assert tower.fingerprint == load_backbone(str(clip_folder)).fingerprint
+    assert tower.fingerprint == load_backbone(str(small_clip)).fingerprint
     assert constants.HF_HUB_OFFLINE is False
 
 
@@ -220,8 +215,8 @@ def _not_a_number(folder: Path) -> None:
     "damage",
     [_truncate, _remove_weights, _remove_config, _break_config, _change_architecture, _pickle_instead, _not_a_number],
 )
-def test_a_damaged_model_folder_is_refused_in_one_sentence(damage, clip_folder: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(clip_folder, tmp_path / "damaged")
+def test_a_damaged_model_folder_is_refused_in_one_sentence(damage, small_clip: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(small_clip, tmp_path / "damaged")
     damage(folder)
     with pytest.raises(BackboneError, match=r"damaged") as refusal:
         load_backbone(f"open_clip:local-dir:{folder}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from tests.helpers.small_clip import save_small_clip
-from tests.helpers.towers import UGLY, clip, sentence
+from tests.helpers.towers import UGLY, bundled, clip, sentence
 from vtr_demo.backbones.base import word_shares
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.errors import TextError
@@ -15,10 +16,10 @@ from vtr_demo.structures import Word
 
 
 @pytest.fixture(scope="module", params=["tiny", "small_clip", "bundled"])
-def backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    if request.param == "small_clip":
-        return load_backbone(f"open_clip:local-dir:{save_small_clip(tmp_path_factory.mktemp('clip') / 'vit')}")
-    return load_backbone(request.param)
+def backbone(request: pytest.FixtureRequest, small_clip: Path) -> Backbone:
+    if request.param == "bundled":
+        return bundled()
+    return load_backbone(f"open_clip:local-dir:{small_clip}" if request.param == "small_clip" else "tiny")
 
 
 def test_shapes_are_those_the_backbone_announces(backbone: Backbone) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import numpy as np
 import torch
 
+from vtr_demo.backbones.bundled import BundledBackbone
 from vtr_demo.backbones.registry import Backbone
 from vtr_demo.structures import Sentence, Word
 
@@ -20,6 +22,12 @@ UGLY = (
     "word " * 400,
     "",
 )
+
+
+@functools.cache
+def bundled() -> BundledBackbone:
+    """The bundled towers, opened once and never changed."""
+    return BundledBackbone()
 
 
 def sentence(text: str) -> Sentence:

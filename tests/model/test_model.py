@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch.nn.functional import normalize
 
 from tests.helpers.models import WEIGHTS, alive, row, sentence_of, small_model, text_tokens, video_tokens
 from tests.helpers.small_clip import save_small_clip
-from tests.helpers.towers import clip
+from tests.helpers.towers import bundled, clip
 from vtr_demo.backbones.base import guarded_import
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig
@@ -55,18 +54,12 @@ class Towers:
         return pad_video_tokens([self.backbone.encode_frames(pixels) for pixels in self.pixels])
 
 
-@lru_cache(maxsize=1)
-def bundled() -> Backbone:
-    return load_backbone("bundled")
-
-
 @pytest.fixture(scope="module", params=["tiny", "open_clip", "bundled"])
-def towers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Towers:
+def towers(request: pytest.FixtureRequest, small_clip: Path) -> Towers:
     if request.param == "bundled":
         backbone, lengths = bundled(), (2, 1, 3)
     elif request.param == "open_clip":
-        backbone = load_backbone(f"open_clip:local-dir:{save_small_clip(tmp_path_factory.mktemp('clip'))}")
-        lengths = LENGTHS
+        backbone, lengths = load_backbone(f"open_clip:local-dir:{small_clip}"), LENGTHS
     else:
         backbone, lengths = load_backbone("tiny"), LENGTHS
     config = ModelConfig(hidden=16, heads=2, concepts=6, concept_width=8, reduce=20)

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.helpers.models import small_model, text_tokens, video_tokens
-from tests.helpers.small_clip import save_small_clip
 from tests.helpers.small_runs import EVERY_LOSS, small_config
 from tests.test_distributed import gradients, quiet
 from vtr_demo.config import TrainConfig
@@ -109,10 +108,10 @@ def test_the_gradient_of_a_step_in_two_parts_is_the_mean_of_the_two(
 
 
 def test_gradients_are_the_same_whether_activations_are_kept_or_computed_again(
-    folder: Path, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_clip: Path, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(F, "gumbel_softmax", quiet)
-    clip = f"open_clip:local-dir:{save_small_clip(folder / 'clip')}"
+    clip = f"open_clip:local-dir:{small_clip}"
     kept, again = (
         backward(build_trainer(config(tmp_path, manifest, clip, freeze_backbone=False,
                                 checkpoint_activations=wanted)), 0)

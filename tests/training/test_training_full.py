@@ -38,8 +38,8 @@ LIVE: dict[str, Any] = {"freeze_backbone": False, "lr": 3e-3, "backbone_lr": 1e-
 
 
 @pytest.fixture(scope="module")
-def clip(folder: Path) -> str:
-    return f"open_clip:local-dir:{save_small_clip(folder / 'clip')}"
+def clip(small_clip: Path) -> str:
+    return f"open_clip:local-dir:{small_clip}"
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:

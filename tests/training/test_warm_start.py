@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from tests.helpers.drawn import draw_clip
-from tests.helpers.small_clip import save_small_clip
 from tests.helpers.small_runs import small_config
 from vtr_demo.config import CONFIGS, ModelConfig, TrainConfig, VideoConfig, read_config
 from vtr_demo.errors import CheckpointError, ConfigError
@@ -100,9 +99,11 @@ def test_attributes_that_both_know_are_kept_and_the_others_begin(first: Path, ot
     assert begun
 
 
-def test_cached_tokens_of_the_checkpoint_are_right_for_it(folder: Path, manifest: Path, other: Path) -> None:
+def test_cached_tokens_of_the_checkpoint_are_right_for_it(
+    folder: Path, small_clip: Path, manifest: Path, other: Path
+) -> None:
     """Its patches are reduced along the checkpoint's directions, not along new ones of the other data."""
-    clip = f"open_clip:local-dir:{save_small_clip(folder / 'towers')}"
+    clip = f"open_clip:local-dir:{small_clip}"
     config = small_config(folder / "reduced", manifest, clip, steps=1, evaluate_every=1)
     start = build_trainer(config.replace(model=config.model.replace(reduce=8))).run()
     before, trainer = load(str(start)), build_trainer(going_on(folder / "on", other, start))
