@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from tests.helpers.models import WIDTH, row, small_model, text_tokens, video_tokens
 from vtr_demo.model.attributes import Attributes
-from vtr_demo.model.mcsan import BASE_MIX, LevelPool
+from vtr_demo.model.mcsan import BASE_MIX, LevelPools
 from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
 
 GLOBAL, ENTITY, ACTION, RELATIONSHIP = range(4)
@@ -174,12 +174,12 @@ def test_pooling_weights_sum_to_one_over_real_tokens() -> None:
 
 
 def test_an_untrained_pool_is_the_mean_over_what_its_prior_admits() -> None:
-    pool, base, hidden = LevelPool(3, 4), torch.randn(1, 5, 3), torch.randn(1, 5, 4)
+    pools, base, hidden = LevelPools(3, 4), torch.randn(1, 5, 3), torch.randn(1, 5, 4)
     mask = torch.tensor([[True, True, True, True, False]])
-    weights = pool.weights(hidden, torch.tensor([0.0, 0.0, -30.0, 0.0, 0.0]), mask)
-    assert torch.allclose(weights, torch.tensor([[1, 1, 0, 1, 0]]) / 3, atol=1e-6)
-    vector = pool.vector(torch.einsum("bn,bnd->bd", weights, base), weights, hidden)
-    assert torch.allclose(vector, normalize(base[:, [0, 1, 3]].mean(1), dim=-1), atol=1e-5)
+    weights = pools.weights([hidden] * 4, torch.tensor([0.0, 0.0, -30.0, 0.0, 0.0]), mask)
+    assert torch.allclose(weights, torch.tensor([1.0, 1, 0, 1, 0]).expand(1, 4, 5) / 3, atol=1e-6)
+    vectors = pools.vectors(weights @ base, weights, [hidden] * 4)
+    assert torch.allclose(vectors, normalize(base[:, [0, 1, 3]].mean(1), dim=-1).expand(1, 4, 3), atol=1e-5)
 
 
 def test_untrained_global_is_the_mean_summary_and_the_sentence_vector() -> None:

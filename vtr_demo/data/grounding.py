@@ -31,7 +31,7 @@ KINDS: tuple[tuple[str, ...], ...] = (
     ("ball", "toy"),
     ("object",),
 )
-"""Kinds of things (see ``playground.things``) by concept."""
+"""Kinds of things (see ``playground.spec``) by concept."""
 SCENE_GROUPS: tuple[tuple[str, ...], ...] = (
     ("forest", "meadow", "savanna", "desert", "mountains"),
     ("beach", "underwater"),

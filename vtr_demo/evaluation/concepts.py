@@ -40,7 +40,7 @@ class Allocation:
     """One clip's allocation probabilities and truth.
 
     patches (T, P, K) and words (N, K) sum to 1 over the concepts; patch_labels (T, P) and word_labels
-    (N,) as in ``playground.truth``. Words are those of all captions that the text tower reads.
+    (N,) as in ``playground.render.patch_labels``. Words are those of all captions that the text tower reads.
     """
 
     patches: np.ndarray

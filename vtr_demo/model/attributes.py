@@ -19,9 +19,6 @@ from vtr_demo.config import TrainConfig
 from vtr_demo.errors import CheckpointError, ConfigError
 from vtr_demo.structures import LEVELS, Sentence
 
-SIZES: dict[str, int] = dict(zip(LEVELS, TrainConfig.model_fields["attribute_sizes"].default, strict=True))
-"""The most attributes that each level keeps, unless the config says otherwise."""
-
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -41,9 +38,10 @@ class Vocabulary:
         for level in LEVELS:
             names, counts = self.names[level], self.counts[level]
             if len(names) != len(counts) or len(set(names)) != len(names):
-                raise ValueError(f"{level}: {len(names)} names, {len(set(names))} of them distinct, "
-                                 f"and {len(counts)} counts")  # fmt: skip
-            if not all(self.videos >= a >= b >= 1 for a, b in zip(counts, counts[1:] or counts, strict=False)):
+                raise ValueError(
+                    f"{level}: {len(names)} names, {len(set(names))} of them distinct, {len(counts)} counts"
+                )
+            if list(counts) != sorted(counts, reverse=True) or any(not 1 <= c <= self.videos for c in counts):
                 raise ValueError(f"{level}: counts must fall from at most {self.videos} to at least 1")
 
     @property
@@ -52,25 +50,27 @@ class Vocabulary:
         return {level: len(self.names[level]) for level in LEVELS}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-ready values, for the checkpoint."""
-        attributes = {
-            level: [[name, count] for name, count in zip(self.names[level], self.counts[level], strict=True)]
-            for level in LEVELS
-        }
+        """Return plain JSON-ready values, for the checkpoint."""
+        pairs = {level: zip(self.names[level], self.counts[level], strict=True) for level in LEVELS}
+        attributes = {level: [[name, count] for name, count in pairs[level]] for level in LEVELS}
         return {"videos": self.videos, "attributes": attributes}
 
     @classmethod
     def from_dict(cls, values: Any) -> Vocabulary:
-        """The inverse of ``to_dict``; anything else is refused as a damaged checkpoint."""
+        """Restore a vocabulary from ``to_dict``; refuse anything else as a damaged checkpoint."""
         try:
             pairs = {level: [(str(n), int(c)) for n, c in values["attributes"][level]] for level in LEVELS}
-            names = {level: tuple(name for name, _ in pairs[level]) for level in LEVELS}
-            counts = {level: tuple(count for _, count in pairs[level]) for level in LEVELS}
-            return cls(names, counts, int(values["videos"]))
+            return cls._from_pairs(pairs, int(values["videos"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
                 f"The checkpoint's attribute vocabulary is damaged ({error}); save it again."
             ) from error
+
+    @classmethod
+    def _from_pairs(cls, pairs: Mapping[str, Sequence[tuple[str, int]]], videos: int) -> Vocabulary:
+        names = {level: tuple(name for name, _ in pairs[level]) for level in LEVELS}
+        counts = {level: tuple(count for _, count in pairs[level]) for level in LEVELS}
+        return cls(names, counts, videos)
 
 
 def build_vocabulary(
@@ -78,30 +78,28 @@ def build_vocabulary(
     sizes: Mapping[str, int] | None = None,
     min_count: int = TrainConfig.model_fields["attribute_min_count"].default,
 ) -> Vocabulary:
-    """The most frequent attributes of the training clips, each given by its parsed sentences.
+    """Collect the most frequent attributes of the training clips, each given by its parsed sentences.
 
-    A label counts once a clip, however many of its sentences say it. ``sizes`` overrides ``SIZES``
-    level by level.
+    A label counts once a clip, however many of its sentences carry it. ``sizes`` is the most attributes
+    of each level; a level that it lacks has the config's default.
     """
-    wanted = SIZES | dict(sizes or {})
-    if set(wanted) != set(LEVELS) or min(wanted.values()) < 0 or min_count < 1:
+    limits = dict(zip(LEVELS, TrainConfig.model_fields["attribute_sizes"].default, strict=True))
+    limits |= sizes or {}
+    if set(limits) != set(LEVELS) or min(limits.values()) < 0 or min_count < 1:
         raise ConfigError(
             f"Attribute sizes must be 0 or more for levels of {LEVELS} and their least count 1 or more, "
             f"got {sizes} and {min_count}."
         )
-    names: dict[str, tuple[str, ...]] = {}
-    counts: dict[str, tuple[int, ...]] = {}
+    pairs = {}
     for level in LEVELS:
-        found = Counter(label for sentences in clips for label in _labels(sentences, level))
-        ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-        kept = [(name, count) for name, count in ranked if count >= min_count][: wanted[level]]
-        names[level] = tuple(name for name, _ in kept)
-        counts[level] = tuple(count for _, count in kept)
-    return Vocabulary(names, counts, len(clips))
+        counts = Counter(label for sentences in clips for label in _labels(sentences, level))
+        ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        pairs[level] = [pair for pair in ranked if pair[1] >= min_count][: limits[level]]
+    return Vocabulary._from_pairs(pairs, len(clips))
 
 
 def label_matrix(clips: Sequence[Sequence[Sentence]], vocabulary: Vocabulary) -> dict[str, Tensor]:
-    """(N, A_l) float by level, 1 where any sentence of the clip carries the attribute, else 0."""
+    """Return (N, A_l) float by level: 1 where any sentence of the clip carries the attribute, else 0."""
     matrices = {}
     for level in LEVELS:
         column = {name: i for i, name in enumerate(vocabulary.names[level])}
@@ -116,55 +114,24 @@ def _labels(sentences: Sequence[Sentence], level: str) -> set[str]:
     return {label for sentence in sentences for label in sentence.labels.get(level, ())}
 
 
-@dataclass(frozen=True)
-class Imbalance:
-    """How uneven one level's labels are, the reason for a focal loss.
-
-    positives: clips per attribute, in the vocabulary's order. unlabelled: clips without any attribute.
-    head_tail_ratio: the most over the fewest positives, among attributes that have any (the imbalance
-    factor of Cui et al. 2019); 1 is even, 0 means that there are none. absent: attributes without a
-    positive. positive_rate: the share of ones in the whole matrix.
-    """
-
-    clips: int
-    positives: tuple[int, ...]
-    unlabelled: int
-
-    @property
-    def head_tail_ratio(self) -> float:
-        seen = [count for count in self.positives if count]
-        return max(seen) / min(seen) if seen else 0.0
-
-    @property
-    def absent(self) -> int:
-        return self.positives.count(0)
-
-    @property
-    def positive_rate(self) -> float:
-        cells = self.clips * len(self.positives)
-        return sum(self.positives) / cells if cells else 0.0
-
-
-def imbalance(labels: Mapping[str, Tensor]) -> dict[str, Imbalance]:
-    """The unevenness of each level of a ``label_matrix``."""
-    return {
-        level: Imbalance(
-            len(matrix), tuple(int(count) for count in matrix.sum(dim=0)), int((matrix.sum(dim=1) == 0).sum())
-        )
-        for level, matrix in labels.items()
-    }
-
-
 def imbalance_report(labels: Mapping[str, Tensor], vocabulary: Vocabulary) -> str:
-    """One line a level for the training log, with the names at the head and at the tail."""
+    """Describe how uneven each level of a ``label_matrix`` is, the reason for a focal loss: one line a level.
+
+    head/tail is the most over the fewest clips of an attribute, among attributes that have any (the
+    imbalance factor of Cui et al. 2019); 1 is even, 0 means that there are none.
+    """
     lines = []
-    for level, found in imbalance(labels).items():
+    for level, matrix in labels.items():
         names = vocabulary.names[level]
         ends = f"{names[0]} … {names[-1]}" if names else "none"
+        clips = matrix.sum(dim=0)  # of each attribute
+        present = clips[clips > 0]
+        ratio = float(present.max() / present.min()) if len(present) else 0.0
+        rate = float(matrix.mean()) if matrix.numel() else 0.0
         lines.append(
-            f"attributes {level}: {len(names)} ({ends}), head/tail {found.head_tail_ratio:.1f}, "
-            f"{found.positive_rate:.2%} positive, {found.absent} without a clip, "
-            f"{found.unlabelled} of {found.clips} clips without one"
+            f"attributes {level}: {len(names)} ({ends}), head/tail {ratio:.1f}, {rate:.2%} positive, "
+            f"{len(clips) - len(present)} without a clip, "
+            f"{int((matrix.sum(dim=1) == 0).sum())} of {len(matrix)} clips without one"
         )
     return "\n".join(lines)
 

@@ -36,82 +36,91 @@ from vtr_demo.model.layers import (
 from vtr_demo.model.motion import SWIFT, Movement, PatchMotion, change_norm, displacement, match_patches, warped_change
 from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
 
-ENTITY, RELATIONSHIP = LEVELS.index("entity"), LEVELS.index("relationship")
+GLOBAL, ENTITY, ACTION, RELATIONSHIP = range(len(LEVELS))
+BASE_MIX = ((1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
+"""Each level's mix of (token, change since the previous frame, motion of the whole frame)."""
 SHORTEST = 1e-4
 """Length below which a sum of tokens is rounding (changes that cancel out) and is not normalised."""
+_WHOLE_HIDDEN = 1024  # width of the network from a frame's mean patch to its summary token
+_FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite and trainable
+
+
+@dataclass(frozen=True)
+class LevelOutput:
+    """One modality's levels. N is T*(1+P) for video and 1+W for text.
+
+    vectors (B, L, D) unit, zero where the level is absent or cancels out; weights (B, L, N), sums
+    to 1 over the level's tokens; base (B, N, D), the tokens near the tower's space; hidden[l] (B, N, H), the
+    level's contextual tokens; roles (B, N, D), the factors of the relationship level's base tokens;
+    frame_mask (B, T) for video, None for text; motion (B, N, D), the whole
+    frames' motion in their place and zeros elsewhere, None for text and where no tower reads motion.
+    """
+
+    vectors: Tensor
+    weights: Tensor
+    base: Tensor
+    hidden: tuple[Tensor, ...]
+    roles: Tensor
+    frame_mask: Tensor | None = None
+    motion: Tensor | None = None
 
 
 class LevelPool(nn.Module):
-    """Linear attention pooling of one level; starts as the mean over the tokens that ``prior`` admits.
+    """Linear attention pooling of one level; untrained, it is the mean over the tokens that its prior admits.
 
-    ``contextual`` weighs tokens by their context and adds the values of contextual tokens to those of the
-    base tokens.
+    A ``contextual`` pool also reads contextual tokens, in its weights and in its values.
     """
 
-    def __init__(self, width: int, hidden: int, *, contextual: bool = True) -> None:
+    def __init__(self, width: int, hidden: int, *, contextual: bool) -> None:
         super().__init__()
         self.score = zero_linear(hidden, 1) if contextual else None
         self.value_base = identity_linear(width)
         self.value_hidden = zero_linear(hidden, width) if contextual else None
 
-    def weights(self, hidden: Tensor, prior: Tensor, mask: Tensor) -> Tensor:
-        """a (B, N): softmax of learned scores plus the log ``prior``, over ``mask``."""
-        scores = self.score(hidden).squeeze(-1) if self.score is not None else 0.0
-        return masked_softmax(scores + prior, mask)
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Return the learned logits (B, N) of contextual tokens (B, N, H)."""
+        if self.score is None:
+            return hidden.new_zeros(hidden.shape[:-1])
+        return self.score(hidden).squeeze(-1)
 
-    def vector(self, base: Tensor, weights: Tensor, hidden: Tensor) -> Tensor:
-        """The unit level vector (B, D) of pooled ``base`` (B, D) and of ``hidden`` (B, N, H); V is linear."""
+    def value(self, base: Tensor, hidden: Tensor) -> Tensor:
+        """Project base tokens (..., D) and contextual tokens (..., H) to values (..., D); linear in both."""
         value = self.value_base(base)
-        if self.value_hidden is not None:
-            value = value + self.value_hidden(torch.einsum("bn,bnh->bh", weights, hidden))
-        return F.normalize(value, dim=-1, eps=SHORTEST)
-
-    def parts(self, weights: Tensor, base: Tensor, hidden: Tensor) -> Tensor:
-        """The summands (B, N, D) of the unit level vector, from tokens that are not pooled yet."""
-        value = self.value_base(base)
-        if self.value_hidden is not None:
-            value = value + self.value_hidden(hidden)
-        summands = weights.unsqueeze(-1) * value
-        return summands / summands.sum(1).norm(dim=-1).clamp_min(SHORTEST)[:, None, None]
+        return value if self.value_hidden is None else value + self.value_hidden(hidden)
 
 
 class LevelPools(nn.ModuleList):
-    """One pool a level. The relationship level does without contextual tokens: they encode which objects
-    there are, and the level would memorise pairs of objects."""
+    """One pool for each level. The relationship level does without contextual tokens: they encode which
+    objects there are, and the level would memorise pairs of objects."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__(LevelPool(width, hidden, contextual=level != RELATIONSHIP) for level in range(len(LEVELS)))
 
     def pools(self) -> list[LevelPool]:
-        """The pools in the order of ``LEVELS``."""
+        """Return the pools in the order of ``LEVELS``."""
         return [pool for pool in self if isinstance(pool, LevelPool)]
 
-    def weights(self, hidden: Sequence[Tensor], priors: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """a (B, L, N) from contextual tokens (B, N, H) and log priors (N,) of each level."""
-        columns = zip(self.pools(), hidden, priors, strict=True)
-        return torch.stack([pool.weights(h, prior, mask) for pool, h, prior in columns], dim=1)
+    def weights(self, hidden: Sequence[Tensor], prior: Tensor, mask: Tensor) -> Tensor:
+        """Return the weights (B, l, N) of the first l levels from contextual tokens l x (B, N, H).
+
+        A softmax over ``mask`` of learned scores plus the log ``prior``, both broadcast to (B, l, N).
+        """
+        pairs = zip(self.pools(), hidden, strict=False)
+        scores = torch.stack([pool.scores(h) for pool, h in pairs], dim=1)
+        return masked_softmax(scores + prior, mask)
 
     def vectors(self, pooled: Tensor, weights: Tensor, hidden: Sequence[Tensor]) -> Tensor:
-        """Unit (B, L, D) from pooled base tokens (B, L, D), weights (B, L, N) and hidden (B, N, H) each."""
+        """Return unit vectors (B, L, D) from pooled base tokens (B, L, D) and hidden L x (B, N, H)."""
         columns = zip(self.pools(), pooled.unbind(1), weights.unbind(1), hidden, strict=True)
-        return torch.stack([pool.vector(x, a, h) for pool, x, a, h in columns], dim=1)
+        values = [pool.value(x, torch.einsum("bn,bnh->bh", a, h)) for pool, x, a, h in columns]
+        return F.normalize(torch.stack(values, dim=1), dim=-1, eps=SHORTEST)
 
-    def parts(self, weights: Tensor, bases: Sequence[Tensor], hidden: Sequence[Tensor]) -> Tensor:
-        """(B, L, N, D): the summands of ``vectors``, from each level's base tokens (B, N, D)."""
-        columns = zip(self.pools(), weights.unbind(1), bases, hidden, strict=True)
-        return torch.stack([pool.parts(a, x, h) for pool, a, x, h in columns], dim=1)
-
-
-def with_relationship(levels: Tensor, values: Tensor) -> Tensor:
-    """``levels`` (B, L, ...) with ``values`` (B, ...) for the relationship level."""
-    rows = list(levels.unbind(1))
-    rows[RELATIONSHIP] = values
-    return torch.stack(rows, dim=1)
-
-
-def rebound(pooled: Tensor, weights: Tensor, tokens: Tensor) -> Tensor:
-    """``pooled`` (B, L, D) with the relationship level's row pooled from ``tokens`` (B, N, D)."""
-    return with_relationship(pooled, torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], tokens))
+    def parts(self, bases: Sequence[Tensor], out: LevelOutput) -> Tensor:
+        """Return the summands (B, L, N, D) of ``out.vectors`` from each level's base tokens (B, N, D)."""
+        columns = zip(self.pools(), bases, out.hidden, strict=True)
+        values = torch.stack([pool.value(x, h) for pool, x, h in columns], dim=1)
+        summands = out.weights.unsqueeze(-1) * values
+        return summands / summands.sum(2).norm(dim=-1).clamp_min(SHORTEST)[:, :, None, None]
 
 
 # --------------------------------------------------------------------------- roles
@@ -198,35 +207,6 @@ def sentence_evidence(tokens: TextTokens) -> Tensor:
 
 
 # --------------------------------------------------------------------------- levels
-BASE_MIX = ((1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
-"""Each level's mix of (token, change since the previous frame, motion of the whole frame): the global and
-the action level have the motion."""
-
-WHOLE_HIDDEN = 1024
-"""Width of the network from a frame's mean patch to its summary token."""
-FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite and trainable
-
-
-@dataclass(frozen=True)
-class LevelOutput:
-    """One modality's levels. N is T*(1+P) for video and 1+W for text.
-
-    vectors (B, L, D) unit, zero where the level is absent or cancels out; weights (B, L, N), sums
-    to 1 over the level's tokens; base (B, N, D), the tokens near the tower's space; hidden[l] (B, N, H), the
-    level's contextual tokens; roles (B, N, D), the factors of the relationship level's base tokens;
-    frame_mask (B, T) for video, None for text; motion (B, N, D), the whole
-    frames' motion in their place and zeros elsewhere, None for text and where no tower reads motion.
-    """
-
-    vectors: Tensor
-    weights: Tensor
-    base: Tensor
-    hidden: tuple[Tensor, ...]
-    roles: Tensor
-    frame_mask: Tensor | None = None
-    motion: Tensor | None = None
-
-
 class VideoLevels(nn.Module):
     """Decomposes a clip: entity in space, action in time, relationship from both, global from all."""
 
@@ -238,7 +218,7 @@ class VideoLevels(nn.Module):
         if patch_width == width:
             nn.init.eye_(self.stem.weight)
         self.whole = nn.Sequential(
-            nn.Linear(patch_width, WHOLE_HIDDEN), nn.GELU(), nn.Dropout(dropout), zero_linear(WHOLE_HIDDEN, width)
+            nn.Linear(patch_width, _WHOLE_HIDDEN), nn.GELU(), nn.Dropout(dropout), zero_linear(_WHOLE_HIDDEN, width)
         )
         self.enter_patch = nn.Linear(patch_width, hidden)
         self.enter_summary = nn.Linear(width, hidden)
@@ -257,79 +237,82 @@ class VideoLevels(nn.Module):
         self.roles = Roles(SCENE_EVIDENCE, width)
         # log prior of [summary, patch] tokens: the global level starts on the summaries alone,
         # the others on the patches alone
-        self.prior = nn.Parameter(torch.tensor([[0.0, FLOOR], [FLOOR, 0.0], [FLOOR, 0.0], [FLOOR, 0.0]]))
+        self.prior = nn.Parameter(torch.tensor([[0.0, _FLOOR], *[[_FLOOR, 0.0]] * 3]))
         self.register_buffer("mix", torch.tensor(BASE_MIX), persistent=False)
 
     def forward(self, tokens: VideoTokens) -> LevelOutput:
-        """Levels of a padded batch; a clip's result does not depend on its neighbours."""
-        b, t, p, _ = tokens.patches.shape
-        mask = tokens.frame_mask
+        """Compute the levels of a padded batch; a clip's result does not depend on its neighbours."""
+        _, t, p, _ = tokens.patches.shape
+        mask, token_mask = tokens.frame_mask, tokens.frame_mask.repeat_interleave(1 + p, dim=1)
         # the summary token also reads the frame's mean patch, as a plain pooled head would
         summary = tokens.summary + self.whole(tokens.patches.mean(2)) * mask.unsqueeze(-1)
         base = torch.cat([summary.unsqueeze(2), self.stem(tokens.patches)], dim=2).flatten(1, 2)
-        entity = self._entity(tokens)
-        motion = match_patches(tokens.patches, mask, tokens.grid)
-        action = self._action(tokens, entity, motion)
-        both = entity + action
-        hidden = tuple(self.dropout(s).flatten(1, 2) for s in (both, entity, action, both))
-        token_mask = mask[:, :, None].expand(b, t, 1 + p).reshape(b, -1)
-        priors = [torch.cat([prior[:1], prior[1:].expand(p)]).repeat(t) for prior in self.prior]
-        weights = self.pools.weights(hidden, priors, token_mask)
         change, frame_motion = _change(base, mask), _frame_motion(tokens)
+        patch_motion = match_patches(tokens.patches, mask, tokens.grid)
+        entity = self._entity(tokens)
+        action = self._action(tokens, entity, patch_motion)
+        both = entity + action
+        hidden = tuple(self.dropout(x).flatten(1, 2) for x in (both, entity, action, both))
+
+        prior = torch.cat([self.prior[:, :1], self.prior[:, 1:].expand(-1, p)], dim=1).repeat(1, t)  # (L, N)
+        weights = self.pools.weights(hidden[:RELATIONSHIP], prior[:RELATIONSHIP], token_mask.unsqueeze(1))
         # relations hold between objects: the level attends where the entity level does
         attention = weights[:, ENTITY]
-        evidence = scene_evidence(tokens.patches, motion.shift, attention.view(b, t, 1 + p), mask, tokens.grid)
-        roles, counts = self.roles(evidence.flatten(1, 2))
-        counts = counts + attention.clamp_min(1e-6).log() + priors[RELATIONSHIP]
-        weights = with_relationship(weights, masked_softmax(counts, token_mask))
+        evidence = scene_evidence(
+            tokens.patches, patch_motion.shift, attention.unflatten(1, (t, -1)), mask, tokens.grid
+        )
+        roles, logits = self.roles(evidence.flatten(1, 2))
+        logits = logits + attention.clamp_min(1e-6).log() + prior[RELATIONSHIP]
+        weights = _append(weights, masked_softmax(logits, token_mask))
+
         mix = zip(self.mix.to(weights).T.unsqueeze(-1), (base, change, frame_motion), strict=True)
         pooled = sum((share * weights) @ x for share, x in mix if x is not None)
-        pooled = rebound(pooled, weights, (base + change) * roles)
-        vectors = self.pools.vectors(pooled, weights, hidden)
+        relation = torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], (base + change) * roles)
+        vectors = self.pools.vectors(_append(pooled[:, :RELATIONSHIP], relation), weights, hidden)
         return LevelOutput(vectors, weights, base, hidden, roles, mask, frame_motion)
 
     def parts(self, out: LevelOutput) -> Tensor:
-        """(B, L, N, D): the summands of ``out.vectors``; a change belongs to the frame where it arrives."""
+        """Return the summands (B, L, N, D) of ``out.vectors``; a change counts where it arrives."""
         assert out.frame_mask is not None
-        change = _change(out.base, out.frame_mask)
-        tokens = (out.base, change, out.motion)
+        sources = (out.base, _change(out.base, out.frame_mask), out.motion)
         bases = [
-            torch.stack([share * x for share, x in zip(mix, tokens, strict=True) if x is not None]).sum(0)
+            torch.stack([share * x for share, x in zip(mix, sources, strict=True) if x is not None]).sum(0)
             for mix in BASE_MIX
         ]
-        return self.pools.parts(out.weights, _in_roles(bases, out.roles), out.hidden)
+        bases[RELATIONSHIP] = bases[RELATIONSHIP] * out.roles
+        return self.pools.parts(bases, out)
 
     def _entity(self, tokens: VideoTokens) -> Tensor:
         """Entity tokens (B, T, 1+P, H): each frame alone, so that they carry nothing of motion."""
         place = self.place(grid_positions(tokens.grid, tokens.patches.device).to(tokens.patches))
         patches = self.enter_patch(tokens.patches) + place
         hidden = torch.cat([self.enter_summary(tokens.summary).unsqueeze(2), patches], dim=2)
-        return self._within_frames(self.spatial, self.norm(hidden))
+        return self.spatial(self.norm(hidden).flatten(0, 1)).view_as(hidden)
 
     def _action(self, tokens: VideoTokens, entity: Tensor, motion: PatchMotion) -> Tensor:
         """Action tokens (B, T, 1+P, H): frame differences, a 3x3x3 convolution, how each patch has moved and
         changed since its match in the frame before, the motion of whole frames, attention in time."""
         b, t, n, h = entity.shape
         mask, grid = tokens.frame_mask, tokens.grid
-        both = torch.stack([entity, difference(entity, mask)], dim=-1).flatten(3)  # (B, T, 1+P, 2H)
-        both = both * mask[:, :, None, None]
+        both = torch.stack([entity, difference(entity, mask)], dim=-1) * mask[:, :, None, None, None]
         volume = both[:, :, 1:].reshape(b, t, *grid, 2 * h).permute(0, 4, 1, 2, 3)
-        moved = self.motion(volume).permute(0, 2, 3, 4, 1).reshape(b, t, n - 1, h)
+        patches = self.motion(volume).permute(0, 2, 3, 4, 1).reshape(b, t, n - 1, h)
         change = warped_change(entity[:, :, 1:], motion.assignment, mask)
-        moved = moved + self.follow(torch.cat([change, displacement(motion.shift)], dim=-1))
-        moved = moved + self.movement(tokens.patches, motion, mask, grid)
-        whole = both[:, :, :1].reshape(b, t, 1, h, 2)[..., 1]
+        patches = patches + self.follow(torch.cat([change, displacement(motion.shift)], dim=-1))
+        patches = patches + self.movement(tokens.patches, motion, mask, grid)
+        whole = both[:, :, :1, :, 1]
         if tokens.motion is not None:
             whole = whole + self.enter_motion(tokens.motion * mask.unsqueeze(-1)).unsqueeze(2)
-        hidden = self.motion_mix(F.gelu(torch.cat([whole, moved], dim=2)))
+        hidden = self.motion_mix(F.gelu(torch.cat([whole, patches], dim=2)))
         hidden = hidden + self.time(clock(mask))[:, :, None]
-        lines = hidden.transpose(1, 2).reshape(b * n, t, h)
-        lines = self.temporal(lines, mask.repeat_interleave(n, dim=0))
-        return lines.view(b, n, t, h).transpose(1, 2)
+        tracks = hidden.transpose(1, 2).reshape(b * n, t, h)  # attention in time, for each place alone
+        tracks = self.temporal(tracks, mask.repeat_interleave(n, dim=0))
+        return tracks.view(b, n, t, h).transpose(1, 2)
 
-    @staticmethod
-    def _within_frames(block: nn.Module, x: Tensor) -> Tensor:
-        return block(x.flatten(0, 1)).view_as(x)
+
+def _append(levels: Tensor, relationship: Tensor) -> Tensor:
+    """Append the row (B, X) of the last level to those (B, L-1, X) of the others."""
+    return torch.cat([levels, relationship.unsqueeze(1)], dim=1)
 
 
 def _change(base: Tensor, mask: Tensor) -> Tensor:
@@ -347,7 +330,7 @@ def _frame_motion(tokens: VideoTokens) -> Tensor | None:
 
 
 class TextLevels(nn.Module):
-    """Pools the words of each level; starts as the tower's own sentence vector and plain word means."""
+    """Pools the words of each level; starts as the tower's sentence vector and plain word means."""
 
     def __init__(self, width: int, hidden: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -362,41 +345,31 @@ class TextLevels(nn.Module):
         self.gate = zero_linear(width, len(LEVELS), bias=True)
 
     def forward(self, tokens: TextTokens) -> tuple[LevelOutput, Tensor]:
-        """Levels, and level logits (B, L) that are -inf where the sentence lacks the level."""
+        """Compute levels, and level logits (B, L) that are -inf where the sentence lacks the level."""
         words = tokens.words * tokens.word_mask.unsqueeze(-1)
         base = torch.cat([tokens.summary.unsqueeze(1), words], dim=1)  # (B, 1+W, D)
-        whole = torch.ones_like(tokens.word_mask[:, :1])
-        mask = torch.cat([whole, tokens.word_mask], dim=1)
         places = torch.arange(base.shape[1], device=base.device) / 32
         hidden = self.norm(self.enter(base) + self.order(fourier(places.unsqueeze(-1))))
-        hidden = self.dropout(self.context(hidden, mask))
-        weights = torch.stack([self._weights(i, tokens, hidden) for i in range(len(LEVELS))], dim=1)
+        hidden = self.dropout(self.context(hidden, F.pad(tokens.word_mask, (1, 0), value=True)))
         hiddens = (hidden,) * len(LEVELS)
-        roles, counts = self.roles(sentence_evidence(tokens))
-        weights = with_relationship(weights, masked_softmax(counts, weights[:, RELATIONSHIP] > 0))
-        pooled = rebound(weights @ base, weights, base * roles)
-        vectors = self.pools.vectors(pooled, weights, hiddens)
-        absent = weights.sum(-1) == 0
+
+        mask = F.pad(tokens.level_mask & tokens.word_mask.unsqueeze(1), (1, 0))  # (B, L, 1+W)
+        mask[:, GLOBAL, 0].fill_(True)  # the summary token is of the global level alone
+        # the global level follows the tower's pooling, the others start as a mean
+        pooling = tokens.pool.clamp_min(1e-30).log().clamp_min(_FLOOR)
+        pooling = torch.cat([pooling[:, :1], pooling[:, 1:] + self.word_bias], dim=1)
+        prior = torch.stack([pooling, *[torch.zeros_like(pooling)] * (RELATIONSHIP - 1)], dim=1)
+        weights = self.pools.weights(hiddens[:RELATIONSHIP], prior, mask[:, :RELATIONSHIP])
+        roles, logits = self.roles(sentence_evidence(tokens))
+        weights = _append(weights, masked_softmax(logits, mask[:, RELATIONSHIP]))
+
+        pooled = weights @ base
+        relation = torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], base * roles)
+        vectors = self.pools.vectors(_append(pooled[:, :RELATIONSHIP], relation), weights, hiddens)
         sentence = F.normalize((weights[:, :1] @ base).squeeze(1), dim=-1)
-        logits = self.gate(sentence).masked_fill(absent, -torch.inf)
-        return LevelOutput(vectors, weights, base, hiddens, roles), logits
+        gates = self.gate(sentence).masked_fill(~mask.any(-1), -torch.inf)
+        return LevelOutput(vectors, weights, base, hiddens, roles), gates
 
     def parts(self, out: LevelOutput) -> Tensor:
-        """(B, L, 1+W, D): the summands of ``out.vectors``."""
-        return self.pools.parts(out.weights, _in_roles([out.base] * len(LEVELS), out.roles), out.hidden)
-
-    def _weights(self, level: int, tokens: TextTokens, hidden: Tensor) -> Tensor:
-        """b^l (B, 1+W): the global level follows the tower's own pooling, the others their words alone."""
-        is_global = torch.full_like(tokens.word_mask[:, :1], level == 0)
-        mask = torch.cat([is_global, tokens.level_mask[:, level] & tokens.word_mask], dim=1)
-        prior = torch.zeros_like(tokens.pool)
-        if level == 0:
-            prior = tokens.pool.clamp_min(1e-30).log().clamp_min(FLOOR)
-            prior = torch.cat([prior[:, :1], prior[:, 1:] + self.word_bias], dim=1)
-        return self.pools.pools()[level].weights(hidden, prior, mask)
-
-
-def _in_roles(bases: list[Tensor], roles: Tensor) -> list[Tensor]:
-    """Each level's base tokens (B, N, D), those of the relationship level times their roles."""
-    bases[RELATIONSHIP] = bases[RELATIONSHIP] * roles
-    return bases
+        """Return the summands (B, L, 1+W, D) of ``out.vectors``."""
+        return self.pools.parts([*[out.base] * RELATIONSHIP, out.base * out.roles], out)
