@@ -7,10 +7,10 @@ the same fits into it does not. Each case runs ours and its baseline alternately
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from timeit import timeit
 from typing import Any
 
 import numpy as np
@@ -190,9 +190,9 @@ def run(model: RetrievalModel, clip: Path, names: Sequence[str] = (), *, rounds:
 
 def measure(name: str, case: Case, rounds: int) -> Ratio:
     """Run ours and the baseline in turns: once to warm up, then ``rounds`` times."""
-    for way in (case.ours, case.baseline):
-        way()
-    pairs = np.array([(_seconds(case.ours), _seconds(case.baseline)) for _ in range(rounds)])
+    case.ours()
+    case.baseline()
+    pairs = np.array([(timeit(case.ours, number=1), timeit(case.baseline, number=1)) for _ in range(rounds)])
     ratios = pairs[:, 0] / pairs[:, 1]
     memory = case.ours_bytes / case.baseline_bytes if case.baseline_bytes else None
     return Ratio(
@@ -219,11 +219,6 @@ def table(rows: list[Ratio]) -> str:
     return "\n".join(lines)
 
 
-def as_json(rows: list[Ratio]) -> list[dict[str, Any]]:
-    """The ratios for programs."""
-    return [asdict(row) for row in rows]
-
-
 def _every_frame(path: Path) -> Iterator[np.ndarray]:
     import av
 
@@ -239,9 +234,3 @@ def _library(bench: Bench) -> tuple[VectorIndex, np.ndarray, np.ndarray]:
     vectors = np.random.default_rng(0).standard_normal((VECTORS, query.shape[1]), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return VectorIndex(vectors), vectors, query
-
-
-def _seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -338,7 +339,7 @@ def bench(
         rows.append(row)
         progress(len(rows) / len(cases), f"{row.name} is measured")
     if json_file:
-        report({"clip": clip.name, "rounds": rounds, "bench": benchmark.as_json(rows)}, json_file)
+        report({"clip": clip.name, "rounds": rounds, "bench": [asdict(row) for row in rows]}, json_file)
     else:
         answer(None, [benchmark.table(rows)], as_json=False)
 

@@ -10,7 +10,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, astuple, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -148,15 +148,13 @@ def frames_to_bytes(frames: FrameBatch) -> bytes:
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "WEBP", lossless=True, quality=0, method=0)
         coded.append(stream.getvalue())
-    box = frames.crop
-    crop = [box.left, box.top, box.width, box.height, box.source_width, box.source_height]
     stream = io.BytesIO()
     np.savez(
         stream,
         data=np.frombuffer(b"".join(coded), dtype=np.uint8),
         offsets=np.cumsum([0, *map(len, coded)]),
         seconds=frames.seconds,
-        crop=np.array(crop),
+        crop=np.array(astuple(frames.crop)),
         duration_s=np.array(frames.duration_s),
     )
     return stream.getvalue()

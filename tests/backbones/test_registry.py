@@ -28,8 +28,7 @@ def test_shapes_are_those_the_backbone_announces(backbone: Backbone) -> None:
     assert video.patches.shape == (1, 3, rows * columns, backbone.patch_width)
     assert video.summary.shape == (1, 3, backbone.joint_width)
     text = backbone.encode_text([sentence("a dog runs"), sentence("cat")])
-    assert text.words.shape == (2, 3, backbone.word_width)
-    assert backbone.summary_width == backbone.word_width == backbone.joint_width
+    assert text.words.shape == (2, 3, backbone.joint_width)
     assert text.word_mask.tolist() == [[True, True, True], [True, False, False]]
     assert text.level_mask[1, :2].tolist() == [[True, False, False], [True, False, False]]
     assert torch.allclose(video.summary.norm(dim=-1), torch.ones(1, 3), atol=1e-5)

@@ -11,9 +11,18 @@ from hypothesis import strategies as st
 
 from vtr_demo.errors import ConfigError, ScoreError
 from vtr_demo.evaluation import metrics
-from vtr_demo.evaluation.metrics import PROTOCOLS, ranks, retrieval_ranks
+from vtr_demo.evaluation.metrics import PROTOCOLS, retrieval_ranks
 
 SMALL = st.integers(0, 3)  # few values, so that ties are common
+
+
+def ranks(scores, answers):
+    """``metrics.ranks`` for one set of right answers a query."""
+    return metrics.ranks(scores, table_of(answers, scores.shape[1]))
+
+
+def table_of(answers, candidates):
+    return np.array([[i in right for i in range(candidates)] for right in answers])
 
 
 def naive_ranks(scores, positives):
@@ -39,7 +48,7 @@ def retrievals(draw):
 # --------------------------------------------------------------------------- ranks
 def test_a_table_worked_by_hand():
     scores = np.array([[9, 1, 2, 3], [5, 5, 1, 0], [4, 3, 2, 1], [0, 7, 7, 7]])
-    assert ranks(scores, np.arange(4)).tolist() == [1, 1.5, 3, 2]
+    assert ranks(scores, [{0}, {1}, {2}, {3}]).tolist() == [1, 1.5, 3, 2]
     assert ranks(scores, [{1, 3}, {2}, {3}, {0}]).tolist() == [2, 3, 4, 4]
 
 
@@ -50,9 +59,8 @@ def test_ranks_equal_the_naive_loop(case):
     expected = naive_ranks(scores, answers)
     assert ranks(scores, answers).tolist() == expected
     assert ranks(np.exp(scores) * 3 - 1, answers).tolist() == expected, "only their order counts"
-    table = np.array([[i in right for i in range(scores.shape[1])] for right in answers])
     for kind in (np.float16, np.float64, np.int64):
-        assert ranks(scores.astype(kind), table).tolist() == expected
+        assert ranks(scores.astype(kind), answers).tolist() == expected
 
 
 @settings(deadline=None)
@@ -69,8 +77,8 @@ def test_permuting_queries_and_candidates_changes_nothing(case, rng):
 
 
 def test_a_collapsed_model_gets_the_middle_rank():
-    assert ranks(np.zeros((5, 9)), np.arange(5)).tolist() == [5.0] * 5
-    assert metrics.summarize(ranks(np.zeros((5, 9)), np.arange(5)))["R@1"] == 0
+    assert ranks(np.zeros((5, 9)), [{i} for i in range(5)]).tolist() == [5.0] * 5
+    assert metrics.summarize(ranks(np.zeros((5, 9)), [{i} for i in range(5)]))["R@1"] == 0
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -78,24 +86,23 @@ def test_non_finite_scores_are_refused_by_place(bad):
     scores = np.zeros((3, 4), dtype=np.float16)
     scores[2, 1] = bad
     with pytest.raises(ScoreError, match="query 2 with candidate 1"):
-        ranks(scores, np.arange(3))
+        ranks(scores, [{0}, {1}, {2}])
 
 
 @pytest.mark.parametrize(
     ("scores", "positives"),
     [
-        (np.zeros(3), [{0}]),
-        (np.zeros((0, 3)), []),
-        (np.zeros((2, 3)), [{0}]),
-        (np.zeros((2, 3)), [{0}, set()]),
-        (np.zeros((2, 3)), [{0}, {3}]),
-        (np.zeros((2, 3)), [{0}, {-1}]),
+        (np.zeros(3), table_of([{0}], 3)),
+        (np.zeros((0, 3)), np.zeros((0, 3), dtype=bool)),
+        (np.zeros((2, 3)), table_of([{0}], 3)),
+        (np.zeros((2, 3)), table_of([{0}, set()], 3)),
         (np.zeros((2, 3)), np.ones((2, 4), dtype=bool)),
+        (np.zeros((2, 3)), np.arange(2)),
     ],
 )
 def test_misshapen_input_is_refused(scores, positives):
     with pytest.raises(ScoreError):
-        ranks(scores, positives)
+        metrics.ranks(scores, positives)
 
 
 # --------------------------------------------------------------------------- protocols

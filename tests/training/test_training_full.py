@@ -270,7 +270,7 @@ def test_any_backbone_can_teach(
     assert taught.grid == own.grid
     assert teacher.patch_width != own.patches.shape[3]
     assert taught.patches.shape == (*own.patches.shape[:3], teacher.patch_width)
-    assert batch.teaching.texts.words.shape == (*batch.texts.words.shape[:2], teacher.word_width)
+    assert batch.teaching.texts.words.shape == (*batch.texts.words.shape[:2], teacher.joint_width)
     assert not taught.patches.requires_grad
     first = trainer.train_step()
     later = [trainer.train_step()["distill"] for _ in range(12)][-3:]

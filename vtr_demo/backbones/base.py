@@ -6,8 +6,7 @@ import hashlib
 import importlib
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,10 +23,9 @@ from vtr_demo.structures import LEVELS, Sentence, TextTokens, VideoTokens, Word
 class Backbone(nn.Module, ABC):
     """An image tower and a text tower whose frame and sentence vectors share one space.
 
-    The cosine of a frame's ``summary`` and a sentence vector is meaningful without training, so
-    ``summary_width == word_width == joint_width``. Towers start frozen: no gradients, no dropout.
-    Pixels come as the decoder leaves them, (T, H, W, 3) uint8 RGB; scaling and normalising are
-    done here, because the constants belong to the weights.
+    The cosine of a frame's ``summary`` and a sentence vector is meaningful without training. Towers start
+    frozen: no gradients, no dropout. Pixels come as the decoder leaves them, (T, H, W, 3) uint8 RGB; scaling and
+    normalising are done here, because the constants belong to the weights.
     """
 
     spec: str
@@ -76,16 +74,6 @@ class Backbone(nn.Module, ABC):
 
     # ----------------------------------------------------------------- properties
     @property
-    def summary_width(self) -> int:
-        """Ds, the width of a frame's summary."""
-        return self.joint_width
-
-    @property
-    def word_width(self) -> int:
-        """Dt, the width of a word token."""
-        return self.joint_width
-
-    @property
     def device(self) -> torch.device:
         """Device of the towers."""
         return self.pixel_mean.device
@@ -125,10 +113,8 @@ class Backbone(nn.Module, ABC):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in fine-tuning; ignored by towers that have no checkpointing."""
 
-    @contextmanager
-    def _grad(self) -> Iterator[None]:
-        with torch.set_grad_enabled(self.trainable and torch.is_grad_enabled()):
-            yield
+    def _grad(self) -> torch.set_grad_enabled:
+        return torch.set_grad_enabled(self.trainable and torch.is_grad_enabled())
 
     def _chunk(self, size: int, total: int) -> int:
         return total if torch.is_grad_enabled() and self.trainable else max(1, size)

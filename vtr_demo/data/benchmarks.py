@@ -17,6 +17,7 @@ import io
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,13 +43,9 @@ class AnnotationFolder:
             for name in sorted(names):
                 self.paths.setdefault(name, []).append(Path(folder, name))
 
-    def has(self, name: str) -> bool:
-        """Whether a file of that name lies at any depth below the folder."""
-        return name in self.paths
-
     def present(self, *names: str) -> list[str]:
         """Return those of ``names`` that exist, in the given order; at least one must."""
-        existing = [name for name in names if self.has(name)]
+        existing = [name for name in names if name in self.paths]
         if not existing:
             raise ManifestError(f"{self.hint} needs {' or '.join(names)}, and none is below {self.root}; put it there.")
         return existing
@@ -132,11 +129,9 @@ def clean_sentences(values: list[Any], where: str) -> tuple[str, ...]:
 
 def unique(ids: list[str], where: str) -> list[str]:
     """Return ``ids``, which must all differ."""
-    seen: set[str] = set()
-    for id_ in ids:
-        if id_ in seen:
+    for id_, count in Counter(ids).items():
+        if count > 1:
             raise ManifestError(f"{where} lists {id_} twice; keep one of the two.")
-        seen.add(id_)
     return ids
 
 
@@ -144,10 +139,9 @@ def read_spans(values: list[Any], where: str) -> list[tuple[float, float]]:
     """Return [[start, end], ...] as tuples, at least one; the unit is the file's (seconds or segments)."""
     spans = []
     for value in values:
-        pair: Any = value if isinstance(value, list) and len(value) == 2 else [None]
-        if not all(isinstance(number, (int, float)) for number in pair):
+        if not (isinstance(value, list) and [isinstance(x, int | float) for x in value] == [True, True]):
             raise ManifestError(f"{where}: a time must be [start, end], found {value!r}; use the published form.")
-        spans.append((float(pair[0]), float(pair[1])))
+        spans.append((float(value[0]), float(value[1])))
     if not spans:
         raise ManifestError(f"{where}: there are no times; use the published form.")
     return spans

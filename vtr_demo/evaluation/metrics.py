@@ -7,7 +7,7 @@ Breaking ties by index or in favour of the positive would reward a collapsed mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from typing import Protocol as Structure
@@ -29,13 +29,10 @@ best-ranked of a clip's captions (CLIP4Clip's multi-sentence evaluation, used fo
 """
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 
-Positives = np.ndarray | Sequence[Set[int]]
-"""The right answers of each query: one index each (Q,), a boolean table (Q, N), or a set each."""
-
 
 # --------------------------------------------------------------------------- ranks
-def ranks(scores: np.ndarray, positives: Positives) -> np.ndarray:
-    """Return the rank of the best positive of each query, (Q,) float64, from scores (Q, N).
+def ranks(scores: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Return the rank of the best positive of each query, (Q,) float64, from scores and positives bool (Q, N).
 
     The rank is 1 + the negatives above it + half the negatives that tie with it; other positives
     never push it down. Raises ``ScoreError`` for non-finite or misshapen scores.
@@ -92,24 +89,13 @@ def _checked(scores: np.ndarray) -> np.ndarray:
     return table.astype(np.float64)
 
 
-def _positive_table(positives: Positives, shape: tuple[int, ...]) -> np.ndarray:
+def _positive_table(positives: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(Q, N) bool; every query must have a right answer."""
-    if len(positives) != shape[0]:
-        raise ScoreError(f"{shape[0]} queries but right answers for {len(positives)}.")
-    if isinstance(positives, np.ndarray) and positives.dtype == bool:
-        table = positives
-    else:
-        table = np.zeros(shape, dtype=bool)
-        for row, answers in enumerate(positives):
-            columns = sorted(answers) if isinstance(answers, Set) else [int(answers)]
-            if columns and not (columns[0] >= 0 and columns[-1] < shape[1]):
-                raise ScoreError(f"Query {row} names candidate {columns[-1]}; there are {shape[1]}.")
-            table[row, columns] = True
-    if table.shape != tuple(shape):
-        raise ScoreError(f"The table of right answers is {table.shape}, the scores are {tuple(shape)}.")
-    if not table.any(axis=1).all():
-        raise ScoreError(f"Query {int(np.argmin(table.any(axis=1)))} has no right answer; leave it out.")
-    return table
+    if positives.dtype != bool or positives.shape != shape:
+        raise ScoreError(f"The right answers are {positives.dtype} {positives.shape}, not bool as the scores {shape}.")
+    if not positives.any(axis=1).all():
+        raise ScoreError(f"Query {int(np.argmin(positives.any(axis=1)))} has no right answer; leave it out.")
+    return positives
 
 
 # --------------------------------------------------------------------------- summaries and intervals

@@ -181,9 +181,9 @@ def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trai
     distiller = None
     if config.loss.distill:
         widths = (
-            (teacher.patch_width, teacher.word_width)
+            (teacher.patch_width, teacher.joint_width)
             if teacher
-            else (model.video.stem.in_features, backbone.word_width)
+            else (model.video.stem.in_features, backbone.joint_width)
         )
         concept_width = model.config.concept_width
         distiller = Distiller(concept_width, model.width, *widths, config.loss.distill_mask).to(data.device)
