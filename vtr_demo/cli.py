@@ -284,11 +284,12 @@ def probe(
 ) -> None:
     """Tell minimal pairs of drawn clips apart, level by level."""
     from vtr_demo.evaluation import evaluate as evaluation
+    from vtr_demo.playground.captions import PAIR_LEVELS
 
     trained = _load(model)
     options: dict[str, Any] = {"split": split, "seed": seed, "sprites": sprites, "cache": cache}
     options["progress"] = progress
-    levels = {level: evaluation.probe(trained, level, pairs, **options) for level in evaluation.PROBED}
+    levels = {level: evaluation.probe(trained, level, pairs, **options) for level in PAIR_LEVELS}
     report(levels | {"model": trained.spec}, json_file)
 
 

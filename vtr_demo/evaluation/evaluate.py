@@ -23,7 +23,7 @@ from vtr_demo.evaluation.metrics import Protocol, Table, ablations, bootstrap, p
 from vtr_demo.model.attributes import Vocabulary, label_matrix
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.model import VTRModel, join_texts, join_videos
-from vtr_demo.playground.captions import minimal_pair
+from vtr_demo.playground.captions import PAIR_LEVELS, PairLevel, minimal_pair
 from vtr_demo.playground.spec import Split
 from vtr_demo.structures import (
     LEVELS,
@@ -287,12 +287,9 @@ def difference(
 
 
 # --------------------------------------------------------------------------- minimal pairs
-PROBED = ("entity", "action", "relationship")
-
-
 def probe(
     pretrained: RetrievalModel,
-    level: str,
+    level: PairLevel,
     pairs: int,
     *,
     split: Split = "probe",
@@ -309,13 +306,13 @@ def probe(
     `unseen_sprites`. The 95 % bootstrap interval is over the pairs. ``cache`` keeps the clips' tokens.
     """
     store = token_cache(pretrained, cache)
-    rng = np.random.default_rng([seed, PROBED.index(level)])
+    rng = np.random.default_rng([seed, PAIR_LEVELS.index(level)])
     videos: list[VideoFeatures] = []
     texts: list[str] = []
     for i in range(pairs):
         if progress and i % 10 == 0:
             progress(i / pairs, f"{level}: pair {i + 1} of {pairs}")
-        first, one, second, other = minimal_pair(rng, level, split)  # type: ignore[arg-type]
+        first, one, second, other = minimal_pair(rng, level, split)
         texts += [one, other]
         for spec in (first, second):
             tokens = store.read(drawn_sample(spec, split, str(sprites or "")))
