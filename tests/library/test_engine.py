@@ -171,11 +171,6 @@ def test_a_text_that_cannot_be_read_is_refused_in_a_sentence(original: Engine, t
         original.search(text)
 
 
-def test_a_text_past_the_limits_of_the_tower_says_so_or_is_read_whole(original: Engine) -> None:
-    assert original.search("dog " * 150).note == ""  # the tiny tower reads all that is left after cleaning
-    assert "300 of 500" in original.search("dog " * 500).note
-
-
 # ---------------------------------------------------------------------- explanation
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("weights", [None, MIXED])
@@ -604,14 +599,6 @@ def test_one_clip_that_cannot_be_rebuilt_does_not_stop_the_others(clips: list[Pa
     engine.close()
 
 
-def test_a_library_of_another_model_is_refused_with_advice(copied: Callable[..., Engine], tmp_path: Path) -> None:
-    other = checkpoint_of(tmp_path / "other", "tiny", 1)
-    for readonly in (True, False):
-        with pytest.raises(LibraryError, match="--rebuild"):
-            copied(other, readonly=readonly)
-    assert len(copied().search(TEXTS[0]).hits) == 4  # and is as it was
-
-
 def test_new_heads_over_the_same_tower_need_no_file(
     original: Engine, clips: list[Path], spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -666,11 +653,6 @@ def test_one_writer_at_a_time_and_readers_beside_it(copied: Callable[..., Engine
             change()
     writer.close()
     copied().delete(by_name(reader, "cuts.mp4"))
-
-
-def test_a_reader_of_no_library_is_told_how_to_make_one(spec: str, tmp_path: Path) -> None:
-    with pytest.raises(LibraryError, match="vtr_demo index"):
-        Engine.open(tmp_path / "none", spec, readonly=True)
 
 
 # ---------------------------------------------------------------------- prototypes before any training

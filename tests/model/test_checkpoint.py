@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,7 +19,7 @@ from vtr_demo.config import ModelConfig, VideoConfig
 from vtr_demo.errors import BackboneError, CheckpointError
 from vtr_demo.files import sha256_of
 from vtr_demo.model import checkpoint
-from vtr_demo.model.attributes import Vocabulary, build_vocabulary
+from vtr_demo.model.attributes import build_vocabulary
 from vtr_demo.model.checkpoint import REMOVED_OPTIONS, SETTINGS, RetrievalModel, load, save, untrained
 from vtr_demo.model.checkpoint import WEIGHTS as WEIGHT_FILE
 from vtr_demo.model.model import build_model
@@ -237,13 +236,6 @@ def test_a_save_that_is_interrupted_anywhere_leaves_the_old_checkpoint_whole(
     save(tmp_path, last)
     assert score(load(str(tmp_path))) == score(last)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([SETTINGS, WEIGHT_FILE])
-
-
-def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
-    save(tmp_path, pretrained())
-    assert not any(path.suffix in (".pt", ".pkl", ".bin", ".py") for path in tmp_path.iterdir())
-    assert np.isfinite(score(load(str(tmp_path))))
-    assert isinstance(load(str(tmp_path)).vocabulary, Vocabulary)
 
 
 def test_options_that_left_do_not_make_older_libraries_stale() -> None:

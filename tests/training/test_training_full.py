@@ -419,17 +419,12 @@ def test_a_checkpoint_does_not_differ_from_itself_but_from_another(manifest: Pat
 
 # --------------------------------------------------------------------------- configs and refusals
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
-def test_every_config_is_sound_and_names_its_sources(path: Path) -> None:
-    values = json.loads(path.read_text())
-    config = read_config(path, [] if values["train"] else ["train=mine.jsonl"])
-    assert isinstance(config, TrainConfig)
-    assert values["_source"]
+def test_every_config_is_sound_and_trains_on_what_it_is_named_after(path: Path) -> None:
+    named = json.loads(path.read_text())["train"]
+    config = read_config(path, [] if named else ["train=mine.jsonl"])
     if path.stem not in ("tiny", "bundled", "yours"):
-        assert path.stem.split(".")[0] in SPLITS
         assert config.train == (path.stem.split(".")[0],)
-        named = " ".join(values["_source"])
-        for key in ("steps", "batch", "weight_decay", "video.clip_frames", "model.concepts", "lr"):
-            assert key in named, key
+        assert config.train[0] in SPLITS
 
 
 def test_configs_are_found_by_name() -> None:
