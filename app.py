@@ -18,11 +18,12 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from vtr_demo.errors import VtrError
+from vtr_demo.errors import LibraryError, VtrError
 from vtr_demo.structures import TermWeights
 from vtr_demo.ui import api, html, sections, state, theme
 from vtr_demo.ui.state import EngineLike, ViewState
 from vtr_demo.ui.theme import explanation_block, html_block, weight_sliders
+from vtr_demo.video.decode import LimitConfig, read_limit
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
 HERE = Path(__file__).parent
@@ -271,6 +272,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--library", type=Path, default=HERE / "library", help="folder of the library")
     parser.add_argument("--model", default="bundled", help="bundled, open_clip:NAME/PRETRAINED or a folder")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default: %(default)s")
+    parser.add_argument(
+        "--limits", nargs="*", action="extend", type=read_limit, default=[], metavar="NAME=X",
+        help="what a file may cost, as `python -m vtr_demo limits` lists it",
+    )  # fmt: skip
     parser.add_argument("--host", default="0.0.0.0" if space else "127.0.0.1")
     parser.add_argument("--port", type=int, default=None, help="default: the first free port from 7860")
     args = parser.parse_args(argv)
@@ -286,11 +291,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("vtr_demo").setLevel(logging.INFO)
     log = logging.getLogger("vtr_demo.app")
+    options: dict[str, Any] = {
+        "device": args.device, "limits": LimitConfig(**dict(args.limits)),
+        "progress": lambda share, what: log.info("%3.0f %% %s", 100 * share, what),
+    }  # fmt: skip
     try:
-        engine = Engine.open(
-            args.library, args.model, device=args.device, samples=HERE / "sample_videos",
-            progress=lambda share, what: log.info("%3.0f %% %s", 100 * share, what),
-        )  # fmt: skip
+        engine = Engine.open(args.library, args.model, samples=HERE / "sample_videos", **options)
+    except LibraryError as error:
+        try:
+            engine = Engine.open(args.library, args.model, readonly=True, **options)
+        except VtrError:
+            sys.exit(str(error))
+        log.warning("%s Until then the page shows the library as it is and changes nothing.", error)
     except VtrError as error:
         sys.exit(str(error))
     demo = build_ui(engine, shared=args.shared)

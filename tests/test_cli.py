@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.command_line import parse
+from tests.helpers.data_files import touch
 from tests.helpers.drawn import draw_clip, moving_square_clip
 from vtr_demo import cli, console
 from vtr_demo.config import VideoConfig
@@ -91,7 +92,8 @@ def test_a_broken_file_is_named_and_the_others_are_indexed(call, clips, tmp_path
 def test_what_is_known_counts_as_indexed(call, clips, library):
     status, out, _ = call("index", clips / "numbers.mov", "--library", library, "--json")
     assert status == 0
-    assert json.loads(out) == {"added": [], "known": ["numbers.mov"], "failed": []}
+    report = json.loads(out)
+    assert {name: values for name, values in report.items() if values} == {"known": ["numbers.mov"]}
 
 
 def test_nothing_indexed_is_a_failure_with_its_reason(call, clips, tmp_path):
@@ -109,9 +111,112 @@ def test_an_empty_folder_is_said_to_hold_no_video(call, tmp_path):
     assert not (tmp_path / "lib").exists()
 
 
-def test_files_are_found_in_order_once_and_never_in_hidden_folders(clips):
-    found = console.find_videos([clips, clips / "numbers.mov", clips / "notes.txt"], (".mp4", ".mov"))
+def test_files_are_found_in_order_once_and_what_is_skipped_is_named(clips):
+    found, skipped = console.find_videos([clips, clips / "numbers.mov", clips / "notes.txt"], (".mp4", ".mov"))
     assert [path.name for path in found] == ["a square.mp4", "broken.mp4", "numbers.mov", "LONG.MP4", "notes.txt"]
+    assert {path.name: reason for path, reason in skipped} == {
+        ".hidden": "hidden",
+        "notes.txt": "no video by its ending",
+    }
+
+
+def test_folders_are_walked_once_through_links_and_never_into_a_systems_own(tmp_path):
+    names = ["trip.mp4", "@eaDir/trip.mp4/SYNOPHOTO_FILM_M.mp4", "#recycle/gone.mp4", "._trip.mp4", ".Trash-1000/x.mp4",
+             "$RECYCLE.BIN/y.mp4", "deep/raw_1.mp4", "deep/z.MKV", "raw/w.mp4", "lost+found/v.mp4"]  # fmt: skip
+    root = tmp_path / "root"
+    for name in names:
+        touch(root / name)
+    touch(tmp_path / "outside" / "o.mp4")
+    (root / "link").symlink_to(tmp_path / "outside")
+    (root / "deep" / "again").symlink_to(tmp_path / "outside")
+    (root / "deep" / "loop").symlink_to(root)
+    (root / "dangling").symlink_to(tmp_path / "nowhere")
+    endings = (".mp4", ".mkv")
+    found, skipped = console.find_videos([root, root / "deep"], endings)
+    relative = [path.relative_to(root).as_posix() for path in found]
+    assert relative == ["trip.mp4", "deep/raw_1.mp4", "deep/z.MKV", "link/o.mp4", "raw/w.mp4"]
+    assert len(skipped) == 9
+    found, skipped = console.find_videos([root], endings, ["raw*", "deep/z.*"])
+    assert [path.name for path in found] == ["trip.mp4", "o.mp4"]
+    assert sorted(path.name for path, reason in skipped if reason == "excluded") == ["raw", "raw_1.mp4", "z.MKV"]
+
+
+def test_index_counts_what_it_skipped_and_lists_it_on_demand(call, clips, tmp_path):
+    words = ("index", clips, "--library", tmp_path / "lib", "--exclude", "LONG*", "below", "broken*")
+    status, out, _ = call(*words)
+    assert status == 0
+    assert out.startswith("skipped 4 in folders (")
+    assert json.loads(call(*words, "--json")[1])["skipped"] == 4
+    assert f"skipped {clips / 'notes.txt'}: no video by its ending" in call(*words, "--skipped")[1].splitlines()
+
+
+def test_index_takes_captions_from_a_file_and_names_lines_that_fit_nothing(call, clips, tmp_path):
+    table = tmp_path / "captions.csv"
+    table.write_text("clip;caption\nA SQUARE.mp4;a square, red\nnumbers;some numbers\nlost.mp4;nothing\n")
+    status, _, err = call("index", clips, "--library", tmp_path / "lib", "--captions", table)
+    assert status == 0
+    assert "line 4: it names 'lost.mp4'" in err
+    listed = json.loads(call("list", "--library", tmp_path / "lib", "--json")[1])
+    captions = {clip["name"]: clip["captions"] for clip in listed}
+    assert captions == {"a square.mp4": ["a square, red"], "numbers.mov": ["some numbers"], "LONG.MP4": []}
+
+
+def test_what_is_gone_from_a_folder_is_said_when_it_is_indexed_again(call, clips, tmp_path):
+    folder, library = tmp_path / "films", tmp_path / "lib"
+    folder.mkdir()
+    for name in ("one.mp4", "two.mp4"):
+        shutil.copy(clips / ("a square.mp4" if name == "one.mp4" else "below/LONG.MP4"), folder / name)
+    assert call("index", folder, "--library", library)[0] == 0
+    (folder / "one.mp4").unlink()
+    status, out, _ = call("index", folder, "--library", library)
+    assert status == 0
+    assert "gone    one.mp4" in out
+    assert "(gone)" in call("list", "--library", library)[1].splitlines()[0]
+    assert "1 of 2 clips deleted" in call("prune", "--library", library)[1]
+    (folder / "two.mp4").unlink()
+    call("prune", "--library", library)
+    for command in (("list",), ("search", SENTENCE)):
+        assert "is empty; add clips with" in call(*command, "--library", library)[1]
+
+
+def test_limits_are_listed_and_may_be_raised_and_lowered(call, clips, tmp_path):
+    status, out, _ = call("limits", model="")
+    assert status == 0
+    assert "max_duration_s=900" in out
+    assert json.loads(call("limits", "--json", model="")[1])["max_bytes"] == 200 * 2**20
+    words = ("index", clips / "a square.mp4", clips / "numbers.mov", "--library", tmp_path / "lib")
+    status, out, _ = call(*words, "--limits", "max_duration_s=0.1", "max_bytes=1e9")
+    assert (status, out.count("raise the limit with --limits max_duration_s=N")) == (1, 2)
+    assert call(*words)[0] == 0
+    for wrong in ("max_duration_s=-1", "colour=3", "max_bytes"):
+        assert "is no limit such as" in refusal(call(*words, "--limits", wrong)[2])
+
+
+# --------------------------------------------------------------------------- names and terminals
+NAMES = [b"caf\xe9.mp4", "cafe\u0301.mp4".encode(), "cat \U0001f600.mp4".encode(), b"a'\"<b>.mp4", b"-n.mp4"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_any_name_is_indexed_listed_and_found_on_any_terminal(clips, tmp_path, encoding):
+    folder = os.fsencode(tmp_path / "films")
+    os.mkdir(folder)
+    for i, name in enumerate(NAMES):
+        draw_clip(Path(os.fsdecode(os.path.join(folder, name))), frames=4 + i)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+
+    def run(*words: object) -> str:
+        command = [sys.executable, "-m", "vtr_demo", *map(str, words), "--library", str(tmp_path / "lib")]
+        done = subprocess.run(
+            [*command, "--model", "tiny"], cwd=ROOT, env=environment, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        return done.stdout.decode(encoding)
+
+    assert f"{len(NAMES)} indexed, 0 known already, 0 failed" in run("index", os.fsdecode(folder))
+    hits = json.loads(run("search", SENTENCE, "--json"))
+    assert {hit["name"] for hit in hits} == {"café.mp4", *(name.decode() for name in NAMES[1:])}
+    assert {os.fsencode(hit["path"]) for hit in hits} == {os.path.join(folder, name) for name in NAMES}
+    assert len(run("list").splitlines()) == len(NAMES)
 
 
 def test_originals_are_copied_only_on_request(call, clips, tmp_path):

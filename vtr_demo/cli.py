@@ -9,9 +9,10 @@ import importlib.util
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -33,6 +34,7 @@ from vtr_demo.console import (
     Like,
     LikeMoment,
     Limit,
+    Limits,
     Model,
     Mute,
     Number,
@@ -49,8 +51,10 @@ from vtr_demo.console import (
     read_size,
     refuse,
     report,
+    tolerate_any_text,
 )
-from vtr_demo.errors import ConfigError, VideoError, VtrError
+from vtr_demo.errors import ConfigError, VideoError, VtrError, readable_name
+from vtr_demo.video.decode import LimitConfig
 
 if TYPE_CHECKING:
     from vtr_demo.library.engine import Engine
@@ -71,6 +75,10 @@ app = typer.Typer(help="Text-video retrieval with its reasons.", add_completion=
 def index(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Video files, or folders of them.")],
     library: Library,
+    captions: Annotated[Path | None, option("FILE", "Captions of the files: a table, or JSON.")] = None,
+    exclude: Annotated[list[str] | None, option("PATTERN …", "Names to leave out, such as 'raw*'.")] = None,
+    skipped: Annotated[bool, option(None, "List what was skipped in folders.", "--skipped")] = False,
+    limits: Limits = None,
     rebuild: Annotated[bool, option(None, "Move a library of another model to this.", "--rebuild")] = False,
     copy: Annotated[bool, option(None, "Keep a copy of each file in the library.", "--copy")] = False,
     model: Model = "bundled",
@@ -79,27 +87,65 @@ def index(
     """Add video files to a library; a file that fails is named with its reason."""
     from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
-    value: dict[str, list[Any]] = {"added": [], "known": [], "failed": []}
-    files = find_videos(paths, VIDEO_EXTENSIONS)
+    value: dict[str, Any] = {"added": [], "known": [], "failed": [], "moved": [], "replaced": [], "gone": []}
+    files, left = find_videos(paths, VIDEO_EXTENSIONS, exclude or ())
+    value["skipped"] = [{"path": str(path), "reason": reason} for path, reason in left] if skipped else len(left)
+    lines = [f"skipped {path}: {reason}" for path, reason in left] if skipped else []
+    if left and not skipped:
+        counts = Counter(reason for _, reason in left)
+        listed = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+        lines.append(f"skipped {len(left)} in folders ({listed}); --skipped lists them")
     if not files:
         folders, endings = ", ".join(map(str, paths)), " ".join(VIDEO_EXTENSIONS)
-        answer(value, [f"No video file lies in {folders}; known endings: {endings}."], as_json)
+        answer(value, [*lines, f"No video file lies in {folders}; known endings: {endings}."], as_json)
         return 1
-    with _engine(library, model, rebuild=rebuild) as engine:
-        indexed = engine.add(files, keep_copy=copy, progress=progress)
-        names = {clip.clip_id: clip.name for clip in engine.clips()}
+    texts = _captions_of(files, captions) if captions else None
+    with _engine(library, model, rebuild=rebuild, limits=_limits(limits)) as engine:
+        indexed = engine.add(files, captions=texts, keep_copy=copy, progress=progress)
+        clips = engine.clips()
+    names = {clip.clip_id: clip.name for clip in clips}
+    folders_taken = [path.resolve() for path in paths if path.is_dir()]
+    below = [clip for clip in clips if any(folder in clip.path.parents for folder in folders_taken)]
+    gone = [clip for clip in below if not clip.path.is_file()]
     value["added"] = [{"id": clip_id, "name": names[clip_id]} for clip_id in indexed.added]
-    value["known"] = [*indexed.known]
+    value["known"], value["moved"] = [*indexed.known], [*indexed.moved]
     value["failed"] = [{"name": name, "reason": reason} for name, reason in indexed.failed]
-    lines = [
+    value["replaced"] = [{"id": clip_id, "name": name} for clip_id, name in indexed.replaced]
+    value["gone"] = [{"id": clip.clip_id, "name": clip.name} for clip in gone]
+    lines += [
         *(f"indexed {names[clip_id]} as {clip_id}" for clip_id in indexed.added),
-        *(f"known   {name}" for name in indexed.known),
+        *(f"known   {name}{' (moved here)' if name in indexed.moved else ''}" for name in indexed.known),
+        *(f"deleted {clip_id}: {name} now holds another film" for clip_id, name in indexed.replaced),
+        *(
+            f"gone    {clip.name} ({clip.clip_id}) is no longer at {clip.path}; put it back, or use delete or prune"
+            for clip in gone
+        ),
         *(f"failed  {reason}" for _, reason in indexed.failed),
         f"{len(indexed.added)} indexed, {len(indexed.known)} known already, {len(indexed.failed)} failed; "
         f"{library} holds {len(names)} clips.",
     ]
     answer(value, lines, as_json)
     return 0 if indexed.added or indexed.known else 1
+
+
+def _captions_of(files: Sequence[Path], captions: Path) -> list[list[str]]:
+    """The sentences of each file, by a file of captions; lines that fit none are named on stderr."""
+    from vtr_demo.data.caption_files import describe_left_out, match_captions, read_captions
+
+    names = [(str(i), readable_name(path), str(path.resolve())) for i, path in enumerate(files)]
+    matched, left_out = match_captions(read_captions(captions), names)
+    if left_out:
+        progress(0.0, f"{captions.name}: {describe_left_out(left_out)}")
+    return [matched.get(str(i), []) for i in range(len(files))]
+
+
+@app.command("limits", cls=Command)
+def show_limits(as_json: Json = False) -> None:
+    """List what a file may cost before it is refused, and how to change that."""
+    limits = LimitConfig()
+    lines = [f"{one.name}={getattr(limits, one.name):g}  {one.metadata['about']}" for one in fields(limits)]
+    change = "Change one for index, describe, explain or serve, as in --limits max_duration_s=3600."
+    answer(asdict(limits), [*lines, change], as_json)
 
 
 @app.command("list", cls=Command)
@@ -112,8 +158,11 @@ def list_clips(library: Library, model: Model = "bundled", as_json: Json = False
         | {"path": str(clip.path)}
         for clip in clips
     ]
-    lines = [f"{clip.clip_id}  {clip.duration_s:7.1f} s  {clip.name}  {clip.path}" for clip in clips]
-    answer(value, lines, as_json)
+    lines = [
+        f"{clip.clip_id}  {clip.duration_s:7.1f} s  {clip.name}  {clip.path}{'' if clip.path.is_file() else '  (gone)'}"
+        for clip in clips
+    ]
+    answer(value, lines or [_empty(library)], as_json)
 
 
 @app.command(cls=Command)
@@ -168,7 +217,9 @@ def search(
         asked = _mix(engine, like, like_moment, mix, exclude)
         result = engine.search(text, k, engine.weigh(dict(weights or ()), mute or ()), mix=asked)
     lines = []
-    if not result.confident:
+    if not result.searched:
+        lines.append(_empty(library))
+    elif not result.confident:
         lines.append("No confident match: unrelated sentences often fit a clip here as well.")
     for rank, hit in enumerate(result.hits, start=1):
         span = f"{hit.start_s:5.1f}-{hit.end_s:.1f} s"
@@ -186,6 +237,7 @@ def describe(
     k: Count = 10,
     weights: Weights = None,
     mute: Mute = None,
+    limits: Limits = None,
     model: Model = "bundled",
     as_json: Json = False,
 ) -> None:
@@ -195,7 +247,7 @@ def describe(
     table = read_captions(captions)
     if table.left_out:
         progress(0.0, f"{captions.name}: {describe_left_out(table.left_out)}")
-    with _empty_engine(video, model) as engine:
+    with _empty_engine(video, model, limits) as engine:
         factors = engine.weigh(dict(weights or ()), mute or ())
         hits = engine.describe_file(video, table.sentences, k, factors)
     value = [
@@ -217,13 +269,14 @@ def explain(
     like_moment: LikeMoment = -1,
     mix: Share = 0.5,
     exclude: Exclude = None,
+    limits: Limits = None,
     model: Model = "bundled",
     as_json: Json = False,
 ) -> None:
     """Show why a query and a clip match: pictures, and the terms with their word x frame parts."""
     from vtr_demo.viz import figures
 
-    with _engine(library, model, readonly=True) if library else _empty_engine(Path(video), model) as engine:
+    with _engine(library, model, readonly=True) if library else _empty_engine(Path(video), model, limits) as engine:
         clip_id = video if library else _added(engine, Path(video))
         name, factors = engine.clip(clip_id).name, engine.weigh(dict(weights or ()), mute or ())
         asked = _mix(engine, like, like_moment, mix, exclude)
@@ -415,11 +468,14 @@ def _engine(library: Path, model: str, *, create: bool = True, **options: Any) -
 
 
 @contextmanager
-def _empty_engine(video: Path, model: str) -> Iterator[Engine]:
+def _empty_engine(video: Path, model: str, limits: Limits = None) -> Iterator[Engine]:
     """An engine over an empty library, removed afterwards, for a ``video`` that must exist."""
     if not video.is_file():
         raise VideoError(video, "there is no such file", "check the path")
-    with tempfile.TemporaryDirectory(prefix="vtr-") as folder, _engine(Path(folder), model) as engine:
+    with (
+        tempfile.TemporaryDirectory(prefix="vtr-") as folder,
+        _engine(Path(folder), model, limits=_limits(limits)) as engine,
+    ):
         yield engine
 
 
@@ -429,6 +485,14 @@ def _mix(engine: Engine, like: str, moment: int, share: float, exclude: Sequence
 
     example = engine.read_example(like).example_id if like and Path(like).is_file() else like
     return Mix(example, moment, share, tuple(exclude or ()))
+
+
+def _empty(library: Path) -> str:
+    return f"The library {library} is empty; add clips with `python -m {PROGRAM} index PATH... --library {library}`."
+
+
+def _limits(changed: Sequence[tuple[str, Any]] | None) -> LimitConfig:
+    return LimitConfig(**dict(changed or ()))
 
 
 def _added(engine: Engine, video: Path) -> str:
@@ -459,6 +523,7 @@ def _terms(terms: Mapping[str, float]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
+    tolerate_any_text()
     root, status = typer.main.get_command(app), 0
     try:
         # Not root.main(), which would turn an interrupt into a message of its own.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import io
 import json
 import logging
 import os
@@ -13,6 +15,8 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+
+from vtr_demo.video.decode import read_limit
 
 PROGRAM = "vtr_demo"
 REFUSED = 2
@@ -71,6 +75,13 @@ def read_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def _read_limit(text: str) -> tuple[str, float]:
+    try:
+        return read_limit(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Folder = Annotated[Path | None, option("DIR")]
 Library = Annotated[Path, option("DIR", "Folder of the library.")]
 Model = Annotated[str, option("SPEC", "bundled, open_clip:NAME/PRETRAINED or a folder.")]
@@ -80,6 +91,7 @@ Count = Annotated[int, option("N", "How many to list.", "-k", min=1)]
 Number = Annotated[int, option("N", min=1)]
 Limit = Annotated[int | None, option("N", "How many to draw.", min=1)]
 Weights = Annotated[list[Any] | None, option("TERM=X …", "Factors such as action=2 entity=0.", parser=read_weight)]
+Limits = Annotated[list[Any] | None, option("NAME=X …", "What a file may cost; see limits.", parser=_read_limit)]
 Mute = Annotated[list[str] | None, option("NAME …", "Concepts that add nothing.")]
 Text = Annotated[str, typer.Argument(help="May be left out with --like or --exclude.")]
 Like = Annotated[str, option("ID|FILE", "Find the like of a clip of the library, or of a video or picture file.")]
@@ -93,33 +105,85 @@ Kind = Annotated[str, option("KIND", "Only rows of this kind, such as real.")]
 
 
 # --------------------------------------------------------------------------- files that commands take
-def find_videos(paths: Sequence[Path], endings: tuple[str, ...]) -> list[Path]:
+_SYSTEM_FOLDERS = frozenset((
+    "@eadir", "#recycle", "@recycle", "#snapshot", "@recently-snapshot", "@tmp", "@synoresource", "$recycle.bin",
+    "recycler", "system volume information", "lost+found", "__macosx",
+))  # fmt: skip
+"""Previews, bins and snapshots of NAS boxes and systems, beside what begins with a dot."""
+
+
+def find_videos(
+    paths: Sequence[Path], endings: tuple[str, ...], exclude: Sequence[str] = ()
+) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Return the files among ``paths`` and the videos below the folders among them, each once, in order.
 
-    Hidden files and folders are skipped. A named file is kept whatever it is: indexing reports it.
+    Links to folders are followed, each folder once. ``exclude`` are patterns of names or of paths below the
+    folder. Returns also what was skipped, each with the reason. A named file is kept whatever it is: indexing
+    reports it.
     """
     files: dict[Path, None] = {}
-    for path in paths:
-        if not path.is_dir():
-            files[path] = None
+    skipped: list[tuple[Path, str]] = []
+    visited: set[tuple[int, int]] = set()
+
+    def refused(path: Path, root: Path, is_folder: bool) -> str:
+        if path.name.startswith("."):
+            return "hidden"
+        if any(fnmatch.fnmatch(name, one.rstrip("/")) for one in exclude for name in (path.name, _below(path, root))):
+            return "excluded"
+        if not is_folder:
+            return "" if path.name.lower().endswith(endings) else "no video by its ending"
+        if path.name.lower() in _SYSTEM_FOLDERS:
+            return "a system's own folder"
+        return "" if _first_visit(path, visited) else "another way to a folder that was taken already"
+
+    def unreadable(error: OSError) -> None:
+        skipped.append((Path(error.filename), f"cannot be opened ({error.strerror})"))
+
+    for root in paths:
+        if not root.is_dir():
+            files[root] = None
             continue
-        for folder, below, names in os.walk(path):
-            below[:] = sorted(name for name in below if not name.startswith("."))
-            for name in sorted(names):
-                if name.lower().endswith(endings) and not name.startswith("."):
-                    files[Path(folder, name)] = None
-    return list(files)
+        if not _first_visit(root, visited):
+            continue
+        for folder, below, names in os.walk(root, onerror=unreadable, followlinks=True):
+            folders = set(below)
+            taken: tuple[list[str], list[str]] = ([], [])
+            for name in (*sorted(below), *sorted(names)):
+                path, is_folder = Path(folder, name), name in folders
+                if reason := refused(path, root, is_folder):
+                    skipped.append((path, reason))
+                else:
+                    taken[is_folder].append(name)
+            below[:] = taken[True]
+            files |= {Path(folder, name): None for name in taken[False]}
+    return list(files), skipped
+
+
+def _below(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _first_visit(folder: Path, visited: set[tuple[int, int]]) -> bool:
+    try:
+        state = folder.stat()
+    except OSError:
+        return True  # walking it says why it cannot be opened
+    place = (state.st_dev, state.st_ino)
+    first = place not in visited
+    visited.add(place)
+    return first
 
 
 # --------------------------------------------------------------------------- printing
-def to_json(value: Any) -> str:
+def to_json(value: Any, ascii_only: bool = False) -> str:
     """Encode readable JSON; NaN and infinite numbers raise ``ValueError``."""
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    return json.dumps(value, indent=1, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def answer(value: Any, lines: Iterable[str], as_json: bool) -> None:
     """Print ``value`` as JSON, or ``lines`` for people."""
-    text = to_json(value) if as_json else "\n".join(lines)
+    unicode = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    text = to_json(value, ascii_only=not unicode) if as_json else "\n".join(lines)
     if text:
         print(text, flush=True)
 
@@ -130,8 +194,15 @@ def report(value: dict[str, Any], file: Path | None) -> None:
         from vtr_demo.files import replace_file
 
         file.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(file, f"{to_json(value)}\n".encode())
+        replace_file(file, f"{to_json(value)}\n".encode(errors="backslashreplace"))
     answer(value, (), as_json=True)
+
+
+def tolerate_any_text() -> None:
+    """Let both streams escape what their encoding lacks (a name in bytes, an emoji in cp1252), not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def progress(fraction: float, what: str) -> None:

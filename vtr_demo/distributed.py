@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -48,8 +49,12 @@ def resolve_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
         name = f"cuda:{local}"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f'device is {name!r}, but torch finds no GPU; set device to "auto" or "cpu".')
+    if not re.fullmatch(r"cpu|cuda:\d+", name):
+        raise ConfigError(f"Unknown device {name!r}; choose auto, cpu, cuda or cuda:N.")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name != "cpu" and int(name.removeprefix("cuda:")) >= count:
+        reason = f"torch finds {count} GPUs, counted from 0" if count else "torch finds no GPU"
+        raise ConfigError(f"The device is {name!r}, but {reason}; choose auto or cpu.")
     return torch.device(name)
 
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+
+def readable_name(path: str | Path) -> str:
+    """Return the name of a file for people and for JSON: bytes that are no UTF-8 are taken for Windows-1252."""
+    name = os.fsencode(Path(path).name)
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return name.decode("cp1252", "replace")
 
 
 class VtrError(Exception):
@@ -25,7 +35,7 @@ class VideoError(VtrError):
     """A video file that cannot be decoded; names the file, the reason and the remedy."""
 
     def __init__(self, path: str | Path, reason: str, advice: str) -> None:
-        super().__init__(f"{Path(path).name}: {reason}; {advice}.")
+        super().__init__(f"{readable_name(path)}: {reason}; {advice}.")
         self.path, self.reason, self.advice = Path(path), reason, advice
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:

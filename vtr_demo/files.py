@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -24,6 +25,8 @@ from vtr_demo.errors import LibraryError
 from vtr_demo.structures import CropBox, FrameBatch, VideoTokens
 
 _CHUNK = 2**20
+_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF}
+"""What a disk answers that has no such call."""
 
 
 # --------------------------------------------------------------------------- digests
@@ -64,6 +67,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:  # network disks lack it
+            raise
     finally:
         os.close(descriptor)
 
@@ -101,8 +107,8 @@ def copy_synced(source: Path, target: Path) -> None:
 
 
 def json_bytes(value: Any) -> bytes:
-    """Encode readable JSON with sorted keys, as UTF-8."""
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    """Encode readable JSON with sorted keys, as UTF-8; half a surrogate pair is escaped."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 @contextmanager
@@ -130,6 +136,13 @@ class FolderLock:
             raise LibraryError(
                 f"The library {folder} is being written by another process ({name}); "
                 "stop that one, or add and delete clips there."
+            ) from error
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            raise LibraryError(
+                f"The disk of {folder} cannot lock files ({error.strerror}), so two programs could spoil the library; "
+                "keep it on a local disk, the videos may stay where they are."
             ) from error
         with suppress(OSError):  # the lock holds on a full disk as well
             owner.write_text(f"process {os.getpid()}", encoding="utf-8")

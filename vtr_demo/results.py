@@ -240,6 +240,10 @@ class IndexReport:
     """Names of files that were already there, by content."""
     failed: tuple[tuple[str, str], ...]
     """(file name, one sentence) for each file that could not be indexed."""
+    moved: tuple[str, ...] = ()
+    """Names of known files that lie elsewhere than before; the library has noted where."""
+    replaced: tuple[tuple[str, str], ...] = ()
+    """(id, name) of clips that were deleted because their file now holds another film."""
 
 
 @dataclass(frozen=True)

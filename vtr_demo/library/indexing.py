@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from vtr_demo.config import VideoConfig
-from vtr_demo.errors import LibraryError, VtrError
+from vtr_demo.errors import LibraryError, VideoError, VtrError, readable_name
 from vtr_demo.files import sha256_of
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import ClipContents, FeatureVersion, StoredClip
@@ -33,6 +34,8 @@ PROTOTYPES = "prototypes"
 _POINTS = 20_000
 """Tokens among which prototypes are sought."""
 _CLIPS_FOR_PROTOTYPES = 32
+_SETTLED_NS = 2 * 10**9
+"""A file that was changed more lately than so may change again without showing it: disks count time coarsely."""
 
 
 # --------------------------------------------------------------------------- from a file to features
@@ -131,6 +134,21 @@ def load_prototypes(model: RetrievalModel, fitted: dict[str, Any]) -> None:
 
 
 # --------------------------------------------------------------------------- from features to a library
+@dataclass
+class _Batch:
+    """What has become of the files of one ``add``; see ``IndexReport``.
+
+    places: ids of clips by the path of their original; overwritten: the path of clips that may have lost it.
+    """
+
+    places: dict[str, list[str]] = field(default_factory=dict)
+    added: list[str] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    overwritten: dict[str, str] = field(default_factory=dict)
+
+
 class Indexer:
     """Keep a library in step with a model."""
 
@@ -190,29 +208,35 @@ class Indexer:
         keep_copy: bool = True,
         progress: Progress | None = None,
     ) -> IndexReport:
-        """Index files one by one; each is stored whole or not at all, and failures are reported."""
-        library = self.writer()
-        added: list[str] = []
-        known: list[str] = []
-        failed: list[tuple[str, str]] = []
+        """Index files one by one; each is stored whole or not at all, and failures are reported.
+
+        A known file is recognised by its place, size and time, else by its content, then with its new place.
+        A clip whose file now holds another film is deleted, unless the library has a copy of it. Captions
+        that are given replace those of a known clip.
+        """
+        library, batch = self.writer(), _Batch()
+        for clip in library.list():
+            batch.places.setdefault(clip.source, []).append(clip.id)
         if not self.ready:
             self._keep_prototypes(library, self._first_look(paths, progress))
         for i, path in enumerate(paths):
-            name = names[i] if names else path.name
+            name = names[i] if names else readable_name(path)
             if progress:
                 progress(i / len(paths), f"{name} ({i + 1} of {len(paths)})")
             try:
-                clip = self._add_one(library, path, name, tuple(captions[i]) if captions else (), keep_copy)
+                self._take(library, batch, path, name, tuple(captions[i]) if captions else (), keep_copy)
             except (VtrError, OSError) as error:
-                failed.append((name, _sentence(error, name)))
-                continue
-            if clip is None:
-                known.append(name)
-            else:
-                added.append(clip.id)
+                batch.failed.append((name, _sentence(error, name)))
+        replaced = []
+        for clip_id, source in batch.overwritten.items():  # last: its film may lie under another name now
+            if clip_id in library and (old := library.get(clip_id)).source == source:
+                library.delete(clip_id)
+                replaced.append((clip_id, old.name))
         if progress:
             progress(1.0, "done")
-        return IndexReport(tuple(added), tuple(known), tuple(failed))
+        return IndexReport(
+            tuple(batch.added), tuple(batch.known), tuple(batch.failed), tuple(batch.moved), tuple(replaced)
+        )
 
     def repair(self, progress: Progress | None = None) -> IndexReport:
         """Make again what is damaged of each clip: from its tokens, its frames, or the file it came from.
@@ -242,13 +266,50 @@ class Indexer:
         return self.library
 
     # ------------------------------------------------------------------ one clip
+    def _take(
+        self, library: LibraryWriter, batch: _Batch, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool
+    ) -> None:
+        """Add one file, or note what has become of the clip that it is."""
+        source = str(path.resolve())
+        there = [library.get(key) for key in batch.places.get(source, ()) if key in library]
+        clip = next((one for one in there if _unchanged(one, path) and library.healthy(one.id)), None)
+        if clip is None:
+            clip, digest = self._add_one(library, path, name, captions, keep_copy)
+            if clip is not None:
+                batch.added.append(clip.id)
+            else:
+                batch.known.append(name)
+                clip = self._keep_up(library, library.get(digest[:12]), path, name, batch)
+            batch.places.setdefault(source, []).append(clip.id)
+        else:
+            batch.known.append(name)
+        if captions and captions != clip.captions:
+            library.update(replace(clip, captions=captions))
+        batch.overwritten |= {old.id: source for old in there if old.id != clip.id and "media" not in old.files}
+
+    def _keep_up(self, library: LibraryWriter, clip: StoredClip, path: Path, name: str, batch: _Batch) -> StoredClip:
+        """Note where the film of a known clip lies, where it is no longer in its old place, and its time."""
+        source, (size, modified_ns) = str(path.resolve()), _size_and_time(path)
+        if clip.source == source:
+            current = replace(clip, size=size, modified_ns=modified_ns)
+        elif "media" in clip.files or library.at_its_place(clip):
+            return clip
+        else:
+            current = replace(clip, name=name, source=source, size=size, modified_ns=modified_ns)
+            batch.moved.append(name)
+        return clip if current == clip else library.update(current)
+
     def _add_one(
         self, library: LibraryWriter, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool
-    ) -> StoredClip | None:
+    ) -> tuple[StoredClip | None, str]:
+        """Store a file as a clip; returns it, None where its content is known, and its digest."""
         info = probe_guarded(path, limits=self._limits)  # refuses what must not even be read whole
-        digest = sha256_of(path)
+        before = path.stat()
+        (size, modified_ns), digest = _size_and_time(path), sha256_of(path)
         if library.find_by_digest(digest) is not None:
-            return None
+            return None, digest
+        if not captions and digest[:12] in library:  # it is damaged
+            captions = library.get(digest[:12]).captions
         encoded = encode_clip(path, self._model, self._limits, info)
         clip = StoredClip(
             name=name,
@@ -259,6 +320,8 @@ class Indexer:
             height=info.height,
             moments=encoded.moments,
             captions=captions,
+            size=size,
+            modified_ns=modified_ns,
         )
         with tempfile.TemporaryDirectory(prefix="vtr-") as folder:
             playable = None
@@ -273,7 +336,10 @@ class Indexer:
                 copy=path if keep_copy else None,
                 playable=playable,
             )
-            return library.add(clip, contents)
+            after = path.stat()
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise VideoError(path, "it changed while it was read", "index it again once it is complete")
+            return library.add(clip, contents), digest
 
     def _repair_one(self, library: LibraryWriter, clip: StoredClip) -> str:
         """Make a clip whole from what is left of it; returns its id, a new one where its file has changed."""
@@ -303,7 +369,7 @@ class Indexer:
                 f"{clip.name} is damaged in the library and no longer at {path}; put the file back and "
                 "rebuild the library, or delete the clip."
             )
-        stored = self._add_one(library, path, clip.name, clip.captions, copied)
+        stored, _ = self._add_one(library, path, clip.name, clip.captions, copied)
         if stored is None:
             raise LibraryError(
                 f"{clip.name} is damaged, and {path} now holds another clip of the library; delete this one."
@@ -399,6 +465,19 @@ class Indexer:
             kept = {**library.setting(PROTOTYPES), self._model.fingerprint: fitted}
             library.set_setting(PROTOTYPES, kept)
             load_prototypes(self._model, fitted)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    """Return a file's bytes and when it was changed, 0 where that was a moment ago."""
+    state = path.stat()
+    settled = time.time_ns() - state.st_mtime_ns > _SETTLED_NS
+    return state.st_size, state.st_mtime_ns if settled else 0
+
+
+def _unchanged(clip: StoredClip, path: Path) -> bool:
+    """Whether size and time of a clip's file are those that were noted."""
+    state = path.stat()
+    return clip.modified_ns != 0 and (clip.size, clip.modified_ns) == (state.st_size, state.st_mtime_ns)
 
 
 def _sentence(error: VtrError | OSError, name: str) -> str:

@@ -133,6 +133,14 @@ class LibraryReader:
         clip = self._state.clips.get(digest[:12])
         return clip if clip and clip.digest == digest and clip.id not in self._problems else None
 
+    def healthy(self, clip_id: str) -> bool:
+        """Whether nothing is known to be wrong with a clip."""
+        return clip_id in self and clip_id not in self._problems
+
+    def at_its_place(self, clip: StoredClip) -> bool:
+        """Whether the original of a clip lies, with its content, where it was indexed."""
+        return self._files.has_digest(Path(clip.source), clip.digest)
+
     def problems(self) -> tuple[str, ...]:
         """Return one sentence for each clip, or for the library, that was not found as it was written."""
         return tuple({**self._notices(), **self._problems}.values())

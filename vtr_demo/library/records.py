@@ -89,6 +89,10 @@ class StoredClip:
     """ISO date and time in UTC."""
     number: int = 0
     """Order of arrival."""
+    size: int = 0
+    """Bytes of the original; with ``modified_ns`` it is known again without being read."""
+    modified_ns: int = 0
+    """When the original was last changed; 0 where that was too short ago to tell a later change by."""
     visitor: str = ""
     """Whose upload it is on a public page; empty for a clip of the library itself."""
     version: str = ""
@@ -137,7 +141,7 @@ class StoredClip:
         return json.dumps(values, sort_keys=True, indent=1)
 
 
-_LATER = ("visitor",)
+_LATER = ("visitor", "size", "modified_ns")
 """Fields that came after the first records of this format: left out where empty, so that those keep their names."""
 
 

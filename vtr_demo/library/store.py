@@ -168,6 +168,12 @@ class LibraryWriter(LibraryReader):
             check_vectors(clip, vectors)
             return self._put(clip, {"vectors": files.array_to_bytes(vectors)}, kept=clip)
 
+    def update(self, clip: StoredClip) -> StoredClip:
+        """Store another name, place or captions of a clip; everything else stays."""
+        with self._changing(f"{clip.name} was not changed", held=False):
+            self._require_stale(False)
+            return self._put(clip, {}, kept=self.get(clip.id), tower=clip.tower)
+
     def forget_vectors(self) -> None:
         """Take the vectors from all clips in one step, before they are computed anew by the same model."""
         with self._changing("The library was not rebuilt"):

@@ -20,6 +20,7 @@ from torch import Tensor
 import vtr_demo
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig, VideoConfig
+from vtr_demo.distributed import resolve_device
 from vtr_demo.errors import CheckpointError, ConfigError
 from vtr_demo.files import fingerprint, json_bytes, replace_file, sha256_of
 from vtr_demo.model.attributes import Vocabulary
@@ -141,6 +142,7 @@ def load(spec: str, device: str = "cpu") -> RetrievalModel:
     name (`tiny`, `open_clip:NAME/PRETRAINED`) or `untrained:BACKBONE` gives untrained heads, which
     rank exactly as the backbone alone does.
     """
+    device = str(resolve_device(device))
     if spec == "bundled":
         return replace(_load_folder(BUNDLED, device), spec=spec)
     if spec.startswith(UNTRAINED):

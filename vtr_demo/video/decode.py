@@ -14,7 +14,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -63,12 +63,26 @@ point of an intra-refresh stream is flagged as a key frame, and shows nothing un
 class LimitConfig:
     """What an untrusted file may cost before it is refused."""
 
-    max_bytes: int = 200 * 2**20
-    max_duration_s: float = 15 * 60
-    max_pixels: int = 4096 * 2304
-    """Width x height of the source picture."""
-    decode_timeout_s: float = 60.0
-    decode_memory_bytes: int = 3 * 2**30
+    max_bytes: int = field(default=200 * 2**20, metadata={"about": "bytes of the file"})
+    max_duration_s: float = field(default=15 * 60.0, metadata={"about": "seconds that it lasts"})
+    max_pixels: int = field(default=4096 * 2304, metadata={"about": "width x height of the source picture"})
+    decode_timeout_s: float = field(
+        default=60.0, metadata={"about": "seconds of processor time to decode it; a longer film gets more"}
+    )
+    decode_memory_bytes: int = field(default=3 * 2**30, metadata={"about": "bytes of memory to decode it"})
+
+
+def read_limit(text: str) -> tuple[str, float]:
+    """Read NAME=X of the command line; raises ``ValueError`` with a sentence."""
+    name, _, value = text.partition("=")
+    kinds = {one.name: one.type for one in fields(LimitConfig)}
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if name not in kinds or not 0 < number < math.inf:
+        raise ValueError(f"{text!r} is no limit such as max_duration_s=3600; `limits` lists them.")
+    return name, int(number) if kinds[name] == "int" else number
 
 
 @cache
@@ -321,14 +335,14 @@ class Source:
         width, height = self.stream.codec_context.width, self.stream.codec_context.height
         if self._limits is not None and width * height > self._limits.max_pixels:
             allowed = f"{self._limits.max_pixels / 1e6:.1f} megapixels are allowed"
-            advice = "scale the clip down, or raise limits.max_pixels"
+            advice = "scale the clip down, or raise the limit with --limits max_pixels=N"
             raise VideoError(self.path, f"its picture is {width}x{height} and {allowed}", advice)
 
     def _check_duration(self) -> None:
         duration_s = self.timeline.duration_s
         if self._limits is not None and duration_s > self._limits.max_duration_s:
             allowed = f"{self._limits.max_duration_s:.0f} s are allowed"
-            advice = "cut the clip, or raise limits.max_duration_s"
+            advice = "cut the clip, or raise the limit with --limits max_duration_s=N"
             raise VideoError(self.path, f"it lasts {duration_s:.0f} s and {allowed}", advice)
 
 

@@ -193,7 +193,7 @@ def _checked(path: str | Path, limits: LimitConfig | None = None) -> Path:
         raise VideoError(path, "the file is empty", "copy or upload it again")
     if limits is not None and size > limits.max_bytes:
         allowed = f"{limits.max_bytes / 2**20:.0f} MiB are allowed"
-        advice = "cut or compress the clip, or raise limits.max_bytes"
+        advice = "cut or compress the clip, or raise the limit with --limits max_bytes=N"
         raise VideoError(path, f"it has {size / 2**20:.0f} MiB and {allowed}", advice)
     return path
 

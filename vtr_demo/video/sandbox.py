@@ -170,15 +170,15 @@ def call(
     sentences = {
         "memory": (
             f"reading it needs more than {limits.decode_memory_bytes / 2**30:.2g} GiB of memory",
-            f"{RESAVE}, or raise limits.decode_memory_bytes",
+            f"{RESAVE}, or raise the limit with --limits decode_memory_bytes=N",
         ),
         "time": (
             f"reading it took {used:.0f} s of processor time, too long for its length, and was stopped",
-            f"{RESAVE}, or raise limits.decode_timeout_s",
+            f"{RESAVE}, or raise the limit with --limits decode_timeout_s=N",
         ),
         "stalled": (
             f"reading it stood still for {_number(header.get('wall_s'), stall_s):g} s and was stopped",
-            "check the disk that it lies on, or raise limits.decode_timeout_s",
+            "check the disk that it lies on, or raise the limit with --limits decode_timeout_s=N",
         ),
         "crash": (f"the decoder crashed on it ({header.get('status')})", RESAVE),
         "file": (str(header.get("reason"))[:300], str(header.get("advice"))[:300]),

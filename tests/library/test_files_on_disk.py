@@ -1,0 +1,196 @@
+"""Originals overwritten, moved, deleted, restored: indexing again heals, and no entry plays another film."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.drawn import draw_clip
+from vtr_demo.errors import LibraryError
+from vtr_demo.library import indexing
+from vtr_demo.library.engine import Engine
+
+RED, GREEN, BLUE = (210, 30, 30), (30, 190, 60), (30, 60, 200)
+pytestmark = pytest.mark.usefixtures("few_null_captions")
+
+
+def film(path: Path, colour: tuple[int, int, int], age_s: float = 60.0) -> Path:
+    """Draw a clip of one colour that was last changed ``age_s`` ago."""
+    path.parent.mkdir(exist_ok=True)
+    draw_clip(path, frames=6, fps=5, colours=[colour])
+    os.utime(path, (then := time.time() - age_s, then))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    film(tmp_path / "films" / "a.mp4", RED)
+    film(tmp_path / "films" / "b.mp4", GREEN)
+    return tmp_path / "films"
+
+
+@pytest.fixture
+def engine(folder: Path, spec: str, tmp_path: Path) -> Iterator[Engine]:
+    """A library of both films, a.mp4 with a caption."""
+    opened = Engine.open(tmp_path / "library", spec)
+    added = opened.add(files(folder), captions=[["red"], []], keep_copy=False).added
+    assert len(added) == 2
+    yield opened
+    opened.close()
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.mp4"))
+
+
+def check(engine: Engine) -> dict[str, str]:
+    """Every entry plays what was indexed under it; returns what each file's content is indexed as, by path."""
+    for clip in engine.clips():
+        assert hashlib.sha256(engine.media(clip.clip_id).read_bytes()).hexdigest()[:12] == clip.clip_id
+    assert engine.search("red").searched == len(engine.clips())
+    return {str(clip.path): clip.clip_id for clip in engine.clips()}
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise AssertionError("a file was read")
+
+
+def test_what_has_not_changed_is_known_without_being_read(engine, folder, monkeypatch):
+    monkeypatch.setattr(indexing, "sha256_of", refuse)
+    monkeypatch.setattr(indexing, "probe_guarded", refuse)
+    report = engine.add(files(folder), keep_copy=False)
+    assert (report.added, report.known, report.failed) == ((), ("a.mp4", "b.mp4"), ())
+
+
+def test_a_file_touched_is_read_once_and_then_known_again(engine, folder, monkeypatch):
+    os.utime(folder / "a.mp4", (1e9, 1e9))
+    before = check(engine)
+    assert engine.add(files(folder), keep_copy=False).known == ("a.mp4", "b.mp4")
+    assert check(engine) == before
+    monkeypatch.setattr(indexing, "sha256_of", refuse)
+    assert engine.add(files(folder), keep_copy=False).failed == ()
+
+
+def test_a_file_just_written_is_read_again_for_it_may_change_within_the_disks_clock(engine, folder, monkeypatch):
+    new = film(folder / "new.mp4", BLUE, age_s=0)
+    assert len(engine.add([new], keep_copy=False).added) == 1
+    content, state = new.read_bytes(), new.stat()
+    new.write_bytes(content[:-1] + b"x")
+    os.utime(new, ns=(state.st_atime_ns, state.st_mtime_ns))
+    read: list[Path] = []
+    real = indexing.sha256_of
+    monkeypatch.setattr(indexing, "sha256_of", lambda path: (read.append(path), real(path))[1])
+    engine.add([new], keep_copy=False)
+    assert read == [new]
+
+
+def test_an_overwritten_file_takes_its_entrys_place(engine, folder):
+    old = check(engine)[str(folder / "a.mp4")]
+    film(folder / "a.mp4", BLUE)
+    with pytest.raises(LibraryError, match="has changed"):
+        engine.media(old)
+    report = engine.add(files(folder), keep_copy=False)
+    assert report.replaced == ((old, "a.mp4"),)
+    assert (len(report.added), report.known) == (1, ("b.mp4",))
+    assert check(engine)[str(folder / "a.mp4")] == report.added[0] != old
+    assert engine.clip(report.added[0]).captions == ()  # they were of the other film
+
+
+def test_an_overwritten_file_of_which_the_library_has_a_copy_leaves_the_copy(spec, folder, tmp_path):
+    engine = Engine.open(tmp_path / "copies", spec)
+    engine.add(files(folder), keep_copy=True)
+    film(folder / "a.mp4", BLUE)
+    report = engine.add(files(folder), keep_copy=True)
+    assert (len(report.added), report.replaced) == (1, ())
+    assert len(check(engine)) == 3
+    engine.close()
+
+
+def test_a_file_overwritten_by_what_cannot_be_read_fails_and_its_entry_never_plays_it(engine, folder):
+    old = check(engine)[str(folder / "a.mp4")]
+    (folder / "a.mp4").write_bytes(b"no film" * 500)
+    report = engine.add(files(folder), keep_copy=False)
+    assert [name for name, _ in report.failed] == ["a.mp4"]
+    with pytest.raises(LibraryError, match="has changed"):
+        engine.media(old)
+
+
+def test_a_moved_folder_is_recognised_by_content_and_keeps_its_captions(engine, folder, tmp_path):
+    before = check(engine)
+    folder.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "a.mp4").rename(tmp_path / "elsewhere" / "renamed.mp4")
+    report = engine.add(files(tmp_path / "elsewhere"), keep_copy=False)
+    assert (report.added, report.moved, report.replaced) == ((), ("b.mp4", "renamed.mp4"), ())
+    after = check(engine)
+    assert sorted(after.values()) == sorted(before.values())
+    moved = engine.clip(before[str(folder / "a.mp4")])
+    assert (moved.name, moved.captions) == ("renamed.mp4", ("red",))
+
+
+def test_a_second_copy_of_a_film_does_not_move_it(engine, folder, tmp_path):
+    before = check(engine)
+    shutil.copy(folder / "a.mp4", tmp_path / "copy.mp4")
+    report = engine.add([tmp_path / "copy.mp4"], keep_copy=False)
+    assert (report.known, report.moved) == (("copy.mp4",), ())
+    assert check(engine) == before
+
+
+def test_two_films_that_change_names_keep_their_entries(engine, folder, tmp_path):
+    before = check(engine)
+    for source, target in (("a.mp4", "c"), ("b.mp4", "a.mp4"), ("c", "b.mp4")):
+        (folder / source).rename(folder / target)
+    report = engine.add(files(folder), keep_copy=False)
+    assert (report.added, report.replaced) == ((), ())
+    after = check(engine)
+    assert after == {str(folder / "a.mp4"): before[str(folder / "b.mp4")],
+                     str(folder / "b.mp4"): before[str(folder / "a.mp4")]}  # fmt: skip
+
+
+def test_a_deleted_file_is_pruned_and_a_restored_one_plays_again(engine, folder):
+    before = check(engine)
+    (folder / "a.mp4").rename(folder / "kept")
+    with pytest.raises(LibraryError, match="no longer at"):
+        engine.media(before[str(folder / "a.mp4")])
+    (folder / "kept").rename(folder / "a.mp4")
+    assert check(engine) == before
+    (folder / "a.mp4").unlink()
+    assert [clip.clip_id for clip in engine.prune()] == [before[str(folder / "a.mp4")]]
+    assert check(engine) == {str(folder / "b.mp4"): before[str(folder / "b.mp4")]}
+
+
+def test_a_file_that_grows_while_it_is_read_is_not_stored(engine, folder, monkeypatch):
+    new = film(folder / "new.mp4", BLUE)
+    real: Callable = indexing.encode_clip
+
+    def growing(path: Path, *rest: object) -> object:
+        encoded = real(path, *rest)
+        with path.open("ab") as stream:
+            stream.write(b"more")
+        return encoded
+
+    monkeypatch.setattr(indexing, "encode_clip", growing)
+    ((_, reason),) = engine.add([new], keep_copy=False).failed
+    assert "changed while it was read" in reason
+    assert len(check(engine)) == 2
+
+
+def test_what_was_noted_survives_and_older_records_are_read_as_before(engine, folder, spec, tmp_path):
+    before = list(engine._indexer.library.list())
+    assert all(clip.size and clip.modified_ns for clip in before)
+    engine.close()
+    again = Engine.open(tmp_path / "library", spec, readonly=True)
+    assert list(again._indexer.library.list()) == before
+
+
+def test_captions_that_come_later_are_kept_with_the_known_clip(engine, folder):
+    report = engine.add(files(folder), captions=[["scarlet"], ["green"]], keep_copy=False)
+    assert report.known == ("a.mp4", "b.mp4")
+    assert [clip.captions for clip in engine.clips()] == [("scarlet",), ("green",)]
+    engine.add(files(folder), keep_copy=False)
+    assert [clip.captions for clip in engine.clips()] == [("scarlet",), ("green",)]
