@@ -99,7 +99,7 @@ def write_clip(scene: Scene, folder: Path, duration_s: float = 3.0) -> tuple[Pat
     """Encode the scene as MP4 and its middle as JPEG; (media, poster)."""
     media, poster = folder / f"{scene.name}.mp4", folder / f"{scene.name}.jpg"
     with av.open(str(media), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
+        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
         for number in range(int(duration_s * 10)):
             picture = draw(scene, number / (duration_s * 10 - 1), 320, 180)
