@@ -18,10 +18,12 @@ from torch import Tensor
 from tests.helpers.small_clip import save_small_clip
 from tests.helpers.small_runs import EVERY_LOSS, eight_pairs, small_config
 from tests.helpers.sprites import draw_sprites
+from vtr_demo import distributed
 from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import MixtureConfig, TrainConfig
 from vtr_demo.data import captions as captions_module
-from vtr_demo.errors import TrainingError
+from vtr_demo.errors import ConfigError, TrainingError
+from vtr_demo.model import checkpoint
 from vtr_demo.structures import Sentence, TextTokens
 from vtr_demo.text.parser import parse_many
 from vtr_demo.training.setup import build_trainer
@@ -188,3 +190,18 @@ def test_ranks_hold_the_same_weights_after_a_run_and_one_of_them_writes(answers:
 
 def test_nan_on_one_rank_stops_all(answers: dict[str, Any]) -> None:
     assert all("not finite at step 1" in rank["stopped"] for rank in answers["ranks"])
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:9", "gpu", "", "cuda:-1", "cpu:0"])
+def test_a_device_that_is_not_there_is_one_sentence(name):
+    if name == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigError, match="choose auto"):
+        distributed.resolve_device(name)
+
+
+def test_a_model_is_loaded_where_it_is_wanted():
+    assert distributed.resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ConfigError, match="choose auto"):
+        checkpoint.load("tiny", "gpu")
+    assert next(checkpoint.load("tiny", "auto").model.parameters()).device == distributed.resolve_device("auto")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,3 +121,34 @@ def test_a_copy_that_fails_half_way_leaves_neither_a_draft_nor_a_file(tmp_path, 
         with pytest.raises(OSError, match="No space"):
             write(name, original)
         assert list((directory / "frames").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_that_cannot_lock_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(LibraryError, match=r"cannot lock files .* keep it on a local disk"):
+        FolderLock(tmp_path)
+
+
+def test_a_disk_that_cannot_wait_for_a_folder_still_takes_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    number = errno.EINVAL
+    replace_file(tmp_path / "a", b"1")
+    assert (tmp_path / "a").read_bytes() == b"1"
+    number = errno.EIO
+    with pytest.raises(OSError, match=os.strerror(number)):
+        replace_file(tmp_path / "a", b"2")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.helpers.colours import colour_manifest
 from tests.helpers.models import alive, small_model
@@ -185,3 +186,40 @@ def test_a_concept_that_is_a_little_ahead_everywhere_is_a_collapse() -> None:
         found = concept_usage(model, objective_batch())
     assert min(found["usage video"], found["usage text"]) > 0.95, "the probabilities are even"
     assert found["usage video hard"] == found["usage text hard"] == 0
+
+
+def test_pieces_that_a_film_does_not_have_are_listed_and_the_others_measured(
+    pretrained: RetrievalModel, manifest: Path
+) -> None:
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    times = {"good": (0.0, 0.2), "to the end": (0.1, 99.0), "beyond": (50.0, 60.0), "reversed": (0.2, 0.1),
+             "negative": (-1.0, 0.2), "empty": (0.1, 0.1)}  # fmt: skip
+    pieces = [
+        {"path": rows[0]["path"], "captions": [f"piece {name}"], "id": name, "start_s": start, "end_s": end}
+        for name, (start, end) in times.items()
+    ]
+    with_pieces = manifest.with_name("pieces.jsonl")
+    with_pieces.write_text("\n".join(map(json.dumps, [*pieces, *rows[1:]])) + "\n{broken")
+    found = evaluate(pretrained, str(with_pieces))
+    assert found["unreadable"] == ["beyond", "reversed", "negative", "empty"]
+    assert (found["unreadable_clips"], found["videos"]) == (4, len(rows) - 1 + 2)
+    (sentence,) = found["left_out"]
+    assert sentence.startswith(f"line {len(pieces) + len(rows)}: not JSON")
+
+
+def test_every_kind_of_picture_is_a_photo_or_unreadable(pretrained: RetrievalModel, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (64, 64), (80 * i, 100, 200)) for i in range(3)]
+    still = ("a.tiff", "b.jpg", "c.png", "d.webp", "e.bmp", "f.jfif")
+    for name in still:
+        frames[0].save(tmp_path / name, **({"format": "JPEG"} if name == "f.jfif" else {}))
+    frames[0].save(tmp_path / "odd.pic", format="PNG")
+    frames[0].save(tmp_path / "pages.tiff", save_all=True, append_images=frames[1:])
+    for name in ("moving.webp", "moving.png"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=200)
+    names = [*still, "pages.tiff", "moving.webp", "moving.png"]
+    rows = [{"path": name, "captions": [f"a wall {name}"]} for name in names]
+    rows.append({"path": "odd.pic", "captions": ["an odd wall"], "kind": "image"})
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = evaluate(pretrained, str(tmp_path / "m.jsonl"))
+    assert found["unreadable"] == ["moving.webp", "moving.png"]
+    assert found["videos"] == len(rows) - 2

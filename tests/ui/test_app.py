@@ -229,6 +229,20 @@ def test_a_space_is_shared_and_open_to_all(pages, tmp_path, monkeypatch):
     assert (page.options["server_name"], page.options["server_port"], page.shared) == ("0.0.0.0", 7861, True)
 
 
+def test_a_library_that_cannot_be_written_is_opened_for_reading(pages, tmp_path, monkeypatch, caplog):
+    def open_(library: Path, model: str, **options: Any) -> Opened:
+        if not options.get("readonly"):
+            raise LibraryError("The library is being written by another process.")
+        return Opened(library, model, **options)
+
+    monkeypatch.setattr(Opened, "open", open_)
+    app.main(["--library", str(tmp_path), "--limits", "max_duration_s=60", "max_bytes=1e6"])
+    (page,) = pages
+    assert page.engine.options["readonly"]
+    assert page.engine.options["limits"] == LimitConfig(max_duration_s=60, max_bytes=1_000_000)
+    assert "being written by another process" in caplog.text
+
+
 @pytest.mark.usefixtures("pages")
 def test_a_taken_port_ends_the_program_with_a_sentence():
     with pytest.raises(SystemExit, match="cannot serve the page: port 1 is taken"):

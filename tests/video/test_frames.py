@@ -21,7 +21,7 @@ from vtr_demo.errors import ConfigError, VideoError
 from vtr_demo.library.segments import shot_cuts
 from vtr_demo.structures import CropBox, FrameBatch
 from vtr_demo.video.decode import Source
-from vtr_demo.video.frames import probe, read_frames, spread_seconds, still_frames
+from vtr_demo.video.frames import LimitConfig, probe, probe_guarded, read_frames, spread_seconds, still_frames
 
 HAS_DECORD = importlib.util.find_spec("decord") is not None
 needs_decord = pytest.mark.skipif(not HAS_DECORD, reason="decord is not installed on this platform")
@@ -438,3 +438,20 @@ def test_one_shot_has_no_cut(clips):
     noise = list(np.random.default_rng(3).integers(0, 256, (6, 48, 48, 3)).astype(np.uint8))
     for pictures in (still, passing, fading, noise, still[:1], still[:2]):
         assert shot_cuts(batch_of(pictures)) == []
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "tiff", "bmp", "webp", "avif", "moving.png", "moving.webp"])
+def test_a_picture_file_is_a_clip_or_a_sentence_that_says_so(tmp_path: Path, kind: str) -> None:
+    frames = [Image.new("RGB", (64, 48), (80 * i, 100, 200)) for i in range(3)]
+    path = tmp_path / f"a.{kind}"
+    more = {"save_all": True, "append_images": frames[1:], "duration": 200} if kind.startswith("moving") else {}
+    try:
+        frames[0].save(path, **more)
+    except (KeyError, OSError, ValueError):
+        pytest.skip(f"this Pillow writes no {kind}")
+    if kind == "avif":  # a film of one picture
+        info = probe_guarded(path, limits=LimitConfig())
+        assert (info.width, info.height, info.frame_count) == (64, 48, 1)
+        return
+    with pytest.raises(VideoError, match="it is a picture, not a film"):
+        probe_guarded(path, limits=LimitConfig())

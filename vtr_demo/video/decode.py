@@ -53,6 +53,9 @@ RESAVE = "re-save the clip as H.264 MP4"
 NEAR_PACKETS = 256
 """A key frame at most so many packets ahead is reached by reading on, not by seeking."""
 _STATE = ("new_extradata", "palette", "param_change")
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"8BPS", b"\xff\x0a", b"\0\0\0\x0cJXL ")
+"""First bytes of PNG, JPEG, TIFF, BMP, PSD and JPEG XL."""
+_PICTURE_BRANDS = (b"ftypavif", b"ftypavis", b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1")
 _STILLS = ("attached_pic", "timed_thumbnails", "still_image")
 _RETRIES = (0, 3, math.inf)
 """Key frames to start earlier where a decoder, started at one, does not show the wanted frame: a recovery
@@ -363,8 +366,10 @@ def _why_closed(path: Path) -> tuple[str, str]:
     """Reason and advice for a file that PyAV does not open, from its first bytes."""
     with path.open("rb") as file:
         head = file.read(16)
+    if head.startswith(_PICTURES) or head[8:12] == b"WEBP" or head[4:12] in _PICTURE_BRANDS:
+        return "it is a picture, not a film", "search with it by --like, and convert an animated one to GIF or MP4"
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
         return "its index is missing or damaged", "the recording or upload was cut short; export it again"
-    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"RIFF")) and head[8:12] != b"AVI ":
-        return "it is not a video but a picture or sound file", "choose a video file"
+    if head.startswith((b"RIFF", b"ID3", b"fLaC")) and head[8:12] != b"AVI ":
+        return "it is not a video but a sound file", "choose a video file"
     return "it is not a video file that can be read", f"check that the file is whole, or {RESAVE}"

@@ -25,6 +25,8 @@ VIDEO_EXTENSIONS = (
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jfif", ".avif")
 """Endings of photos, which stand beside clips in manifests."""
 
+_ANIMATED = ("WEBP", "PNG", "AVIF")
+"""Pictures of which one frame would not be all; the pages of a TIFF and the views of an MPO are."""
 _CONTAINERS = {"matroska,webm": "mkv", "mpegts": "ts", "mpeg": "mpg"}
 _USE_PYAV = 'use reader="pyav"'
 _DECORD_REFUSES = {"ts": "it is MPEG-TS, on which decord hangs", "av1": "it is AV1, which decord cannot read"}
@@ -141,6 +143,8 @@ def read_photo(path: str | Path, *, size: int, fit: str, limits: LimitConfig | N
 
     try:
         with Image.open(path) as opened:
+            if opened.format in _ANIMATED and getattr(opened, "n_frames", 1) > 1:
+                raise VideoError(path, "it is an animated picture", "convert it to GIF or MP4, which are read as films")
             swapped = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             stored = opened.size
             if limits is not None and stored[0] * stored[1] > limits.max_pixels:
