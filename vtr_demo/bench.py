@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from vtr_demo.errors import ConfigError
-from vtr_demo.library.index import VectorIndex
+from vtr_demo.library.index import FaissVectors, VectorStore, member_ids
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.structures import FrameBatch, Sentence, VideoTokens, term_sums
 from vtr_demo.text.parser import parse
@@ -123,7 +123,7 @@ def searching(bench: Bench) -> Case:
         return best[np.argsort(-scores[best])]
 
     return Case(
-        lambda: index.search(query, TOP),
+        lambda: index.search(query[0], TOP),
         plain,
         f"the {TOP} best of {VECTORS} vectors by the index",
         "the same by NumPy; memory: a CLIP vector of 512 numbers each",
@@ -134,16 +134,16 @@ def searching(bench: Bench) -> Case:
 
 def reasons(bench: Bench) -> Case:
     """Hits with their five terms, against hits with a score alone."""
-    index, vectors, query = _library(bench)
+    index, _, query = _library(bench)
     width = bench.model.model.width
 
     def with_terms() -> list[dict[str, float]]:
-        _, ids = index.search(query, TOP)
-        return [term_sums(query[0], vectors[i], width) for i in ids[0]]
+        found = index.search(query[0], TOP)
+        return [term_sums(query[0], vector, width) for vector in found.vectors]
 
     return Case(
         with_terms,
-        lambda: index.search(query, TOP),
+        lambda: index.search(query[0], TOP),
         f"{TOP} hits, each with its five terms",
         f"{TOP} hits with a score alone",
     )
@@ -227,10 +227,13 @@ def _every_frame(path: Path) -> Iterator[np.ndarray]:
             yield frame.to_ndarray(format="rgb24")
 
 
-def _library(bench: Bench) -> tuple[VectorIndex, np.ndarray, np.ndarray]:
+def _library(bench: Bench) -> tuple[VectorStore, np.ndarray, np.ndarray]:
     """An index of random unit vectors (N, F), the vectors, and one query (1, F)."""
     flat = bench.model.encode_text([bench.sentence()]).flat(bench.model.model.default_weights)
     query = np.ascontiguousarray(flat.cpu().numpy())
     vectors = np.random.default_rng(0).standard_normal((VECTORS, query.shape[1]), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return VectorIndex(vectors), vectors, query
+    store = FaissVectors(vectors.shape[1])
+    for number, vector in enumerate(vectors):
+        store.add(member_ids(number, [0]), vector[None], np.zeros(1, np.int64))
+    return store, vectors, query

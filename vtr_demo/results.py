@@ -54,6 +54,8 @@ class SearchResult:
     took_ms: float
     note: str = ""
     """A sentence for the person, e.g. that words past the limit were not read; often empty."""
+    certain: bool = True
+    """Whether it is proven that no other clip ranks higher; in a large library clips are chosen by codes."""
 
 
 @dataclass(frozen=True)

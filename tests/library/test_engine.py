@@ -267,7 +267,8 @@ def test_a_click_decodes_nothing_and_needs_no_file(
 # ---------------------------------------------------------------------- confidence
 def standing_out(engine: Engine, text: str) -> dict[str, float]:
     """By clip: the standardised score of its best moment, from the engine's own stored vectors."""
-    vectors, owners = engine._view.vectors, engine._view.owners
+    table = engine._ranking.table()
+    vectors, owners = table.vectors, table.owners
     flats = engine._queries.flat([parse(t) for t in (*NULLS, text)], MIXED) @ vectors.T
     mean, spread = flats[:-1].mean(axis=0), flats[:-1].std(axis=0)
     best = {owner[0]: row for row, owner in sorted(enumerate(owners), key=lambda pair: flats[-1, pair[0]])}
@@ -498,7 +499,7 @@ def test_hundreds_of_slider_settings_from_many_threads(original: Engine) -> None
     for thread in threads:
         thread.join()
     assert faults == []
-    assert len(original._view.nulls) <= 64
+    assert len(original._ranking._nulls) <= 64
 
 
 def test_only_clips_without_any_file_are_pruned(

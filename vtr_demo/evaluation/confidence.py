@@ -19,6 +19,8 @@ nearest 0.05. The 40 drawn clips need only 0.04; no real clip was used."""
 _FILE = Path(__file__).with_name("null_captions.txt")
 _CHUNK = 4096
 """Clips scored at a time, so that a large library needs little memory."""
+_TAIL = 64
+"""Largest standardised scores of a sentence from which the rest of the tail is extrapolated."""
 _LEAST_SPREAD = 1e-3
 """Where all sentences score alike with a clip, rounding must not look like a difference."""
 _TIE = 1e-3
@@ -42,30 +44,53 @@ class NullDistribution:
     a query about nothing here is about uniform, however many clips there are.
     """
 
-    def __init__(self, pieces: Iterable[np.ndarray]) -> None:
-        """From the scores of M unrelated sentences with all clips or moments, some clips (M, n) at a time."""
-        means, spreads, z_scores, count, clips = [np.zeros(0)], [np.zeros(0)], [], 0, 0
+    def __init__(self, pieces: Iterable[np.ndarray], total: int = 0) -> None:
+        """From the scores of M unrelated sentences with all clips or moments, some clips (M, n) at a time.
+
+        Where these are a sample of ``total``, the largest of all is extrapolated: beyond the sample's upper
+        end standardised scores are taken to fall exponentially (our decision, for large libraries).
+        """
+        means, spreads, tops, count, clips = [np.zeros(0)], [np.zeros(0)], [], 0, 0
         for scores in pieces:
-            means.append(scores.mean(axis=0))
-            spreads.append(np.maximum(scores.std(axis=0), _LEAST_SPREAD))
-            z_scores.append(((scores - means[-1]) / spreads[-1]).max(axis=1, initial=-np.inf))
+            mean, spread = _mean_and_spread(scores)
+            z_scores = (scores - mean) / spread
+            tops.append(-np.sort(-z_scores, axis=1)[:, :_TAIL])
+            means.append(mean)
+            spreads.append(spread)
             count, clips = len(scores), clips + scores.shape[1]
         self.mean, self.spread = np.concatenate(means), np.concatenate(spreads)
-        highest = np.max(z_scores, axis=0) if z_scores else np.zeros(0)
+        highest = np.zeros(0)
+        if clips:
+            top = -np.sort(-np.concatenate(tops, axis=1), axis=1)[:, :_TAIL]
+            decay = top.mean(axis=1) - top[:, -1]
+            highest = top[:, 0] + decay * np.log(max(total, clips) / clips)
         # of one clip the order of the scores is all there is, and exact
         self._sorted = np.sort(studentise(highest, count) if clips > 1 else highest)
 
     @classmethod
-    def of(cls, texts: TextFeatures, vectors: np.ndarray, weights: TermWeights) -> NullDistribution:
-        """From the features of the null captions and a library's vectors (N, F)."""
+    def of(cls, texts: TextFeatures, vectors: np.ndarray, weights: TermWeights, total: int = 0) -> NullDistribution:
+        """From the features of the null captions and a library's vectors (N, F), or a sample of its ``total``."""
         flat = texts.flat(weights).cpu().numpy()
-        return cls(flat @ vectors[start : start + _CHUNK].T for start in range(0, len(vectors), _CHUNK))
+        parts = (flat @ vectors[start : start + _CHUNK].T for start in range(0, len(vectors), _CHUNK))
+        return cls(parts, total)
 
     def p_values(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Of scores (R,) with the clips ``rows`` (R,): in (0, 1]; never rises as a clip's score rises."""
-        z_scores = (scores - self.mean[rows]) / self.spread[rows]
+        return self._shares((scores - self.mean[rows]) / self.spread[rows])
+
+    def p_values_beside(self, scores: np.ndarray, unrelated: np.ndarray) -> np.ndarray:
+        """As ``p_values``, of scores (R,) with clips of which the unrelated sentences' scores (M, R) are given."""
+        mean, spread = _mean_and_spread(unrelated)
+        return self._shares((scores - mean) / spread)
+
+    def _shares(self, z_scores: np.ndarray) -> np.ndarray:
         higher = len(self._sorted) - np.searchsorted(self._sorted, z_scores - _TIE, side="left")
         return (1 + higher) / (1 + len(self._sorted))
+
+
+def _mean_and_spread(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and spread (n,) of M unrelated sentences' scores (M, n) with each clip."""
+    return scores.mean(axis=0), np.maximum(scores.std(axis=0), _LEAST_SPREAD)
 
 
 def studentise(z_scores: np.ndarray, count: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ class LibraryState:
     pending: dict[str, str] = field(default_factory=dict)
     problem: str = ""
     """A sentence where the library was not found as it was written."""
+
+    @cached_property
+    def by_number(self) -> dict[int, StoredClip]:
+        """The clips that count, by number."""
+        return {clip.number: clip for clip in self.clips.values()}
 
     def of(self, version: str) -> dict[str, StoredClip]:
         """Return the clips of one version of the features."""

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
 from vtr_demo.errors import ConfigError, LibraryError
-from vtr_demo.evaluation.confidence import CONFIDENT_P, NullDistribution, null_captions
+from vtr_demo.evaluation.confidence import CONFIDENT_P, null_captions
 from vtr_demo.library.concepts import concept_names, concept_views, rename
 from vtr_demo.library.explain import explain_match, make_hit
-from vtr_demo.library.index import VectorIndex
+from vtr_demo.library.index import exact_scores
 from vtr_demo.library.indexing import (
     Indexer,
     Progress,
@@ -28,9 +27,9 @@ from vtr_demo.library.indexing import (
 )
 from vtr_demo.library.measure import measure_library
 from vtr_demo.library.queries import Examples, Queries, Query
+from vtr_demo.library.ranking import Ranking
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
-from vtr_demo.library.segments import fused
 from vtr_demo.model import checkpoint
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import (
@@ -51,27 +50,8 @@ from vtr_demo.results import (
 from vtr_demo.structures import NO_MIX, Mix, TermWeights, VideoFeatures, term_sums
 from vtr_demo.video.frames import LimitConfig
 
-_NULLS = 64
-"""Slider settings of which the null distribution is kept."""
 MOST_LISTED = 1_000
 """Clips in one part of a list."""
-
-
-@dataclass(frozen=True)
-class _View:
-    """What searches see; replaced as a whole when the library changes.
-
-    owners: (clip id, moment) of each row of vectors (N, F), clip by clip; rows: each clip's first and
-    last row plus one.
-    """
-
-    index: VectorIndex | None
-    owners: tuple[tuple[str, int], ...]
-    vectors: np.ndarray
-    clips: dict[str, StoredClip]
-    rows: dict[str, tuple[int, int]]
-    nulls: OrderedDict[TermWeights, NullDistribution] = field(default_factory=OrderedDict)
-    concepts: list[ConceptView] = field(default_factory=list)
 
 
 class Engine:
@@ -82,8 +62,9 @@ class Engine:
         self.model, self.limits = model, limits
         self._indexer = indexer
         self._forget_encodings()
-        self._indexing, self._refreshing, self._nulls = threading.Lock(), threading.Lock(), threading.Lock()
-        self._view = _read_view(indexer.library, None)
+        self._indexing = threading.Lock()
+        self._ranking = Ranking(indexer.library, model.model.flat_width)
+        self._concepts: tuple[ConceptView, ...] = ()
 
     @classmethod
     def open(
@@ -107,8 +88,8 @@ class Engine:
         loaded, limits = checkpoint.load(model, device), limits or LimitConfig()
         indexer = Indexer.open(Path(library), loaded, limits, rebuild=rebuild, readonly=readonly, progress=progress)
         engine = cls(loaded, indexer, limits)
-        engine._null(engine._view, engine.default_weights)  # so that the first search need not wait for it
-        if samples is not None and not engine._view.clips:
+        engine._ranking.null(engine._queries, engine.default_weights)  # so that the first search need not wait
+        if samples is not None and not len(indexer.library):
             engine.add_samples(samples, progress=progress)
         return engine
 
@@ -132,43 +113,39 @@ class Engine:
 
     # ------------------------------------------------------------------ search
     def search(
-        self, text: str, k: int = 8, weights: TermWeights | None = None, struck: Collection[int] = (), mix: Mix = NO_MIX
+        self,
+        text: str,
+        k: int = 8,
+        weights: TermWeights | None = None,
+        struck: Collection[int] = (),
+        mix: Mix = NO_MIX,
+        where: ClipFilter | None = None,
     ) -> SearchResult:
         """Rank the clips for a query and return the ``k`` best, each with its best moment.
 
-        ``struck`` are indices of words to leave out; ``mix`` says what else is asked for. A clip that is the
-        example is left out. Ties go to the clip that came first.
+        ``struck`` are indices of words to leave out; ``mix`` says what else is asked for; ``where`` limits
+        what is searched. A clip that is the example is left out. Ties go to the clip that came first.
         """
         started = time.perf_counter()
         if k < 1:
             raise LibraryError(f"The number of results must be at least 1, got {k}.")
         weights = weights or self.default_weights
-        query, view = self._query(text, struck, mix), self._view
-        hits: dict[str, Hit] = {}
-        p_values: np.ndarray | None = None
-        if view.index is not None:
-            flat, words = query.flat(weights), query.words_flat(weights)
-            scores, rows = view.index.search(flat[None], len(view.owners))
-            if words is not None:
-                plain = scores[0] if len(query.pieces) == 1 else view.vectors[rows[0]] @ words
-                p_values = self._null(view, weights).p_values(plain, rows[0])
-            for place, (score, row) in enumerate(zip(scores[0], rows[0], strict=True)):
-                clip_id, moment = view.owners[row]
-                if len(hits) == k:
-                    break
-                if clip_id not in hits and clip_id != mix.like:
-                    terms = term_sums(flat, view.vectors[row], self.model.model.width)
-                    confidence = None if p_values is None else float(1 - p_values[place])
-                    hits[clip_id] = make_hit(view.clips[clip_id], moment, float(score), terms, confidence)
+        query = self._query(text, struck, mix)
+        flat = query.flat(weights)
+        best = self._ranking.rank(
+            self._queries, flat, query.words_flat(weights), weights, k, where, leave_out=mix.like or ""
+        )
+        width, p_values = self.model.model.width, [one.p_value for one in best.clips if one.p_value is not None]
         return SearchResult(
             sentence=query.sentence,
-            hits=tuple(hits.values()),
+            hits=tuple(make_hit(one, term_sums(flat, one.vector, width)) for one in best.clips[:k]),
             weights=weights,
-            searched=len(view.rows),
-            # of all clips: one further down may stand out
-            confident=bool(hits) and (p_values is None or bool(p_values.min() <= CONFIDENT_P)),
+            searched=best.searched,
+            # of all that were looked at: one further down may stand out
+            confident=bool(best.clips) and (not p_values or min(p_values) <= CONFIDENT_P),
             took_ms=1000 * (time.perf_counter() - started),
             note=query.note,
+            certain=best.certain,
         )
 
     def describe(
@@ -233,11 +210,12 @@ class Engine:
 
     def concepts(self) -> tuple[ConceptView, ...]:
         """Describe what each concept holds in this library; computed once for each state of it."""
-        view, library = self._view, self._library
-        if not view.concepts:
-            view.concepts[:] = concept_views(self.model, library, null_captions())
-        names = concept_names(library, self.model)
-        return tuple(replace(one, name=name) for one, name in zip(view.concepts, names, strict=True))
+        library, views = self._library, self._concepts
+        if not views:
+            views = self._concepts = concept_views(self.model, library, null_captions())
+        return tuple(
+            replace(one, name=name) for one, name in zip(views, concept_names(library, self.model), strict=True)
+        )
 
     def rename(self, concept: int, name: str) -> None:
         """Give a concept, by index, a name in this library; an empty one restores that of training."""
@@ -246,7 +224,7 @@ class Engine:
     def measure(self, captions: Path | None = None, weights: TermWeights | None = None) -> Measurement:
         """Measure how well clips and captions find each other: the library's own captions, or a file's."""
         weights, stored = weights or self.default_weights, self._library.stored_bytes()
-        return measure_library(self._queries, self._view, stored, captions, weights)
+        return measure_library(self._queries, self._ranking, stored, captions, weights)
 
     # ------------------------------------------------------------------ library
     def clips(self) -> tuple[ClipView, ...]:
@@ -386,27 +364,17 @@ class Engine:
 
     def _moment_scores(self, query: Query, clip_id: str, weights: TermWeights) -> tuple[float, ...]:
         """Return the scores of a clip's moments, as searches rank them; empty where it has none."""
-        view = self._view
-        if clip_id not in view.rows or not view.clips[clip_id].moments:
+        clip = self._library.get(clip_id)
+        if not clip.moments:
             return ()
-        first, last = view.rows[clip_id]
-        return tuple(map(float, view.vectors[first:last] @ query.flat(weights)))
+        try:
+            return tuple(exact_scores(self._ranking.vectors_of(clip), query.flat(weights)).tolist())
+        except LibraryError:  # damaged: it is not searched
+            return ()
 
     def _refresh(self) -> None:
-        with self._refreshing:
-            self._view = _read_view(self._library, self._view)
-
-    def _null(self, view: _View, weights: TermWeights) -> NullDistribution:
-        with self._nulls:
-            if weights in view.nulls:
-                view.nulls.move_to_end(weights)
-                return view.nulls[weights]
-        null = self._queries.null(view.vectors, weights)
-        with self._nulls:
-            view.nulls[weights] = null
-            while len(view.nulls) > _NULLS:
-                view.nulls.popitem(last=False)
-        return null
+        self._ranking.refresh()
+        self._concepts = ()
 
     def _ranked(
         self, video: VideoFeatures, captions: Sequence[str] | None, k: int, weights: TermWeights | None
@@ -416,27 +384,3 @@ class Engine:
             captions = [*known, *null_captions()]
         vector = video.flat().cpu().numpy()[0]
         return self._queries.ranked(captions, vector, k, weights or self.default_weights)
-
-
-def _read_view(library: LibraryReader, before: _View | None) -> _View:
-    """Read what searches need; clips that were there before, as they were, are not read again."""
-    pieces: list[np.ndarray] = []
-    owners: list[tuple[str, int]] = []
-    clips: dict[str, StoredClip] = {}
-    rows: dict[str, tuple[int, int]] = {}
-    for clip in library.list():
-        if before is not None and before.clips.get(clip.id) == clip:
-            first, last = before.rows[clip.id]
-            piece = before.vectors[first:last]
-        else:
-            try:
-                piece = fused(library.clip_vectors(clip.id))
-            except LibraryError:  # the library names it among its problems
-                continue
-        rows[clip.id] = (len(owners), len(owners) + len(piece))
-        owners += [(clip.id, moment) for moment in (range(len(piece)) if clip.moments else (-1,))]
-        pieces.append(piece)
-        clips[clip.id] = clip
-    vectors = np.concatenate(pieces) if pieces else np.zeros((0, 0), np.float32)
-    index = VectorIndex(vectors) if len(vectors) else None
-    return _View(index, tuple(owners), vectors, clips, rows)

@@ -12,8 +12,8 @@ from vtr_demo.errors import LibraryError
 from vtr_demo.library.concepts import concept_names
 from vtr_demo.library.indexing import encode_parts, whole_frames
 from vtr_demo.library.queries import Queries, Query
+from vtr_demo.library.ranking import RankedClip
 from vtr_demo.library.reader import LibraryReader
-from vtr_demo.library.records import StoredClip
 from vtr_demo.library.segments import WHOLE_SHARE, fused
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import Explanation, Hit
@@ -23,12 +23,13 @@ from vtr_demo.viz.figures import explanation_figure
 TAGS_SHOWN = 5
 
 
-def make_hit(clip: StoredClip, moment: int, score: float, terms: dict[str, float], confidence: float | None) -> Hit:
-    """Describe a ranked clip, from the start to the end of its ``moment``; -1 is the whole clip."""
-    start_s, end_s = 0.0, clip.duration_s
-    if moment >= 0:
-        start_s, end_s = clip.moments[moment].start_s, clip.moments[moment].end_s
-    return Hit(clip.id, clip.name, clip.source, score, start_s, end_s, moment, confidence, terms)
+def make_hit(best: RankedClip, terms: dict[str, float]) -> Hit:
+    """Describe a ranked clip, from the start to the end of its moment, with the terms of its score."""
+    clip, start_s, end_s = best.clip, 0.0, best.clip.duration_s
+    if best.moment >= 0:
+        start_s, end_s = clip.moments[best.moment].start_s, clip.moments[best.moment].end_s
+    confidence = None if best.p_value is None else 1 - best.p_value
+    return Hit(clip.id, clip.name, clip.source, best.score, start_s, end_s, best.moment, confidence, terms)
 
 
 def explain_match(

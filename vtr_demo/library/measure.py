@@ -9,16 +9,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from vtr_demo.data.caption_files import describe_left_out, match_captions, read_captions
 from vtr_demo.errors import LibraryError
 from vtr_demo.evaluation.metrics import ablations, report
-from vtr_demo.library.index import VectorIndex
+from vtr_demo.library.index import VectorStore
 from vtr_demo.library.queries import Queries
-from vtr_demo.library.records import StoredClip
+from vtr_demo.library.ranking import Ranking
 from vtr_demo.results import Measurement, Recall
 from vtr_demo.structures import TermWeights, TextFeatures
 from vtr_demo.text.parser import parse_many
@@ -70,23 +70,11 @@ def right_answers(
     return texts, np.array(first), positives
 
 
-class Searchable(Protocol):
-    """A library as searches see it: rows of vectors (N, F), the (clip id, moment) of each, clips by id."""
-
-    @property
-    def index(self) -> VectorIndex | None: ...
-    @property
-    def owners(self) -> tuple[tuple[str, int], ...]: ...
-    @property
-    def vectors(self) -> np.ndarray: ...
-    @property
-    def clips(self) -> Mapping[str, StoredClip]: ...
-
-
 def measure_library(
-    queries: Queries, view: Searchable, stored_bytes: int, captions: Path | None, weights: TermWeights
+    queries: Queries, ranking: Ranking, stored_bytes: int, captions: Path | None, weights: TermWeights
 ) -> Measurement:
     """Measure both directions with the library's own captions, or those of a file."""
+    view = ranking.table()
     known: Mapping[str, Sequence[str]]
     left_out: tuple[str, ...] = ()
     if captions is None:
@@ -99,7 +87,6 @@ def measure_library(
     texts, starts, positives = right_answers(known, view.owners)
     features = queries.model.encode_text(parse_many(texts))
     forth, back, without = recalls(LibraryTable(features, view.vectors, starts, positives), weights)
-    assert view.index is not None
     return Measurement(
         texts=len(texts),
         clips=len(starts),
@@ -107,7 +94,7 @@ def measure_library(
         text_to_video=forth,
         video_to_text=back,
         ablations=without,
-        query_ms=query_ms(queries, view.index, texts, weights),
+        query_ms=query_ms(queries, ranking.store, texts, weights),
         vector_bytes=view.vectors.nbytes / len(starts),
         stored_bytes=stored_bytes / len(starts),
         left_out=left_out,
@@ -126,12 +113,12 @@ def recalls(table: LibraryTable, weights: TermWeights) -> tuple[Recall, Recall, 
     return forth, back, without
 
 
-def query_ms(queries: Queries, index: VectorIndex, texts: Sequence[str], weights: TermWeights) -> float:
+def query_ms(queries: Queries, store: VectorStore, texts: Sequence[str], weights: TermWeights) -> float:
     """Return milliseconds to parse, encode and search one sentence, the median of a few."""
     taken = []
     for text in texts[:TIMED]:
         started = time.perf_counter()
-        index.search(queries.flat(parse_many([text]), weights), 1)
+        store.search(queries.flat(parse_many([text]), weights)[0], 1)
         taken.append(1000 * (time.perf_counter() - started))
     return float(np.median(taken))
 

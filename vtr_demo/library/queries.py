@@ -186,12 +186,16 @@ class Queries:
         np.add.at(flats, [i for i, _, _ in pieces], np.array([[f] for _, f, _ in pieces], np.float32) * sides)
         return flats
 
-    def null(self, vectors: np.ndarray, weights: TermWeights) -> NullDistribution:
-        """Return how far unrelated sentences stand out among ``vectors`` (N, F)."""
+    def nulls(self) -> TextFeatures:
+        """Return the encoded sentences that are unrelated to any library."""
         nulls = self._nulls
         if nulls is None:
             nulls = self._nulls = self.model.encode_text(parse_many(null_captions()))
-        return NullDistribution.of(nulls, vectors, weights)
+        return nulls
+
+    def null(self, vectors: np.ndarray, weights: TermWeights, total: int = 0) -> NullDistribution:
+        """Return how far unrelated sentences stand out among ``vectors`` (N, F), or ``total`` like them."""
+        return NullDistribution.of(self.nulls(), vectors, weights, total)
 
     def ranked(
         self, captions: Sequence[str], vector: np.ndarray, k: int, weights: TermWeights

@@ -120,6 +120,31 @@ class LibraryReader:
         """Return how many clips match."""
         return len(self._matching(where)) if where else len(self)
 
+    @property
+    def writable(self) -> bool:
+        """Whether this may change the library."""
+        return False
+
+    def numbers(self, where: ClipFilter | None = None) -> np.ndarray:
+        """Return the numbers (N,) int64, ascending, of the clips that can be searched and match."""
+        clips = self._matching(where or ClipFilter())
+        return np.array(sorted(clip.number for clip in clips if "vectors" in clip.files), np.int64)
+
+    def contents(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers (N,) int64, ascending, of all that can be searched, and what their vectors hold."""
+        clips = sorted((c for c in self._state.clips.values() if "vectors" in c.files), key=lambda c: c.number)
+        numbers, tags = [clip.number for clip in clips], [clip.content for clip in clips]
+        return np.array(numbers, np.int64), np.array(tags, np.int64)
+
+    def by_number(self, numbers: Sequence[int]) -> dict[int, StoredClip]:
+        """Return clips by number; those that are not there are left out."""
+        table = self._state.by_number
+        return {number: table[number] for number in numbers if number in table}
+
+    def take_changes(self) -> dict[int, StoredClip | None]:
+        """Return what was added, replaced (by number) or deleted (None) since this was asked last."""
+        return {}
+
     def get(self, clip_id: str) -> StoredClip:
         """Return a clip; an id that is malformed or unknown raises ``LibraryError``."""
         clip = self._state.clips.get(clip_id)

@@ -114,6 +114,12 @@ class StoredClip:
         return self.digest[:12]
 
     @property
+    def content(self) -> int:
+        """A signed number of 64 bits that names the content of the vectors; 0 where there are none."""
+        digest = self.files["vectors"].name.partition("/")[2] if "vectors" in self.files else ""
+        return int.from_bytes(bytes.fromhex(digest[:16]), "big", signed=True)
+
+    @property
     def record_name(self) -> str:
         """Name of the file that holds this record, so that a lost database can be written again."""
         return file_name("records", digest_of(self.to_json().encode()), ".json")

@@ -73,6 +73,7 @@ class LibraryWriter(LibraryReader):
         self._mutex = threading.RLock()
         self._uses: Counter[str] = Counter()
         self._writing: Counter[str] = Counter()
+        self._changes: dict[int, StoredClip | None] = {}
 
     @classmethod
     def open(
@@ -120,6 +121,17 @@ class LibraryWriter(LibraryReader):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    @property
+    def writable(self) -> bool:
+        """Whether this may change the library."""
+        return True
+
+    def take_changes(self) -> dict[int, StoredClip | None]:
+        """Return what was added, replaced (by number) or deleted (None) since this was asked last."""
+        with self._mutex:
+            changes, self._changes = self._changes, {}
+        return changes
 
     # ------------------------------------------------------------------ changes
     def exclusive(self) -> AbstractContextManager[Any]:
@@ -427,6 +439,8 @@ class LibraryWriter(LibraryReader):
             transaction.drop_pending([*settled])
             transaction.put_pending("remove", gone)
         self._uses.update(uses)
+        mine = [(state.of(key).get(clip_id), clip) for key, clip_id, clip in changes if key == version.fingerprint]
+        self._changes |= {old.number: None for old, _ in mine if old} | {new.number: new for _, new in mine if new}
         current = clips.pop(version.fingerprint)
         drafts = {key: rows for key, rows in clips.items() if rows}
         self._state = LibraryState(version, current, drafts, settings)

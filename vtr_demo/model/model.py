@@ -80,6 +80,11 @@ class VTRModel(nn.Module):
         self.attributes = Attributes(width, self.attribute_sizes) if attributes else None
 
     @property
+    def flat_width(self) -> int:
+        """F = L*D + K*Dc, the width of both sides of the one inner product."""
+        return len(LEVELS) * self.width + self.config.concepts * self.config.concept_width
+
+    @property
     def default_weights(self) -> TermWeights:
         """Untrained: the global level alone. Trained: the config's level weights and lambda."""
         if not self.config.trained:

@@ -1,0 +1,175 @@
+"""The clips of a library in a vector store: kept in step, ranked for a query, compared with unrelated sentences."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from vtr_demo.errors import LibraryError
+from vtr_demo.evaluation.confidence import NullDistribution
+from vtr_demo.library.index import MEMBER_BITS, FaissVectors, VectorStore, member_ids
+from vtr_demo.library.queries import Queries
+from vtr_demo.library.reader import LibraryReader
+from vtr_demo.library.records import StoredClip
+from vtr_demo.library.segments import fused
+from vtr_demo.results import ClipFilter
+from vtr_demo.structures import TermWeights
+
+VECTORS = "index"
+"""The folder inside a library that holds full segments of vectors; it can be removed at any time."""
+NEAREST = 100
+"""Clips that are looked at for whether one stands out, however few are asked for."""
+SAMPLE = 2_048
+"""Clips by which the null distribution is fitted, spread over the library; of fewer, all (our decision)."""
+_NULLS = 64
+"""Slider settings of which the null distribution is kept."""
+
+
+@dataclass(frozen=True)
+class RankedClip:
+    """A clip's best moment for a query, -1 for the whole clip; vector (F,) is what was scored.
+
+    p_value: the share of unrelated sentences that stand out as much; None where the query has no words.
+    """
+
+    clip: StoredClip
+    moment: int
+    score: float
+    vector: np.ndarray
+    p_value: float | None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The best clips, best first; searched: how many there were to choose from; certain: see ``index.Found``."""
+
+    clips: tuple[RankedClip, ...]
+    searched: int
+    certain: bool
+
+
+@dataclass(frozen=True)
+class VectorTable:
+    """All of a library at once, for measuring: vectors (N, F), the (clip id, moment) of each, clips by id."""
+
+    vectors: np.ndarray
+    owners: tuple[tuple[str, int], ...]
+    clips: Mapping[str, StoredClip]
+
+
+class Ranking:
+    """What searches see of a library. Many threads may search while one adds."""
+
+    def __init__(self, library: LibraryReader, width: int, store: VectorStore | None = None) -> None:
+        """Open the vectors, of ``width`` F, of a library's clips; ``store`` is one that holds them already."""
+        self._library, self._lock = library, threading.Lock()
+        self._nulls: OrderedDict[TermWeights, NullDistribution] = OrderedDict()
+        self._unreadable: set[int] = set()
+        library.take_changes()
+        self.store: VectorStore = store or FaissVectors.open(
+            library.directory / VECTORS, *library.contents(), self._read, width, writable=library.writable
+        )
+
+    def refresh(self) -> None:
+        """Take up what has changed in the library since; costs as much as the change is large."""
+        with self._lock:
+            changes = self._library.take_changes()
+            self._unreadable -= changes.keys()
+            if changes:
+                self.store.remove(np.array([*changes], np.int64))
+            for number, clip in changes.items():
+                if clip is not None and "vectors" in clip.files:
+                    with suppress(LibraryError):  # the library names it among its problems
+                        ids, rows = self._read(number)
+                        self.store.add(ids, rows, np.full(len(ids), clip.content))
+            self._nulls = OrderedDict()
+
+    def rank(
+        self,
+        queries: Queries,
+        flat: np.ndarray,
+        words: np.ndarray | None,
+        weights: TermWeights,
+        k: int,
+        where: ClipFilter | None = None,
+        leave_out: str = "",
+    ) -> Ranked:
+        """Rank clips for a query (F,), of which ``words`` (F,) are the part that is compared with other sentences."""
+        groups = None if where is None else self._library.numbers(where)
+        searched = len(self._library) if groups is None else len(groups)
+        unreadable = len(self._unreadable if groups is None else self._unreadable.intersection(groups.tolist()))
+        count = min(max(k + bool(leave_out), NEAREST), max(1, searched))
+        best = self.store.search(flat, count, groups=groups)
+        p_values = None
+        if words is not None and len(best.ids):
+            null, unrelated = self.null(queries, weights), queries.nulls().flat(weights).cpu().numpy()
+            p_values = null.p_values_beside(best.vectors @ words, unrelated @ best.vectors.T)
+        clips = self._library.by_number((best.ids >> MEMBER_BITS).tolist())
+        ranked = []
+        for i, (key, score) in enumerate(zip(best.ids.tolist(), best.scores.tolist(), strict=True)):
+            clip = clips.get(key >> MEMBER_BITS)
+            if clip is not None and clip.id != leave_out:  # None: deleted since
+                p_value = None if p_values is None else float(p_values[i])
+                moment = (key & ((1 << MEMBER_BITS) - 1)) - 1
+                ranked.append(RankedClip(clip, moment, score, best.vectors[i], p_value))
+        return Ranked(tuple(ranked), searched - unreadable, best.certain)
+
+    def vectors_of(self, clip: StoredClip) -> np.ndarray:
+        """Return what is searched for a clip (M, F), or (1, F) for one without moments."""
+        try:
+            return self.store.vectors(member_ids(clip.number, self._members(clip)))
+        except KeyError as error:
+            raise LibraryError(f"{clip.name} is not searchable; rebuild the library.") from error
+
+    def table(self) -> VectorTable:
+        """Read all vectors, which takes as much memory as they do."""
+        clips = {clip.id: clip for clip in self._library.list() if clip.number not in self._unreadable}
+        owners = tuple((clip.id, int(member) - 1) for clip in clips.values() for member in self._members(clip))
+        ids = [member_ids(clip.number, self._members(clip)) for clip in clips.values()]
+        return VectorTable(self.store.vectors(np.concatenate([np.zeros(0, np.int64), *ids])), owners, clips)
+
+    def null(self, queries: Queries, weights: TermWeights) -> NullDistribution:
+        """Return how far unrelated sentences stand out in the library; kept for the last 64 settings."""
+        with self._lock:
+            kept = self._nulls
+            if weights in kept:
+                kept.move_to_end(weights)
+                return kept[weights]
+        numbers = self._library.numbers()
+        if self._unreadable:
+            numbers = numbers[~np.isin(numbers, [*self._unreadable])]
+        spread = np.unique(np.linspace(0, max(len(numbers) - 1, 0), min(SAMPLE, len(numbers))).astype(np.int64))
+        clips = self._library.by_number(numbers[spread].tolist()).values()
+        ids = np.concatenate([np.zeros(0, np.int64), *(member_ids(one.number, self._members(one)) for one in clips)])
+        ids = ids[:: -(-len(ids) // (2 * SAMPLE)) or 1]
+        try:
+            sample = self.store.vectors(ids)
+        except KeyError:  # a clip was deleted meanwhile: what is left is asked for once more
+            return self.null(queries, weights)
+        null = queries.null(sample, weights, self.store.count())
+        with self._lock:
+            kept[weights] = null
+            while len(kept) > _NULLS:
+                kept.popitem(last=False)
+        return null
+
+    # ------------------------------------------------------------------ inside
+    @staticmethod
+    def _members(clip: StoredClip) -> Sequence[int]:
+        """Return the members of a clip's group: 0 for the whole clip, else 1 + each moment."""
+        return range(1, 1 + len(clip.moments)) if clip.moments else (0,)
+
+    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            clip = self._library.by_number([number]).get(number)
+            if clip is None:
+                raise LibraryError(f"Clip number {number} has been deleted.")
+            return member_ids(number, self._members(clip)), fused(self._library.clip_vectors(clip.id))
+        except LibraryError:
+            self._unreadable.add(number)
+            raise
