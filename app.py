@@ -260,7 +260,7 @@ def launch_options(engine: EngineLike) -> dict[str, Any]:
     """What ``launch`` needs: look, limits, and the one route that serves media by clip id."""
     return {
         "head": theme.head(), "theme": theme.theme(), "max_file_size": engine.limits.max_bytes,
-        "app_kwargs": {"routes": [api.route(engine)]}, "footer_links": ["api"], "run_history": False,
+        "app_kwargs": {"routes": api.routes(engine)}, "footer_links": ["api"], "run_history": False,
         "ssr_mode": False, "mcp_server": api.mcp_ready(),
     }  # fmt: skip
 

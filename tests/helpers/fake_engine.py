@@ -132,6 +132,11 @@ def without(text: str, struck: Collection[int]) -> Sentence:
     return parse(" ".join(words))
 
 
+def soft(held: np.ndarray) -> np.ndarray:
+    """Probabilities (..., K) whose arg-max is ``held``."""
+    return (0.9 * (held[..., None] == np.arange(CONCEPTS)) + 0.1 / CONCEPTS).astype(np.float32)
+
+
 def _hash(*parts: str) -> float:
     return zlib.crc32("|".join(parts).encode()) / 2**32
 
@@ -220,6 +225,7 @@ class FakeEngine:
         return Alignment(
             float(parts.sum() + concepts.sum()), parts, concepts, word_concept, patch_concept, CONCEPTS,
             ("whole sentence", *(w.text for w in sentence.words)), seconds, GRID,
+            soft(word_concept), soft(patch_concept),
         )  # fmt: skip
 
     def search(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import numpy as np
 import pytest
 
 pytest.importorskip("gradio")
@@ -17,7 +22,9 @@ from gradio_client.exceptions import AppError
 
 import app
 from vtr_demo.errors import LibraryError
-from vtr_demo.structures import TERMS
+from vtr_demo.structures import TERMS, TermWeights
+from vtr_demo.ui import api
+from vtr_demo.ui.explanation import Sentence, downloads
 from vtr_demo.video.frames import LimitConfig
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
@@ -163,6 +170,88 @@ def test_nothing_else_is_served(served, path):
     with pytest.raises(urllib.error.HTTPError) as caught:
         get(url + path.format(id=clip.clip_id, media=engine.media(clip.clip_id)))
     assert caught.value.code in (403, 404)
+
+
+def table(answer: Any) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(answer.read().decode("utf-8-sig"))))
+
+
+def kept(served, file: str, **changes: Any):
+    """What is explained, and the answer at its address for ``file`` with other values for some of its query."""
+    engine, url = served
+    hit = engine.search(SENTENCE).hits[0]
+    why = engine.explain(SENTENCE, hit)
+    addresses = [urlsplit(address) for _, address in downloads(why, TermWeights(), Sentence())]
+    (address,) = (one for one in addresses if one.path.endswith(f"/{file}"))
+    query = dict(parse_qsl(address.query)) | {key: str(value) for key, value in changes.items()}
+    return why, get(f"{url}{address.path}?{urlencode(query)}")
+
+
+def test_an_explanation_is_taken_away_as_picture_drawing_and_numbers(served):
+    for kind, start in (("png", b"\x89PNG"), ("svg", b"<?xml")):
+        why, answer = kept(served, f"explanation.{kind}")
+        assert answer.read().startswith(start)
+        assert "attachment" in answer.headers["content-disposition"]
+    why, answer = kept(served, "explanation.json")
+    said = json.load(answer)
+    assert said["score"] == pytest.approx(why.alignment.score)
+    for name, rows in said["parts"].items():
+        assert np.sum(rows) == pytest.approx(said["terms"][name], abs=1e-5)
+    assert sum(said["terms"].values()) == pytest.approx(said["score"], abs=1e-5)
+
+
+def test_a_file_follows_its_address(served):
+    changes = {"struck": "2", "muted": "1", "w": "1,1,0,1,2", "moment": -1}
+    why, answer = kept(served, "explanation.json", **changes)
+    weights = TermWeights(1, 1, 0, 1, 2, muted=(1,))
+    wanted = served[0].explain(SENTENCE, why.clip_id, -1, weights=weights, struck=(2,))
+    assert json.load(answer)["terms"] == pytest.approx(wanted.alignment.terms(), abs=1e-6)
+
+
+def test_concept_matrices_are_taken_away_hard_and_soft(served):
+    why, answer = kept(served, "concepts-hard.csv")
+    hard, soft = table(answer), table(kept(served, "concepts-soft.csv")[1])
+    alignment = why.alignment
+    names = list(hard[0])[4:]
+    assert len(names) == alignment.concept_count
+    held = [*alignment.word_concept, *alignment.patch_concept.ravel()]
+    for row, probabilities, concept in zip(hard, soft, held, strict=True):
+        assert [float(row[name]) for name in names] == [float(k == concept) for k in range(len(names))]
+        assert concept < 0 or np.argmax([float(probabilities[name]) for name in names]) == concept
+    last = hard[-1]
+    assert (last["token"], int(last["row"]), int(last["column"])) == ("patch", *alignment.grid)
+
+
+def test_results_are_taken_away_with_the_parts_of_their_scores(served):
+    engine, url = served
+    rows = table(get(f"{url}results.csv?{urlencode({'text': SENTENCE})}"))
+    hits = engine.search(SENTENCE, k=100).hits
+    assert [row["id"] for row in rows] == [hit.clip_id for hit in hits]
+    for row, hit in zip(rows, hits, strict=True):
+        assert float(row["score"]) == pytest.approx(hit.score)
+        assert sum(float(row[name]) for name in TERMS) == pytest.approx(hit.score, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"moment": "all"}, "moment must be"), ({"w": "1,2"}, "w must be 5 factors"), ({"w": "nan,1,1,1,1"}, "w must be"),
+     ({"w": "0,0,0,0,0"}, "weights are zero"), ({"struck": "-1"}, "struck must be"),
+     ({"text": " "}, "sentence is empty"), ({"muted": "1;2"}, "muted must be")],
+)  # fmt: skip
+def test_a_malformed_address_of_a_file_gets_a_sentence(served, change, message):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        kept(served, "explanation.json", **change)
+    assert caught.value.code == 400
+    assert message in caught.value.read().decode()
+
+
+@pytest.mark.parametrize("text", ["=1+1", "-5+cmd|x", "@a", "\tb"])
+def test_a_text_that_a_spreadsheet_would_run_is_quoted(served, text):
+    engine = served[0]
+    why = engine.explain(SENTENCE, engine.clips()[0].clip_id)
+    why = replace(why, alignment=replace(why.alignment, words=(text, *why.alignment.words[1:])))
+    lines = api.concepts_csv(why, soft=False).decode("utf-8-sig").splitlines()
+    assert lines[1].startswith(f"'{text},")
 
 
 def test_importing_the_page_starts_nothing(served):

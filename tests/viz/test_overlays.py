@@ -7,7 +7,7 @@ import pytest
 
 from vtr_demo.errors import ScoreError
 from vtr_demo.structures import TERMS, Alignment
-from vtr_demo.viz import figures, overlays
+from vtr_demo.viz import overlays
 
 GRID = (3, 5)
 GREY = np.full((60, 100, 3), 128, np.uint8)
@@ -99,12 +99,18 @@ def test_a_planted_patch_is_found_at_its_pixels(row: int, column: int, sign: flo
     assert (change[far] == 0).all()
 
 
-def test_a_map_without_contributions_leaves_the_muted_frame() -> None:
+def test_a_map_without_contributions_leaves_the_frame() -> None:
     frame = frames_of()[0]
-    flat = overlays.overlay(frame, np.zeros(GRID), 1.0)
-    np.testing.assert_array_equal(flat, overlays.overlay(frame, np.zeros((7, 2)), 0.001))
-    grey = frame @ [0.299, 0.587, 0.114]
-    np.testing.assert_allclose(flat.mean(axis=2), 0.7 * grey + 0.3 * frame.mean(axis=2), atol=1.0)
+    np.testing.assert_array_equal(overlays.overlay(frame, np.zeros(GRID), 1.0), frame)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_heat_keeps_the_order_of_brightness_of_the_frame(sign: float) -> None:
+    ramp = np.linspace(0, 255, 100).astype(np.uint8)
+    frame = np.broadcast_to(ramp[None, :, None], (60, 100, 3)).copy()
+    painted = overlays.overlay(frame, np.full(GRID, sign), 1.0).astype(float) @ [0.299, 0.587, 0.114]
+    assert (np.diff(painted, axis=1) >= -0.5).all()
+    assert painted[0, -1] - painted[0, 0] > 80
 
 
 def test_equal_values_get_equal_colours_in_every_frame() -> None:
@@ -164,9 +170,10 @@ def test_each_patch_takes_the_colour_of_its_concept() -> None:
         for column in range(GRID[1]):
             concept = int(allocation[row, column])
             middle = painted[row * 20 + 10, column * 20 + 10]
-            colour = 255 * overlays.rgb(overlays.concept_colour(concept))
-            wanted = [128] * 3 if concept < 0 else (128 + colour) / 2
-            np.testing.assert_allclose(middle, wanted, atol=1.0)
+            colour = overlays.rgb(overlays.concept_colour(concept))
+            assert np.argmax(middle) == np.argmax(colour) if concept >= 0 else (middle == 128).all()
+            same = painted[10::20, 10::20][allocation == concept]
+            assert (same == middle).all()
 
 
 def test_a_spotlight_leaves_what_is_held_as_it_was_and_darkens_the_rest() -> None:
@@ -183,15 +190,6 @@ def test_a_spotlight_leaves_what_is_held_as_it_was_and_darkens_the_rest() -> Non
         assert not (overlays.spotlight(frame, nothing, "#ff0000") == (255, 0, 0)).all(axis=2).any()
     with pytest.raises(ScoreError, match="rows, columns"):
         overlays.spotlight(frame, held.ravel(), "#ff0000")
-
-
-def test_concept_shares_of_a_frame_add_up_to_the_allocated_part() -> None:
-    patches = alignment_of(frames=5).patch_concept[:, 1:]
-    share, concepts = overlays.concept_shares(patches)
-    np.testing.assert_allclose(share.sum(axis=0), (patches >= 0).mean(axis=1))
-    assert (np.diff(share.mean(axis=1)) <= 0).all()
-    for row, concept in enumerate(concepts):
-        np.testing.assert_allclose(share[row], [(frame == concept).sum() / 15 for frame in patches])
 
 
 def oklab(colours: list[str]) -> np.ndarray:
@@ -211,8 +209,8 @@ def test_concept_colours_are_distinct_and_terms_more_so() -> None:
 
     every = [overlays.concept_colour(concept) for concept in range(32)]
     assert len(set(every)) == 32
-    assert closest(every) > 0.04
-    assert closest(every[:8]) > 0.10
+    assert closest(every) > 0.07
+    assert closest(every[:16]) > 0.13
     assert closest([*overlays.TERM_COLOURS.values()]) > 0.15
     assert set(overlays.TERM_COLOURS) == set(TERMS)
     assert overlays.concept_colour(33) == overlays.concept_colour(1)
@@ -236,4 +234,3 @@ def test_every_colour_stands_out_from_its_ground_and_text_is_readable(theme: str
 
     assert contrast(ground.ink, ground.panel) > 7
     assert contrast(ground.soft, ground.ground) > 4.5
-    assert min(contrast(figures.ink_on(colour), colour) for colour in colours) > 3

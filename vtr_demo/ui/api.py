@@ -5,19 +5,29 @@ The functions' docstrings become the descriptions of the API and of the MCP tool
 
 from __future__ import annotations
 
+import csv
 import importlib.metadata
+import io
+import json
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from vtr_demo.errors import ConfigError, VtrError
-from vtr_demo.structures import Mix, TermWeights
+from vtr_demo.results import ClipView, Explanation, SearchResult, confidence_word
+from vtr_demo.structures import TERMS, Mix, TermWeights
+from vtr_demo.ui.html import display_name
 from vtr_demo.ui.state import EngineLike
-from vtr_demo.viz.figures import match_json
+from vtr_demo.viz.figures import document, draw, match_json
 
 MAX_HITS = 50
 
@@ -170,13 +180,21 @@ def mcp_ready() -> bool:
         return False
 
 
-# --------------------------------------------------------------------------- pictures and films
+# --------------------------------------------------------------------------- pictures, films and files to keep
 HEADERS = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+MEDIA_TYPES = {"png": "image/png", "svg": "image/svg+xml", "json": "application/json", "csv": "text/csv; charset=utf-8"}
+PATIENCE_S = 20
+"""How long a file waits for those before it; one is made at a time, so that searches have the processor."""
+FORMULA = tuple("=+-@\t\r")
+"""What a formula starts with."""
+MAX_ROWS = 1000
+"""Hits in a file of results."""
 
 
-def route(engine: EngineLike) -> Route:
-    """Serve ``/clips/ID/poster``, ``/clips/ID/moment-N`` and ``/clips/ID/media``; the engine alone says what
-    belongs to an id."""
+def routes(engine: EngineLike) -> list[Route]:
+    """Serve what belongs to a clip by its id, and files to keep of what a query says; the engine alone says
+    what belongs to an id."""
+    making = threading.Semaphore(1)
 
     def serve(request: Request) -> Response:
         kind = request.path_params["kind"]
@@ -185,6 +203,8 @@ def route(engine: EngineLike) -> Route:
             if moment := re.fullmatch("moment-([0-9]{1,6})", kind):
                 still = engine.still(clip.clip_id, int(moment[1]))
                 return Response(still, media_type="image/jpeg", headers=HEADERS)
+            if kind in FILES:
+                return keep(kind, f"{Path(clip.name).stem}-{kind}", lambda: explained(request, clip, kind))
             file = engine.media(clip.clip_id) if kind == "media" else clip.poster
         except VtrError as error:
             return PlainTextResponse(str(error), status_code=404)
@@ -192,4 +212,108 @@ def route(engine: EngineLike) -> Route:
             return PlainTextResponse("There is no such file.", status_code=404)
         return FileResponse(file, headers=HEADERS)
 
-    return Route("/clips/{clip_id}/{kind}", serve)
+    def explained(request: Request, clip: ClipView, kind: str) -> bytes:
+        query = asked(request.query_params)
+        why = engine.explain(query.text, clip.clip_id, query.moment, weights=query.weights, struck=query.struck)
+        return FILES[kind](why, clip)
+
+    def results(request: Request) -> Response:
+        def table() -> bytes:
+            query = asked(request.query_params)
+            result = engine.search(query.text, k=MAX_ROWS, weights=query.weights, struck=query.struck)
+            return results_csv(result)
+
+        return keep("results.csv", "results.csv", table)
+
+    def keep(kind: str, name: str, make: Callable[[], bytes]) -> Response:
+        if not making.acquire(timeout=PATIENCE_S):
+            return PlainTextResponse("Others are waiting for files; try again in a minute.", status_code=503)
+        try:
+            content = make()
+        except VtrError as error:
+            return PlainTextResponse(str(error), status_code=400)
+        finally:
+            making.release()
+        headers = HEADERS | {"Content-Disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}"}
+        return Response(content, media_type=MEDIA_TYPES[kind.rpartition(".")[2]], headers=headers)
+
+    return [Route("/clips/{clip_id}/{kind}", serve), Route("/results.csv", results)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an address asks for: a sentence without the struck words, a moment, weights and muted concepts."""
+
+    text: str
+    moment: int
+    struck: tuple[int, ...]
+    weights: TermWeights
+
+
+def asked(values: Mapping[str, str]) -> Asked:
+    """Read the values of an address; ``ConfigError`` where one is malformed."""
+
+    def numbers(key: str, pattern: str) -> list[str]:
+        parts = [part for part in values.get(key, "").split(",") if part]
+        if len(parts) > MAX_ROWS or not all(re.fullmatch(pattern, part) for part in parts):
+            raise ConfigError(f"{key} must be numbers with commas between them, got {values[key][:80]!r}.")
+        return parts
+
+    moment = numbers("moment", "-1|[0-9]{1,6}") or ["-1"]
+    factors = [float(part) for part in numbers("w", r"[0-9]{1,4}(\.[0-9]{1,9})?")]
+    if len(factors) not in (0, len(TERMS)):
+        raise ConfigError(f"w must be {len(TERMS)} factors, one each of {', '.join(TERMS)}; got {len(factors)}.")
+    muted = tuple(int(part) for part in numbers("muted", "[0-9]{1,6}"))
+    weights = TermWeights(*factors, muted=muted)
+    return Asked(values.get("text", ""), int(moment[0]), tuple(map(int, numbers("struck", "[0-9]{1,6}"))), weights)
+
+
+def results_csv(result: SearchResult) -> bytes:
+    """The hits of a search with the parts of their scores."""
+    header = ["rank", "id", "name", "moment", "start_s", "end_s", "score", *TERMS, "confidence", "match"]
+    rows = [
+        [rank, hit.clip_id, hit.name, hit.moment, hit.start_s, hit.end_s, hit.score]
+        + [hit.terms.get(name, 0.0) for name in TERMS]
+        + [hit.confidence, confidence_word(hit.confidence)]
+        for rank, hit in enumerate(result.hits, start=1)
+    ]
+    return _csv(header, rows)
+
+
+def concepts_csv(why: Explanation, soft: bool) -> bytes:
+    """The concept allocation, a row a token (words, then patches by frame) and a column a concept: 0 and 1, or
+    the probabilities."""
+    alignment, count = why.alignment, why.alignment.concept_count
+    words, patches = alignment.word_soft, alignment.patch_soft
+    if not soft:
+        words, patches = (
+            held[..., None] == np.arange(count) for held in (alignment.word_concept, alignment.patch_concept)
+        )
+    if words is None or patches is None:
+        raise ConfigError("This explanation holds no probabilities; take the hard matrix.")
+    header = ["token", "second", "row", "column", *(f"{k + 1} {name}" for k, name in enumerate(why.concept_names))]
+    rows: list[list[Any]] = [[word, "", "", ""] for word in alignment.words]
+    for second in alignment.seconds.round(3).tolist():
+        rows.append(["whole frame", second, "", ""])
+        rows += [["patch", second, row + 1, column + 1] for row, column in np.ndindex(*alignment.grid)]
+    shares = np.concatenate([words, patches.reshape(-1, count)]).astype(float).round(7).tolist()
+    return _csv(header, [[*row, *share] for row, share in zip(rows, shares, strict=True)])
+
+
+def _csv(header: list[str], rows: list[list[Any]]) -> bytes:
+    """UTF-8 with its mark, which spreadsheets need; a text that they would take for a formula gets a quote."""
+    stream = io.StringIO()
+    table = csv.writer(stream)
+    for row in (header, *rows):
+        table.writerow([f"'{cell}" if str(cell)[:1] in FORMULA and isinstance(cell, str) else cell for cell in row])
+    return stream.getvalue().encode("utf-8-sig")
+
+
+FILES: dict[str, Callable[[Explanation, ClipView], bytes]] = {
+    "explanation.png": lambda why, clip: draw(why, display_name(clip.name)),
+    "explanation.svg": lambda why, clip: draw(why, display_name(clip.name), kind="svg"),
+    "explanation.json": lambda why, clip: json.dumps(document(why, clip.name), ensure_ascii=False).encode(),
+    "concepts-hard.csv": lambda why, _: concepts_csv(why, soft=False),
+    "concepts-soft.csv": lambda why, _: concepts_csv(why, soft=True),
+}
+"""What can be taken away of an explanation, by its file name."""

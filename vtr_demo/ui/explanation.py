@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def payload(
         "frames": [data_uri(frame) for frame in why.frames[order]],
         "colours": [[round(255 * part) for part in rgb(colour).tolist()] for colour in (POSITIVE, NEGATIVE)],
         "comparison": comparison,
-        "take": [],
+        "take": downloads(why, weights, about),
     }  # fmt: skip
 
 
@@ -136,6 +137,28 @@ def phrases(why: Explanation) -> list[dict[str, Any]]:
         for level, members in groups
         for group in members
     ]
+
+
+def downloads(why: Explanation, weights: TermWeights, about: Sentence) -> list[tuple[str, str]]:
+    """What can be taken away, as (label, address); each address alone says all that the file depends on."""
+    asked = {
+        "text": about.text or why.sentence.text,
+        "moment": why.moment,
+        "struck": ",".join(map(str, about.struck)),
+        "muted": ",".join(map(str, weights.muted)),
+        "w": ",".join(f"{value:g}" for value in (*weights.levels(), weights.concepts)),
+    }
+    query = urlencode({key: value for key, value in asked.items() if value != ""})
+    return [(label, f"{clip_url(why.clip_id)}/{file}?{query}") for label, file in DOWNLOADS]
+
+
+DOWNLOADS = (
+    ("Picture (PNG)", "explanation.png"),
+    ("Drawing (SVG)", "explanation.svg"),
+    ("Numbers (JSON)", "explanation.json"),
+    ("Concepts, hard (CSV)", "concepts-hard.csv"),
+    ("Concepts, soft (CSV)", "concepts-soft.csv"),
+)
 
 
 def _base64(values: np.ndarray, kind: str) -> str:

@@ -29,12 +29,13 @@ TERM_COLOURS = {
 }
 
 CONCEPT_COLOURS = (
-    *("#3f83d8", "#ef8e3b", "#37d8c9", "#b34276", "#687c02", "#b49cf7", "#70a488", "#c4c18c"),
-    *("#987ba5", "#b46957", "#9350af", "#d38cb5", "#b88513", "#ef7276", "#ebb427", "#94bae1"),
-    *("#7c8cf5", "#5aa8d4", "#5965ca", "#7e6690", "#b065c1", "#dfa4a7", "#9cd15f", "#95925f"),
-    *("#c56384", "#cba77d", "#298646", "#7eb13d", "#b681b9", "#b7b5fc", "#41c092", "#5a8563"),
+    *("#8cb20d", "#0d0dff", "#e60dbf", "#0d664c", "#73b2ff", "#b20d0d", "#59ffa6", "#7f2699"),
+    *("#e6a68c", "#a6730d", "#0d7fff", "#ffcc0d", "#0d9973", "#73668c", "#0de6ff", "#f273bf"),
+    *("#660dcc", "#ff4c73", "#ffa6cc", "#7373cc", "#bf0d66", "#8c8cf2", "#4ca6a6", "#ccbf4c"),
+    *("#5959e6", "#8c9933", "#a6e673", "#338c99", "#4c597f", "#4ccca6", "#73a6cc", "#595926"),
 )
-"""The colour of each concept by its number; found greedily, so the first ones are the most distinct."""
+"""The colour of each concept by its number. The first 16 differ as much as a search found, also to people with
+protanopia or deuteranopia; the others follow greedily."""
 NO_CONCEPT = "#8b919c"
 
 _STRONGEST = 0.82
@@ -107,8 +108,10 @@ def finite(values: np.ndarray | float) -> np.ndarray:
 
 NEGLIGIBLE = 1e-6
 """A summand below this, in units of the score, is rounding: scores are of the order of 0.1."""
-_SATURATION = 0.3
-"""Share of a frame's own colour that stays under an overlay, so that hue tells the contribution."""
+_DARKEST = 0.35
+"""Brightness of a tint on black, so that it is seen there too."""
+_MAP = 0.62
+"""Opacity of a concept map."""
 _SHADE = 0.3
 """Brightness of what is not lit."""
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -143,25 +146,13 @@ def patch_limit(alignment: Alignment) -> float:
     return float(max(np.abs(terms).max(), np.abs(terms.sum(axis=0)).max(), 1e-9))
 
 
-def concept_shares(patch_concept: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """(C, T) shares of each frame's patches by concept, and the C concepts, the largest first.
-
-    patch_concept (T, P) holds concept numbers, -1 for none.
-    """
-    concepts = [int(concept) for concept in np.unique(patch_concept) if concept >= 0]
-    share = np.array([(patch_concept == concept).mean(axis=1) for concept in concepts])
-    share = share.reshape(len(concepts), len(patch_concept))
-    order = np.argsort(-share.mean(axis=1), kind="stable")
-    return share[order], [concepts[index] for index in order]
-
-
 # --------------------------------------------------------------------------- onto frames
 def overlay(frame: np.ndarray, heat: np.ndarray, limit: float) -> np.ndarray:
     """A frame (H, W, 3) uint8 tinted by ``heat`` (rows, columns); returns (H, W, 3) uint8.
 
     The map is enlarged first and coloured after, so every pixel has a colour of the scale, and
-    linearly, so no pixel exceeds the patches around it. The frame is muted, and a patch that adds
-    nothing leaves it at that. Equal values get equal tints in every frame of one ``limit``.
+    linearly, so no pixel exceeds the patches around it. A tint is as bright as the frame under it, so
+    the frame keeps its own contrast, and a patch that adds nothing leaves it as it is.
     """
     numbers = finite(heat)
     if numbers.ndim != 2:
@@ -169,7 +160,7 @@ def overlay(frame: np.ndarray, heat: np.ndarray, limit: float) -> np.ndarray:
     height, width = _checked_frame(frame).shape[:2]
     grid = Image.fromarray(numbers.astype(np.float32))
     large = np.asarray(grid.resize((width, height), Image.Resampling.BILINEAR))
-    return _bytes(blend(_muted(frame), tint(large, limit)))
+    return _bytes(_tinted(frame, tint(large, limit)))
 
 
 def concept_overlay(frame: np.ndarray, allocation: np.ndarray) -> np.ndarray:
@@ -182,8 +173,8 @@ def concept_overlay(frame: np.ndarray, allocation: np.ndarray) -> np.ndarray:
     large = _enlarged(allocation.astype(int), _checked_frame(frame))
     paint = np.zeros((*large.shape, 4), dtype=np.float32)
     for concept in np.unique(large[large >= 0]):
-        paint[large == concept] = [*rgb(concept_colour(int(concept))), 0.5]
-    painted = blend(_muted(frame), paint)
+        paint[large == concept] = [*rgb(concept_colour(int(concept))), _MAP]
+    painted = _tinted(frame, paint)
     border = _borders(large)
     painted[border] = painted[border] * 0.25 + 0.75
     return _bytes(painted)
@@ -195,7 +186,8 @@ def spotlight(frame: np.ndarray, held: np.ndarray, colour: str) -> np.ndarray:
     if held.ndim != 2:
         raise ScoreError(f"What is lit must be (rows, columns), got {held.shape}.")
     lit = _enlarged(held, _checked_frame(frame))
-    painted = np.where(lit[..., None], frame.astype(np.float32) / 255, _SHADE * _muted(frame))
+    colours = frame.astype(np.float32) / 255
+    painted = np.where(lit[..., None], colours, _SHADE * colours)
     painted[_borders(lit)] = rgb(colour)
     return _bytes(painted)
 
@@ -224,11 +216,11 @@ def to_jpeg(image: np.ndarray, quality: int = 84) -> bytes:
     return stream.getvalue()
 
 
-def _muted(frame: np.ndarray) -> np.ndarray:
-    """The frame in 0..1 with most of its colour taken out."""
+def _tinted(frame: np.ndarray, paint: np.ndarray) -> np.ndarray:
+    """The frame in 0..1 under RGBA (H, W, 4) whose colours take the brightness of the frame."""
     colours = frame.astype(np.float32) / 255
-    grey = (colours @ _LUMA)[..., None]
-    return grey + _SATURATION * (colours - grey)
+    brightness = _DARKEST + (1 - _DARKEST) * (colours @ _LUMA)[..., None]
+    return blend(colours, np.concatenate([paint[..., :3] * brightness, paint[..., 3:]], axis=-1))
 
 
 def _checked_frame(frame: np.ndarray) -> np.ndarray:

@@ -104,7 +104,7 @@
       const r = Math.floor(v), c = Math.floor(u), dy = v - r, dx = u - c;
       const value = (at(r, c) * (1 - dx) + at(r, c + 1) * dx) * (1 - dy) + (at(r + 1, c) * (1 - dx) + at(r + 1, c + 1) * dx) * dy;
       const strength = Math.min(1, Math.abs(value) / limit);
-      if (strength > 0.01) lay(image.data, i, value > 0 ? more : less, 0.85 * strength ** 0.8);
+      if (strength > 0.01) lay(image.data, i, value > 0 ? more : less, 0.82 * strength ** 0.8);
     });
     return image;
   };
@@ -233,7 +233,7 @@
       return h("div", { class: "line head" },
         h("h2", null, clip.name),
         h("span", { class: "tools" },
-          take.length > 0 && h("details", { class: "take" }, h("summary", { class: "quiet", "data-key": "take" }, "Take away"),
+          h("details", { class: "take" }, h("summary", { class: "quiet", "data-key": "take" }, "Take away"),
             h("ul", null, take.map(([label, url]) => h("li", null, h("a", { href: url, download: true }, label))))),
           h("button", { class: "quiet", "data-do": "close", "aria-label": "Close the explanation" }, "Close")));
     }
