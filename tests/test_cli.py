@@ -66,8 +66,7 @@ def call(capfd):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """They have a test of their own, and take seconds."""
-    blank = Image.new("RGB", (2, 2))
-    monkeypatch.setattr("vtr_demo.viz.figures.explanation_figure", lambda *_, **__: blank)
+    monkeypatch.setattr("vtr_demo.viz.figures.draw", lambda *_, **__: b"")
 
 
 def refusal(err: str) -> str:
@@ -421,6 +420,7 @@ def test_an_explanation_adds_up_from_words_and_frames_to_the_score(call, clips, 
     assert sum(why["terms"].values()) == pytest.approx(why["score"], abs=1e-5)
     assert sum(why["gates"][level] for level in LEVELS) == pytest.approx(1)
     assert [word["word"] for word in why["words"][1:]] == SENTENCE.split()
+    assert (out / why["pictures"].pop()).read_text().startswith("<?xml")
     for picture in why["pictures"]:
         with Image.open(out / picture) as opened:
             assert opened.format == "PNG"

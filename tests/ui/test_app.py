@@ -24,7 +24,7 @@ import app
 from vtr_demo.errors import LibraryError
 from vtr_demo.structures import TERMS, TermWeights
 from vtr_demo.ui import api
-from vtr_demo.ui.explanation import Sentence, downloads
+from vtr_demo.ui.explanation import Asked, downloads
 from vtr_demo.video.frames import LimitConfig
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
@@ -181,7 +181,7 @@ def kept(served, file: str, **changes: Any):
     engine, url = served
     hit = engine.search(SENTENCE).hits[0]
     why = engine.explain(SENTENCE, hit)
-    addresses = [urlsplit(address) for _, address in downloads(why, TermWeights(), Sentence())]
+    addresses = [urlsplit(address) for _, address in downloads(why, TermWeights(), Asked())]
     (address,) = (one for one in addresses if one.path.endswith(f"/{file}"))
     query = dict(parse_qsl(address.query)) | {key: str(value) for key, value in changes.items()}
     return why, get(f"{url}{address.path}?{urlencode(query)}")

@@ -11,13 +11,14 @@ import io
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -185,6 +186,7 @@ HEADERS = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "
 MEDIA_TYPES = {"png": "image/png", "svg": "image/svg+xml", "json": "application/json", "csv": "text/csv; charset=utf-8"}
 PATIENCE_S = 20
 """How long a file waits for those before it; one is made at a time, so that searches have the processor."""
+INDEX = "-1|[0-9]{1,6}"
 FORMULA = tuple("=+-@\t\r")
 """What a formula starts with."""
 MAX_ROWS = 1000
@@ -214,14 +216,13 @@ def routes(engine: EngineLike) -> list[Route]:
 
     def explained(request: Request, clip: ClipView, kind: str) -> bytes:
         query = asked(request.query_params)
-        why = engine.explain(query.text, clip.clip_id, query.moment, weights=query.weights, struck=query.struck)
+        why = engine.explain(query.text, clip.clip_id, query.moment, query.weights, query.struck, query.mix)
         return FILES[kind](why, clip)
 
     def results(request: Request) -> Response:
         def table() -> bytes:
             query = asked(request.query_params)
-            result = engine.search(query.text, k=MAX_ROWS, weights=query.weights, struck=query.struck)
-            return results_csv(result)
+            return results_csv(engine.search(query.text, MAX_ROWS, query.weights, query.struck, query.mix))
 
         return keep("results.csv", "results.csv", table)
 
@@ -242,15 +243,16 @@ def routes(engine: EngineLike) -> list[Route]:
 
 @dataclass(frozen=True)
 class Asked:
-    """What an address asks for: a sentence without the struck words, a moment, weights and muted concepts."""
+    """What an address asks for: a sentence without the struck words, what is mixed with it, a moment, weights."""
 
     text: str
     moment: int
     struck: tuple[int, ...]
     weights: TermWeights
+    mix: Mix
 
 
-def asked(values: Mapping[str, str]) -> Asked:
+def asked(values: QueryParams) -> Asked:
     """Read the values of an address; ``ConfigError`` where one is malformed."""
 
     def numbers(key: str, pattern: str) -> list[str]:
@@ -259,13 +261,16 @@ def asked(values: Mapping[str, str]) -> Asked:
             raise ConfigError(f"{key} must be numbers with commas between them, got {values[key][:80]!r}.")
         return parts
 
-    moment = numbers("moment", "-1|[0-9]{1,6}") or ["-1"]
-    factors = [float(part) for part in numbers("w", r"[0-9]{1,4}(\.[0-9]{1,9})?")]
+    number = r"[0-9]{1,4}(\.[0-9]{1,9})?"
+    (moment,) = numbers("moment", INDEX)[:1] or ["-1"]
+    (like_moment,) = numbers("like_moment", INDEX)[:1] or ["-1"]
+    (share,) = numbers("mix", number)[:1] or ["0.5"]
+    mix = Mix(values.get("like", ""), int(like_moment), float(share), tuple(values.getlist("exclude")))
+    factors = [float(part) for part in numbers("w", number)]
     if len(factors) not in (0, len(TERMS)):
         raise ConfigError(f"w must be {len(TERMS)} factors, one each of {', '.join(TERMS)}; got {len(factors)}.")
-    muted = tuple(int(part) for part in numbers("muted", "[0-9]{1,6}"))
-    weights = TermWeights(*factors, muted=muted)
-    return Asked(values.get("text", ""), int(moment[0]), tuple(map(int, numbers("struck", "[0-9]{1,6}"))), weights)
+    muted, struck = (tuple(map(int, numbers(key, "[0-9]{1,6}"))) for key in ("muted", "struck"))
+    return Asked(values.get("text", ""), int(moment), struck, TermWeights(*factors, muted=muted), mix)
 
 
 def results_csv(result: SearchResult) -> bytes:
@@ -274,7 +279,7 @@ def results_csv(result: SearchResult) -> bytes:
     rows = [
         [rank, hit.clip_id, hit.name, hit.moment, hit.start_s, hit.end_s, hit.score]
         + [hit.terms.get(name, 0.0) for name in TERMS]
-        + [hit.confidence, confidence_word(hit.confidence)]
+        + (["", ""] if hit.confidence is None else [hit.confidence, confidence_word(hit.confidence)])
         for rank, hit in enumerate(result.hits, start=1)
     ]
     return _csv(header, rows)

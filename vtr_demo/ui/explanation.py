@@ -10,13 +10,12 @@ from base64 import b64encode
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 import numpy as np
 
 from vtr_demo.results import ClipView, Explanation, confidence_word
-from vtr_demo.structures import LEVELS, TERMS, Alignment, TermWeights
-from vtr_demo.ui.html import TERM_LESSONS, TERM_NAMES, clip_url, data_uri, display_name, percentage
+from vtr_demo.structures import LEVELS, NO_MIX, TERMS, Alignment, Mix, TermWeights
+from vtr_demo.ui.html import TERM_LESSONS, TERM_NAMES, address_query, clip_url, data_uri, display_name, percentage
 from vtr_demo.viz.figures import time_label
 from vtr_demo.viz.overlays import CONCEPT_COLOURS, NEGATIVE, POSITIVE, rgb, word_parts
 
@@ -35,8 +34,8 @@ BECAUSE = {
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """What the panel knows of the sentence beyond the explanation, which has only the words that are left.
+class Asked:
+    """What the panel knows of the query beyond the explanation, which has only the words that are left.
 
     ``words`` are those of the whole ``text``, ``struck`` indexes them; ``confidence`` is that of the hit.
     """
@@ -44,6 +43,7 @@ class Sentence:
     text: str = ""
     words: tuple[str, ...] = ()
     struck: tuple[int, ...] = ()
+    mix: Mix = NO_MIX
     confidence: float | None = None
 
 
@@ -51,7 +51,7 @@ def payload(
     why: Explanation,
     clip: ClipView,
     weights: TermWeights,
-    about: Sentence = Sentence(),
+    about: Asked = Asked(),
     comparison: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that the panel shows, as JSON values; arrays are base64 of little-endian numbers.
@@ -90,6 +90,7 @@ def payload(
         ],
         "words": alignment.words,
         "chips": list(chips(why, about)),
+        "extras": list(range(1 + len(why.sentence.words), len(alignment.words))),
         "phrases": phrases(why),
         "concepts": [
             {"name": name, "colour": CONCEPT_COLOURS[k % len(CONCEPT_COLOURS)], "muted": k in weights.muted}
@@ -112,15 +113,16 @@ def payload(
     }  # fmt: skip
 
 
-def chips(why: Explanation, about: Sentence) -> Iterator[dict[str, Any]]:
+def chips(why: Explanation, about: Asked) -> Iterator[dict[str, Any]]:
     """A chip a word of the whole sentence: its row in the alignment, None where it is struck out, and the
     change of the score without it."""
-    row = 0
+    row, sentence = 0, why.sentence
+    against = {i + 1 for group in sentence.denied for i in group} | {i + 1 for i in sentence.cues}
     for index, text in enumerate(about.words or [word.text for word in why.sentence.words]):
         chip: dict[str, Any] = {"index": index, "text": text, "row": None}
         if index not in about.struck and row < len(why.sentence.words):
             row += 1
-            chip |= {"row": row, "effect": float(why.word_effects[row - 1])}
+            chip |= {"row": row, "effect": float(why.word_effects[row - 1]), "denied": row in against}
         yield chip
 
 
@@ -139,16 +141,10 @@ def phrases(why: Explanation) -> list[dict[str, Any]]:
     ]
 
 
-def downloads(why: Explanation, weights: TermWeights, about: Sentence) -> list[tuple[str, str]]:
-    """What can be taken away, as (label, address); each address alone says all that the file depends on."""
-    asked = {
-        "text": about.text or why.sentence.text,
-        "moment": why.moment,
-        "struck": ",".join(map(str, about.struck)),
-        "muted": ",".join(map(str, weights.muted)),
-        "w": ",".join(f"{value:g}" for value in (*weights.levels(), weights.concepts)),
-    }
-    query = urlencode({key: value for key, value in asked.items() if value != ""})
+def downloads(why: Explanation, weights: TermWeights, about: Asked) -> list[tuple[str, str]]:
+    """What can be taken away, as (label, address)."""
+    text = about.text or why.sentence.text
+    query = address_query(text, weights, about.struck, about.mix) + f"&moment={why.moment}"
     return [(label, f"{clip_url(why.clip_id)}/{file}?{query}") for label, file in DOWNLOADS]
 
 

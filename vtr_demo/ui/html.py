@@ -11,13 +11,13 @@ from base64 import b64encode
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vtr_demo.results import CaptionHit, ClipView, ConceptShot, SearchResult, confidence_word
-from vtr_demo.structures import TERMS
+from vtr_demo.structures import NO_MIX, TERMS, Mix, TermWeights
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 from vtr_demo.viz import overlays
 from vtr_demo.viz.figures import time_label
@@ -69,6 +69,20 @@ def display_name(name: str) -> str:
 def clip_url(clip_id: str) -> str:
     """The address below which a clip's pictures and film are served."""
     return f"clips/{quote(clip_id, safe='')}"
+
+
+def address_query(text: str, weights: TermWeights, struck: Collection[int] = (), mix: Mix = NO_MIX) -> str:
+    """All that a file of a search depends on, as ``api.asked`` reads it."""
+    values: dict[str, Any] = {
+        "text": text,
+        "struck": ",".join(map(str, struck)),
+        "muted": ",".join(map(str, weights.muted)),
+        "w": ",".join(f"{value:g}" for value in (*weights.levels(), weights.concepts)),
+        "exclude": mix.exclude,
+    }
+    if mix.like:
+        values |= {"like": mix.like, "like_moment": mix.moment, "mix": f"{mix.share:g}"}
+    return urlencode({key: value for key, value in values.items() if value not in ("", ())}, doseq=True)
 
 
 def data_uri(picture: np.ndarray) -> str:
@@ -182,8 +196,12 @@ def results(
     open_clip: str = "",
     words: Sequence[str] = (),
     struck: Collection[int] = (),
+    table: str = "",
 ) -> str:
-    """The ranked cards, with what was struck out and muted, and whether the best match can be trusted."""
+    """The ranked cards, with what was struck out and muted, and whether the best match can be trusted.
+
+    ``table`` is the query of the address at which they can be taken away.
+    """
     return render(
         "search",
         "results",
@@ -192,6 +210,7 @@ def results(
         span=bar_range([hit.terms for hit in result.hits]),
         open_clip=open_clip,
         struck=[(index, words[index]) for index in sorted(struck) if index < len(words)],
+        table=table,
     )
 
 

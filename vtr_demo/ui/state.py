@@ -176,7 +176,8 @@ def run_search(
     for hit in result.hits:
         with suppress(LibraryError):  # deleted since
             clips[hit.clip_id] = engine.clip(hit.clip_id)
-    ranked = html.results(result, clips, view.clip, view.words, view.struck)
+    table = html.address_query(view.text, view.weighed(weights), view.struck)
+    ranked = html.results(result, clips, view.clip, view.words, view.struck, table)
     return view, ranked, run_explain(engine, view, weights)[1]
 
 
@@ -188,7 +189,7 @@ def run_explain(engine: EngineLike, view: ViewState, weights: TermWeights) -> tu
     why = engine.explain(view.text, view.clip, moment=view.moment, weights=weights, struck=view.struck)
     if not view.struck:
         view = replace(view, words=tuple(word.text for word in why.sentence.words))
-    about = explanation.Sentence(view.text, view.words, view.struck, view.confidence)
+    about = explanation.Asked(view.text, view.words, view.struck, confidence=view.confidence)
     comparison = _comparison(engine, view, weights, clip, why)
     return view, explanation.payload(why, clip, weights, about, comparison)
 

@@ -280,21 +280,23 @@
       const shown = this.sums.words(pick);
       const limit = Math.max(...[...shown].map(Math.abs), 1e-9);
       const lanes = layLanes(data.phrases);
-      const chip = (row, text) => h("button", {
-        class: `word heat${row === 0 ? " wholeword" : ""}`, style: this.tint(shown[row], limit), "data-key": `word-${row}`, "data-row": row,
+      const whole = this.sums.words(NOTHING);
+      const chip = (row, text, denied) => h("button", {
+        class: `word heat${row === 0 || data.extras.includes(row) ? " wholeword" : ""}${denied ? " denied" : ""}`, style: this.tint(shown[row], limit), "data-key": `word-${row}`, "data-row": row,
         "aria-pressed": String(pick.word === row), "aria-label": `${quoted(text, row)} adds ${written(units[row])}`,
         onclick: () => this.choose({ word: row }),
       }, text, h("small", null, written(units[row])));
       const cell = (entry) => h("span", { class: "cellword" },
         entry.row === null
           ? h("button", { class: "word struck", "data-do": "strike", "data-word": entry.index, "data-key": `struck-${entry.index}`, title: "Struck out; click to put it back" }, h("s", null, entry.text), h("small", null, "put back"))
-          : chip(entry.row, entry.text),
+          : chip(entry.row, entry.text, entry.denied),
         h("span", { class: "lanes", "aria-hidden": "true" }, lanes.map((lane) => this.bracket(lane, entry.row))));
       const spoken = data.terms.map(({ label }, term) => [label, data.phrases.filter((phrase) => phrase.term === term)])
         .filter(([, found]) => found.length).map(([label, found]) => `${label}: ${found.map((phrase) => phrase.text).join("; ")}.`);
       return h("div", { class: "sentence-parsed", role: "group", "aria-label": "Words of the sentence and what each adds" },
-        h("span", { class: "cellword" }, chip(0, "whole sentence")),
+        data.chips.length > 0 && h("span", { class: "cellword" }, chip(0, "whole sentence")),
         data.chips.map(cell),
+        data.extras.filter((row) => whole[row]).map((row) => h("span", { class: "cellword" }, chip(row, data.words[row]))),
         h("span", { class: "sr" }, spoken.join(" ")));
     }
 
