@@ -249,6 +249,16 @@ class IndexReport:
 
 
 @dataclass(frozen=True)
+class CaptionReport:
+    """What a file of captions has added: sentences that were new, to how many clips, and what was left out."""
+
+    clips: int
+    captions: int
+    left_out: tuple[str, ...]
+    """A sentence for each line that could not be used."""
+
+
+@dataclass(frozen=True)
 class Status:
     """The state of the library and of the model behind it."""
 

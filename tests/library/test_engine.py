@@ -743,3 +743,63 @@ def test_libraries_of_earlier_programs_fit_the_same_model() -> None:
     now = model.fingerprint
     model.model.config = model.model.config.model_copy(update=ADDED_OPTIONS)
     assert model.fingerprint == "24c11af9997c8f13" != now, "as the program of 2026-11-27 computed it"
+
+
+# --------------------------------------------------------------------------- edits
+def test_captions_written_and_imported_count_at_once(copied: Callable[..., Engine], tmp_path: Path) -> None:
+    engine = copied()
+    still, before = by_name(engine, "still.mp4"), engine.search(TEXTS[0])
+    clip = engine.edit(still, name="  green\tfield.mp4 ", captions=["a green  field", "", "a green field", "grass"])
+    assert (clip.name, clip.captions) == ("green field.mp4", ("a green field", "grass"))
+    assert engine.clip(still) == clip
+    after = engine.search(TEXTS[0])
+    assert [hit.score for hit in after.hits] == pytest.approx([hit.score for hit in before.hits], abs=1e-6)
+    assert "a green field" in {hit.text for hit in engine.describe(still, k=500)}
+
+    table = tmp_path / "mine.csv"
+    table.write_text(
+        "clip,caption\nNUMBERS.MP4,numbers count up\ngreen field,grass\ngreen field,moss\nnobody.mp4,x\nnumbers,\n"
+    )
+    report = engine.import_captions(table)
+    assert (report.clips, report.captions) == (2, 2)
+    assert [line.split(":")[0] for line in report.left_out] == ["line 6", "line 5"]
+    assert engine.clip(still).captions == ("a green field", "grass", "moss")
+    assert engine.measure().texts == 3 + 3 + 1
+    with pytest.raises(LibraryError, match="No line of mine"):
+        engine.import_captions(table, only=[by_name(engine, "cuts.mp4")])
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": " "}, {"name": "x" * 121}, {"name": "a\u202eb"}, {"captions": ["fine", "!!!"]}, {"captions": ["a\ud800"]},
+     {"captions": [f"dog {i}" for i in range(201)]}, {"captions": ["dog " * 600]}],
+)  # fmt: skip
+def test_an_edit_that_cannot_be_read_changes_nothing(copied: Callable[..., Engine], change: dict[str, object]) -> None:
+    engine = copied()
+    before = engine.clips()
+    with pytest.raises(LibraryError):
+        engine.edit(by_name(engine, "cuts.mp4"), **change)  # type: ignore[arg-type]
+    assert engine.clips() == before
+    engine.close()
+
+
+def test_clips_set_aside_are_gone_from_everything_until_they_are_restored(copied: Callable[..., Engine]) -> None:
+    engine = copied()
+    first = engine.search(TEXTS[0]).hits[0].clip_id
+    before, status = engine.search(TEXTS[0]), engine.status()
+    (gone,) = engine.set_aside([first, "0" * 12])
+    assert (gone.clip_id, [clip.clip_id for clip in engine.deleted()]) == (first, [first])
+    assert first not in {clip.clip_id for clip in engine.list().clips}
+    assert [hit.clip_id for hit in engine.search(TEXTS[0]).hits] == [hit.clip_id for hit in before.hits[1:]]
+    assert engine.status().clips == status.clips - 1
+    with pytest.raises(LibraryError, match="No clip"):
+        engine.media(first)
+    assert [clip.clip_id for clip in engine.restore([first])] == [first]
+    assert engine.status() == status
+    assert [(hit.clip_id, hit.score) for hit in engine.search(TEXTS[0]).hits] == [
+        (hit.clip_id, hit.score) for hit in before.hits
+    ]
+    with pytest.raises(LibraryError, match="too many"):
+        engine.set_aside(["0" * 12] * 1001)
+    engine.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_a_poster_is_a_jpeg_of_the_promised_size(tmp_path: Path) -> None:
     poster = np.zeros((500, 1000, 3), np.uint8)
     with LibraryWriter.open(tmp_path, OURS) as store:
         store.add(clip_of(0), dataclasses.replace(contents_of(0), poster=poster))
-        with Image.open(io.BytesIO(store.poster(clip_of(0).id).read_bytes())) as still:
+        with Image.open(io.BytesIO(store.poster(store.get(clip_of(0).id)).read_bytes())) as still:
             assert (still.format, still.size) == ("JPEG", (640, 320))
 
 
@@ -385,3 +386,80 @@ def test_a_part_of_a_list_is_the_slice_of_the_whole_sorted_and_filtered(varied: 
         for offset, limit in ((0, None), (0, 2), (2, 2), (5, 9), (99, 1), (0, 0)):
             end = None if limit is None else offset + limit
             assert list(store.list(offset, limit, order, where)) == expected[offset:end], (order, offset, limit)
+
+
+# --------------------------------------------------------------------------- set aside and restored
+@pytest.mark.parametrize("reopened", [False, True])
+def test_a_clip_that_was_set_aside_comes_back_as_it_was(tmp_path: Path, reopened: bool) -> None:
+    ids = library(tmp_path, 3)
+    store = LibraryWriter.open(tmp_path, OURS)
+    before, held = store.list(), on_disk(tmp_path)
+    assert [clip.id for clip in store.set_aside([ids[2], "0" * 12, ids[0], ids[0]])] == [ids[2], ids[0]]
+    if reopened:  # as after a kill
+        store.close()
+        store = LibraryWriter.open(tmp_path, OURS)
+    assert [clip.id for clip in store.list()] == [ids[1]]
+    assert ids[0] not in store
+    assert store.count() == 1
+    assert len(store.numbers()) == 1
+    assert {clip.id for clip in store.deleted()} == {ids[0], ids[2]}
+    store.add(clip_of(3), contents_of(3))  # takes no number of a clip that may come back
+    assert {clip.id for clip in store.restore([ids[0], ids[2], "f" * 12])} == {ids[0], ids[2]}
+    assert len({clip.number for clip in store.list()}) == 4
+    store.delete(clip_of(3).id)
+    assert store.list() == before
+    assert store.deleted() == ()
+    assert on_disk(tmp_path) == held
+    for clip_id, n in ((ids[0], 0), (ids[2], 2)):
+        np.testing.assert_array_equal(store.clip_vectors(clip_id), contents_of(n).vectors)
+    assert store.problems() == ()
+    store.close()
+
+
+def test_what_was_set_aside_goes_for_good_when_its_time_is_over_or_the_model_changes(tmp_path: Path) -> None:
+    ids = library(tmp_path / "a", 2)
+    with LibraryWriter.open(tmp_path / "a", OURS) as store:
+        kept = {name for name in on_disk(tmp_path / "a") if name in store.get(ids[1]).file_names()}
+        store.set_aside([ids[0]])
+    with pytest.MonkeyPatch.context() as later:
+        later.setattr("vtr_demo.library.store.KEPT", timedelta(hours=-1))
+        with LibraryWriter.open(tmp_path / "a", OURS) as store:
+            assert store.deleted() == ()
+            assert on_disk(tmp_path / "a") == kept
+    with LibraryWriter.open(tmp_path / "a", OURS) as store:
+        store.set_aside([ids[1]])
+        store.empty_deleted()
+        assert store.deleted() == ()
+        assert on_disk(tmp_path / "a") == set()
+    ids = library(tmp_path / "b", 2)
+    with LibraryWriter.open(tmp_path / "b", OURS) as store:
+        store.set_aside(ids)
+    with LibraryWriter.open(tmp_path / "b", RETRAINED) as store:  # an empty library belongs to whoever opens it
+        assert (len(store), store.deleted(), on_disk(tmp_path / "b")) == (0, (), set())
+
+
+def test_a_clip_set_aside_survives_a_lost_database_and_can_be_added_anew(tmp_path: Path) -> None:
+    ids = library(tmp_path, 2)
+    with LibraryWriter.open(tmp_path, OURS) as store:
+        store.set_aside([ids[0]])
+    (tmp_path / "library.db").unlink()
+    with LibraryWriter.open(tmp_path, OURS) as store:
+        assert [clip.id for clip in store.list()] == [ids[1]]
+        assert [clip.id for clip in store.deleted()] == [ids[0]]
+        store.add(clip_of(0), contents_of(0))
+        assert store.restore([ids[0]]) == []
+        store.empty_deleted()
+    with LibraryWriter.open(tmp_path, OURS) as store:
+        assert_holds(store, [1, 0])
+
+
+def test_captions_of_many_clips_change_in_one_step_and_nothing_else_does(tmp_path: Path) -> None:
+    ids = library(tmp_path, 3)
+    with LibraryWriter.open(tmp_path, OURS) as store:
+        changed = [dataclasses.replace(clip, captions=(clip.name,)) for clip in store.list()]
+        store.delete(ids[1])
+        store.update_all(changed)
+        assert [clip.captions for clip in store.list()] == [(clip_of(0).name,), (clip_of(2).name,)]
+        np.testing.assert_array_equal(store.clip_vectors(ids[2]), contents_of(2).vectors)
+    with LibraryWriter.open(tmp_path, OURS) as store:
+        assert [clip.captions for clip in store.list()] == [(clip_of(0).name,), (clip_of(2).name,)]

@@ -78,7 +78,7 @@ def read_captions(path: Path, *, max_bytes: int | None = None, max_rows: int | N
         if isinstance(row, str):
             left_out.append(f"{where}: {row}")
             continue
-        captions = _readable(row.captions, where, left_out)
+        captions = readable(row.captions, where, left_out)
         if captions:
             rows.append(CaptionRow(where, row.clip, captions, row.extra))
     if not rows:
@@ -190,8 +190,8 @@ def _utf8(line: bytes) -> str | None:
         return None
 
 
-def _readable(captions: Iterable[str], where: str, left_out: list[str]) -> tuple[str, ...]:
-    """Return the sentences that the parser takes, in one line each; the others are named."""
+def readable(captions: Iterable[str], where: str, left_out: list[str]) -> tuple[str, ...]:
+    """Return the sentences that the parser takes, in one line each; ``left_out`` receives what is wrong with others."""
     readable = []
     for caption in (" ".join(written.split()) for written in captions):
         try:

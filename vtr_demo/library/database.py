@@ -22,7 +22,7 @@ from typing import Any
 from vtr_demo.errors import LibraryError
 from vtr_demo.files import json_bytes, replace_file
 from vtr_demo.library.content import ContentFiles, is_file_name
-from vtr_demo.library.records import CLIP_ID, FORMAT, FeatureVersion, StoredClip, clip_from_json, digest_of
+from vtr_demo.library.records import CLIP_ID, DELETED, FORMAT, FeatureVersion, StoredClip, clip_from_json, digest_of
 
 DATABASE, SETTINGS = "library.db", "settings.json"
 _BESIDE = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm")
@@ -55,7 +55,8 @@ class DatabaseDamage(Exception):
 class LibraryState:
     """What a library holds; replaced as a whole by every change.
 
-    clips: those that count, by id in order of arrival; drafts: the finished part of a rebuild, by version.
+    clips: those that count, by id in order of arrival; drafts: the finished part of a rebuild, by version, and
+    under ``DELETED`` what can be restored.
     """
 
     version: FeatureVersion
@@ -228,8 +229,8 @@ def state_from_records(directory: Path, wanted: FeatureVersion) -> LibraryState 
     for _, clip in sorted(newest.values(), key=lambda pair: (pair[1].number, pair[1].added)):
         by_version.setdefault(clip.version, {})[clip.id] = clip
     if version is None:
-        prints = sorted(by_version, key=lambda one: (one == wanted.fingerprint, len(by_version[one])))
-        version = wanted if prints[-1] == wanted.fingerprint else FeatureVersion(prints[-1])
+        prints = sorted(set(by_version) - {DELETED}, key=lambda one: (one == wanted.fingerprint, len(by_version[one])))
+        version = wanted if prints[-1:] in ([], [wanted.fingerprint]) else FeatureVersion(prints[-1])
     clips = by_version.pop(version.fingerprint, {})
     return LibraryState(version, clips, by_version, settings, problem=problem)
 

@@ -14,6 +14,7 @@ import numpy as np
 from vtr_demo.errors import ConfigError, LibraryError
 from vtr_demo.evaluation.confidence import CONFIDENT_P, null_captions
 from vtr_demo.library.concepts import concept_names, concept_views, rename
+from vtr_demo.library.edits import edited, imported
 from vtr_demo.library.explain import explain_match, make_hit
 from vtr_demo.library.index import exact_scores
 from vtr_demo.library.indexing import (
@@ -34,6 +35,7 @@ from vtr_demo.model import checkpoint
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import (
     CaptionHit,
+    CaptionReport,
     ClipFilter,
     ClipPage,
     ClipView,
@@ -293,6 +295,44 @@ class Engine:
         paths, captions = [clip.path for clip in clips], [clip.captions for clip in clips]
         return self.add(paths, captions=captions, keep_copy=False, progress=progress)
 
+    def edit(self, clip_id: str, *, name: str | None = None, captions: Sequence[str] | None = None) -> ClipView:
+        """Give a clip another name or other captions; what cannot be read is refused and changes nothing."""
+        library = self._indexer.writer()
+        clip = library.update(edited(library.get(clip_id), name, captions))
+        self._refresh()
+        return self._clip_view(clip)
+
+    def import_captions(self, path: Path | str, only: Collection[str] | None = None) -> CaptionReport:
+        """Add the sentences of a file to the clips that its lines name, of those in ``only`` where that is given."""
+        library = self._indexer.writer()
+        clips = [clip for clip in library.list() if only is None or clip.id in only]
+        changed, report = imported(Path(path), clips)
+        library.update_all(changed)
+        self._refresh()
+        return report
+
+    def set_aside(self, clip_ids: Sequence[str]) -> tuple[ClipView, ...]:
+        """Delete up to 1,000 clips in one step so that ``restore`` can bring them back within an hour."""
+        if len(clip_ids) > MOST_LISTED:
+            raise LibraryError(f"{len(clip_ids)} clips are too many to delete in one step; choose up to {MOST_LISTED}.")
+        clips = self._indexer.writer().set_aside(clip_ids)
+        self._refresh()
+        return tuple(map(self._clip_view, clips))
+
+    def restore(self, clip_ids: Sequence[str]) -> tuple[ClipView, ...]:
+        """Bring back clips that were set aside; returns those that still could be."""
+        clips = self._indexer.writer().restore(clip_ids)
+        self._refresh()
+        return tuple(map(self._clip_view, clips))
+
+    def deleted(self) -> tuple[ClipView, ...]:
+        """Return the clips that can be restored, the last deleted first."""
+        return tuple(map(self._clip_view, self._library.deleted()))
+
+    def empty_deleted(self) -> None:
+        """Delete for good what was set aside, and free its space."""
+        self._indexer.writer().empty_deleted()
+
     def delete(self, clip_id: str) -> None:
         """Forget a clip, also while others are indexed; the original file stays where it is."""
         self._indexer.writer().delete(clip_id)
@@ -345,8 +385,8 @@ class Engine:
         return ClipView(
             clip_id=clip.id,
             name=clip.name,
-            path=self._library.original(clip.id),
-            poster=self._library.poster(clip.id),
+            path=self._library.original(clip),
+            poster=self._library.poster(clip),
             duration_s=clip.duration_s,
             width=clip.width,
             height=clip.height,

@@ -363,7 +363,7 @@ class Indexer:
     def _index_again(self, library: LibraryWriter, clip: StoredClip) -> str:
         """Index the file that a damaged clip came from, in its place."""
         copied = "media" in clip.files
-        path = library.original(clip.id) if library.intact(clip.id, "media") else Path(clip.source)
+        path = library.original(clip) if library.intact(clip.id, "media") else Path(clip.source)
         if not path.is_file():
             raise LibraryError(
                 f"{clip.name} is damaged in the library and no longer at {path}; put the file back and "

@@ -25,7 +25,7 @@ from vtr_demo.library.database import (
     sqlite_errors,
     state_from_records,
 )
-from vtr_demo.library.records import REQUIRED, FeatureVersion, StoredClip
+from vtr_demo.library.records import DELETED, REQUIRED, FeatureVersion, StoredClip
 from vtr_demo.results import ClipFilter, Order
 from vtr_demo.structures import FrameBatch, VideoTokens
 
@@ -141,6 +141,10 @@ class LibraryReader:
         table = self._state.by_number
         return {number: table[number] for number in numbers if number in table}
 
+    def deleted(self) -> tuple[StoredClip, ...]:
+        """Return the clips that were deleted and can be restored, the last deleted first."""
+        return tuple(sorted(self._state.of(DELETED).values(), key=lambda clip: (clip.deleted, clip.number))[::-1])
+
     def take_changes(self) -> dict[int, StoredClip | None]:
         """Return what was added, replaced (by number) or deleted (None) since this was asked last."""
         return {}
@@ -200,13 +204,12 @@ class LibraryReader:
         frames = clip.moments[moment].frames
         return files.jpeg(self.frames(clip_id, [frames[len(frames) // 2]]).pixels[0])
 
-    def poster(self, clip_id: str) -> Path:
+    def poster(self, clip: StoredClip) -> Path:
         """Return where the clip's JPEG lies; asks the disk for nothing."""
-        return self._place(self.get(clip_id), "poster")
+        return self._place(clip, "poster")
 
-    def original(self, clip_id: str) -> Path:
+    def original(self, clip: StoredClip) -> Path:
         """Return the copy of the upload where there is one, else the path of the original."""
-        clip = self.get(clip_id)
         return self._place(clip, "media") if "media" in clip.files else Path(clip.source)
 
     def media(self, clip_id: str, *, original: bool = False) -> Path:
@@ -306,7 +309,7 @@ class LibraryReader:
 
     def _use(self, state: LibraryState, allow_stale: bool) -> None:
         """Take a state; an empty library belongs to whoever opens it."""
-        if not state.clips and not any(state.drafts.values()):
+        if not state.clips and not any(rows for key, rows in state.drafts.items() if key != DELETED):
             state = replace(state, version=self.wanted)
         self._state = state
         if state.problem:

@@ -16,6 +16,8 @@ from vtr_demo.library.segments import Moment
 from vtr_demo.structures import FrameBatch, VideoTokens
 
 FORMAT = 2
+DELETED = "deleted"
+"""The version of clips that were deleted and can still be restored; no fingerprint is called so."""
 CLIP_ID = re.compile(r"[0-9a-f]{12}")
 FOLDERS = ("frames", "tokens", "vectors", "pictures", "media", "records")
 FILE_NAME = re.compile(rf"({'|'.join(FOLDERS)})/[0-9a-f]{{64}}\.[a-z0-9]{{1,8}}")
@@ -96,9 +98,11 @@ class StoredClip:
     visitor: str = ""
     """Whose upload it is on a public page; empty for a clip of the library itself."""
     version: str = ""
-    """Fingerprint of the model that made the vectors."""
+    """Fingerprint of the model that made the vectors, or ``DELETED``."""
     tower: str = ""
     """Fingerprint of the tower that made frames and tokens."""
+    deleted: str = ""
+    """When it was deleted, ISO date and time in UTC, as long as it can be restored."""
     files: dict[str, StoredFile] = field(default_factory=dict)
     """Role (see ``KINDS``) -> file. Without ``vectors`` the clip cannot be searched."""
 
@@ -147,7 +151,7 @@ class StoredClip:
         return json.dumps(values, sort_keys=True, indent=1)
 
 
-_LATER = ("visitor", "size", "modified_ns")
+_LATER = ("visitor", "size", "modified_ns", "deleted")
 """Fields that came after the first records of this format: left out where empty, so that those keep their names."""
 
 

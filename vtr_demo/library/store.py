@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from vtr_demo.library.database import (
 )
 from vtr_demo.library.reader import NOTICES, LibraryReader, require_library, unknown_clip
 from vtr_demo.library.records import (
+    DELETED,
     KINDS,
     ClipContents,
     FeatureVersion,
@@ -52,6 +53,8 @@ from vtr_demo.library.records import (
     file_name,
 )
 
+KEPT = timedelta(hours=1)
+"""How long a clip that was set aside can be restored (our decision)."""
 RESERVE, RESERVE_BYTES = ".reserve", 2**20
 """A file that is given up when the disk is full, so that clips can still be deleted."""
 
@@ -186,6 +189,41 @@ class LibraryWriter(LibraryReader):
             self._require_stale(False)
             return self._put(clip, {}, kept=self.get(clip.id), tower=clip.tower)
 
+    def update_all(self, clips: Sequence[StoredClip]) -> None:
+        """Store other names, places or captions of many clips in one step; those deleted meanwhile stay so."""
+        with self._changing(f"{len(clips)} clips were not changed"):
+            self._require_stale(False)
+            known = self._state.clips
+            self._rewrite([replace(one, files=known[one.id].files) for one in clips if one.id in known])
+
+    def set_aside(self, clip_ids: Sequence[str]) -> builtins.list[StoredClip]:
+        """Delete clips in one step so that ``restore`` can bring them back within ``KEPT``; returns them.
+
+        Those set aside longer ago are deleted for good. Ids that are not there are left out.
+        """
+        with self._changing(f"{len(clip_ids)} clips were not deleted"):
+            self._require_stale(False)
+            clips = [self._state.clips[one] for one in dict.fromkeys(clip_ids) if one in self._state.clips]
+            expired = [(DELETED, clip_id, None) for clip_id in self._expired()]
+            gone = [*expired, *((clip.version, clip.id, None) for clip in clips)]
+            self._rewrite([replace(clip, version=DELETED, deleted=now()) for clip in clips], gone)
+            return clips
+
+    def restore(self, clip_ids: Sequence[str]) -> builtins.list[StoredClip]:
+        """Bring back clips that were set aside, in one step; returns those that still could be."""
+        with self._changing(f"{len(clip_ids)} clips were not restored"):
+            self._require_stale(False)
+            kept = self._state.of(DELETED)
+            known = [kept[one] for one in dict.fromkeys(clip_ids) if one in kept and one not in self._state.clips]
+            back = [replace(clip, version=self.version.fingerprint, deleted="") for clip in known]
+            self._rewrite(back, [(DELETED, clip.id, None) for clip in known])
+            return back
+
+    def empty_deleted(self) -> None:
+        """Delete for good what was set aside, and free its space."""
+        with self._changing("What was deleted was not removed"):
+            self._commit([(DELETED, clip_id, None) for clip_id in self._state.of(DELETED)])
+
     def forget_vectors(self) -> None:
         """Take the vectors from all clips in one step, before they are computed anew by the same model."""
         with self._changing("The library was not rebuilt"):
@@ -290,11 +328,13 @@ class LibraryWriter(LibraryReader):
 
     def _settle(self, state: LibraryState) -> None:
         """Bring files and database together after a kill; ``state`` is what the database says."""
-        other = set(self._state.drafts) - {self.wanted.fingerprint, self.version.fingerprint}
+        other = set(self._state.drafts) - {self.wanted.fingerprint, self.version.fingerprint, DELETED}
         self._uses = Counter(name for clip in self._state.all_clips() for name in clip.file_names())
         there = set(self._files.listed())
         adopted, unknown = self._adopted(there)
         dropped = [(version, clip_id, None) for version in other for clip_id in self._state.of(version)]
+        keeps = state.version.fingerprint == self.version.fingerprint == self.wanted.fingerprint
+        dropped += [(DELETED, clip_id, None) for clip_id in (self._expired() if keeps else self._state.of(DELETED))]
         for name in unknown:
             if name in state.pending:
                 self._files.remove(name)
@@ -362,7 +402,7 @@ class LibraryWriter(LibraryReader):
             name, size = _named(role, data, clip)
             stored[role], sources[name] = StoredFile(name, size), data
         known = self._state.clips.get(clip.id)
-        number = known.number if known else 1 + max((c.number for c in self._state.clips.values()), default=0)
+        number = known.number if known else 1 + max((c.number for c in self._state.all_clips()), default=0)
         clip = replace(
             clip,
             number=number,
@@ -380,6 +420,18 @@ class LibraryWriter(LibraryReader):
                 self._problems = {key: text for key, text in self._problems.items() if key != clip.id}
                 self._commit([(clip.version, clip.id, clip)], settled=[*sources])
         return clip
+
+    def _rewrite(self, clips: Sequence[StoredClip], gone: Sequence[tuple[str, str, StoredClip | None]] = ()) -> None:
+        """Commit other records of clips whose files stay, and what goes, in one step."""
+        records = {clip.record_name: clip.to_json().encode() for clip in clips}
+        with self._in_flight([*records]):
+            for name, data in records.items():
+                self._files.write(name, data)
+            self._commit([*gone, *((clip.version, clip.id, clip) for clip in clips)], settled=[*records])
+
+    def _expired(self) -> builtins.list[str]:
+        limit = (datetime.now(UTC) - KEPT).isoformat(timespec="seconds")
+        return [clip_id for clip_id, clip in self._state.of(DELETED).items() if clip.deleted < limit]
 
     @contextmanager
     def _in_flight(self, names: builtins.list[str]) -> Iterator[None]:
