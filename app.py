@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,18 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from vtr_demo.errors import LibraryError, VtrError
-from vtr_demo.structures import TermWeights
 from vtr_demo.ui import api, html, sections, state, theme
-from vtr_demo.ui.state import EngineLike, ViewState
-from vtr_demo.ui.theme import explanation_block, html_block, weight_sliders
+from vtr_demo.ui.state import EngineLike
+from vtr_demo.ui.theme import address_block, explanation_block, html_block, weight_sliders
+from vtr_demo.ui.view import MAX_SENTENCES, MAX_TEXT, ViewState
 from vtr_demo.video.decode import LimitConfig, read_limit
-from vtr_demo.video.reader import VIDEO_EXTENSIONS
+from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
 HERE = Path(__file__).parent
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
 LIVE = MODEL | {"trigger_mode": "always_last", "show_progress": "hidden"}
 INGEST = MODEL | {"concurrency_id": "ingest"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-ClipOpener = tuple[Callable[[str], list[Any]], list[Any]]
-"""What shows a clip by its id, and the components that it updates."""
 
 
 def reports_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,100 +39,125 @@ def reports_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
     return state.guarded(handler, partial(gr.Error, title="That did not work", print_exception=False))
 
 
-def search_tab(engine: EngineLike) -> tuple[gr.HTML, gr.HTML, gr.State, Callable[[Any], Any]]:
-    """Text to video. Returns the examples, the results, which hold the library's wall at first, what the
-    visitor looks at, and what ranks again after an event that has changed it."""
-    defaults = [*engine.default_weights.levels(), engine.default_weights.concepts]
+@dataclass(frozen=True)
+class TabParts:
+    """What other parts of the page need of a tab: its view, what shows a view, and the components that it updates."""
+
+    view: gr.State
+    show: Callable[..., list[Any]]
+    outputs: list[Any]
+
+
+def search_tab(engine: EngineLike, mine: gr.State, address: gr.HTML) -> tuple[gr.HTML, TabParts, Callable[[Any], Any]]:
+    """Text, clips and pictures to video. Returns the examples, the tab's parts, and what ranks again after an event
+    that has changed the view. Before anything is asked, the results hold the library's wall."""
+    defaults = engine.default_weights
     with gr.Row(elem_id="ask"):
         query = gr.Textbox(
             placeholder="Describe what happens in a clip …", label="Sentence", show_label=False, max_lines=1,
-            container=False, autofocus=True, elem_id="query", max_length=2000,
+            container=False, autofocus=True, elem_id="query", max_length=MAX_TEXT,
         )  # fmt: skip
         go = gr.Button("Search", variant="primary", elem_id="go", scale=0)
+    with gr.Row(elem_id="askmore"):
+        file = gr.UploadButton(
+            "Ask with a picture or clip",
+            file_types=[*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS],
+            size="sm",
+            elem_id="ask-file",
+        )
+        more = html_block(html.ask_more(ViewState(), None), "ask-mix")
     examples = html_block(elem_id="examples")
     with gr.Row(elem_id="desk"):
         with gr.Column(elem_id="rail"):
-            html_block('<h3>Weigh the parts</h3><p class="soft">Moving one ranks again.</p>')
-            sliders = weight_sliders(defaults)
+            html_block(html.render("search", "rail"))
+            sliders = weight_sliders([*defaults.levels(), defaults.concepts])
             reset = gr.Button("Reset weights", size="sm", elem_id="reset")
         with gr.Column(elem_id="hits"):
             results = html_block(elem_id="results")
         why = explanation_block("panel")
     view = gr.State(ViewState())
-    inputs, outputs = [view, *sliders], [query, view, results, why]
+    inputs, outputs = [view, mine, *sliders], [view, results, why, more, address, query, *sliders]
 
-    def show(old: ViewState, new: ViewState, weights: Sequence[float]) -> list[Any]:
-        new, ranked, panel = state.run_search(engine, new, TermWeights(*weights))
-        text = gr.skip() if new.text == old.text else new.text
-        return [text, new, ranked, panel]
+    def show(new: ViewState, own: list[str], placing: bool = False) -> list[Any]:
+        """``placing``: also the sentence and the sliders, as an address has them."""
+        new, ranked, panel = state.show_search(engine, new, own)
+        shown = [new, ranked, panel, html.ask_more(new, state.example_of(engine, new)), html.address("search", new)]
+        if not placing:
+            return [*shown, new.text, *[gr.skip()] * len(sliders)]
+        return [*shown, new.text, *(new.weights or (*defaults.levels(), defaults.concepts))]
+
+    def ask(old: ViewState, own: list[str], text: str, *weights: float) -> list[Any]:
+        return show(old.asking(text).weighing(weights, defaults), own)
+
+    def click(old: ViewState, own: list[str], event: gr.EventData) -> list[Any]:
+        try:
+            new = old.after(event._data)
+        except VtrError as error:
+            raise gr.Error(str(error), title="That did not work", print_exception=False) from error
+        return show(new, own)
+
+    def reweigh(old: ViewState, own: list[str], *weights: float) -> list[Any]:
+        new = old.weighing(weights, defaults)
+        return show(new, own) if new.asks else [new, *[gr.skip()] * (len(outputs) - 1)]
 
     @reports_errors
-    def ask(old: ViewState, text: str, *weights: float) -> list[Any]:
-        return show(ViewState(text=text), old.asking(text), weights)
+    def take(old: ViewState, own: list[str], path: str) -> list[Any]:
+        read = state.read_example(engine, path, get_upload_folder())
+        return show(old.after({"do": "like", "clip": read}), own)
 
-    @reports_errors
-    def click(old: ViewState, event: gr.EventData, *weights: float) -> list[Any]:
-        return show(old, old.after(event._data), weights)
-
-    @reports_errors
-    def reweigh(old: ViewState, *weights: float) -> list[Any]:
-        return show(old, old, weights) if old.text else [gr.skip()] * len(outputs)
-
-    asked = [view, query, *sliders]
-    gr.on([query.submit, go.click], ask, asked, outputs, show_progress="minimal", **MODEL)
-    results.click(click, inputs, outputs, **LIVE).then(None, js=theme.TO_PANEL, **QUIET)
-    for piece in (examples, why):
-        piece.click(click, inputs, outputs, **LIVE)
+    gr.on([query.submit, go.click], ask, [view, mine, query, *sliders], outputs, **LIVE)
+    results.click(click, inputs[:2], outputs, **LIVE).then(None, js=theme.TO_PANEL, **QUIET)
+    for piece in (examples, why, more):
+        piece.click(click, inputs[:2], outputs, **LIVE)
+    file.upload(take, [*inputs[:2], file], outputs, **INGEST)
     gr.on([slider.input for slider in sliders], reweigh, inputs, outputs, **LIVE)
-    cleared = reset.click(lambda old: [old.unmuted(), *defaults], view, inputs, **QUIET)
-    cleared.then(reweigh, inputs, outputs, **LIVE)
-    return examples, results, view, lambda event: event.then(reweigh, inputs, outputs, **LIVE)
+    reset.click(lambda old, own: show(old.unmuted(), own, True), inputs[:2], outputs, **LIVE)
+    parts = TabParts(view, show, outputs)
+    return examples, parts, lambda event: event.then(reweigh, inputs, outputs, **LIVE)
 
 
-def describe_tab(engine: EngineLike, mine: gr.State) -> tuple[gr.HTML, Any, ClipOpener]:
-    """Video to text. Returns the picker, the event after which the library has changed, and the opener."""
+def describe_tab(engine: EngineLike, mine: gr.State, address: gr.HTML) -> tuple[gr.HTML, Any, TabParts]:
+    """Video to text. Returns the picker, the event after which the library has changed, and the tab's parts."""
     with gr.Row(elem_id="bench"):
         with gr.Column(elem_id="source"):
             picker = html_block(elem_id="picker")
             upload = gr.UploadButton("Upload a clip", file_types=[*VIDEO_EXTENSIONS], size="sm", elem_id="upload-one")
             own = gr.Textbox(
-                label="Your own sentences, one a line", lines=4, elem_id="own", max_length=20_000,
+                label="Your own sentences, one a line", lines=4, elem_id="own", max_length=MAX_SENTENCES,
                 placeholder="Leave empty to rank the library’s captions and some general sentences",
             )  # fmt: skip
             rank = gr.Button("Rank sentences", variant="primary", elem_id="rank")
         with gr.Column(elem_id="ranking"):
-            ranked = html_block('<p class="empty">Choose a clip to see which sentences fit it best.</p>', "ranked")
+            ranked = html_block(elem_id="ranked")
         why = explanation_block("dpanel")
     view = gr.State(ViewState())
-    outputs = [view, picker, ranked, why]
+    outputs = [view, picker, ranked, why, own, address]
 
-    def show(new: ViewState, sentences: str) -> list[Any]:
-        sentences_html = state.run_describe(engine, new, sentences, engine.default_weights)
-        new, panel = state.run_explain(engine, new, engine.default_weights)
-        return [new, html.clip_picker(engine.clips(), new.clip), sentences_html, panel]
+    def show(new: ViewState) -> list[Any]:
+        new, sentences, panel = state.show_describe(engine, new)
+        picked = html.clip_picker(engine.clips(), new.clip)
+        return [new, picked, sentences, panel, new.own, html.address("describe", new)]
 
-    @reports_errors
     def click(old: ViewState, sentences: str, event: gr.EventData) -> list[Any]:
         new = old.after(event._data)
-        return show(new if new.clip else ViewState(clip=old.clip), sentences)
+        return show(replace(new if new.clip else ViewState(clip=old.clip), own=sentences))
 
     @reports_errors
     def take(file: str, own_ids: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
         clip_id = state.add_upload(engine, file, get_upload_folder(), progress_report(progress))
-        return [[*own_ids, clip_id], *show(ViewState(clip=clip_id), "")]
+        return [[*own_ids, clip_id], *show(ViewState(clip=clip_id))]
 
     for piece in (picker, ranked, why):
         event = piece.click(click, [view, own], outputs, **LIVE)
         if piece in (picker, ranked):
             event.then(None, js=theme.TO_PANEL, **QUIET)
-    again = reports_errors(lambda old, sentences: show(ViewState(clip=old.clip), sentences))
-    rank.click(again, [view, own], outputs, **LIVE)
+    rank.click(lambda old, lines: show(ViewState(clip=old.clip, own=lines)), [view, own], outputs, **LIVE)
     changed = upload.upload(take, [upload, mine], [mine, *outputs], **INGEST)
-    return picker, changed, (lambda clip: show(ViewState(clip=clip), ""), outputs)
+    return picker, changed, TabParts(view, show, outputs)
 
 
 def concepts_tab(
-    engine: EngineLike, tab: gr.Tab, tab_bar: gr.Tabs, opener: ClipOpener, view: gr.State, shared: bool
+    engine: EngineLike, tab: gr.Tab, tab_bar: gr.Tabs, describe: TabParts, view: gr.State, shared: bool
 ) -> Any:
     """What the concepts hold, drawn when the tab is opened. A frame opens its clip under Describe; what is
     muted is muted in the ``view`` of the search. Returns the event after which that may have changed.
@@ -149,16 +173,16 @@ def concepts_tab(
 
     @reports_errors
     def go(looked: ViewState, event: gr.EventData) -> list[Any]:
-        stay = [gr.skip()] * (1 + len(opener[1]))
+        stay = [gr.skip()] * (1 + len(describe.outputs))
         if not shared and state.rename_concept(engine, event._data):
             return [gr.skip(), *stay]
         if event._data.get("do") == "mute":
             return [looked.after(event._data), *stay]
-        there = opener[0](str(event._data.get("clip", "")))
+        there = describe.show(ViewState(clip=str(event._data.get("clip", ""))))
         return [gr.skip(), gr.Tabs(selected="describe"), *there]
 
     tab.select(show, [drawn_for, view], [wall, drawn_for], **MODEL)
-    gone = wall.click(go, view, [view, tab_bar, *opener[1]], **MODEL)
+    gone = wall.click(go, view, [view, tab_bar, *describe.outputs], **MODEL)
     gone.then(None, js=theme.TO_TILE, **QUIET)
     return gone.then(show, [drawn_for, view], [wall, drawn_for], **MODEL)
 
@@ -213,6 +237,21 @@ def measure_tab(engine: EngineLike) -> None:
     go.click(measure, file, html_block(elem_id="measured"), show_progress="minimal", **MODEL)
 
 
+def arrive(search: TabParts, describe: TabParts, address: object, own: list[str], first: bool = True) -> list[Any]:
+    """Show what an address names: the tab, and the two tabs that have a view; ``first``: on a page just loaded."""
+    tab, view, problem = state.read_address(str(address or ""))
+    found, described = [gr.skip()] * len(search.outputs), [gr.skip()] * len(describe.outputs)
+    if first or tab == "search":
+        found = search.show(view if tab == "search" else ViewState(), own, True)
+    if first or tab == "describe":
+        described = describe.show(view if tab == "describe" else ViewState())
+    if first and tab != "describe":
+        described[-1] = gr.skip()  # one address, that of the tab in front
+    if problem:
+        found[1] = html.problem(problem) + found[1]
+    return [gr.Tabs(selected=tab), *found, *described]
+
+
 def progress_report(progress: gr.Progress) -> Callable[[float, str], None]:
     """The engine's progress report, shown by Gradio."""
     return lambda fraction, what: progress(fraction, desc=what)
@@ -224,15 +263,17 @@ def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
     with gr.Blocks(
         title="Find the clip. See why.", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)
     ) as demo:
-        html_block(sections.masthead())
-        mine = gr.State([])
+        with gr.Row(elem_id="top"):
+            html_block(sections.masthead())
+            address = address_block()
+        here, mine = gr.Textbox(visible=False), gr.State([])
         with gr.Tabs() as tab_bar:
             with gr.Tab("Search", id="search"):
-                examples, results, view, rank_again = search_tab(engine)
+                examples, search, rank_again = search_tab(engine, mine, address)
             with gr.Tab("Describe", id="describe"):
-                picker, taken, opener = describe_tab(engine, mine)
+                picker, taken, describe = describe_tab(engine, mine, address)
             with gr.Tab("Concepts", id="concepts") as tab:
-                rank_again(concepts_tab(engine, tab, tab_bar, opener, view, shared))
+                rank_again(concepts_tab(engine, tab, tab_bar, describe, search.view, shared))
             with gr.Tab("Library", id="library"):
                 numbers, shelf, changes = library_tab(engine, mine, shared)
             with gr.Tab("Measure", id="measure"):
@@ -247,8 +288,13 @@ def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
 
         parts = [examples, numbers, shelf, about]
         demo.load(refresh, mine, parts, **QUIET)
-        demo.load(lambda: html.wall(engine.clips()), None, results, **QUIET)
-        demo.load(lambda: html.clip_picker(engine.clips()), None, picker, **QUIET)
+        places = [tab_bar, *search.outputs, *describe.outputs]
+
+        def travel(own: list[str], event: gr.EventData) -> list[Any]:
+            return arrive(search, describe, event._data.get("address"), own, first=False)
+
+        demo.load(partial(arrive, search, describe), [here, mine], places, js=theme.ARRIVE, **LIVE)
+        address.click(travel, mine, places, **LIVE)
         taken.then(refresh, mine, parts, **QUIET)
         for change in changes:
             change.then(refresh, mine, parts, **QUIET)

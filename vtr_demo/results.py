@@ -36,7 +36,7 @@ class Hit:
     confidence: float | None
     """1 - p of the words against the library's null distribution: about the share of unrelated texts that
     stand out less, wherever in the library. Standardised by clip, so it need not fall as the score does.
-    None for a query without words."""
+    None for a query without words, or with an example."""
     terms: dict[str, float]
 
 
@@ -110,7 +110,7 @@ class ClipFilter:
 
     name, folder: a part of the file name, and of the original's folder, in either case; seconds from
     shortest_s to longest_s; added_from <= added < added_before, as ISO dates or times in UTC; visitors:
-    whose clips, where "" is those of the library itself, and None everyone's.
+    whose clips, where "" is those of the library itself, and None everyone's; ids: these clips alone.
     """
 
     name: str = ""
@@ -120,6 +120,7 @@ class ClipFilter:
     added_from: str = ""
     added_before: str = ""
     visitors: tuple[str, ...] | None = None
+    ids: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from vtr_demo.errors import LibraryError, TextError, VideoError
 from vtr_demo.results import (
     CaptionHit,
+    ClipFilter,
     ClipView,
     ConceptShot,
     ConceptView,
@@ -229,12 +230,21 @@ class FakeEngine:
         )  # fmt: skip
 
     def search(
-        self, text: str, k: int = 8, weights: TermWeights | None = None, struck: Collection[int] = (), mix: Mix = NO_MIX
+        self,
+        text: str,
+        k: int = 8,
+        weights: TermWeights | None = None,
+        struck: Collection[int] = (),
+        mix: Mix = NO_MIX,
+        where: ClipFilter | None = None,
     ) -> SearchResult:
         """The best moment of each clip, best clip first."""
         sentence, weights = without(text, struck), weights or self.default_weights
         hits = []
+        where = where or ClipFilter()
         for clip_id, (_, view) in self._clips.items():
+            if where.name not in view.name or (where.ids is not None and clip_id not in where.ids):
+                continue
             spans = [(0.0, view.duration_s), *view.moments]
             options = [self._align(sentence, clip_id, m - 1, weights) for m in range(len(spans))]
             best = max(range(len(options)), key=lambda m: options[m].score)

@@ -89,14 +89,15 @@ def test_what_a_sentence_denies_counts_as_an_exclusion_does_everywhere(engine: E
     assert adds[1 + words.index("dog")] == pytest.approx(-AGAINST * plain[2], abs=1e-6)
 
 
-def test_words_keep_their_confidence_in_a_mix_and_examples_have_none(engine: Engine) -> None:
+def test_words_keep_their_confidence_beside_exclusions_and_examples_have_none(engine: Engine) -> None:
     like = engine.clips()[0].clip_id
     alone = {hit.clip_id: hit for hit in engine.search(TEXT).hits}
-    mixed = engine.search(TEXT, mix=Mix(like=like, exclude=("fog",)))
+    mixed = engine.search(TEXT, mix=Mix(exclude=("fog",)))
     for hit in mixed.hits:
         if hit.moment == alone[hit.clip_id].moment:
             assert hit.confidence == pytest.approx(alone[hit.clip_id].confidence)
-    assert {hit.confidence for hit in engine.search("", mix=Mix(like=like)).hits} == {None}
+    for text in ("", TEXT):
+        assert {hit.confidence for hit in engine.search(text, mix=Mix(like=like)).hits} == {None}
 
 
 def test_a_clip_is_most_like_itself(engine: Engine) -> None:

@@ -202,7 +202,7 @@ def test_an_example_runs_and_a_slider_ranks_again(page):
     sync_api.expect(page.locator("#results .card .score").first).to_have_text(first)
 
 
-def test_all_weights_at_zero_get_a_sentence_and_change_nothing(page):
+def test_all_weights_at_zero_get_a_sentence_in_the_place_of_results(page):
     ask(page, SENTENCE)
     for name in ("global", "entity", "action", "relationship", "concepts"):
         bars = page.locator("#results .bar").first
@@ -212,8 +212,10 @@ def test_all_weights_at_zero_get_a_sentence_and_change_nothing(page):
         box.press("Tab")
         if name != "concepts":
             sync_api.expect(bars).not_to_have_attribute("aria-label", before)
-    sync_api.expect(page.locator(".toast-body").first).to_contain_text("weights are zero")
-    assert names(page) == ranked
+    sync_api.expect(page.locator("#results .problem")).to_contain_text("weights are zero")
+    assert names(page) == []
+    page.click("#reset")
+    sync_api.expect(page.locator("#results .card strong").first).to_have_text(ranked[0])
 
 
 def test_a_broken_upload_gets_a_sentence_and_leaves_the_library(page, served, tmp_path):

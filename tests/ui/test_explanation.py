@@ -14,7 +14,7 @@ from tests.helpers.fake_engine import FakeEngine
 from vtr_demo.results import confidence_word
 from vtr_demo.structures import TERMS, TermWeights
 from vtr_demo.ui import explanation, state
-from vtr_demo.ui.state import ViewState
+from vtr_demo.ui.view import ViewState
 
 SENTENCE = "a red ball rolls across the beach"
 
@@ -26,11 +26,12 @@ def engine(tmp_path_factory):
 
 def opened(engine, **changes: Any) -> tuple[ViewState, dict[str, Any]]:
     """The view and the panel of the best hit."""
-    weights = changes.pop("weights", TermWeights())
-    view, _, panel = state.run_search(engine, ViewState(text=SENTENCE), weights)
+    view, _, panel = state.run_search(engine, ViewState(text=SENTENCE, weights=changes.get("weights", ())))
     assert panel is None
     clip, moment = view.hits[0]
-    view, _, panel = state.run_search(engine, replace(view, clip=clip, moment=moment, **changes), weights)
+    view, _, panel = state.run_search(
+        engine, replace(view, clip=clip, moment=moment if moment >= 0 else None, **changes)
+    )
     return view, panel
 
 
@@ -93,7 +94,7 @@ def test_a_muted_concept_adds_nothing_and_can_be_counted_again(engine):
     concept = int(np.abs(added).argmax())
     muted = view.after({"do": "mute", "concept": str(concept)})
     assert muted == replace(view, muted=(concept,))
-    _, ranked, after = state.run_search(engine, muted, TermWeights())
+    _, ranked, after = state.run_search(engine, muted)
     assert after["score"] == pytest.approx(panel["score"] - added[concept], abs=1e-5)
     assert [c["muted"] for c in after["concepts"]] == [k == concept for k in range(len(after["concepts"]))]
     assert f'data-concept="{concept}" title="Count it again"' in ranked
@@ -135,7 +136,7 @@ def test_why_one_clip_lies_above_another_adds_up_to_the_difference_of_their_scor
     assert [other["id"] for other in others] == [clip for clip, _ in view.hits[1:]]
     assert panel["comparison"]["versus"] is None
     view = view.after({"do": "rival", "clip": others[0]["id"]})
-    versus = state.run_search(engine, view, TermWeights())[2]["comparison"]["versus"]
+    versus = state.run_search(engine, view)[2]["comparison"]["versus"]
     pairs = [engine.explain(SENTENCE, *hit).alignment.score for hit in view.hits[:2]]
     assert versus["scores"] == pytest.approx(pairs, abs=1e-5)
     for rows in (versus["terms"], versus["words"]):
@@ -155,9 +156,9 @@ def test_a_comparison_the_other_way_round_says_the_opposite_and_with_itself_noth
 
 def test_a_clip_that_was_deleted_meanwhile_is_no_rival(tmp_path):
     own = FakeEngine(tmp_path / "own")
-    view, _, _ = state.run_search(own, ViewState(text=SENTENCE), TermWeights())
+    view, _, _ = state.run_search(own, ViewState(text=SENTENCE))
     (first, moment), (second, _) = view.hits[:2]
     own.delete(second)
-    panel = state.run_explain(own, replace(view, clip=first, moment=moment, rival=second), TermWeights())[1]
+    panel = state.run_explain(own, replace(view, clip=first, rival=second), moment)[1]
     assert second not in [other["id"] for other in panel["comparison"]["others"]]
     assert panel["comparison"]["versus"] is None

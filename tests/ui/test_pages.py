@@ -10,10 +10,10 @@ import pytest
 
 from tests.helpers.fake_engine import FakeEngine, Scene
 from vtr_demo.errors import LibraryError, TextError
-from vtr_demo.results import IndexReport
-from vtr_demo.structures import TERMS, TermWeights
+from vtr_demo.results import ExampleView, IndexReport
+from vtr_demo.structures import TERMS, Mix, TermWeights
 from vtr_demo.ui import concepts, html, sections, state, theme
-from vtr_demo.ui.state import ViewState
+from vtr_demo.ui.view import ViewState
 from vtr_demo.video.frames import LimitConfig
 
 NASTY = "<script>alert('x')</script> \"quoted\" & <img src=x onerror=alert(1)>"
@@ -87,13 +87,15 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
     clip_id = nasty.clips()[0].clip_id
     scene, view = nasty._clips[clip_id]
     nasty._clips[clip_id] = (scene, replace(view, name=NASTY))
-    opened, shown, _ = state.run_search(nasty, ViewState(text=NASTY, clip=clip_id), TermWeights())
-    _, struck, _ = state.run_search(nasty, replace(opened, struck=(1,)), TermWeights())
+    opened, shown, _ = state.run_search(nasty, ViewState(text=NASTY, clip=clip_id))
+    _, struck, _ = state.run_search(nasty, replace(opened, struck=(1,)))
     report = IndexReport((clip_id,), (NASTY,), ((NASTY, f"{NASTY}: broken; mend it."),))
     pieces = [
         shown, struck, html.wall(nasty.clips()),
         html.examples([NASTY]), html.clip_picker(nasty.clips()),
-        html.sentences(nasty.describe(clip_id), nasty.clip(clip_id)),
+        html.sentences(nasty.describe(clip_id), nasty.clip(clip_id), ViewState(clip=clip_id)),
+        html.ask_more(ViewState(NASTY, mix=Mix(clip_id, exclude=(NASTY,))), ExampleView(clip_id, NASTY)),
+        html.problem(NASTY), html.address("search", ViewState(text=NASTY)),
         sections.library(nasty.clips(), [clip_id]), sections.report(report, {clip_id: NASTY}),
         sections.library_state(replace(nasty.status(), model=NASTY, problems=(NASTY,))),
         sections.about(replace(nasty.status(), model=NASTY)),
@@ -108,12 +110,14 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
 
 
 def test_the_panel_explains_the_moment_that_the_card_shows(engine):
-    weights = TermWeights(0, 1, 0, 0, 0)
-    for hit in engine.search(SENTENCE, weights=weights).hits:
-        stale = ViewState(text=SENTENCE, clip=hit.clip_id, moment=1 - max(hit.moment, 0))
-        view, _, panel = state.run_search(engine, stale, weights)
-        assert (view.moment, view.confidence) == (hit.moment, hit.confidence)
+    weights = (0.0, 1.0, 0.0, 0.0, 0.0)
+    for hit in engine.search(SENTENCE, weights=TermWeights(*weights)).hits:
+        asked = ViewState(text=SENTENCE, clip=hit.clip_id, weights=weights)
+        view, _, panel = state.run_search(engine, asked)
+        assert (panel["moment"], view.confidence) == (hit.moment, hit.confidence)
         assert panel["score"] == pytest.approx(hit.score, abs=1e-6)
+        chosen = state.run_search(engine, replace(asked, moment=1))[2]
+        assert chosen["moment"] == 1
 
 
 def test_on_a_shared_page_only_clips_of_ones_own_are_deleted(tmp_path):
@@ -140,26 +144,25 @@ def test_a_malformed_click_changes_nothing(click):
 
 
 def test_a_visitor_who_has_opened_nothing_is_told_that_reasons_can_be_opened(engine):
-    result, clips = engine.search(SENTENCE), {clip.clip_id: clip for clip in engine.clips()}
-    first = result.hits[0].clip_id
-    assert "Open one to see why" in html.results(result, clips)
-    assert "Open one to see why" not in html.results(result, clips, open_clip=first)
-    assert "Open one to see why" not in html.results(replace(result, hits=()), clips)
-    hits = engine.describe(first)
-    assert "Open one to see why" in html.sentences(hits, clips[first])
-    assert "Open one to see why" not in html.sentences(hits, clips[first], hits[0].text)
+    view, ranked, _ = state.run_search(engine, ViewState(text=SENTENCE))
+    first = view.hits[0][0]
+    assert "Open one to see why" in ranked
+    assert "Open one to see why" not in state.run_search(engine, replace(view, clip=first))[1]
+    view, ranked, _ = state.run_describe(engine, ViewState(clip=first))
+    assert "Open one to see why" in ranked
+    assert "Open one to see why" not in state.run_describe(engine, replace(view, text=SENTENCE))[1]
 
 
 def test_an_uncertain_result_says_so(engine):
     result = replace(engine.search(SENTENCE), confident=False)
-    clips = {clip.clip_id: clip for clip in engine.clips()}
-    assert "No confident match" in html.results(result, clips)
-    assert "No confident match" not in html.results(replace(result, confident=True), clips)
+    cards = [html.Card(1, hit, engine.clip(hit.clip_id)) for hit in result.hits]
+    assert "No confident match" in html.results(result, cards, ViewState(), False)
+    assert "No confident match" not in html.results(replace(result, confident=True), cards, ViewState(), False)
 
 
 def test_empty_text_is_refused_with_a_sentence(engine):
     with pytest.raises(TextError, match="Type a sentence"):
-        state.run_search(engine, ViewState(text="  "), TermWeights())
+        state.run_search(engine, ViewState(text="  "))
 
 
 def test_only_files_of_the_upload_folder_are_taken(tmp_path):
@@ -242,7 +245,7 @@ def test_a_card_shows_the_moment_that_was_found_and_of_a_whole_clip_its_poster(e
     for hit in result.hits:
         for moment, kind in ((0, "moment-0"), (1, "moment-1"), (-1, "poster")):
             one = replace(result, hits=(replace(hit, moment=moment),))
-            card = html.results(one, clips)
+            card = html.results(one, [html.Card(1, one.hits[0], clips[hit.clip_id])], ViewState(), False)
             assert f'src="clips/{hit.clip_id}/{kind}"' in card
 
 
@@ -290,5 +293,5 @@ def test_a_search_looks_at_no_clip_but_those_it_shows(engine, monkeypatch):
     asked, clip = [], engine.clip
     monkeypatch.setattr(engine, "clip", lambda clip_id: asked.append(clip_id) or clip(clip_id))
     monkeypatch.setattr(engine, "clips", lambda: pytest.fail("a search lists the library"))
-    state.run_search(engine, ViewState(text="a red ball"), TermWeights(), count=2)
+    state.run_search(engine, ViewState(text="a red ball", count=2))
     assert len(asked) == len(set(asked)) == 2

@@ -89,8 +89,10 @@ class Query:
         return torch.stack(sides).sum(0)[0].cpu().numpy()
 
     def words_flat(self, weights: TermWeights) -> np.ndarray | None:
-        """(F,): the words alone, which confidence speaks of; None where there are none."""
-        return None if self.words is None else self.words.features.flat(weights)[0].cpu().numpy()
+        """(F,): the words alone, which confidence speaks of; None without words, and beside an example."""
+        if self.words is None or any(isinstance(piece.source, Example) for piece in self.pieces):
+            return None
+        return self.words.features.flat(weights)[0].cpu().numpy()
 
     def gates(self, weights: TermWeights) -> np.ndarray:
         """(L,): the weights g_l of the first part: the words, else the example."""

@@ -50,6 +50,7 @@ def _matches(clip: StoredClip, where: ClipFilter) -> bool:
         and where.shortest_s <= clip.duration_s <= where.longest_s
         and where.added_from <= clip.added
         and (not where.added_before or clip.added < where.added_before)
+        and (where.ids is None or clip.id in where.ids)
         and (where.visitors is None or clip.visitor in where.visitors)
     )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,8 +18,10 @@ from urllib.parse import quote, urlencode
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vtr_demo.results import CaptionHit, ClipView, ConceptShot, SearchResult, confidence_word
-from vtr_demo.structures import NO_MIX, TERMS, Mix, TermWeights
+from vtr_demo.results import CaptionHit, ClipView, ConceptShot, ExampleView, Hit, SearchResult, confidence_word
+from vtr_demo.structures import MAX_EXCLUDED, NO_MIX, TERMS, Mix, TermWeights
+from vtr_demo.ui.address import encode, link
+from vtr_demo.ui.view import ORDERS, ViewState
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 from vtr_demo.viz import overlays
 from vtr_demo.viz.figures import time_label
@@ -154,6 +158,9 @@ def _environment() -> Environment:
         "bar_parts": bar_parts,
         "clip_url": clip_url,
         "concept_colour": concept_colour,
+        "ORDERS": ORDERS,
+        "LENGTHS": {"": "Any length", "short": "Under 10 s", "medium": "10 s to 1 min", "long": "Over 1 min"},
+        "ADDED": {"": "Added any time", "day": "Added today", "week": "Added this week", "month": "Added this month"},
     }
     return environment
 
@@ -190,28 +197,49 @@ def wall(clips: Sequence[ClipView]) -> str:
     return render("search", "wall", clips=clips)
 
 
-def results(
-    result: SearchResult,
-    clips: Mapping[str, ClipView],
-    open_clip: str = "",
-    words: Sequence[str] = (),
-    struck: Collection[int] = (),
-    table: str = "",
-) -> str:
-    """The ranked cards, with what was struck out and muted, and whether the best match can be trusted.
+@dataclass(frozen=True)
+class Card:
+    """A hit with its rank (from 1) and its clip."""
 
-    ``table`` is the query of the address at which they can be taken away.
-    """
+    rank: int
+    hit: Hit
+    clip: ClipView
+
+
+def results(result: SearchResult, cards: Sequence[Card], view: ViewState, more: bool, notice: str = "") -> str:
+    """The ranked cards, how they are filtered and sorted, what does not count, and whether the best match can be
+    trusted; ``more``: there are others."""
+    sentence = result.sentence
+    denied = {i for group in sentence.denied for i in group} | {*sentence.cues} if sentence.denied else set()
+    runs = groupby(enumerate(sentence.words), key=lambda pair: pair[0] in denied)
     return render(
         "search",
         "results",
         result=result,
-        cards=[(hit, clips[hit.clip_id]) for hit in result.hits if hit.clip_id in clips],
-        span=bar_range([hit.terms for hit in result.hits]),
-        open_clip=open_clip,
-        struck=[(index, words[index]) for index in sorted(struck) if index < len(words)],
-        table=table,
+        cards=[(card, link("search", replace(view, clip=card.hit.clip_id, moment=None))) for card in cards],
+        span=bar_range([card.hit.terms for card in cards]),
+        view=view,
+        more=more,
+        notes=[text for text in (notice, result.note) if text],
+        struck=[(index, view.words[index]) for index in view.struck if index < len(view.words)],
+        read=[(" ".join(word.text for _, word in run), gone) for gone, run in runs] if denied else [],
+        table=address_query(view.text, result.weights, view.struck, view.mix),
     )
+
+
+def ask_more(view: ViewState, example: ExampleView | None) -> str:
+    """What is asked for beside the words: the example with its share, and the phrases that count against."""
+    return render("search", "ask_more", view=view, example=example, most=MAX_EXCLUDED)
+
+
+def problem(message: str) -> str:
+    """One sentence in the place of results that there are not."""
+    return render("macros", "problem", message=message)
+
+
+def address(tab: str, view: ViewState) -> str:
+    """The address of what is shown, and the button that copies it."""
+    return render("macros", "address", tab=tab, address=encode(tab, view))
 
 
 # --------------------------------------------------------------------------- describe
@@ -220,7 +248,9 @@ def clip_picker(clips: Sequence[ClipView], selected: str = "") -> str:
     return render("describe", "picker", clips=clips, selected=selected)
 
 
-def sentences(hits: Sequence[CaptionHit], clip: ClipView, open_text: str = "") -> str:
-    """Ranked sentences for a clip; a sentence opens its explanation."""
+def sentences(hits: Sequence[CaptionHit], clip: ClipView, view: ViewState) -> str:
+    """Ranked sentences for a clip; a sentence opens its explanation. Of the open one, some words may be struck."""
     span = bar_range([hit.terms for hit in hits])
-    return render("describe", "sentences", hits=hits, span=span, clip=clip, open_text=open_text)
+    words = [(word, index in view.struck) for index, word in enumerate(view.words)] if view.struck else []
+    rows = [(hit, link("describe", replace(view, text=hit.text, struck=()))) for hit in hits]
+    return render("describe", "sentences", rows=rows, span=span, clip=clip, open_text=view.text, words=words)

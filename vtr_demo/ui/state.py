@@ -1,22 +1,20 @@
-"""What one visitor looks at, as a frozen value, and the HTML that follows from it. No Gradio.
-
-The browser reports clicks as small dicts of strings. Only ``ViewState.after`` and ``rename_concept`` read
-them; whatever they do not know changes nothing. Clips are chosen by id, never by path.
-"""
+"""The HTML that follows from what a visitor looks at (``view``), by way of the engine. No Gradio."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import lru_cache, wraps
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from vtr_demo.errors import LibraryError, TextError, VtrError
+from vtr_demo.errors import ConfigError, LibraryError, TextError, VtrError
 from vtr_demo.results import (
     CaptionHit,
+    ClipFilter,
     ClipView,
     ConceptView,
     ExampleView,
@@ -28,8 +26,12 @@ from vtr_demo.results import (
 )
 from vtr_demo.structures import NO_MIX, Mix, TermWeights
 from vtr_demo.ui import concepts, explanation, html, sections
+from vtr_demo.ui.address import decode
+from vtr_demo.ui.view import ViewState
 from vtr_demo.video.frames import LimitConfig
 
+GONE = "The clip that was open is no longer in the library; here are the others."
+GONE_HERE = "This clip is no longer in the library; choose another."
 MAX_COMPARED = 7
 """Hits that an open clip can be compared with, itself among them."""
 
@@ -44,7 +46,13 @@ class EngineLike(Protocol):
 
     def weigh(self, values: Any, muted: Any = ()) -> TermWeights: ...
     def search(
-        self, text: str, k: int = 8, weights: Any = None, struck: Any = (), mix: Mix = NO_MIX
+        self,
+        text: str,
+        k: int = 8,
+        weights: Any = None,
+        struck: Any = (),
+        mix: Mix = NO_MIX,
+        where: ClipFilter | None = None,
     ) -> SearchResult: ...
     def describe(
         self, clip_id: str, captions: Any = None, k: int = 10, weights: Any = None
@@ -88,108 +96,62 @@ def cache_explanations(engine: EngineLike, kept: int = 12) -> EngineLike:
     return cast(EngineLike, CachedExplanations(engine, kept))
 
 
-@dataclass(frozen=True)
-class ViewState:
-    """A sentence, the words and concepts struck out of it, the open clip and what its frames show."""
-
-    text: str = ""
-    words: tuple[str, ...] = ()
-    """The sentence's words before any was struck out; ``struck`` indexes them."""
-    struck: tuple[int, ...] = ()
-    muted: tuple[int, ...] = ()
-    """Concepts that are not to count, by index."""
-    clip: str = ""
-    moment: int = -1
-    confidence: float | None = None
-    hits: tuple[tuple[str, int], ...] = ()
-    """(clip id, moment) of the first hits, the best first."""
-    rival: str = ""
-    """The hit that the open clip is compared with."""
-
-    def after(self, click: Mapping[str, object]) -> ViewState:
-        """The view after a click; an unknown or malformed click changes nothing."""
-        values = {key: str(value) for key, value in click.items()}
-        clip, text, word, concept = (values.get(key, "") for key in ("clip", "text", "word", "concept"))
-        changed: dict[str, Any] = {}
-        match values.get("do"):
-            case "open" if clip:
-                moment = values.get("moment", "")
-                changed = {"clip": clip, "moment": int(moment) if _is_index(moment) else -1}
-                changed["rival"] = ""
-            case "choose" if clip:
-                return ViewState(clip=clip, muted=self.muted)
-            case "example" if text:
-                return self.asking(text)
-            case "sentence" if text:
-                changed = {"text": text, "words": (), "struck": (), "confidence": None}
-            case "strike" if _is_index(word):
-                changed = {"struck": tuple(sorted({*self.struck} ^ {int(word)}))}
-            case "mute" if _is_index(concept):
-                changed = {"muted": tuple(sorted({*self.muted} ^ {int(concept)}))}
-            case "rival" if clip:
-                changed = {"rival": "" if clip == self.rival else clip}
-            case "close":
-                return self.closed()
-        return replace(self, **changed)
-
-    def asking(self, text: str) -> ViewState:
-        """Another sentence; what is muted stays so."""
-        return ViewState(text=text, muted=self.muted)
-
-    def unmuted(self) -> ViewState:
-        """With all concepts."""
-        return replace(self, muted=())
-
-    def weighed(self, weights: TermWeights) -> TermWeights:
-        """The sliders' ``weights`` without the muted concepts."""
-        return replace(weights, muted=self.muted)
-
-    def closed(self) -> ViewState:
-        """Without an explanation."""
-        return replace(self, clip="", moment=-1, confidence=None, rival="")
-
-
-def _is_index(text: str) -> bool:
-    """Whether it is a whole number of a size that something on the page could have."""
-    return text.isascii() and text.isdigit() and len(text) <= 6
-
-
 Panel = dict[str, Any] | None
 """What ``explanation.payload`` gives; None when nothing is open."""
 
 
-def run_search(
-    engine: EngineLike, view: ViewState, weights: TermWeights, count: int = 12
-) -> tuple[ViewState, str, Panel]:
-    """Rank for the view's sentence and explain its open clip again: (view, results, panel)."""
-    if not view.text.strip():
+def run_search(engine: EngineLike, view: ViewState, mine: Collection[str] = ()) -> tuple[ViewState, str, Panel]:
+    """Rank for the view's query and explain its open clip again: (view, results, panel).
+
+    ``mine`` are the ids of the visitor's own clips.
+    """
+    if not view.asks:
         raise TextError("Type a sentence first, for example what happens in the clip.")
-    result = engine.search(view.text, k=count, weights=view.weighed(weights), struck=view.struck)
-    first = tuple((hit.clip_id, hit.moment) for hit in result.hits[:MAX_COMPARED])
-    view = replace(view, confidence=None, hits=first)
-    for hit in result.hits:
-        if hit.clip_id == view.clip:  # other weights may rank another moment of the open clip
-            view = replace(view, confidence=hit.confidence, moment=hit.moment)
-    if not view.struck:
-        view = replace(view, words=tuple(word.text for word in result.sentence.words))
+    weights, notice = view.term_weights(engine.default_weights), ""
+    where = view.where.clip_filter(mine, datetime.now(UTC))
+    result = engine.search(view.text, view.count + 1, weights, view.struck, view.mix, where)
     clips: dict[str, ClipView] = {}
-    for hit in result.hits:
+    for hit in result.hits[: view.count]:
         with suppress(LibraryError):  # deleted since
             clips[hit.clip_id] = engine.clip(hit.clip_id)
-    table = html.address_query(view.text, view.weighed(weights), view.struck)
-    ranked = html.results(result, clips, view.clip, view.words, view.struck, table)
-    return view, ranked, run_explain(engine, view, weights)[1]
+    hits = [hit for hit in result.hits if hit.clip_id in clips]
+    view = replace(view, confidence=None, hits=tuple((hit.clip_id, hit.moment) for hit in hits[:MAX_COMPARED]))
+    for hit in hits:
+        if hit.clip_id == view.clip:
+            view = replace(view, confidence=hit.confidence)
+    if not view.struck:
+        view = replace(view, words=tuple(word.text for word in result.sentence.words))
+    try:
+        view, panel = run_explain(engine, view, view.moment)
+    except LibraryError:  # deleted in another tab, or since the link was made
+        view, panel, notice = view.closed(), None, GONE
+    ranks = {hit.clip_id: rank for rank, hit in enumerate(hits, start=1)}
+    hits.sort(key=lambda hit: _sorting(view.order, clips[hit.clip_id]))
+    cards = [html.Card(ranks[hit.clip_id], hit, clips[hit.clip_id]) for hit in hits]
+    return view, html.results(result, cards, view, len(result.hits) > view.count, notice), panel
 
 
-def run_explain(engine: EngineLike, view: ViewState, weights: TermWeights) -> tuple[ViewState, Panel]:
-    """Explain the view's sentence and clip, if both are given: (view, panel)."""
-    if not view.clip or not view.text:
+def _sorting(order: str, clip: ClipView) -> Any:
+    """The key by which hits are sorted, which come best first; equals stay so."""
+    match order:
+        case "newest":
+            return -datetime.fromisoformat(clip.added).timestamp()
+        case "name":
+            return clip.name.lower()
+        case "shortest" | "longest":
+            return clip.duration_s if order == "shortest" else -clip.duration_s
+    return 0
+
+
+def run_explain(engine: EngineLike, view: ViewState, moment: int | None) -> tuple[ViewState, Panel]:
+    """Explain the view's query and clip, if both are given: (view, panel); ``moment`` None is the ranked one."""
+    if not view.clip or not view.asks:
         return view, None
-    clip, weights = engine.clip(view.clip), view.weighed(weights)
-    why = engine.explain(view.text, view.clip, moment=view.moment, weights=weights, struck=view.struck)
+    clip, weights = engine.clip(view.clip), view.term_weights(engine.default_weights)
+    why = engine.explain(view.text, view.clip, moment, weights=weights, struck=view.struck, mix=view.mix)
     if not view.struck:
         view = replace(view, words=tuple(word.text for word in why.sentence.words))
-    about = explanation.Asked(view.text, view.words, view.struck, confidence=view.confidence)
+    about = explanation.Asked(view.text, view.words, view.struck, view.mix, view.confidence)
     comparison = _comparison(engine, view, weights, clip, why)
     return view, explanation.payload(why, clip, weights, about, comparison)
 
@@ -206,18 +168,77 @@ def _comparison(
             others.append(explanation.OtherHit(rank, engine.clip(clip_id), moment))
     for hit in others:
         if (clip_id := hit.clip.clip_id) == view.rival:
-            other = engine.explain(view.text, clip_id, moment=hit.moment, weights=weights, struck=view.struck)
+            other = engine.explain(view.text, clip_id, hit.moment, weights=weights, struck=view.struck, mix=view.mix)
     return explanation.compare(clip, why, others, other)
 
 
-def run_describe(engine: EngineLike, view: ViewState, own_sentences: str, weights: TermWeights, count: int = 10) -> str:
-    """Rank sentences for the view's clip: those of ``own_sentences``, one a line, or the library's."""
+def run_describe(engine: EngineLike, view: ViewState, count: int = 10) -> tuple[ViewState, str, Panel]:
+    """Rank sentences for the view's clip, its own ones, one a line, or the library's, and explain the open one:
+    (view, ranking, panel). The open sentence is ranked without its struck words."""
     if not view.clip:
         raise TextError("Choose a clip first, or upload one.")
-    own = [line.strip() for line in own_sentences.splitlines() if line.strip()]
-    weights, count = view.weighed(weights), max(count, len(own))
-    hits = engine.describe(view.clip, captions=own or None, k=count, weights=weights)
-    return html.sentences(hits, engine.clip(view.clip), view.text)
+    clip, weights = engine.clip(view.clip), view.term_weights(engine.default_weights)
+    own = [line.strip() for line in view.own.splitlines() if line.strip()]
+    hits = engine.describe(view.clip, captions=own or None, k=max(count, len(own)), weights=weights)
+    if view.struck:
+        left = engine.explain(view.text, view.clip, -1, weights=weights, struck=view.struck).sentence.text
+        again = replace(engine.describe(view.clip, captions=[left], k=1, weights=weights)[0], text=view.text)
+        others = [hit for hit in hits if hit.text != view.text]
+        hits = tuple(sorted([*others, again], key=lambda hit: -hit.score))
+    for hit in hits:
+        if hit.text == view.text:
+            view = replace(view, confidence=hit.confidence)
+    view, panel = run_explain(engine, view, -1)
+    return view, html.sentences(hits, clip, view), panel
+
+
+def show_search(engine: EngineLike, view: ViewState, mine: Collection[str]) -> tuple[ViewState, str, Panel]:
+    """As ``run_search``, with the library's wall where nothing was ever asked, and a sentence in the place of the
+    results where something fails: nothing of an earlier query stays."""
+    if view == replace(ViewState(), muted=view.muted, weights=view.weights, theme=view.theme):
+        return view, html.wall(engine.clips()), None
+    try:
+        return run_search(engine, view, mine)
+    except VtrError as error:
+        return view.closed(), html.problem(str(error)), None
+
+
+def show_describe(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Panel]:
+    """As ``run_describe``, with a sentence in the place of the ranking where something fails or is still to do."""
+    if not view.clip:
+        return view, html.render("macros", "empty", text="Choose a clip to see which sentences fit it best."), None
+    try:
+        engine.clip(view.clip)
+    except LibraryError:
+        return replace(view, clip="", text=""), html.problem(GONE_HERE), None
+    try:
+        return run_describe(engine, view)
+    except VtrError as error:
+        return replace(view, text="", struck=()), html.problem(str(error)), None
+
+
+def read_address(address: str) -> tuple[str, ViewState, str]:
+    """The tab and the view of an address; for one that is damaged, the start of the page and a sentence."""
+    try:
+        return *decode(address), ""
+    except ConfigError as error:
+        return "search", ViewState(), str(error)
+
+
+def read_example(engine: EngineLike, file: str, folder: str) -> str:
+    """Read a file that lies in the upload ``folder`` for a query and return the example's id."""
+    path = sections.uploaded([file], folder)[0]
+    return engine.read_example(path, path.name).example_id
+
+
+def example_of(engine: EngineLike, view: ViewState) -> ExampleView | None:
+    """The example of a view, by a name of its own where it is gone, so that it can be taken away."""
+    if not view.mix.like:
+        return None
+    try:
+        return engine.example(view.mix.like)
+    except LibraryError:
+        return ExampleView(view.mix.like, "an example that is gone")
 
 
 def guarded(handler: Callable[..., Any], to_error: Callable[[str], Exception]) -> Callable[..., Any]:
@@ -242,7 +263,7 @@ def concept_gallery(engine: EngineLike, view: ViewState, nameable: bool) -> str:
 def rename_concept(engine: EngineLike, click: Mapping[str, object]) -> bool:
     """Rename a concept if the click asks for it; returns whether it did. The page shows the name already."""
     concept = str(click.get("concept", ""))
-    if click.get("do") != "rename" or not _is_index(concept):
+    if click.get("do") != "rename" or not (concept.isascii() and concept.isdigit()):
         return False
     engine.rename(int(concept), str(click.get("text", "")))
     return True

@@ -20,8 +20,16 @@ ICON = (
 )
 CLICK = """element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-do]');
-  if (button && element.contains(button)) trigger('click', {...button.dataset});
+  if (!button || !element.contains(button)) return;
+  if (button.href && (event.ctrlKey || event.metaKey || event.shiftKey)) return;
+  if (button.href) event.preventDefault();
+  trigger('click', {...button.dataset});
 });
+element.addEventListener('change', ({target}) => {
+  const {change} = target.dataset, value = target.type === 'checkbox' ? String(target.checked) : target.value;
+  if (change) trigger('click', {do: change, value});
+});
+watch('value', () => window.vtrRefocus(element));
 element.addEventListener('focusin', ({target}) => {
   if (target.dataset.edit) target.dataset.before = target.textContent;
 });
@@ -39,8 +47,12 @@ element.addEventListener('focusout', ({target}) => {
   const text = target.textContent = (target.textContent.trim() || first).slice(0, Number(longest));
   if (text !== before) trigger('click', {...data, do: edit, text});
 });"""
-"""Runs once for each piece of HTML: a button reports its data-* attributes as the event's data, and a text
-that can be written over what it became."""
+"""Runs once for each piece of HTML: a button or link reports its data-* attributes as the event's data, a field its
+value, and a text that can be written over what it became. A link still opens beside with Ctrl."""
+ADDRESS = """const go = () => trigger('click', {do: 'go', address: window.vtrArrive()});
+addEventListener('popstate', go);
+watch('value', () => window.vtrAddress(element.querySelector('[data-address]')));"""
+ARRIVE = "(address, ...others) => [window.vtrArrive(), ...others]"
 TO_PANEL = "() => window.vtrShowPanel()"
 TO_TILE = "() => document.querySelector('.tile.open')?.scrollIntoView({ block: 'nearest' })"
 THEME = {
@@ -90,6 +102,13 @@ def explanation_block(elem_id: str) -> Any:
         None, html_template="<section></section>", js_on_load=script, elem_id=elem_id,
         elem_classes=["vtr", "explained"], apply_default_css=False,
     )  # fmt: skip
+
+
+def address_block() -> Any:
+    """What holds the address of the page, for page.js, and reports where back and forward lead."""
+    from gradio import HTML
+
+    return HTML("", elem_id="address", elem_classes="vtr", js_on_load=ADDRESS, apply_default_css=False)
 
 
 def weight_sliders(values: Sequence[float]) -> list[Any]:

@@ -1,5 +1,84 @@
-// What needs no server: the theme, Escape. Clicks that need one go through gr.HTML.
+// What needs no server: the address, the theme, previews, Escape. Clicks that need one go through gr.HTML.
 (() => {
+  const near = (node, selector) => (node instanceof Element ? node.closest(selector) : null);
+
+  // ------------------------------------------------------------------------- the address
+  // Behind # stands what the tab in front shows. A step that a person would go back from is a new entry.
+  const STEPS = ["tab", "q", "like", "like-moment", "not", "clip", "own"];
+  const addresses = {};
+  let theme = "";
+  const inFront = () => document.querySelector('[role="tab"][aria-selected="true"]')?.textContent.trim().toLowerCase() || "search";
+  const read = () => new URLSearchParams(location.hash.slice(1));
+  const write = () => {
+    const tab = inFront(), before = read();
+    const after = new URLSearchParams(addresses[tab] ?? (tab === "search" ? "" : `tab=${tab}`));
+    after.delete("theme");
+    if (theme) after.set("theme", theme);
+    if (`${after}` === `${before}`) return;
+    const step = STEPS.some((key) => `${after.getAll(key)}` !== `${before.getAll(key)}`);
+    history[step ? "pushState" : "replaceState"](null, "", `${after}` ? `#${after}` : location.pathname + location.search);
+  };
+  const paint = (name) => {
+    theme = name;
+    for (const node of [document.body, document.documentElement]) node.classList.toggle("dark", name === "dark");
+  };
+  window.vtrArrive = () => {
+    const asked = read(), wanted = asked.get("theme");
+    if (["light", "dark"].includes(wanted)) paint(wanted);
+    addresses[asked.get("tab") || "search"] = `${asked}`;
+    return location.hash;
+  };
+  window.vtrAddress = (node) => {
+    if (!node) return;
+    addresses[node.dataset.tab] = node.dataset.address;
+    write();
+  };
+  const watchTabs = () => new MutationObserver(write).observe(document.body, { subtree: true, attributeFilter: ["aria-selected"] });
+  if (document.body) watchTabs();
+  else addEventListener("DOMContentLoaded", watchTabs);
+
+  const copy = async (button) => {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      button.textContent = "Copied";
+    } catch {
+      prompt("The link to what is shown:", location.href);
+    }
+    setTimeout(() => { button.textContent = "Copy link"; }, 2000);
+  };
+
+  // ------------------------------------------------------------------------- focus and previews
+  let held = null;
+  document.addEventListener("focusin", ({ target }) => { held = target; });
+  window.vtrRefocus = (element) => {
+    element.classList.remove("waiting");
+    const alone = !document.activeElement || document.activeElement === document.body;
+    if (!alone || !held || held.isConnected || !held.dataset) return;
+    const same = (node) => JSON.stringify({ ...node.dataset }) === JSON.stringify({ ...held.dataset });
+    [...element.querySelectorAll("[data-do], [data-change]")].find(same)?.focus({ preventScroll: true });
+  };
+
+  let film = null, over = null, waiting = 0;
+  const preview = (card) => {
+    const { play, from, to } = card.dataset;
+    film = Object.assign(document.createElement("video"), { muted: true, playsInline: true, src: play, className: "preview" });
+    const own = film, start = () => { own.currentTime = Number(from); };
+    film.addEventListener("loadedmetadata", start, { once: true });
+    film.addEventListener("timeupdate", () => { if (own.currentTime >= Number(to)) start(); });
+    film.addEventListener("ended", () => { start(); own.play().catch(() => {}); });
+    film.play().catch(() => {});
+    card.querySelector(".frame").append(film);
+  };
+  document.addEventListener("pointerover", (event) => {
+    const card = event.pointerType === "mouse" ? near(event.target, "[data-play]") : null;
+    if (card === over) return;
+    over = card;
+    clearTimeout(waiting);
+    film?.remove();
+    film = null;
+    if (card) waiting = setTimeout(preview, 180, card);
+  });
+
   window.vtrShowPanel = () =>
     requestAnimationFrame(() => {
       const shown = (selector) => [...document.querySelectorAll(selector)].find((node) => node.offsetParent);
@@ -8,7 +87,6 @@
       if (top < 0 || top > innerHeight * 0.5) panel.scrollIntoView({ block: "start", behavior: "smooth" });
     });
 
-  const near = (node, selector) => (node instanceof Element ? node.closest(selector) : null);
   document.addEventListener("click", (event) => {
     const asked = near(event.target, "[data-do]");
     if (asked) {
@@ -16,12 +94,18 @@
       setTimeout(() => asked.classList.remove("waiting"), 8000);
     }
     if (near(event.target, "[data-theme-switch]")) {
-      const dark = document.body.classList.toggle("dark");
-      document.documentElement.classList.toggle("dark", dark);
+      paint(document.body.classList.contains("dark") ? "light" : "dark");
+      write();
     }
+    if (near(event.target, "#go")) asking(event.target);
+    const rail = near(event.target, "[data-rail]");
+    if (rail) rail.setAttribute("aria-expanded", near(rail, "#rail").classList.toggle("unfolded"));
+    if (near(event.target, "[data-copy]")) copy(near(event.target, "[data-copy]"));
   });
 
+  const asking = (node) => near(node, "#go, #query") && document.querySelector("#results")?.firstElementChild?.classList.add("waiting");
   document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") asking(event.target);
     if (event.key !== "Escape") return;
     const shown = [...document.querySelectorAll('[data-do="close"]')].find((button) => button.offsetParent);
     if (shown) shown.click();
