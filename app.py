@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -323,10 +324,28 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="what a file may cost, as `python -m vtr_demo limits` lists it",
     )  # fmt: skip
     parser.add_argument("--host", default="0.0.0.0" if space else "127.0.0.1")
-    parser.add_argument("--port", type=int, default=None, help="default: the first free port from 7860")
+    parser.add_argument("--port", type=port_number, default=None, help="default: the first free port from 7860")
     args = parser.parse_args(argv)
     args.shared = space
     return args
+
+
+def port_number(text: str) -> int:
+    """Read a port of the command line."""
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; choose one from 1 to 65535")
+    return int(text)
+
+
+def require_port(host: str, port: int) -> None:
+    """End the program with a sentence where the page could not be served there."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        sys.exit(f"{host} cannot serve the page on port {port} ({error.strerror}); choose another --port or --host.")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -337,6 +356,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("vtr_demo").setLevel(logging.INFO)
     log = logging.getLogger("vtr_demo.app")
+    if args.port:
+        require_port(args.host, args.port)  # before a model is opened, which takes a while
     options: dict[str, Any] = {
         "device": args.device, "limits": LimitConfig(**dict(args.limits)),
         "progress": lambda share, what: log.info("%3.0f %% %s", 100 * share, what),

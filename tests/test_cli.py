@@ -181,7 +181,7 @@ def test_what_is_gone_from_a_folder_is_said_when_it_is_indexed_again(call, clips
 def test_limits_are_listed_and_may_be_raised_and_lowered(call, clips, tmp_path):
     status, out, _ = call("limits", model="")
     assert status == 0
-    assert "max_duration_s=900" in out
+    assert "max_duration_s=900.0" in out
     assert json.loads(call("limits", "--json", model="")[1])["max_bytes"] == 200 * 2**20
     words = ("index", clips / "a square.mp4", clips / "numbers.mov", "--library", tmp_path / "lib")
     status, out, _ = call(*words, "--limits", "max_duration_s=0.1", "max_bytes=1e9")

@@ -143,7 +143,7 @@ def _captions_of(files: Sequence[Path], captions: Path) -> list[list[str]]:
 def show_limits(as_json: Json = False) -> None:
     """List what a file may cost before it is refused, and how to change that."""
     limits = LimitConfig()
-    lines = [f"{one.name}={getattr(limits, one.name):g}  {one.metadata['about']}" for one in fields(limits)]
+    lines = [f"{one.name}={getattr(limits, one.name)}  {one.metadata['about']}" for one in fields(limits)]
     change = "Change one for index, describe, explain or serve, as in --limits max_duration_s=3600."
     answer(asdict(limits), [*lines, change], as_json)
 

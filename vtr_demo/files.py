@@ -118,7 +118,10 @@ def library_errors(failed: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise LibraryError(f"{failed} ({reason}); check the free space and the rights of the folder.") from error
+        advice = "check the free space and the rights of the folder"
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            advice = "name a folder, not a file"
+        raise LibraryError(f"{failed} ({reason}); {advice}.") from error
 
 
 class FolderLock:

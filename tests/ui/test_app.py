@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import socket
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -330,6 +331,20 @@ def test_a_library_that_cannot_be_written_is_opened_for_reading(pages, tmp_path,
     assert page.engine.options["readonly"]
     assert page.engine.options["limits"] == LimitConfig(max_duration_s=60, max_bytes=1_000_000)
     assert "being written by another process" in caplog.text
+
+
+def test_a_port_or_host_that_cannot_be_had_ends_the_program_before_a_model_is_opened(pages, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        for arguments in (["--port", str(taken.getsockname()[1])], ["--port", "7990", "--host", "no.host.invalid"]):
+            with pytest.raises(SystemExit, match="cannot serve the page on port"):
+                app.main(arguments)
+    for port in ("0", "99999", "-1", "http"):
+        with pytest.raises(SystemExit):
+            app.main(["--port", port])
+        assert "--port" in capsys.readouterr().err
+    assert pages == []
 
 
 @pytest.mark.usefixtures("pages")

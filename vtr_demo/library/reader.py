@@ -57,7 +57,7 @@ def _matches(clip: StoredClip, where: ClipFilter) -> bool:
 
 def unknown_clip(clip_id: str) -> LibraryError:
     """Return the refusal of an id that is malformed or not in the library."""
-    return LibraryError(f"No clip {clip_id[:40]!r} in the library; list it to see the ids.")
+    return LibraryError(f"No clip {clip_id[:40]!r} in the library; the command `list` shows the ids.")
 
 
 def require_library(folder: Path) -> Path:

@@ -294,7 +294,9 @@ class Trainer:
             self.out.mkdir(parents=True, exist_ok=True)
             replace_file(self.out / CONFIG, json_bytes(self.options.record))
             if self.options.missing:
-                replace_file(self.out / MISSING, "\n".join([*self.options.missing, ""]).encode())
+                replace_file(
+                    self.out / MISSING, "\n".join([*self.options.missing, ""]).encode(errors="backslashreplace")
+                )
 
     # ------------------------------------------------------------------ evaluation
     @contextmanager

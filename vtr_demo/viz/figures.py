@@ -44,7 +44,8 @@ def export(out: Path, why: Explanation, hit: Hit) -> dict[str, Any]:
         "confidence": hit.confidence,
         "pictures": list(PICTURES),
     }
-    (out / DOCUMENT).write_text(json.dumps(answer, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(answer, indent=1, ensure_ascii=False) + "\n"
+    (out / DOCUMENT).write_text(text, encoding="utf-8", errors="backslashreplace")  # a path may hold odd bytes
     return answer
 
 
