@@ -99,9 +99,11 @@ def test_a_planted_patch_is_found_at_its_pixels(row: int, column: int, sign: flo
     assert (change[far] == 0).all()
 
 
-def test_a_map_without_contributions_leaves_the_frame() -> None:
-    frame = frames_of()[0]
-    np.testing.assert_array_equal(overlays.overlay(frame, np.zeros(GRID), 1.0), frame)
+def test_a_map_without_contributions_leaves_the_brightness_of_the_frame() -> None:
+    frame, luma = frames_of()[0], [0.299, 0.587, 0.114]
+    painted = overlays.overlay(frame, np.zeros(GRID), 1.0)
+    np.testing.assert_allclose(painted @ luma, frame @ luma, atol=1.0)
+    assert np.ptp(painted.astype(int), axis=2).mean() < 0.3 * np.ptp(frame.astype(int), axis=2).mean()
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

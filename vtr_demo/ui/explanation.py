@@ -17,7 +17,7 @@ from vtr_demo.results import ClipView, Explanation, confidence_word
 from vtr_demo.structures import LEVELS, NO_MIX, TERMS, Alignment, Mix, TermWeights
 from vtr_demo.ui.html import TERM_LESSONS, TERM_NAMES, address_query, clip_url, data_uri, display_name, percentage
 from vtr_demo.viz.figures import time_label
-from vtr_demo.viz.overlays import CONCEPT_COLOURS, NEGATIVE, POSITIVE, rgb, word_parts
+from vtr_demo.viz.overlays import CONCEPT_COLOURS, NEGATIVE, POSITIVE, picked, rgb, word_parts
 
 MIN_SHARE = 0.02
 """A word or level below this share of the positive parts is not worth a sentence."""
@@ -170,16 +170,16 @@ def verdict(why: Explanation, confidence: float | None = None) -> str:
     term, best = max(terms.items(), key=lambda item: item[1])
     if best <= 0:
         return "Nothing in this clip speaks for the sentence: no part of the score is positive."
-    level = alignment.all_terms()[TERMS.index(term)]
-    by_word, by_frame = level.sum(axis=(1, 2))[1:], level.sum(axis=(0, 2))
-    carry = [int(i) for i in np.argsort(-by_word)[:2] if by_word[i] > 0.25 * max(by_word.max(), level.sum() / 2)]
+    by_word, by_frame = word_parts(alignment)[1:], picked(alignment, "total").sum(axis=1)
     says = _opening(confidence) + f", mostly because {BECAUSE[term]}"
+    carry = [int(i) for i in np.argsort(-by_word)[:2] if by_word[i] > 0.4 * by_word.max() > 0]
     if carry:
-        says += f" (above all {' and '.join(f'“{alignment.words[i + 1]}”' for i in sorted(carry))})"
+        names = " and ".join(f"“{alignment.words[i + 1]}”" for i in carry)
+        says += f"; {names} {'carries' if len(carry) == 1 else 'carry'} most of it"
     if len(by_frame) > 1:
         says += f", clearest at {time_label(float(alignment.seconds[int(by_frame.argmax())]))}"
     against = _against(alignment)
-    return says + (f"; “{against}” counts against it." if against else ".")
+    return says + (f", and “{against}” counts against it." if against else ".")
 
 
 def _opening(confidence: float | None) -> str:
@@ -222,13 +222,12 @@ def difference(why: Explanation, other: Explanation, name: str, other_name: str)
     """Both scores, the terms and words that their difference is made of, and one sentence about it."""
     one, two = why.alignment, other.alignment
     mine, theirs = one.terms(), two.terms()
-    gap = one.score - two.score
-    sign = 1 if gap > 0 else -1
-    ordered = sorted(((sign * (mine[key] - theirs[key]), TERM_NAMES[key]) for key in TERMS), reverse=True)
+    gap = round(one.score, 3) - round(two.score, 3)  # as the table shows it
+    ordered = sorted(((np.sign(gap) * (mine[key] - theirs[key]), TERM_NAMES[key]) for key in TERMS), reverse=True)
     if abs(gap) < MIN_DIFFERENCE:
         says = f"{name} and {other_name} score alike."
     else:
-        says = f"{name} lies {'above' if gap > 0 else 'below'} {other_name} by {abs(gap):.3f}, {_listed(ordered)}."
+        says = f"{name} lies {'above' if gap > 0 else 'below'} {other_name} by {abs(gap):.3f}{_listed(ordered)}."
     return {
         "says": says,
         "names": [name, other_name],
@@ -239,8 +238,8 @@ def difference(why: Explanation, other: Explanation, name: str, other_name: str)
 
 
 def _listed(ordered: Collection[tuple[float, str]]) -> str:
-    """The terms of a difference, largest first, and those that lie the other way."""
-    reasons = [f"{label} {value:.3f}" for value, label in ordered if value >= MIN_DIFFERENCE]
-    against = [f"{label} {-value:.3f}" for value, label in ordered if value <= -MIN_DIFFERENCE]
-    text = f"by {', '.join(reasons)}" if reasons else "by a little of everything"
-    return text + (f", in spite of {', '.join(against)}" if against else "")
+    """The terms that make a difference, largest first, and those that lie the other way."""
+    reasons = [label for value, label in ordered if value >= MIN_DIFFERENCE][:2]
+    against = [label for value, label in ordered if value <= -MIN_DIFFERENCE]
+    text = f", mostly by {' and '.join(reasons)}" if reasons else ""
+    return text + (f"; {' and '.join(against)} say{'s' if len(against) == 1 else ''} the opposite" if against else "")

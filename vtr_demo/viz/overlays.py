@@ -110,6 +110,8 @@ NEGLIGIBLE = 1e-6
 """A summand below this, in units of the score, is rounding: scores are of the order of 0.1."""
 _DARKEST = 0.35
 """Brightness of a tint on black, so that it is seen there too."""
+_SATURATION = 0.25
+"""Share of a frame's own colour that stays under tints."""
 _MAP = 0.62
 """Opacity of a concept map."""
 _SHADE = 0.3
@@ -151,8 +153,8 @@ def overlay(frame: np.ndarray, heat: np.ndarray, limit: float) -> np.ndarray:
     """A frame (H, W, 3) uint8 tinted by ``heat`` (rows, columns); returns (H, W, 3) uint8.
 
     The map is enlarged first and coloured after, so every pixel has a colour of the scale, and
-    linearly, so no pixel exceeds the patches around it. A tint is as bright as the frame under it, so
-    the frame keeps its own contrast, and a patch that adds nothing leaves it as it is.
+    linearly, so no pixel exceeds the patches around it. Most of the frame's colour is taken out, so that
+    hue tells the contribution, but a tint is as bright as what is under it: the frame keeps its own contrast.
     """
     numbers = finite(heat)
     if numbers.ndim != 2:
@@ -217,9 +219,11 @@ def to_jpeg(image: np.ndarray, quality: int = 84) -> bytes:
 
 
 def _tinted(frame: np.ndarray, paint: np.ndarray) -> np.ndarray:
-    """The frame in 0..1 under RGBA (H, W, 4) whose colours take the brightness of the frame."""
+    """The frame in 0..1 with less colour under RGBA (H, W, 4) whose colours take the brightness of the frame."""
     colours = frame.astype(np.float32) / 255
-    brightness = _DARKEST + (1 - _DARKEST) * (colours @ _LUMA)[..., None]
+    grey = (colours @ _LUMA)[..., None]
+    brightness = _DARKEST + (1 - _DARKEST) * grey
+    colours = grey + _SATURATION * (colours - grey)
     return blend(colours, np.concatenate([paint[..., :3] * brightness, paint[..., 3:]], axis=-1))
 
 

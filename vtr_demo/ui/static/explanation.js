@@ -81,11 +81,12 @@
 
   // ------------------------------------------------------------------------- painting
   const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-  // Tints keep the brightness of the frame, so its own contrast stays; as viz/overlays.py does.
-  const tone = (pixels, i) => 0.35 + (0.65 * (0.299 * pixels[i] + 0.587 * pixels[i + 1] + 0.114 * pixels[i + 2])) / 255;
+  // Tints keep the brightness of the frame, so its own contrast stays; its colour mostly goes, so that hue tells
+  // the contribution. As viz/overlays.py does.
   const lay = (pixels, i, colour, opacity) => {
-    const shade = tone(pixels, i);
-    for (let k = 0; k < 3; k++) pixels[i + k] = pixels[i + k] * (1 - opacity) + colour[k] * shade * opacity;
+    const grey = 0.299 * pixels[i] + 0.587 * pixels[i + 1] + 0.114 * pixels[i + 2];
+    const shade = 0.35 + (0.65 * grey) / 255;
+    for (let k = 0; k < 3; k++) pixels[i + k] = (grey + 0.25 * (pixels[i + k] - grey)) * (1 - opacity) + colour[k] * shade * opacity;
   };
   const eachPixel = (image, visit) => {
     for (let y = 0, i = 0; y < image.height; y++) for (let x = 0; x < image.width; x++, i += 4) visit(x, y, i);
@@ -104,7 +105,7 @@
       const r = Math.floor(v), c = Math.floor(u), dy = v - r, dx = u - c;
       const value = (at(r, c) * (1 - dx) + at(r, c + 1) * dx) * (1 - dy) + (at(r + 1, c) * (1 - dx) + at(r + 1, c + 1) * dx) * dy;
       const strength = Math.min(1, Math.abs(value) / limit);
-      if (strength > 0.01) lay(image.data, i, value > 0 ? more : less, 0.82 * strength ** 0.8);
+      lay(image.data, i, value > 0 ? more : less, 0.82 * strength ** 0.8);
     });
     return image;
   };
@@ -114,8 +115,8 @@
       const k = held[patchOf(image, grid, x, y)];
       const edge = (x && held[patchOf(image, grid, x - 1, y)] !== k) || (y && held[patchOf(image, grid, x, y - 1)] !== k);
       if (only !== null && k !== only) for (let j = 0; j < 3; j++) image.data[i + j] *= 0.3;
-      else if (k >= 0 && only === null) lay(image.data, i, colours[k], 0.62);
-      if (edge && (only === null || k === only || x + y === 0)) lay(image.data, i, [255, 255, 255], 0.75);
+      else if (only === null) lay(image.data, i, colours[k] || [0, 0, 0], k < 0 ? 0 : 0.62);
+      if (edge && (only === null || k === only)) lay(image.data, i, [255, 255, 255], 0.75);
     });
     return image;
   };
@@ -223,7 +224,7 @@
     frameWork() {
       if (this.frames?.stage === this.stage && this.root.contains(this.frames.node)) return this.frames;
       const [top, side, rest] = ["top", "figures", "rest"].map((name) => h("div", { class: name }));
-      const node = h("div", { class: "why" }, top, h("div", { class: "lead" }, this.stage.node, side), rest);
+      const node = h("div", { class: "why" }, top, h("div", { class: "lead" }, this.stage.node, side, this.stage.keys), rest);
       this.root.replaceChildren(node);
       return (this.frames = { stage: this.stage, node, top, side, rest });
     }
@@ -321,7 +322,7 @@
       const names = [
         pick.term !== null && data.terms[pick.term].label,
         pick.word !== null && quoted(data.words[pick.word], pick.word),
-        pick.concept !== null && `concept ${pick.concept + 1}`,
+        pick.concept !== null && `concept ${pick.concept + 1} (${short(data.concepts[pick.concept].name)})`,
         pick.cells && (pick.cells.has(0) ? "whole frames" : `a box at ${data.times[pick.frame]}`),
         !pick.cells && pick.frame !== null && `the frame at ${data.times[pick.frame]}`,
       ].filter(Boolean);
@@ -329,7 +330,7 @@
         ? [h("span", { class: "soft" }, "Pick a part, a word or a concept, or draw a box on the picture: everything else then shows its share of that.")]
         : [h("span", null, h("b", null, names.join(" × ")), " adds ", h("b", { class: "score" }, written(this.units(pick))), ` of ${written(inUnits(data.score))}`),
           this.aside(),
-          h("button", { class: "quiet", "data-key": "clear", onclick: () => this.choose(NOTHING) }, "Show all")];
+          h("span", { class: "acts" }, this.strike(), h("button", { class: "quiet", "data-key": "clear", onclick: () => this.choose(NOTHING) }, "Show all"))];
       return h("div", { class: "picked", "aria-live": "polite" }, body);
     }
 
@@ -345,10 +346,14 @@
       if (!entry) return null;
       const change = -entry.effect;
       const what = Math.abs(change) < 5e-4 ? "would leave the score as it is" : `would change the score by ${written(inUnits(change))}`;
-      return [
-        h("span", { class: "effect" }, "That is its share of this score. Striking it out ", h("b", null, what), ": the sentence is then read anew without it."),
-        h("button", { class: "quiet", "data-do": "strike", "data-word": entry.index, "data-key": "strike" }, `Strike out “${entry.text}”`),
-      ];
+      return h("span", { class: "effect" }, "That is its share of this score. Striking it out ", h("b", null, what), ": the sentence is then read anew without it.");
+    }
+
+    // A sentence keeps at least one word.
+    strike() {
+      const left = this.data.chips.filter(({ row }) => row !== null);
+      const entry = left.length > 1 && left.find(({ row }) => row === this.pick.word);
+      return entry && h("button", { class: "quiet", "data-do": "strike", "data-word": entry.index, "data-key": "strike" }, `Strike out “${entry.text}”`);
     }
 
     // ----------------------------------------------------------------------- tabs
@@ -381,14 +386,14 @@
       const low = Math.min(0, ...whole), high = Math.max(1e-9, ...whole);
       const rows = data.terms.map(({ name, label, hears, weight, tags }, term) => {
         const said = data.phrases.filter((phrase) => phrase.term === term).map((phrase) => `“${phrase.text}”`).join(", ");
-        const seen = tags.map(([tag, chance]) => `${tag} ${Math.round(100 * chance)} %`).join(", ");
+        const seen = tags.slice(0, 3).map(([tag, chance]) => `${tag} ${Math.round(100 * chance)} %`).join(", ");
         const bar = { left: percent((Math.min(values[term], 0) - low) / (high - low)), width: percent(Math.abs(values[term]) / (high - low)) };
         return h("li", null, h("button", { class: "level", "data-key": `level-${term}`, "data-term": term, "aria-pressed": String(pick.term === term), onclick: () => this.choose({ term }) },
           h("span", { class: "level-name" }, dot(name), label),
           h("span", { class: "level-bar" }, h("i", { class: `${name}${values[term] < 0 ? " minus" : ""}`, style: bar })),
           h("b", { class: "score" }, written(units[term])),
           h("span", { class: "soft weight", title: term === CONCEPTS ? "On top of the four levels, whose weights make 100 %" : "What the sentence and the sliders give this level; the four make 100 %" }, `weight ${Math.round(100 * weight)} %`),
-          h("span", { class: "soft hears" }, hears, said && ` Here: ${said}.`, seen && ` The picture alone suggests: ${seen}.`)));
+          h("span", { class: "soft hears" }, hears, said && ` Here: ${said}.`, seen && [h("br"), `Seen in the clip, whatever is asked: ${seen}.`])));
       });
       return [h("ul", { class: "levels" }, rows), this.versus()];
     }
@@ -453,7 +458,7 @@
       const used = data.concepts.map((_, k) => k).filter((k) => data.word_concept.includes(k) || this.held.includes(k));
       const row = (k) => byFrame.subarray(k * sums.frames, (k + 1) * sums.frames);
       const totals = used.map((k) => add(row(k)));
-      const units = apportion(totals, inUnits(add(totals)));
+      const units = apportion(totals, this.units({ ...within, frame: null, cells: null }));
       const limit = Math.max(1e-9, ...byFrame.map(Math.abs));
       const order = used.map((_, i) => i).filter((i) => data.word_concept.includes(used[i])).sort((a, b) => Math.abs(totals[b]) - Math.abs(totals[a]) || this.count(used[b]) - this.count(used[a]));
       const name = (k) => h("button", { class: "concept-row", "data-key": `concept-${k}`, "data-concept": k, title: data.concepts[k].name, "aria-pressed": String(pick.concept === k), onclick: () => this.choose({ concept: k }) },
@@ -467,22 +472,22 @@
         return h("tr", { class: concept.muted ? "muted" : null },
           h("th", { scope: "row" }, name(k)),
           h("td", { class: "said" }, said.map((w, n) => h("button", { class: "chip", "data-key": `cw-${w}`, "aria-pressed": String(pick.word === w), onclick: () => this.choose({ word: w }) }, data.words[w], h("small", null, written(wordUnits[n]))))),
+          h("td", { class: "score" }, written(units[i])),
+          h("td", null, h("button", { class: "quiet", "data-do": "mute", "data-concept": k, "data-key": `mute-${k}`, "aria-pressed": String(concept.muted) }, concept.muted ? "Muted" : "Mute")),
           cells.map((value, t) => h("td", { class: "cell" }, h("button", {
             class: "heat", style: this.tint(row(k)[t], limit), "data-key": `cell-${k}-${t}`, "aria-pressed": String(pick.concept === k && pick.frame === t),
             title: `${Math.round((100 * this.count(k, t)) / (sums.cells - 1))} % of the frame at ${data.times[t]}`,
             onclick: () => { this.frame = t; this.stage.seek(data.seconds[t]); this.choose({ concept: k, frame: t, cells: null }); },
-          }, value ? written(value).replace("0.", ".") : "0"))),
-          h("td", { class: "score" }, written(units[i])),
-          h("td", null, h("button", { class: "quiet", "data-do": "mute", "data-concept": k, "data-key": `mute-${k}`, "aria-pressed": String(concept.muted) }, concept.muted ? "Muted" : "Mute")));
+          }, value ? written(value).replace("0.", ".") : "0"))));
       });
       const off = data.terms[CONCEPTS].weight === 0;
       return [
         h("p", { class: "soft hint" }, off ? "Concepts weigh 0 now, so they add nothing; raise their weight to use them. " : "", "Words and patches are sorted into the same concepts, one each; a word meets the patches of its own concept only. Pick one to see where it lies; mute one to search without it."),
         h("div", { class: "gridwrap", tabindex: 0, role: "region", "aria-label": "Concepts by words and frames" }, h("table", { class: "ctable" },
-          h("thead", null, h("tr", null, h("th", { scope: "col" }, "concept"), h("th", { scope: "col" }, "words"),
-            data.times.map((time, t) => h("th", { scope: "col", class: t === this.frame ? "now" : null }, time)), h("th", { scope: "col" }, "adds"), h("th", null, h("span", { class: "sr" }, "mute")))),
+          h("thead", null, h("tr", null, h("th", { scope: "col" }, "concept"), h("th", { scope: "col" }, "words"), h("th", { scope: "col" }, "adds"), h("td"),
+            data.times.map((time, t) => h("th", { scope: "col", class: t === this.frame ? "now" : null }, time)))),
           h("tbody", null, body),
-          h("tfoot", null, h("tr", null, h("th", { scope: "row", colspan: 2 + sums.frames }, "Concepts"), h("td", { class: "score" }, written(add(units))), h("td"))))),
+          h("tfoot", null, h("tr", null, h("th", { scope: "row", colspan: 2 }, "all concepts"), h("td", { class: "score" }, written(add(units))), h("td", { colspan: 1 + sums.frames }))))),
         silent.length > 0 && h("details", { class: "others", open: silent.includes(pick.concept) }, h("summary", { "data-key": "others" }, `${silent.length} more hold parts of the picture but no word of the sentence, so they add nothing`), h("div", null, silent.map(name)))];
     }
 
@@ -566,7 +571,8 @@
       const marks = h("span", { class: "marks", "aria-hidden": "true" },
         clip.moments.map(([from, to], i) => h("i", { class: i === moment ? "open" : null, style: { left: percent(from / clip.duration), width: percent((to - from) / clip.duration) } })));
       this.paints = h("span", { class: "paints", role: "group", "aria-label": "What is painted on the frames" });
-      this.legend = h("span", { class: "heatlegend" });
+      this.legend = h("span", { class: "heatlegend", title: "What one patch adds to the score; the same colours in all frames" });
+      this.keys = h("div", { class: "mapkey", role: "group", "aria-label": "Concepts of this frame" });
       this.node = h("figure", { class: "stage" },
         h("div", { class: "screen", style: { "aspect-ratio": ratio } }, this.video, this.view),
         h("div", { class: "transport" }, this.play, h("span", { class: "scrub" }, marks, this.slider), this.clock),
@@ -681,21 +687,24 @@
         .filter(([k]) => pick.concept === null || k === pick.concept)
         .map(([k, r, c]) => h("i", { style: { top: percent((r + 0.5) / data.grid[0]), left: percent((c + 0.5) / data.grid[1]) } }, k + 1))));
       this.paints.replaceChildren(...PAINTS.map(([key, label]) => h("button", { "data-key": `paint-${key}`, "data-paint": key, "aria-pressed": String(panel.paint === key), onclick: () => { panel.paint = key; panel.draw(); } }, label)));
-      this.legend.replaceChildren(...this.key(limit));
+      this.legend.replaceChildren(...(panel.paint === "heat" ? this.scale(limit) : []));
+      this.keys.replaceChildren(...(panel.paint === "map" ? this.key() : []));
       if (this.video.paused) this.tell(data.seconds[frame]);
       this.play.textContent = this.video.paused ? "▶" : "❚❚";
     }
 
-    key(limit) {
-      const { panel } = this, { data } = panel;
-      if (panel.paint === "plain") return [];
-      if (panel.paint === "map") {
-        const held = [...new Set(panel.heldIn(panel.frame))].filter((k) => k >= 0).sort((a, b) => panel.count(b, panel.frame) - panel.count(a, panel.frame));
-        return held.map((k) => h("button", { class: "keyed", "data-key": `key-${k}`, "aria-pressed": String(panel.pick.concept === k), onclick: () => panel.choose({ concept: k }) }, swatch(data.concepts[k].colour), `${k + 1} ${short(data.concepts[k].name)}`));
-      }
-      const [more, less] = data.colours.map((colour) => `rgb(${colour.join(" ")})`);
-      const digits = Math.max(3, Math.ceil(-Math.log10(limit)) + 1);
-      return limit < 1e-6 ? ["no patch adds anything"] : [`−${limit.toFixed(digits)}`, h("i", { style: { background: `linear-gradient(90deg, ${less}, transparent, ${more})` } }), `+${limit.toFixed(digits)}`, h("span", null, "a patch")];
+    // The concepts of this frame, the largest first, each a button.
+    key() {
+      const { panel } = this, { concepts } = panel.data;
+      const held = [...new Set(panel.heldIn(panel.frame))].filter((k) => k >= 0).sort((a, b) => panel.count(b, panel.frame) - panel.count(a, panel.frame));
+      return held.map((k) => h("button", { class: "keyed", "data-key": `key-${k}`, "aria-pressed": String(panel.pick.concept === k), onclick: () => panel.choose({ concept: k }) }, swatch(concepts[k].colour), `${k + 1} ${short(concepts[k].name)}`));
+    }
+
+    scale(limit) {
+      if (limit < 1e-6) return ["no patch adds anything"];
+      const [more, less] = this.panel.data.colours.map((colour) => `rgb(${colour.join(" ")})`);
+      const end = limit.toFixed(Math.max(3, Math.ceil(-Math.log10(limit)) + 1));
+      return [`−${end}`, h("i", { style: { background: `linear-gradient(90deg, ${less}, transparent, ${more})` } }), `+${end}`];
     }
   }
 
