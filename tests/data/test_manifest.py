@@ -185,8 +185,17 @@ def test_a_manifest_without_splits_serves_any(tmp_path):
 
 def test_a_manifest_with_benchmark_settings_is_a_contradiction(tmp_path):
     path = manifest(tmp_path, {"path": "a.mp4", "captions": ["x"]})
-    with pytest.raises(ConfigError, match="names its own files"):
-        load_dataset(str(path), split="all", videos=tmp_path)
+    with pytest.raises(ConfigError, match="has its own sentences"):
+        load_dataset(str(path), split="all", annotations=tmp_path)
+
+
+def test_the_files_of_a_manifest_may_lie_in_another_folder(tmp_path):
+    touch(tmp_path / "videos" / "a.mp4")
+    path = manifest(tmp_path / "lists", {"path": "a", "captions": ["x"]})
+    dataset = load_dataset(str(path), split="test", videos=tmp_path / "videos")
+    assert dataset.clips[0].path == tmp_path / "videos" / "a.mp4"
+    with pytest.raises(ManifestError, match="none of its 1 files exists"):
+        load_dataset(str(path), split="test")
 
 
 @needs_shared

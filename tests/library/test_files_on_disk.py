@@ -133,6 +133,17 @@ def test_a_moved_folder_is_recognised_by_content_and_keeps_its_captions(engine, 
     assert (moved.name, moved.captions) == ("renamed.mp4", ("red",))
 
 
+def test_an_upload_of_a_film_that_has_left_its_place_is_copied_and_renames_nothing(engine, folder, tmp_path):
+    before = check(engine)
+    (tmp_path / "upload").mkdir()
+    upload = (folder / "a.mp4").rename(tmp_path / "upload" / "mine.mp4")
+    report = engine.add([upload], keep_copy=True)
+    assert (report.known, report.moved) == (("mine.mp4",), ())
+    upload.unlink()
+    assert sorted(check(engine).values()) == sorted(before.values())
+    assert engine.clip(before[str(folder / "a.mp4")]).name == "a.mp4"
+
+
 def test_a_second_copy_of_a_film_does_not_move_it(engine, folder, tmp_path):
     before = check(engine)
     shutil.copy(folder / "a.mp4", tmp_path / "copy.mp4")

@@ -79,9 +79,9 @@ def load_dataset(
     of ``split`` only where its rows name one. Raises ConfigError or ManifestError.
     """
     if spec not in SPLITS and (spec.endswith((".jsonl", ".json")) or Path(spec).is_file()):
-        if options or annotations or videos:
-            raise ConfigError(f"{spec} is a manifest and names its own files; leave out the benchmark settings.")
-        return load_manifest(Path(spec), split=split)
+        if options or annotations:
+            raise ConfigError(f"{spec} is a manifest and has its own sentences; leave out the benchmark settings.")
+        return load_manifest(Path(spec), split=split, videos=videos)
     if spec in SPLITS and (annotations is None or videos is None):
         raise ConfigError(f"Dataset {spec} needs two folders: `annotations` and `videos`.")
     read = read_annotations(spec, split=split, annotations=Path(annotations or "."), options=options)
@@ -103,13 +103,14 @@ def load_dataset(
 
 
 # --------------------------------------------------------------------------- manifests
-def load_manifest(path: Path, *, split: str = "all") -> Dataset:
+def load_manifest(path: Path, *, split: str = "all", videos: Path | None = None) -> Dataset:
     """Read a manifest: any file of captions that names its clips (see ``caption_files.read_captions``).
 
-    The names are paths, absolute or relative to the manifest, for which an ending may be missing; rows of one
-    file are one clip. ``id``, ``kind``, ``start_s`` and ``end_s`` (seconds) are optional, all other keys go to
-    ``extra``. Where rows name a ``split``, only those of ``split`` are kept ("all": all). Rows whose file is
-    absent are listed as missing, lines that cannot be used as left out. Raises ManifestError where none is left.
+    The names are paths, absolute or relative to ``videos`` (by default the manifest's folder), for which an
+    ending may be missing; rows of one file are one clip. ``id``, ``kind``, ``start_s`` and ``end_s`` (seconds)
+    are optional, all other keys go to ``extra``. Where rows name a ``split``, only those of ``split`` are kept
+    ("all": all). Rows whose file is absent are listed as missing, lines that cannot be used as left out. Raises
+    ManifestError where none is left.
     """
     path = Path(path)
     table = read_captions(path)
@@ -118,7 +119,7 @@ def load_manifest(path: Path, *, split: str = "all") -> Dataset:
     left_out = list(table.left_out)
     for row in table.rows:
         try:
-            clip = _clip(row, path.parent)
+            clip = _clip(row, videos or path.parent)
             place = (os.path.normpath(clip.path), clip.start_s, clip.end_s)
             if (known := clips.get(place)) is not None:
                 clip = replace(known, captions=known.captions + clip.captions)
@@ -136,7 +137,7 @@ def load_manifest(path: Path, *, split: str = "all") -> Dataset:
     missing = tuple(clip.id for clip in kept if not os.path.isfile(clip.path))
     if not present:
         first = f"{len(kept)} files exists (first: {kept[0].path})"
-        raise ManifestError(f"{path}: none of its {first}; paths count from the manifest's folder.")
+        raise ManifestError(f"{path}: none of its {first}; paths count from {videos or path.parent}.")
     if missing:
         log.warning("%s: %d of %d files missing", path, len(missing), len(kept))
     protocol = protocol_of(clip.captions for clip in present)

@@ -279,7 +279,7 @@ class Indexer:
                 batch.added.append(clip.id)
             else:
                 batch.known.append(name)
-                clip = self._keep_up(library, library.get(digest[:12]), path, name, batch)
+                clip = self._keep_up(library, library.get(digest[:12]), path, name, keep_copy, batch)
             batch.places.setdefault(source, []).append(clip.id)
         else:
             batch.known.append(name)
@@ -287,13 +287,17 @@ class Indexer:
             library.update(replace(clip, captions=captions))
         batch.overwritten |= {old.id: source for old in there if old.id != clip.id and "media" not in old.files}
 
-    def _keep_up(self, library: LibraryWriter, clip: StoredClip, path: Path, name: str, batch: _Batch) -> StoredClip:
-        """Note where the film of a known clip lies, where it is no longer in its old place, and its time."""
+    def _keep_up(
+        self, library: LibraryWriter, clip: StoredClip, path: Path, name: str, keep_copy: bool, batch: _Batch
+    ) -> StoredClip:
+        """Note the time of a known clip's film and where it lies, or copy it, if it has left its old place."""
         source, (size, modified_ns) = str(path.resolve()), _size_and_time(path)
         if clip.source == source:
             current = replace(clip, size=size, modified_ns=modified_ns)
         elif "media" in clip.files or library.at_its_place(clip):
             return clip
+        elif keep_copy:
+            return library.update(clip, copy=path)
         else:
             current = replace(clip, name=name, source=source, size=size, modified_ns=modified_ns)
             batch.moved.append(name)

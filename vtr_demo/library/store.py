@@ -183,11 +183,11 @@ class LibraryWriter(LibraryReader):
             check_vectors(clip, vectors)
             return self._put(clip, {"vectors": files.array_to_bytes(vectors)}, kept=clip)
 
-    def update(self, clip: StoredClip) -> StoredClip:
-        """Store another name, place or captions of a clip; everything else stays."""
+    def update(self, clip: StoredClip, copy: Path | None = None) -> StoredClip:
+        """Store another name, place or captions of a clip, or a ``copy`` of its original; everything else stays."""
         with self._changing(f"{clip.name} was not changed", held=False):
             self._require_stale(False)
-            return self._put(clip, {}, kept=self.get(clip.id), tower=clip.tower)
+            return self._put(clip, {"media": copy} if copy else {}, kept=self.get(clip.id), tower=clip.tower)
 
     def update_all(self, clips: Sequence[StoredClip]) -> None:
         """Store other names, places or captions of many clips in one step; those deleted meanwhile stay so."""
