@@ -7,21 +7,26 @@ Importing it does nothing.
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
 import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 from gradio.utils import get_upload_folder
+from starlette.middleware import Middleware
 
+from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError, VtrError
-from vtr_demo.ui import api, html, sections, state, theme
+from vtr_demo.ui import api, html, sections, state, theme, visitors
 from vtr_demo.ui.state import EngineLike
 from vtr_demo.ui.theme import address_block, explanation_block, html_block, weight_sliders
 from vtr_demo.ui.view import MAX_SENTENCES, MAX_TEXT, ViewState
@@ -31,8 +36,19 @@ from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 HERE = Path(__file__).parent
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
 LIVE = MODEL | {"trigger_mode": "always_last", "show_progress": "hidden"}
+LONG = MODEL | {"concurrency_id": "long"}
 INGEST = MODEL | {"concurrency_id": "ingest"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+SHARED = SharedConfig.model_fields
+
+
+def still_wanted() -> bool:
+    """Whether the client of the event that is being worked on still waits for it."""
+    event, page = LocalContext.event_id.get(None), LocalContext.blocks.get(None)
+    if event is None or page is None:
+        return True
+    running = [one for job in page._queue.active_jobs for one in job or ()]
+    return any(one._id == event and one.alive for one in running)
 
 
 def reports_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -152,7 +168,7 @@ def describe_tab(engine: EngineLike, mine: gr.State, address: gr.HTML) -> tuple[
         event = piece.click(click, [view, own], outputs, **LIVE)
         if piece in (picker, ranked):
             event.then(None, js=theme.TO_PANEL, **QUIET)
-    rank.click(lambda old, lines: show(ViewState(clip=old.clip, own=lines)), [view, own], outputs, **LIVE)
+    rank.click(lambda old, lines: show(ViewState(clip=old.clip, own=lines)), [view, own], outputs, **LIVE | LONG)
     changed = upload.upload(take, [upload, mine], [mine, *outputs], **INGEST)
     return picker, changed, TabParts(view, show, outputs)
 
@@ -182,10 +198,10 @@ def concepts_tab(
         there = describe.show(ViewState(clip=str(event._data.get("clip", ""))))
         return [gr.skip(), gr.Tabs(selected="describe"), *there]
 
-    tab.select(show, [drawn_for, view], [wall, drawn_for], **MODEL)
+    tab.select(show, [drawn_for, view], [wall, drawn_for], **LONG)
     gone = wall.click(go, view, [view, tab_bar, *describe.outputs], **MODEL)
     gone.then(None, js=theme.TO_TILE, **QUIET)
-    return gone.then(show, [drawn_for, view], [wall, drawn_for], **MODEL)
+    return gone.then(show, [drawn_for, view], [wall, drawn_for], **LONG)
 
 
 def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HTML, gr.HTML, list[Any]]:
@@ -207,8 +223,8 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
         return [None, sections.report(report, names), [*own, *report.added]]
 
     @reports_errors
-    def remove(own: list[str], event: gr.EventData) -> str:
-        name = state.delete_clip(engine, event._data, own if shared else None)
+    def remove(event: gr.EventData) -> str:
+        name = state.delete_clip(engine, event._data)
         return sections.success(f"Deleted {name}.")
 
     @reports_errors
@@ -217,7 +233,7 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
         return sections.success("The index holds every stored clip that can be read.")
 
     added = files.upload(add, [files, mine], [files, outcome, mine], show_progress_on=outcome, **INGEST)
-    changes = [added, shelf.click(remove, mine, outcome, **INGEST)]
+    changes = [added, shelf.click(remove, None, outcome, **INGEST)]
     if not shared:
         changes.append(rebuild.click(renew, None, outcome, **INGEST))
     return numbers, shelf, changes
@@ -235,7 +251,7 @@ def measure_tab(engine: EngineLike) -> None:
         given = sections.uploaded([path], get_upload_folder())[0] if path else None
         return sections.measurement(engine.measure(given))
 
-    go.click(measure, file, html_block(elem_id="measured"), show_progress="minimal", **MODEL)
+    go.click(measure, file, html_block(elem_id="measured"), show_progress="minimal", **LONG)
 
 
 def arrive(search: TabParts, describe: TabParts, address: object, own: list[str], first: bool = True) -> list[Any]:
@@ -258,14 +274,14 @@ def progress_report(progress: gr.Progress) -> Callable[[float, str], None]:
     return lambda fraction, what: progress(fraction, desc=what)
 
 
-def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
-    """The page over an engine. ``shared``: visitors may delete only what they added themselves."""
-    engine = state.cache_explanations(engine)
+def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Blocks:
+    """The page over an engine. ``sharing``: strangers may use it, each with their own clips, within its limits."""
+    engine, shared = page_engine(state.cache_explanations(engine), sharing), sharing is not None
     with gr.Blocks(
         title="Find the clip. See why.", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)
     ) as demo:
         with gr.Row(elem_id="top"):
-            html_block(sections.masthead())
+            html_block(sections.masthead(sharing))
             address = address_block()
         here, mine = gr.Textbox(visible=False), gr.State([])
         with gr.Tabs() as tab_bar:
@@ -282,34 +298,72 @@ def build_ui(engine: EngineLike, shared: bool = False) -> gr.Blocks:
             with gr.Tab("About", id="about"):
                 about = html_block()
         for function in api.functions(engine):
-            gr.events.api(reports_errors(function), concurrency_id="model", concurrency_limit=1)
+            group = "long" if function.__name__ == "rank_captions" else "model"
+            gr.events.api(reports_errors(function), concurrency_id=group, concurrency_limit=1)
 
-        def refresh(own: list[str]) -> list[str]:
-            return state.library_parts(engine, own if shared else None)
+        def refresh() -> list[str]:
+            return state.library_parts(engine, shared)
 
         parts = [examples, numbers, shelf, about]
-        demo.load(refresh, mine, parts, **QUIET)
+        demo.load(refresh, None, parts, **QUIET)
         places = [tab_bar, *search.outputs, *describe.outputs]
 
         def travel(own: list[str], event: gr.EventData) -> list[Any]:
             return arrive(search, describe, event._data.get("address"), own, first=False)
 
-        demo.load(partial(arrive, search, describe), [here, mine], places, js=theme.ARRIVE, **LIVE)
+        def start(place: object, _: list[str]) -> list[Any]:
+            own = state.own_clips(engine)  # those of earlier visits
+            return [own, *arrive(search, describe, place, own)]
+
+        demo.load(start, [here, mine], [mine, *places], js=theme.ARRIVE, **LIVE)
         address.click(travel, mine, places, **LIVE)
-        taken.then(refresh, mine, parts, **QUIET)
+        taken.then(refresh, None, parts, **QUIET)
         for change in changes:
-            change.then(refresh, mine, parts, **QUIET)
+            change.then(refresh, None, parts, **QUIET)
             change.then(lambda: html.clip_picker(engine.clips()), None, picker, **QUIET)
     return demo.queue(max_size=64)
 
 
-def launch_options(engine: EngineLike) -> dict[str, Any]:
-    """What ``launch`` needs: look, limits, and the one route that serves media by clip id."""
+def page_engine(engine: EngineLike, sharing: SharedConfig | None) -> EngineLike:
+    """The engine as the visitor of the current request may use it, for as long as they wait."""
+    return visitors.engine_for(engine, sharing, lambda: LocalContext.request.get(None), still_wanted)
+
+
+def launch_options(
+    engine: EngineLike, sharing: SharedConfig | None = None, hosts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What ``launch`` needs: look, limits, the routes that serve media by clip id, and the guard before them all.
+
+    hosts: names, beside those of this machine and addresses in numbers, under which the page is served.
+    """
+    tokens = visitors.tokens_of(engine, sharing) if sharing else None
+    served = {"routes": api.routes(page_engine(engine, sharing))}
+    guard = {"middleware": [Middleware(visitors.Guard, hosts=hosts, tokens=tokens)]}
+    ends = {"lifespan": lambda _: visitors.purging(engine, sharing)} if sharing else {}
     return {
         "head": theme.head(), "theme": theme.theme(), "max_file_size": engine.limits.max_bytes,
-        "app_kwargs": {"routes": api.routes(engine)}, "footer_links": ["api"], "run_history": False,
-        "ssr_mode": False, "mcp_server": api.mcp_ready(),
+        "app_kwargs": {**served, **guard, **ends, "openapi_url": None}, "footer_links": ["api"], "run_history": False,
+        "ssr_mode": False, "mcp_server": api.mcp_ready(), "enable_monitoring": False,
     }  # fmt: skip
+
+
+def is_local(host: str) -> bool:
+    """Whether a page that is served on ``host`` can be reached from this machine alone."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return host.lower() == "localhost"
+
+
+def read_any_limit(text: str) -> tuple[str, float]:
+    """Read NAME=X, a limit of a file or of a shared page."""
+    name, _, value = text.partition("=")
+    if name not in SHARED:
+        return read_limit(text)
+    try:
+        changed: Any = {name: float(value) if name == "kept_hours" else int(value)}
+        return name, getattr(SharedConfig(**changed), name)
+    except (ValueError, VtrError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no limit such as {name}=10 ({error}).") from error
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -320,13 +374,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="bundled", help="bundled, open_clip:NAME/PRETRAINED or a folder")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default: %(default)s")
     parser.add_argument(
-        "--limits", nargs="*", action="extend", type=read_limit, default=[], metavar="NAME=X",
-        help="what a file may cost, as `python -m vtr_demo limits` lists it",
+        "--limits", nargs="*", action="extend", type=read_any_limit, default=[], metavar="NAME=X",
+        help="what a file may cost and a shared page allows, as `python -m vtr_demo limits` lists it",
     )  # fmt: skip
     parser.add_argument("--host", default="0.0.0.0" if space else "127.0.0.1")
     parser.add_argument("--port", type=port_number, default=None, help="default: the first free port from 7860")
+    parser.add_argument(
+        "--shared", action=argparse.BooleanOptionalAction,
+        help="strangers use the page: each sees, and deletes, only their own uploads, within quotas, for a day; "
+        "default: on a Space, and where others than this machine can reach the page",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-host", nargs="*", action="extend", default=[], metavar="NAME",
+        help="further names under which the page is served, such as that of a proxy; addresses in numbers always are",
+    )  # fmt: skip
     args = parser.parse_args(argv)
-    args.shared = space
+    args.shared = space or not is_local(args.host) if args.shared is None else args.shared
+    own_names = (args.host, socket.gethostname(), socket.getfqdn(), *os.environ.get("SPACE_HOST", "").split(","))
+    args.allow_host += [name for name in own_names if name]
     return args
 
 
@@ -359,7 +424,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.port:
         require_port(args.host, args.port)  # before a model is opened, which takes a while
     options: dict[str, Any] = {
-        "device": args.device, "limits": LimitConfig(**dict(args.limits)),
+        "device": args.device, "limits": LimitConfig(**{k: v for k, v in args.limits if k not in SHARED}),
         "progress": lambda share, what: log.info("%3.0f %% %s", 100 * share, what),
     }  # fmt: skip
     try:
@@ -372,9 +437,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         log.warning("%s Until then the page shows the library as it is and changes nothing.", error)
     except VtrError as error:
         sys.exit(str(error))
-    demo = build_ui(engine, shared=args.shared)
+    sharing = SharedConfig(**{k: v for k, v in args.limits if k in SHARED}) if args.shared else None
+    demo = build_ui(engine, sharing)
     try:
-        demo.launch(server_name=args.host, server_port=args.port, **launch_options(engine))
+        served = launch_options(engine, sharing, args.allow_host)
+        demo.launch(server_name=args.host, server_port=args.port, **served)
     except OSError:
         port = f"port {args.port} is" if args.port else "all ports from 7860 on are"
         sys.exit(

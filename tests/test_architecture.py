@@ -33,7 +33,7 @@ __main__
 
 HOMES = {
     "gradio": "app vtr_demo/ui/theme",
-    "starlette": "vtr_demo/ui/api",
+    "starlette": "app vtr_demo/ui/api",
     "faiss": "vtr_demo/library/index",
     "joblib": "vtr_demo/distributed",
     "spacy": "vtr_demo/text/parser",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.exceptions import TyperException
 
+from vtr_demo.config import SharedConfig
 from vtr_demo.console import (
     PROGRAM,
     REFUSED,
@@ -141,11 +142,14 @@ def _captions_of(files: Sequence[Path], captions: Path) -> list[list[str]]:
 
 @app.command("limits", cls=Command)
 def show_limits(as_json: Json = False) -> None:
-    """List what a file may cost before it is refused, and how to change that."""
-    limits = LimitConfig()
+    """List what a file may cost before it is refused, what a shared page allows, and how to change that."""
+    limits, shared = LimitConfig(), SharedConfig()
     lines = [f"{one.name}={getattr(limits, one.name)}  {one.metadata['about']}" for one in fields(limits)]
-    change = "Change one for index, describe, explain or serve, as in --limits max_duration_s=3600."
-    answer(asdict(limits), [*lines, change], as_json)
+    public = [f"{name}={getattr(shared, name)}  {one.description}" for name, one in SharedConfig.model_fields.items()]
+    change = (
+        "Change one for index, describe, explain or serve, as in --limits max_duration_s=3600; the rest for app.py."
+    )
+    answer(asdict(limits) | shared.to_dict(), [*lines, *public, change], as_json)
 
 
 @app.command("list", cls=Command)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Va
 
 from vtr_demo.errors import ConfigError
 
-__all__ = ["LossConfig", "MixtureConfig", "ModelConfig", "TrainConfig", "VideoConfig", "read_config"]
+__all__ = ["LossConfig", "MixtureConfig", "ModelConfig", "SharedConfig", "TrainConfig", "VideoConfig", "read_config"]
 
 CONFIGS = Path(__file__).resolve().parent / "training" / "configs"
 
@@ -152,6 +152,18 @@ class ModelConfig(Settings):
             f"model.hidden ({self.hidden}) must be a multiple of model.heads ({self.heads}).",
         )
         return self
+
+
+class SharedConfig(Settings):
+    """What a page that strangers share allows; ``limits`` lists it."""
+
+    table = "shared"
+    visitor_clips: Annotated[int, Field(ge=1, description="clips that a visitor of a shared page may keep")] = 10
+    visitor_bytes: Annotated[int, Field(ge=1, description="bytes that these may take in the library")] = 500 * 10**6
+    all_clips: Annotated[int, Field(ge=1, description="clips that all its visitors together may keep")] = 500
+    all_bytes: Annotated[int, Field(ge=1, description="bytes that these may take")] = 20 * 10**9
+    kept_hours: Annotated[float, Field(gt=0, description="hours after which a visitor's clip is deleted")] = 24.0
+    sentences: Annotated[int, Field(ge=1, description="sentences that one request may rank on a shared page")] = 200
 
 
 class LossConfig(Settings):

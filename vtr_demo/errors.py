@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 
@@ -28,6 +31,7 @@ class VtrError(Exception):
     +-- ScoreError            non-finite or misshapen scores
     +-- LibraryError         a library that is missing, stale, damaged or full
     +-- TrainingError      training that cannot go on (NaN loss)
+    +-- StoppedError       work that nobody waits for any longer
     """
 
 
@@ -72,3 +76,27 @@ class LibraryError(VtrError):
 
 class TrainingError(VtrError):
     """Training that cannot go on; names the term that failed."""
+
+
+class StoppedError(VtrError):
+    """Work that was given up because nobody waits for its result any longer."""
+
+
+_wanted: ContextVar[Callable[[], bool]] = ContextVar("wanted")
+
+
+@contextmanager
+def while_wanted(wanted: Callable[[], bool]) -> Iterator[None]:
+    """Let long work in the block end at its next chunk once ``wanted`` answers False."""
+    token = _wanted.set(wanted)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
+def stop_if_unwanted() -> None:
+    """Raise ``StoppedError`` where nobody waits for the current work; called between the chunks of long work."""
+    wanted = _wanted.get(None)
+    if wanted is not None and not wanted():
+        raise StoppedError("The request was closed before it was done; ask again.")

@@ -98,6 +98,8 @@ class ClipView:
     added: str
     """ISO date and time."""
     stored_bytes: int
+    visitor: str = ""
+    """Whose upload it is on a public page; empty for a clip of the library itself."""
 
 
 Order = Literal["oldest", "newest", "name", "shortest", "longest", "largest"]

@@ -7,6 +7,7 @@ without weights, a decoder process or an index.
 from __future__ import annotations
 
 import io
+import shutil
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from vtr_demo.errors import LibraryError, TextError, VideoError
 from vtr_demo.results import (
     CaptionHit,
     ClipFilter,
+    ClipPage,
     ClipView,
     ConceptShot,
     ConceptView,
@@ -138,6 +140,10 @@ def soft(held: np.ndarray) -> np.ndarray:
     return (0.9 * (held[..., None] == np.arange(CONCEPTS)) + 0.1 / CONCEPTS).astype(np.float32)
 
 
+def _theirs(clip: ClipView, where: ClipFilter | None) -> bool:
+    return where is None or where.visitors is None or clip.visitor in where.visitors
+
+
 def _hash(*parts: str) -> float:
     return zlib.crc32("|".join(parts).encode()) / 2**32
 
@@ -168,6 +174,28 @@ class FakeEngine:
         if clip_id not in self._clips:
             raise LibraryError(f"No clip {clip_id!r} in this library; choose one from its list.")
         return self._clips[clip_id]
+
+    def poster(self, clip_id: str) -> Path:
+        """The still picture."""
+        return self._scene(clip_id)[1].poster
+
+    def list(
+        self, offset: int = 0, limit: int = 48, order: str = "newest", where: ClipFilter | None = None
+    ) -> ClipPage:
+        """All clips that the filter's visitors may see, unsorted."""
+        clips = [clip for clip in self.clips() if _theirs(clip, where)]
+        return ClipPage(tuple(clips[offset : offset + limit]), len(clips))
+
+    def forget_visitors(self, before: str) -> int:
+        """Forget what visitors added before a time."""
+        old = [clip.clip_id for clip in self.clips() if clip.visitor and clip.added < before]
+        for clip_id in old:
+            self.delete(clip_id)
+        return len(old)
+
+    def visitor_key(self) -> bytes:
+        """A key that anyone may know."""
+        return b"drawn"
 
     def media(self, clip_id: str) -> Path:
         """The film itself."""
@@ -243,7 +271,11 @@ class FakeEngine:
         hits = []
         where = where or ClipFilter()
         for clip_id, (_, view) in self._clips.items():
-            if where.name not in view.name or (where.ids is not None and clip_id not in where.ids):
+            if (
+                where.name not in view.name
+                or (where.ids is not None and clip_id not in where.ids)
+                or not _theirs(view, where)
+            ):
                 continue
             spans = [(0.0, view.duration_s), *view.moments]
             options = [self._align(sentence, clip_id, m - 1, weights) for m in range(len(spans))]
@@ -259,7 +291,12 @@ class FakeEngine:
         return SearchResult(sentence, tuple(hits[:k]), weights, len(self._clips), confident, 12.3)
 
     def describe(
-        self, clip_id: str, captions: Sequence[str] | None = None, k: int = 10, weights: TermWeights | None = None
+        self,
+        clip_id: str,
+        captions: Sequence[str] | None = None,
+        k: int = 10,
+        weights: TermWeights | None = None,
+        where: ClipFilter | None = None,
     ) -> tuple[CaptionHit, ...]:
         """The sentences that fit the clip best."""
         known = [caption for scene, _ in self._clips.values() for caption in scene.captions]
@@ -330,7 +367,9 @@ class FakeEngine:
             )  # fmt: skip
         return tuple(views)
 
-    def measure(self, captions: Path | None = None, weights: TermWeights | None = None) -> Measurement:
+    def measure(
+        self, captions: Path | None = None, weights: TermWeights | None = None, where: ClipFilter | None = None
+    ) -> Measurement:
         """Invented numbers; without a caption there are none."""
         texts = [text for scene, _ in self._clips.values() for text in scene.captions]
         if not texts:
@@ -356,6 +395,7 @@ class FakeEngine:
         names: Sequence[str] | None = None,
         keep_copy: bool = True,
         progress: Callable[[float, str], None] | None = None,
+        visitor: str = "",
     ) -> IndexReport:
         """Index what can be opened; report the rest."""
         added, failed = [], []
@@ -371,7 +411,10 @@ class FakeEngine:
                 continue
             poster = self.folder / f"{path.stem}.jpg"
             draw(SCENES[0], 0.5, 480, 270).save(poster)
-            added.append(self._put(replace(SCENES[0], name=Path(name).stem, captions=()), path, poster))
+            kept = Path(shutil.copy(path, self.folder / f"copy-{path.name}"))
+            clip_id = self._put(replace(SCENES[0], name=Path(name).stem, captions=()), kept, poster)
+            self._clips[clip_id] = (self._clips[clip_id][0], replace(self._clips[clip_id][1], visitor=visitor))
+            added.append(clip_id)
         return IndexReport(tuple(added), (), tuple(failed))
 
     def delete(self, clip_id: str) -> None:

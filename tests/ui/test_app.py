@@ -22,6 +22,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import app
+from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError
 from vtr_demo.structures import TERMS, TermWeights
 from vtr_demo.ui import api
@@ -277,8 +278,8 @@ class Opened:
 class Page:
     """Stands in for the page and remembers how it was launched; ``taken`` raises as for a taken port."""
 
-    def __init__(self, engine: Any, shared: bool) -> None:
-        self.engine, self.shared, self.options = engine, shared, {}
+    def __init__(self, engine: Any, sharing: Any) -> None:
+        self.engine, self.shared, self.options = engine, sharing, {}
 
     def launch(self, **options: Any) -> None:
         self.options = options
@@ -291,8 +292,8 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[Page]:
     """The pages that were opened."""
     opened: list[Page] = []
 
-    def build(engine: Any, shared: bool) -> Page:
-        opened.append(Page(engine, shared))
+    def build(engine: Any, sharing: Any) -> Page:
+        opened.append(Page(engine, sharing))
         return opened[-1]
 
     monkeypatch.setattr("vtr_demo.library.engine.Engine", Opened)
@@ -307,7 +308,7 @@ def test_without_arguments_the_library_lies_at_home_and_only_this_machine_sees_t
     assert (page.engine.library, page.engine.model) == (app.HERE / "library", "bundled")
     assert page.engine.options["samples"] == app.HERE / "sample_videos"
     assert page.engine.options["device"] == "cpu"
-    assert (page.options["server_name"], page.options["server_port"], page.shared) == ("127.0.0.1", None, False)
+    assert (page.options["server_name"], page.options["server_port"], page.shared) == ("127.0.0.1", None, None)
 
 
 def test_a_space_is_shared_and_open_to_all(pages, tmp_path, monkeypatch):
@@ -316,7 +317,7 @@ def test_a_space_is_shared_and_open_to_all(pages, tmp_path, monkeypatch):
     (page,) = pages
     assert (page.engine.library, page.engine.model) == (tmp_path / "mine", "x")
     assert page.engine.options["device"] == "cuda:1"
-    assert (page.options["server_name"], page.options["server_port"], page.shared) == ("0.0.0.0", 7861, True)
+    assert (page.options["server_name"], page.options["server_port"], page.shared) == ("0.0.0.0", 7861, SharedConfig())
 
 
 def test_a_library_that_cannot_be_written_is_opened_for_reading(pages, tmp_path, monkeypatch, caplog):

@@ -19,7 +19,7 @@ from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.results import LONGEST_NAME, ConceptShot, ConceptView
+from vtr_demo.results import LONGEST_NAME, ClipFilter, ConceptShot, ConceptView
 from vtr_demo.structures import Sentence
 from vtr_demo.text.parser import parse_many
 
@@ -75,7 +75,7 @@ def concept_views(
 
 
 def _collect_clips(model: RetrievalModel, library: LibraryReader) -> list[_ClipConcepts]:
-    clips = library.list()
+    clips = library.list(where=ClipFilter(visitors=("",)))  # a visitor's clips are no one else's to see
     collected = []
     for place in sorted({round(i) for i in np.linspace(0, len(clips) - 1, min(MAX_CLIPS, len(clips)))}):
         clip = clips[place]

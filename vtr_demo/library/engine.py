@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -52,6 +54,7 @@ from vtr_demo.results import (
 from vtr_demo.structures import NO_MIX, Mix, TermWeights, VideoFeatures, term_sums
 from vtr_demo.video.frames import LimitConfig
 
+VISITOR_KEY = "visitor_key"
 MOST_LISTED = 1_000
 """Clips in one part of a list."""
 
@@ -151,11 +154,18 @@ class Engine:
         )
 
     def describe(
-        self, clip_id: str, captions: Sequence[str] | None = None, k: int = 10, weights: TermWeights | None = None
+        self,
+        clip_id: str,
+        captions: Sequence[str] | None = None,
+        k: int = 10,
+        weights: TermWeights | None = None,
+        where: ClipFilter | None = None,
     ) -> tuple[CaptionHit, ...]:
-        """Rank sentences for a clip as a whole; by default those the library knows and general ones."""
+        """Rank sentences for a clip as a whole; by default general ones and the captions of the clips ``where``."""
         clip, tokens = self._library.get(clip_id), self._library.tokens(clip_id)
         whole = whole_frames(clip.duration_s, tokens.patches.shape[1], self.model)
+        if captions is None:
+            captions = [*(text for one in self._library.list(where=where) for text in one.captions), *null_captions()]
         return self._ranked(encode_parts(self.model, tokens, [whole])[0], captions, k, weights)
 
     def describe_file(
@@ -223,10 +233,11 @@ class Engine:
         """Give a concept, by index, a name in this library; an empty one restores that of training."""
         rename(self._indexer.writer(), self.model, concept, name)
 
-    def measure(self, captions: Path | None = None, weights: TermWeights | None = None) -> Measurement:
-        """Measure how well clips and captions find each other: the library's own captions, or a file's."""
-        weights, stored = weights or self.default_weights, self._library.stored_bytes()
-        return measure_library(self._queries, self._ranking, stored, captions, weights)
+    def measure(
+        self, captions: Path | None = None, weights: TermWeights | None = None, where: ClipFilter | None = None
+    ) -> Measurement:
+        """Measure how well the clips ``where`` and captions find each other: their own captions, or a file's."""
+        return measure_library(self._queries, self._ranking, captions, weights or self.default_weights, where)
 
     # ------------------------------------------------------------------ library
     def clips(self) -> tuple[ClipView, ...]:
@@ -254,6 +265,10 @@ class Engine:
         """Return one clip; an unknown id is refused. Asks the disk for nothing."""
         return self._clip_view(self._library.get(clip_id))
 
+    def poster(self, clip_id: str) -> Path:
+        """Return a clip's JPEG, if it is still what was written."""
+        return self._library.checked_poster(clip_id)
+
     def media(self, clip_id: str) -> Path:
         """Return the file of a clip that browsers play, if it still has the content that was indexed."""
         return self._library.media(clip_id)
@@ -270,8 +285,9 @@ class Engine:
         captions: Sequence[Sequence[str]] | None = None,
         keep_copy: bool = True,
         progress: Progress | None = None,
+        visitor: str = "",
     ) -> IndexReport:
-        """Index files. One that fails is reported and leaves the library as it was."""
+        """Index files, for one ``visitor`` alone or for all. One that fails is reported and changes nothing."""
         with self._indexing:
             ready = self._indexer.ready
             try:
@@ -281,6 +297,7 @@ class Engine:
                     captions=captions,
                     keep_copy=keep_copy,
                     progress=progress,
+                    visitor=visitor,
                 )
             finally:
                 if self._indexer.ready != ready:  # new prototypes: cached sentences are out of date
@@ -338,6 +355,23 @@ class Engine:
         self._indexer.writer().delete(clip_id)
         self._refresh()
 
+    def forget_visitors(self, before: str) -> int:
+        """Delete what visitors added before an ISO time; returns how many clips that were."""
+        old = [clip for clip in self._library.list(where=ClipFilter(added_before=before)) if clip.visitor]
+        for clip in old:
+            with suppress(LibraryError):  # its visitor was faster
+                self._indexer.writer().delete(clip.id)
+        self._refresh()
+        return len(old)
+
+    def visitor_key(self) -> bytes:
+        """Return the secret that signs visitors' tokens, kept with the library."""
+        key = self._library.setting(VISITOR_KEY).get("hex")
+        if not isinstance(key, str):
+            key = secrets.token_hex(32)
+            self._indexer.writer().set_setting(VISITOR_KEY, {"hex": key})
+        return bytes.fromhex(key)
+
     def prune(self) -> tuple[ClipView, ...]:
         """Forget the clips whose original is gone from disk and of which nothing playable is kept.
 
@@ -394,6 +428,7 @@ class Engine:
             captions=clip.captions,
             added=clip.added,
             stored_bytes=clip.stored_bytes,
+            visitor=clip.visitor,
         )
 
     def _forget_encodings(self) -> None:
@@ -417,10 +452,7 @@ class Engine:
         self._concepts = ()
 
     def _ranked(
-        self, video: VideoFeatures, captions: Sequence[str] | None, k: int, weights: TermWeights | None
+        self, video: VideoFeatures, captions: Sequence[str], k: int, weights: TermWeights | None
     ) -> tuple[CaptionHit, ...]:
-        if captions is None:
-            known = (text for clip in self._library.list() for text in clip.captions)
-            captions = [*known, *null_captions()]
         vector = video.flat().cpu().numpy()[0]
         return self._queries.ranked(captions, vector, k, weights or self.default_weights)

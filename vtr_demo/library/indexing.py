@@ -14,15 +14,15 @@ import numpy as np
 import torch
 
 from vtr_demo.config import VideoConfig
-from vtr_demo.errors import LibraryError, VideoError, VtrError, readable_name
+from vtr_demo.errors import LibraryError, VideoError, VtrError, readable_name, stop_if_unwanted
 from vtr_demo.files import sha256_of
 from vtr_demo.library.reader import LibraryReader
-from vtr_demo.library.records import ClipContents, FeatureVersion, StoredClip
+from vtr_demo.library.records import ClipContents, FeatureVersion, StoredClip, id_of
 from vtr_demo.library.segments import Moment, find_moments, plan_frames, shot_cuts
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.s2ca import kmeans
-from vtr_demo.results import IndexReport
+from vtr_demo.results import ClipFilter, IndexReport
 from vtr_demo.structures import FrameBatch, VideoFeatures, VideoTokens, pad_video_tokens
 from vtr_demo.video.frames import LimitConfig, VideoInfo, convert_for_browser, probe_guarded, read_frames_guarded
 
@@ -141,6 +141,7 @@ class _Batch:
     places: ids of clips by the path of their original; overwritten: the path of clips that may have lost it.
     """
 
+    visitor: str = ""
     places: dict[str, list[str]] = field(default_factory=dict)
     added: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
@@ -207,6 +208,7 @@ class Indexer:
         captions: Sequence[Sequence[str]] | None = None,
         keep_copy: bool = True,
         progress: Progress | None = None,
+        visitor: str = "",
     ) -> IndexReport:
         """Index files one by one; each is stored whole or not at all, and failures are reported.
 
@@ -214,12 +216,13 @@ class Indexer:
         A clip whose file now holds another film is deleted, unless the library has a copy of it. Captions
         that are given replace those of a known clip.
         """
-        library, batch = self.writer(), _Batch()
-        for clip in library.list():
+        library, batch = self.writer(), _Batch(visitor)
+        for clip in library.list(where=ClipFilter(visitors=("", visitor))):
             batch.places.setdefault(clip.source, []).append(clip.id)
         if not self.ready:
             self._keep_prototypes(library, self._first_look(paths, progress))
         for i, path in enumerate(paths):
+            stop_if_unwanted()
             name = names[i] if names else readable_name(path)
             if progress:
                 progress(i / len(paths), f"{name} ({i + 1} of {len(paths)})")
@@ -274,16 +277,17 @@ class Indexer:
         there = [library.get(key) for key in batch.places.get(source, ()) if key in library]
         clip = next((one for one in there if _unchanged(one, path) and library.healthy(one.id)), None)
         if clip is None:
-            clip, digest = self._add_one(library, path, name, captions, keep_copy)
-            if clip is not None:
+            clip, new = self._add_one(library, path, name, captions, keep_copy, batch.visitor)
+            if new:
                 batch.added.append(clip.id)
             else:
                 batch.known.append(name)
-                clip = self._keep_up(library, library.get(digest[:12]), path, name, keep_copy, batch)
+                if clip.visitor == batch.visitor:
+                    clip = self._keep_up(library, clip, path, name, keep_copy, batch)
             batch.places.setdefault(source, []).append(clip.id)
         else:
             batch.known.append(name)
-        if captions and captions != clip.captions:
+        if captions and captions != clip.captions and clip.visitor == batch.visitor:
             library.update(replace(clip, captions=captions))
         batch.overwritten |= {old.id: source for old in there if old.id != clip.id and "media" not in old.files}
 
@@ -304,16 +308,16 @@ class Indexer:
         return clip if current == clip else library.update(current)
 
     def _add_one(
-        self, library: LibraryWriter, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool
-    ) -> tuple[StoredClip | None, str]:
-        """Store a file as a clip; returns it, None where its content is known, and its digest."""
+        self, library: LibraryWriter, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool, visitor: str
+    ) -> tuple[StoredClip, bool]:
+        """Store a file as a clip; returns it, or the one of the same content, and whether it is new."""
         info = probe_guarded(path, limits=self._limits)  # refuses what must not even be read whole
         before = path.stat()
         (size, modified_ns), digest = _size_and_time(path), sha256_of(path)
-        if library.find_by_digest(digest) is not None:
-            return None, digest
-        if not captions and digest[:12] in library:  # it is damaged
-            captions = library.get(digest[:12]).captions
+        if (known := library.find_by_digest(digest, visitor)) is not None:
+            return known, False
+        if not captions and id_of(digest, visitor) in library:  # it is damaged
+            captions = library.get(id_of(digest, visitor)).captions
         encoded = encode_clip(path, self._model, self._limits, info)
         clip = StoredClip(
             name=name,
@@ -326,6 +330,7 @@ class Indexer:
             captions=captions,
             size=size,
             modified_ns=modified_ns,
+            visitor=visitor,
         )
         with tempfile.TemporaryDirectory(prefix="vtr-") as folder:
             playable = None
@@ -343,7 +348,7 @@ class Indexer:
             after = path.stat()
             if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                 raise VideoError(path, "it changed while it was read", "index it again once it is complete")
-            return library.add(clip, contents), digest
+            return library.add(clip, contents), True
 
     def _repair_one(self, library: LibraryWriter, clip: StoredClip) -> str:
         """Make a clip whole from what is left of it; returns its id, a new one where its file has changed."""
@@ -373,8 +378,8 @@ class Indexer:
                 f"{clip.name} is damaged in the library and no longer at {path}; put the file back and "
                 "rebuild the library, or delete the clip."
             )
-        stored, _ = self._add_one(library, path, clip.name, clip.captions, copied)
-        if stored is None:
+        stored, new = self._add_one(library, path, clip.name, clip.captions, copied, clip.visitor)
+        if not new:
             raise LibraryError(
                 f"{clip.name} is damaged, and {path} now holds another clip of the library; delete this one."
             )

@@ -19,7 +19,7 @@ from vtr_demo.evaluation.metrics import ablations, report
 from vtr_demo.library.index import VectorStore
 from vtr_demo.library.queries import Queries
 from vtr_demo.library.ranking import Ranking
-from vtr_demo.results import Measurement, Recall
+from vtr_demo.results import ClipFilter, Measurement, Recall
 from vtr_demo.structures import TermWeights, TextFeatures
 from vtr_demo.text.parser import parse_many
 
@@ -71,10 +71,10 @@ def right_answers(
 
 
 def measure_library(
-    queries: Queries, ranking: Ranking, stored_bytes: int, captions: Path | None, weights: TermWeights
+    queries: Queries, ranking: Ranking, captions: Path | None, weights: TermWeights, where: ClipFilter | None = None
 ) -> Measurement:
-    """Measure both directions with the library's own captions, or those of a file."""
-    view = ranking.table()
+    """Measure both directions among the clips ``where`` with their own captions, or those of a file."""
+    view = ranking.table(where)
     known: Mapping[str, Sequence[str]]
     left_out: tuple[str, ...] = ()
     if captions is None:
@@ -96,7 +96,7 @@ def measure_library(
         ablations=without,
         query_ms=query_ms(queries, ranking.store, texts, weights),
         vector_bytes=view.vectors.nbytes / len(starts),
-        stored_bytes=stored_bytes / len(starts),
+        stored_bytes=sum(clip.stored_bytes for clip in view.clips.values()) / len(starts),
         left_out=left_out,
     )
 

@@ -126,9 +126,9 @@ class Ranking:
         except KeyError as error:
             raise LibraryError(f"{clip.name} is not searchable; rebuild the library.") from error
 
-    def table(self) -> VectorTable:
-        """Read all vectors, which takes as much memory as they do."""
-        clips = {clip.id: clip for clip in self._library.list() if clip.number not in self._unreadable}
+    def table(self, where: ClipFilter | None = None) -> VectorTable:
+        """Read all vectors of the clips ``where``, which takes as much memory as they do."""
+        clips = {clip.id: clip for clip in self._library.list(where=where) if clip.number not in self._unreadable}
         owners = tuple((clip.id, int(member) - 1) for clip in clips.values() for member in self._members(clip))
         ids = [member_ids(clip.number, self._members(clip)) for clip in clips.values()]
         return VectorTable(self.store.vectors(np.concatenate([np.zeros(0, np.int64), *ids])), owners, clips)

@@ -25,10 +25,12 @@ from vtr_demo.library.database import (
     sqlite_errors,
     state_from_records,
 )
-from vtr_demo.library.records import DELETED, REQUIRED, FeatureVersion, StoredClip
+from vtr_demo.library.records import DELETED, REQUIRED, FeatureVersion, StoredClip, id_of
 from vtr_demo.results import ClipFilter, Order
 from vtr_demo.structures import FrameBatch, VideoTokens
+from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
+FILM_ENDINGS = (*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS)
 NOTICES = "notices"
 """The setting that holds a sentence for each thing that was lost, until it is deleted or set anew."""
 
@@ -158,10 +160,13 @@ class LibraryReader:
             raise LibraryError(problem) if problem else unknown_clip(clip_id)
         return clip
 
-    def find_by_digest(self, digest: str) -> StoredClip | None:
-        """Return the clip with this content, if it is here and nothing is known to be wrong with it."""
-        clip = self._state.clips.get(digest[:12])
-        return clip if clip and clip.digest == digest and clip.id not in self._problems else None
+    def find_by_digest(self, digest: str, visitor: str = "") -> StoredClip | None:
+        """Return the clip with this content, the library's or the visitor's, if it is healthy."""
+        for key in dict.fromkeys((id_of(digest), id_of(digest, visitor))):
+            clip = self._state.clips.get(key)
+            if clip and clip.digest == digest and clip.visitor in ("", visitor) and key not in self._problems:
+                return clip
+        return None
 
     def healthy(self, clip_id: str) -> bool:
         """Whether nothing is known to be wrong with a clip."""
@@ -213,6 +218,13 @@ class LibraryReader:
         """Return the copy of the upload where there is one, else the path of the original."""
         return self._place(clip, "media") if "media" in clip.files else Path(clip.source)
 
+    def checked_poster(self, clip_id: str) -> Path:
+        """Return where the clip's JPEG lies, if it is still what was written; hashed when first asked for."""
+        clip = self.get(clip_id)
+        if "poster" not in clip.files or not self._files.intact(clip.files["poster"]):
+            raise self._broken(clip, "poster")
+        return self._place(clip, "poster")
+
     def media(self, clip_id: str, *, original: bool = False) -> Path:
         """Return a file to play (``original``: to decode) that still has the content that was indexed.
 
@@ -225,12 +237,15 @@ class LibraryReader:
                     raise self._broken(clip, role)
                 return self._place(clip, role)
         path = Path(clip.source)
+        if not original and path.suffix.lower() not in FILM_ENDINGS:
+            raise LibraryError(f"{clip.name} does not end as films do and is not served; give it such a name.")
         if not path.is_file():
             raise LibraryError(
                 f"{clip.name} is no longer at {path}; put the file back, or delete the clip and "
                 "index it again (search and explanations work without the file)."
             )
-        if not self._files.has_digest(path, clip.digest):
+        same_size = clip.size in (0, path.stat().st_size)  # 0: a record from before sizes were kept
+        if not same_size or not self._files.has_digest(path, clip.digest):
             raise LibraryError(
                 f"{clip.name} has changed since it was indexed; rebuild the library to index it as it is, or "
                 f"put the file back at {path}."

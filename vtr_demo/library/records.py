@@ -47,6 +47,11 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def id_of(digest: str, visitor: str = "") -> str:
+    """Return the id of a clip; a visitor's copy has another than the library's own."""
+    return (digest_of(f"{visitor} {digest}".encode()) if visitor else digest)[:12]
+
+
 @dataclass(frozen=True)
 class FeatureVersion:
     """What made the features of a library.
@@ -114,8 +119,8 @@ class StoredClip:
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits that name the clip to clients: equal content, equal id."""
-        return self.digest[:12]
+        """Twelve hexadecimal digits that name the clip to clients: equal content and visitor, equal id."""
+        return id_of(self.digest, self.visitor)
 
     @property
     def content(self) -> int:

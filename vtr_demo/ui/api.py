@@ -9,6 +9,7 @@ import csv
 import importlib.metadata
 import io
 import json
+import mimetypes
 import re
 import threading
 from collections.abc import Callable
@@ -182,7 +183,11 @@ def mcp_ready() -> bool:
 
 
 # --------------------------------------------------------------------------- pictures, films and files to keep
-HEADERS = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+HEADERS = {
+    "Cache-Control": "private, max-age=3600",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'; media-src 'self'; img-src 'self'",
+}
 MEDIA_TYPES = {"png": "image/png", "svg": "image/svg+xml", "json": "application/json", "csv": "text/csv; charset=utf-8"}
 PATIENCE_S = 20
 """How long a file waits for those before it; one is made at a time, so that searches have the processor."""
@@ -207,12 +212,14 @@ def routes(engine: EngineLike) -> list[Route]:
                 return Response(still, media_type="image/jpeg", headers=HEADERS)
             if kind in FILES:
                 return keep(kind, f"{Path(clip.name).stem}-{kind}", lambda: explained(request, clip, kind))
-            file = engine.media(clip.clip_id) if kind == "media" else clip.poster
+            if kind not in ("media", "poster"):
+                return PlainTextResponse("There is no such file.", status_code=404)
+            file = engine.media(clip.clip_id) if kind == "media" else engine.poster(clip.clip_id)
         except VtrError as error:
             return PlainTextResponse(str(error), status_code=404)
-        if kind not in ("media", "poster") or not file.is_file():
-            return PlainTextResponse("There is no such file.", status_code=404)
-        return FileResponse(file, headers=HEADERS)
+        known = mimetypes.guess_type(file.name)[0] or ""  # never a page: a film can be one as well
+        media_type = known if known.startswith(("video/", "image/")) and "svg" not in known else "video/mp4"
+        return FileResponse(file, headers=HEADERS, media_type=media_type)
 
     def explained(request: Request, clip: ClipView, kind: str) -> bytes:
         query = asked(request.query_params)

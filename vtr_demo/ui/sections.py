@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError
 from vtr_demo.results import ClipView, IndexReport, Measurement, Status
 from vtr_demo.ui.html import TERM_LESSONS, render, size
@@ -15,9 +16,9 @@ MAX_CAPTIONS = 3
 CAPTIONS_LABEL = "Captions: .csv (columns clip, caption) or .jsonl"
 
 
-def masthead() -> str:
-    """Title, one line, and the switch between light and dark."""
-    return render("about", "masthead")
+def masthead(sharing: SharedConfig | None = None) -> str:
+    """Title, one line, the switch between light and dark, and what a shared page means."""
+    return render("about", "masthead", sharing=sharing)
 
 
 def about(status: Status) -> str:

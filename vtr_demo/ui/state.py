@@ -15,6 +15,7 @@ from vtr_demo.errors import ConfigError, LibraryError, TextError, VtrError
 from vtr_demo.results import (
     CaptionHit,
     ClipFilter,
+    ClipPage,
     ClipView,
     ConceptView,
     ExampleView,
@@ -55,7 +56,7 @@ class EngineLike(Protocol):
         where: ClipFilter | None = None,
     ) -> SearchResult: ...
     def describe(
-        self, clip_id: str, captions: Any = None, k: int = 10, weights: Any = None
+        self, clip_id: str, captions: Any = None, k: int = 10, weights: Any = None, where: Any = None
     ) -> tuple[CaptionHit, ...]: ...
     def explain(
         self, text: str, clip: Any, moment: int | None = None, weights: Any = None, struck: Any = (), mix: Mix = NO_MIX
@@ -64,13 +65,19 @@ class EngineLike(Protocol):
     def example(self, example_id: str) -> ExampleView: ...
     def concepts(self) -> tuple[ConceptView, ...]: ...
     def rename(self, concept: int, name: str) -> None: ...
-    def measure(self, captions: Any = None, weights: Any = None) -> Measurement: ...
+    def measure(self, captions: Any = None, weights: Any = None, where: Any = None) -> Measurement: ...
     def clips(self) -> tuple[ClipView, ...]: ...
+    def list(self, offset: int = 0, limit: int = 48, order: Any = "newest", where: Any = None) -> ClipPage: ...
     def clip(self, clip_id: str) -> ClipView: ...
     def still(self, clip_id: str, moment: int) -> bytes: ...
+    def poster(self, clip_id: str) -> Path: ...
     def media(self, clip_id: str) -> Path: ...
-    def add(self, paths: Any, *, names: Any = None, keep_copy: bool = True, progress: Any = None) -> IndexReport: ...
+    def add(
+        self, paths: Any, *, names: Any = None, keep_copy: bool = True, progress: Any = None, visitor: str = ""
+    ) -> IndexReport: ...
     def delete(self, clip_id: str) -> None: ...
+    def forget_visitors(self, before: str) -> int: ...
+    def visitor_key(self) -> bytes: ...
     def rebuild(self, progress: Any = None) -> object: ...
     def status(self) -> Status: ...
 
@@ -286,20 +293,23 @@ def add_upload(engine: EngineLike, file: str, folder: str, progress: Callable[[f
     return report.added[0]
 
 
-def delete_clip(engine: EngineLike, click: Mapping[str, object], own: Collection[str] | None) -> str:
-    """Delete the clip that a click names and return its name; ``own`` are the only ones that may be."""
+def delete_clip(engine: EngineLike, click: Mapping[str, object]) -> str:
+    """Delete the clip that a click names and return its name."""
     clip_id = str(click.get("clip", ""))
-    if own is not None and clip_id not in own:
-        raise LibraryError("On a shared page you can delete only the clips that you added in this visit.")
     name = engine.clip(clip_id).name
     engine.delete(clip_id)
     return name
 
 
-def library_parts(engine: EngineLike, own: Sequence[str] | None) -> list[str]:
-    """Examples, numbers, shelf and About for the library as it is; ``own`` limits what can be deleted."""
+def own_clips(engine: EngineLike) -> list[str]:
+    """Ids of the clips that belong to a visitor: on a shared page those of the one who asks."""
+    return [clip.clip_id for clip in engine.clips() if clip.visitor]
+
+
+def library_parts(engine: EngineLike, shared: bool) -> list[str]:
+    """Examples, numbers, shelf and About for the library as it is; on a ``shared`` page one's own can be deleted."""
     clips, status = engine.clips(), engine.status()
-    deletable = [clip.clip_id for clip in clips] if own is None else own
+    deletable = own_clips(engine) if shared else [clip.clip_id for clip in clips]
     return [
         html.examples(html.example_captions(clips)),
         sections.library_state(status),

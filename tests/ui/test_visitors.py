@@ -1,0 +1,293 @@
+"""A page that strangers share: each sees and deletes their own clips alone, within quotas, for a while."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+pytest.importorskip("gradio")
+
+from gradio_client import Client
+
+import app
+from tests.helpers.fake_engine import SCENES, FakeEngine, write_clip
+from vtr_demo.config import SharedConfig
+from vtr_demo.errors import LibraryError, StoppedError, VtrError, stop_if_unwanted
+from vtr_demo.library.engine import Engine
+from vtr_demo.structures import Mix
+from vtr_demo.ui import visitors
+
+SHARING = SharedConfig(visitor_clips=2, visitor_bytes=10**9, all_clips=3, all_bytes=10**9, sentences=5)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("films")
+    return [write_clip(scene, folder, 1.0)[0] for scene in SCENES[:4]]
+
+
+@pytest.fixture(scope="module")
+def library(films, tmp_path_factory):
+    with closing(Engine.open(tmp_path_factory.mktemp("shared") / "library", "tiny")) as engine:
+        engine.add(films[:1], captions=[["a red ball rolls"]])
+        yield engine
+
+
+class Shared:
+    """An engine behind a shared page, of which ``who`` is the present visitor."""
+
+    def __init__(self, engine: Engine, folder: Path, sharing: SharedConfig = SHARING) -> None:
+        self.who, self.folder = "", folder
+        self.engine = visitors.VisitorEngine(engine, sharing, lambda: self.who)
+
+    def add(self, who: str, film: Path) -> str:
+        """Upload a copy of a film as a visitor; returns the clip's id, or its name where it is known."""
+        self.who = who
+        upload = self.folder / film.name
+        shutil.copy(film, upload)
+        try:
+            report = self.engine.add([upload])
+        finally:
+            assert not upload.exists()
+        assert not report.failed
+        return (*report.added, *report.known)[0]
+
+
+@pytest.fixture
+def shared(library, tmp_path):
+    page = Shared(library, tmp_path)
+    yield page
+    for clip in library.clips():
+        if clip.visitor:
+            library.delete(clip.clip_id)
+
+
+def test_a_clip_is_its_visitors_alone_in_everything_that_is_answered(shared, library, films):
+    (ours,) = [clip.clip_id for clip in library.clips()]
+    hers = shared.add("a", films[1])
+    assert {clip.clip_id for clip in shared.engine.clips()} == {ours, hers}
+    assert {hit.clip_id for hit in shared.engine.search("a dog", 9).hits} == {ours, hers}
+    shared.who = "b"
+    assert [clip.clip_id for clip in shared.engine.clips()] == [ours]
+    assert [clip.clip_id for clip in shared.engine.list().clips] == [ours]
+    assert {hit.clip_id for hit in shared.engine.search("a dog", 9).hits} == {ours}
+    assert shared.engine.status().clips == 1
+    assert all(shot.clip_id == ours for view in shared.engine.concepts() for shot in view.shots)
+    with pytest.raises(LibraryError) as unknown:
+        shared.engine.clip("0123456789ab")
+    asked: list[Callable[[], object]] = [
+        lambda: shared.engine.clip(hers),
+        lambda: shared.engine.media(hers),
+        lambda: shared.engine.poster(hers),
+        lambda: shared.engine.still(hers, 0),
+        lambda: shared.engine.describe(hers, ["a dog"]),
+        lambda: shared.engine.explain("a dog", hers),
+        lambda: shared.engine.search("a dog", mix=Mix(like=hers)),
+        lambda: shared.engine.delete(hers),
+    ]
+    for ask in asked:
+        with pytest.raises(LibraryError) as refused:
+            ask()
+        assert str(refused.value) == str(unknown.value).replace("0123456789ab", hers)
+    shared.who = "a"
+    shared.engine.delete(hers)
+    assert [clip.clip_id for clip in library.clips()] == [ours]
+
+
+def test_the_same_film_of_two_visitors_is_two_clips_and_one_survives_the_other(shared, library, films):
+    hers, his = shared.add("a", films[1]), shared.add("b", films[1])
+    assert hers != his
+    assert shared.add("b", films[1]) == films[1].name  # known
+    shared.engine.delete(his)
+    shared.who = "a"
+    assert shared.engine.media(hers).read_bytes() == films[1].read_bytes()
+    shared.engine.delete(hers)
+    assert not [clip for clip in library.clips() if clip.visitor]
+    media = library.status().directory
+    assert not [path for path in Path(media, "media").iterdir() if path.read_bytes() == films[1].read_bytes()]
+
+
+def test_the_librarys_own_clips_are_known_and_nobodys_to_delete(shared, library, films):
+    (ours,) = [clip.clip_id for clip in library.clips()]
+    assert shared.add("a", films[0]) == films[0].name  # known
+    with pytest.raises(LibraryError, match="that you added"):
+        shared.engine.delete(ours)
+    for name in ("rename", "rebuild", "add_samples", "prune", "close"):
+        with pytest.raises(LibraryError, match="not possible on a shared page"):
+            getattr(shared.engine, name)
+
+
+def test_quotas_hold_for_a_visitor_and_for_all(shared, films):
+    shared.add("a", films[1])
+    shared.add("a", films[2])
+    with pytest.raises(LibraryError, match="at most 2 clips"):
+        shared.add("a", films[3])
+    shared.add("b", films[3])
+    with pytest.raises(LibraryError, match="at most 3 clips"):
+        shared.add("c", films[3])
+    with pytest.raises(LibraryError, match="cookie"):
+        shared.add("", films[3])
+    with pytest.raises(LibraryError, match="6 sentences are too many"):
+        shared.engine.describe(shared.engine.clips()[0].clip_id, ["a dog"] * 6)
+
+
+def test_bytes_count_as_well_as_clips(library, films, tmp_path):
+    page = Shared(library, tmp_path, SharedConfig(visitor_bytes=1000))
+    with pytest.raises(LibraryError, match="0 MB of your clips"):
+        page.add("a", films[1])
+
+
+def test_old_clips_of_visitors_go_and_no_others(shared, library, films):
+    shared.add("a", films[1])
+    now = datetime.now(UTC)
+    assert library.forget_visitors((now - timedelta(hours=1)).isoformat(timespec="seconds")) == 0
+    assert library.forget_visitors((now + timedelta(hours=1)).isoformat(timespec="seconds")) == 1
+    assert [clip.visitor for clip in library.clips()] == [""]
+
+
+# --------------------------------------------------------------------------- tokens
+def test_a_token_names_its_visitor_until_it_expires_and_no_change_to_it_is_accepted():
+    tokens = visitors.Tokens(b"key", 100)
+    token = tokens.issue()
+    visitor, left = tokens.read(token)
+    assert 98 < left <= 100
+    assert tokens.read(tokens.issue(visitor))[0] == visitor
+    assert tokens.of({"cookie": f"other=1; {visitors.COOKIE}={token}"})[0] == visitor
+    for i in range(len(token)):
+        for changed in (token[:i] + ("0" if token[i] != "0" else "1") + token[i + 1 :], token[:i], token[i + 1 :]):
+            assert tokens.read(changed) == ("", 0.0)
+    assert visitors.Tokens(b"other", 100).read(token) == ("", 0.0)
+    assert tokens.read(visitors.Tokens(b"key", -1).issue()) == ("", 0.0)
+    assert tokens.of({}) == ("", 0.0)
+
+
+def test_the_key_stays_with_the_library(tmp_path):
+    with closing(Engine.open(tmp_path / "library", "tiny")) as engine:
+        key = engine.visitor_key()
+        assert engine.visitor_key() == key
+    with closing(Engine.open(tmp_path / "library", "tiny")) as engine:
+        assert engine.visitor_key() == key
+
+
+# --------------------------------------------------------------------------- over HTTP
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """(engine, address, a film) of a shared page over drawn clips."""
+    engine = FakeEngine(tmp_path_factory.mktemp("drawn"))
+    demo = app.build_ui(engine, SHARING)
+    _, url, _ = demo.launch(
+        prevent_thread_lock=True, quiet=True, **app.launch_options(engine, SHARING, ["demo.example"])
+    )
+    film, _ = write_clip(replace(SCENES[0], name="mine"), tmp_path_factory.mktemp("film"), 1.0)
+    yield engine, url, film
+    demo.close()
+
+
+def ask(url: str, path: str, **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    return connection.getresponse()
+
+
+def arrive(url: str) -> str:
+    """Open the page as a new visitor; returns the cookie."""
+    cookie = ask(url, "/", Accept="text/html").getheader("set-cookie")
+    assert "HttpOnly" in cookie
+    return cookie.partition(";")[0]
+
+
+def test_a_browser_keeps_its_cookie_and_another_gets_another(page):
+    _, url, _ = page
+    cookie = arrive(url)
+    assert ask(url, "/", Accept="text/html", Cookie=cookie).getheader("set-cookie") is None
+    assert arrive(url) != cookie
+    over_tls = ask(url, "/", Accept="text/html", X_Forwarded_Proto="https").getheader("set-cookie")
+    assert "Secure; SameSite=None; Partitioned" in over_tls
+
+
+def test_media_of_a_visitors_clip_need_their_cookie(page):
+    engine, url, film = page
+    cookie = arrive(url)
+    visitor, _ = visitors.tokens_of(engine, SHARING).of({"cookie": cookie})
+    (clip_id,) = engine.add([film], visitor=visitor).added
+    for kind in ("media", "poster", "moment-0"):
+        assert ask(url, f"/clips/{clip_id}/{kind}", Cookie=cookie).status == 200
+        assert ask(url, f"/clips/{clip_id}/{kind}").status == 404
+        assert ask(url, f"/clips/{clip_id}/{kind}", Cookie=arrive(url)).status == 404
+    engine.delete(clip_id)
+
+
+@pytest.mark.parametrize(
+    ("host", "served"),
+    [("evil.example", False), ("127.0.0.1.evil.example", False), ("localhost.evil.example:80", False), ("", False),
+     ("localhost", True), ("127.0.0.1:1", True), ("[::1]:7860", True), ("10.1.2.3", True), ("demo.example", True),
+     ("DEMO.example.", True)],
+)  # fmt: skip
+def test_only_our_own_names_are_served(page, host, served):
+    _, url, _ = page
+    answers = {path: ask(url, path, Host=host).status for path in ("/", "/config", "/gradio_api/info")}
+    assert set(answers.values()) == ({200} if served else {421})
+
+
+def test_a_shared_page_tells_nothing_of_this_machine(page):
+    engine, url, _ = page
+    for path in ("/", "/config", "/gradio_api/info", "/monitoring/summary"):
+        assert str(engine.folder) not in ask(url, path).read().decode()
+    assert ask(url, "/monitoring/summary").status == 403
+    assert ask(url, "/openapi.json").status == 404
+    assert ask(url, "/docs").status == 404
+
+
+def test_an_upload_through_the_page_is_found_again_with_the_same_cookie(page):
+    """The whole way, as a browser goes it: upload, event with its queue, state after a reload."""
+    engine, url, film = page
+    cookie = arrive(url)
+    before = {clip.clip_id for clip in engine.clips()}
+    with httpx.Client(base_url=url, headers={"cookie": cookie}, timeout=60) as browser:
+        dependencies = browser.get("config").json()["dependencies"]
+        uploads = (one["id"] for one in dependencies if one["targets"] and one["targets"][0][1] == "upload")
+        files = {"files": (film.name, film.read_bytes(), "video/mp4")}
+        raw = browser.post("gradio_api/upload", files=files).json()[0]
+        data = {"path": raw, "orig_name": film.name, "meta": {"_type": "gradio.FileData"}}
+        event = {"data": [[data], None], "fn_index": [*uploads][-1], "session_hash": "a"}
+        assert browser.post("gradio_api/queue/join", json=event).status_code == 200
+        with browser.stream("GET", "gradio_api/queue/data?session_hash=a") as events:
+            assert any('"process_completed"' in line and '"success":true' in line for line in events.iter_lines())
+        assert not Path(raw).exists()
+    (new,) = {clip.clip_id for clip in engine.clips()} - before
+    assert engine.clip(new).visitor
+    assert ask(url, f"/clips/{new}/media", Cookie=cookie).status == 200
+    listed = Client(url, verbose=False, headers={"cookie": cookie}).predict(api_name="/library_status")
+    assert new in json.dumps(listed)
+    assert new not in json.dumps(Client(url, verbose=False).predict(api_name="/library_status"))
+    engine.delete(new)
+
+
+# --------------------------------------------------------------------------- work that nobody waits for
+def test_long_work_ends_at_its_next_chunk_once_nobody_waits(library):
+    asked = []
+
+    def wanted() -> bool:
+        asked.append(time.monotonic())
+        return len(asked) < 3
+
+    engine = visitors.RequestEngine(library, wanted)
+    clip = library.clips()[0].clip_id
+    sentences = [f"a dog number {i} runs" for i in range(2000)]
+    with pytest.raises(StoppedError):
+        engine.describe(clip, sentences)
+    assert len(asked) == 3
+    stop_if_unwanted()  # outside of it nothing is stopped
+    with pytest.raises(VtrError):
+        engine.clip("nobody")

@@ -1,0 +1,353 @@
+"""A page that strangers share: whose request it is, what that visitor may see and change, which hosts are served.
+
+A visitor is a random number in a signed cookie that expires. Their clips are theirs alone: ``VisitorEngine``
+stands between the page and the engine and answers as if nobody else's were there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import re
+import secrets
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from vtr_demo.config import SharedConfig
+from vtr_demo.errors import LibraryError, VtrError, while_wanted
+from vtr_demo.results import (
+    CaptionHit,
+    ClipFilter,
+    ClipPage,
+    ClipView,
+    ExampleView,
+    Explanation,
+    IndexReport,
+    Measurement,
+    SearchResult,
+    Status,
+)
+from vtr_demo.structures import NO_MIX, Mix, TermWeights
+from vtr_demo.ui.state import EngineLike
+
+COOKIE = "vtr_visitor"
+PURGE_S = 600
+LONG = ("search", "read_example", "describe", "explain", "concepts", "measure", "add", "rebuild")
+"""What an engine may take long for."""
+OPEN = ("default_weights", "limits", "weigh", "example", "concepts")
+"""What a visitor may use of an engine as it is; all else is refused unless ``VisitorEngine`` has it."""
+_visitor: ContextVar[str] = ContextVar("visitor", default="")
+
+
+# --------------------------------------------------------------------------- who asks
+@dataclass(frozen=True)
+class Tokens:
+    """Signed names of visitors: ``VISITOR.EXPIRES.MAC``."""
+
+    key: bytes
+    lifetime_s: float
+
+    def issue(self, visitor: str = "") -> str:
+        """Return a token for a visitor, a new one by default."""
+        signed = f"{visitor or secrets.token_hex(8)}.{int(time.time() + self.lifetime_s)}"
+        return f"{signed}.{self._mac(signed)}"
+
+    def read(self, token: str) -> tuple[str, float]:
+        """Return the visitor and the seconds left; ("", 0) for a token that is forged or has expired."""
+        if not re.fullmatch(r"[0-9a-f]{16}\.[0-9]{1,12}\.[0-9a-f]{64}", token):
+            return "", 0.0
+        signed, _, mac = token.rpartition(".")
+        visitor, _, expires = signed.partition(".")
+        left = int(expires) - time.time()
+        return (visitor, left) if left > 0 and hmac.compare_digest(mac, self._mac(signed)) else ("", 0.0)
+
+    def of(self, headers: Mapping[str, str]) -> tuple[str, float]:
+        """``read`` for the cookie among the headers of a request."""
+        cookies = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
+        return next((self.read(value) for name, _, value in cookies if name == COOKIE), ("", 0.0))
+
+    def _mac(self, signed: str) -> str:
+        return hmac.new(self.key, signed.encode(), hashlib.sha256).hexdigest()
+
+
+class Guard:
+    """ASGI middleware: refuses a ``Host`` that is not ours, and on a shared page tells visitors apart.
+
+    A page elsewhere can point its own name at this machine (DNS rebinding); its ``Host`` gives it away. An
+    address in numbers cannot be had so, and is always served.
+    """
+
+    def __init__(self, app: Any, hosts: Collection[str] = (), tokens: Tokens | None = None) -> None:
+        self._app, self._tokens = app, tokens
+        self._hosts = {"localhost", *(host.lower() for host in hosts)}
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Serve a request."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        if not self._serves(headers.get("host", "")):
+            await _refuse(scope, send)
+            return
+        if self._tokens is None:
+            await self._app(scope, receive, send)
+            return
+        visitor, left = self._tokens.of(headers)
+        page = scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+        if page and left < self._tokens.lifetime_s / 2:
+            send = _with_cookie(send, self._tokens, visitor, headers.get("x-forwarded-proto", scope["scheme"]))
+        reset = _visitor.set(visitor)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            _visitor.reset(reset)
+
+    def _serves(self, host: str) -> bool:
+        name = re.sub(r":[0-9]*$", "", host.strip().lower()).rstrip(".")
+        with suppress(ValueError):
+            return bool(ipaddress.ip_address(name.strip("[]")))
+        return name in self._hosts or name.endswith(".localhost")
+
+
+async def _refuse(scope: Mapping[str, Any], send: Any) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    body = b"This page is not served under that name; start it with --allow-host NAME to allow one."
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 421, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _with_cookie(send: Any, tokens: Tokens, visitor: str, scheme: str) -> Any:
+    """Add a fresh token to an answer. Inside another site's frame, as on a Space, a cookie must be partitioned."""
+    where = "Secure; SameSite=None; Partitioned" if scheme.startswith("https") else "SameSite=Lax"
+    cookie = f"{COOKIE}={tokens.issue(visitor)}; Path=/; Max-Age={int(tokens.lifetime_s)}; HttpOnly; {where}"
+
+    async def sending(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = message | {"headers": [*message.get("headers", ()), (b"set-cookie", cookie.encode())]}
+        await send(message)
+
+    return sending
+
+
+def tokens_of(engine: EngineLike, shared: SharedConfig) -> Tokens:
+    """The tokens of a library's visitors; they live as long as what a visitor adds."""
+    return Tokens(engine.visitor_key(), 3600 * shared.kept_hours)
+
+
+def current_visitor(tokens: Tokens, request: Any) -> str:
+    """Return whose request it is: that of the ``request`` that Gradio works on, or that of the route being served."""
+    return _visitor.get() if request is None else tokens.of(request.headers)[0]
+
+
+@asynccontextmanager
+async def purging(engine: EngineLike, shared: SharedConfig, every_s: float = PURGE_S) -> AsyncIterator[None]:
+    """While the page is served: delete what visitors added once it is old."""
+
+    async def purge() -> None:
+        while True:
+            before = datetime.now(UTC) - timedelta(hours=shared.kept_hours)
+            with suppress(VtrError):  # a read-only library; the next time it may be ours
+                await asyncio.to_thread(engine.forget_visitors, before.isoformat(timespec="seconds"))
+            await asyncio.sleep(every_s)
+
+    task = asyncio.create_task(purge())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+# --------------------------------------------------------------------------- what they may do
+class RequestEngine:
+    """An engine whose long work ends once the request that asked for it was closed."""
+
+    def __init__(self, engine: EngineLike, wanted: Callable[[], bool]) -> None:
+        self._engine, self._wanted = engine, wanted
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._engine, name)
+        if name not in LONG:
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with while_wanted(self._wanted):
+                return value(*args, **kwargs)
+
+        return call
+
+
+class VisitorEngine:
+    """An engine as the visitor of the current request may use it: their own clips and the library's."""
+
+    def __init__(self, engine: EngineLike, shared: SharedConfig, visitor: Callable[[], str]) -> None:
+        self._engine, self._shared, self._visitor = engine, shared, visitor
+        self._adding = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in OPEN:
+            raise LibraryError("That is not possible on a shared page; run it on your own machine.")
+        return getattr(self._engine, name)
+
+    # ------------------------------------------------------------------ reading
+    def search(
+        self,
+        text: str,
+        k: int = 8,
+        weights: TermWeights | None = None,
+        struck: Collection[int] = (),
+        mix: Mix = NO_MIX,
+        where: ClipFilter | None = None,
+    ) -> SearchResult:
+        """As the engine, among the clips that the visitor may see."""
+        return self._engine.search(text, k, weights, struck, self._mix(mix), self._seen(where))
+
+    def describe(
+        self, clip_id: str, captions: Sequence[str] | None = None, k: int = 10, weights: TermWeights | None = None
+    ) -> tuple[CaptionHit, ...]:
+        """As the engine, for a clip that the visitor may see and not too many sentences."""
+        if captions is not None and len(captions) > self._shared.sentences:
+            raise LibraryError(
+                f"{len(captions)} sentences are too many for this shared page; give at most {self._shared.sentences}."
+            )
+        return self._engine.describe(self.clip(clip_id).clip_id, captions, k, weights, self._seen(None))
+
+    def explain(
+        self,
+        text: str,
+        clip: Any,
+        moment: int | None = None,
+        weights: TermWeights | None = None,
+        struck: Collection[int] = (),
+        mix: Mix = NO_MIX,
+    ) -> Explanation:
+        """As the engine, for a clip that the visitor may see."""
+        self.clip(clip if isinstance(clip, str) else clip.clip_id)
+        return self._engine.explain(text, clip, moment, weights, struck, self._mix(mix))
+
+    def measure(self, captions: Any = None, weights: TermWeights | None = None) -> Measurement:
+        """As the engine, among the clips that the visitor may see."""
+        return self._engine.measure(captions, weights, self._seen(None))
+
+    def clips(self) -> tuple[ClipView, ...]:
+        """The clips that the visitor may see."""
+        mine = ("", self._visitor())
+        return tuple(clip for clip in self._engine.clips() if clip.visitor in mine)
+
+    def list(
+        self, offset: int = 0, limit: int = 48, order: Any = "newest", where: ClipFilter | None = None
+    ) -> ClipPage:
+        """A part of the clips that the visitor may see."""
+        return self._engine.list(offset, limit, order, self._seen(where))
+
+    def clip(self, clip_id: str) -> ClipView:
+        """A clip that the visitor may see; any other is unknown."""
+        clip = self._engine.clip(clip_id)
+        if clip.visitor not in ("", self._visitor()):
+            raise LibraryError(f"No clip {clip_id[:40]!r} in the library; list it to see the ids.")
+        return clip
+
+    def still(self, clip_id: str, moment: int) -> bytes:
+        """As the engine."""
+        return self._engine.still(self.clip(clip_id).clip_id, moment)
+
+    def poster(self, clip_id: str) -> Path:
+        """As the engine."""
+        return self._engine.poster(self.clip(clip_id).clip_id)
+
+    def media(self, clip_id: str) -> Path:
+        """As the engine."""
+        return self._engine.media(self.clip(clip_id).clip_id)
+
+    def status(self) -> Status:
+        """As the engine, of the clips that the visitor may see; no paths, and no names of others' clips."""
+        status, clips = self._engine.status(), self.clips()
+        problems = (f"{len(status.problems)} clips cannot be read.",) if status.problems else ()
+        moments, stored = sum(len(clip.moments) for clip in clips), sum(clip.stored_bytes for clip in clips)
+        return replace(status, clips=len(clips), moments=moments, stored_bytes=stored, directory="", problems=problems)
+
+    # ------------------------------------------------------------------ changing
+    def read_example(self, path: Path, name: str = "") -> ExampleView:
+        """As the engine; the raw file is removed at once."""
+        try:
+            return self._engine.read_example(path, name)
+        finally:
+            Path(path).unlink(missing_ok=True)
+
+    def add(self, paths: Sequence[Path], **options: Any) -> IndexReport:
+        """Add uploads as the visitor's own, within the quotas; the raw files are removed at once."""
+        visitor = self._visitor()
+        try:
+            with self._adding:
+                if not visitor:
+                    raise LibraryError(
+                        "Your browser sent no cookie, so that a clip could not be yours alone; allow cookies for "
+                        "this page, reload it and upload again."
+                    )
+                self._check_quotas(visitor, paths)
+                return self._engine.add(paths, **options, visitor=visitor)
+        finally:
+            for path in paths:
+                path.unlink(missing_ok=True)
+
+    def delete(self, clip_id: str) -> None:
+        """Delete a clip that the visitor added, and what was stored of it."""
+        if not self.clip(clip_id).visitor:
+            raise LibraryError("On a shared page you can delete only the clips that you added.")
+        self._engine.delete(clip_id)
+
+    def _check_quotas(self, visitor: str, paths: Sequence[Path]) -> None:
+        theirs = [clip for clip in self._engine.clips() if clip.visitor]
+        own = [clip for clip in theirs if clip.visitor == visitor]
+        shared, new = self._shared, sum(path.stat().st_size for path in paths)
+        for clips, most, most_bytes, whose in (
+            (own, shared.visitor_clips, shared.visitor_bytes, "your clips"),
+            (theirs, shared.all_clips, shared.all_bytes, "all visitors' clips"),
+        ):
+            taken = sum(clip.stored_bytes for clip in clips)
+            if len(clips) + len(paths) > most or taken + new > most_bytes:
+                raise LibraryError(
+                    f"This shared page keeps at most {most} clips and {most_bytes / 1e6:.0f} MB of {whose}, and "
+                    f"there are {len(clips)} with {taken / 1e6:.0f} MB; delete one of yours, wait until old ones are "
+                    f"gone (after {shared.kept_hours:g} hours), or run the page on your own machine."
+                )
+
+    # ------------------------------------------------------------------ inside
+    def _seen(self, where: ClipFilter | None) -> ClipFilter:
+        where, mine = where or ClipFilter(), ("", self._visitor())
+        return replace(where, visitors=tuple(one for one in mine if where.visitors is None or one in where.visitors))
+
+    def _mix(self, mix: Mix) -> Mix:
+        """Refuse another visitor's clip as an example; an id of a file that was read is none of a clip."""
+        if mix.like:
+            try:
+                clip = self._engine.clip(mix.like)
+            except LibraryError:
+                return mix
+            self.clip(clip.clip_id)
+        return mix
+
+
+def engine_for(
+    engine: EngineLike, shared: SharedConfig | None, request: Callable[[], Any], wanted: Callable[[], bool]
+) -> EngineLike:
+    """The engine as the page uses it. request: the one that Gradio works on, or None; wanted: whether its client
+    still waits."""
+    if shared is not None:
+        tokens = tokens_of(engine, shared)
+        engine = cast(EngineLike, VisitorEngine(engine, shared, lambda: current_visitor(tokens, request())))
+    return cast(EngineLike, RequestEngine(engine, wanted))
