@@ -74,6 +74,11 @@ class LibraryError(VtrError):
     """A library that is missing, stale, damaged or full."""
 
 
+def unknown_clip(clip_id: str) -> LibraryError:
+    """Return the refusal of an id that is malformed or not in the library."""
+    return LibraryError(f"No clip {clip_id[:40]!r} in the library; the command `list` shows the ids.")
+
+
 class TrainingError(VtrError):
     """Training that cannot go on; names the term that failed."""
 

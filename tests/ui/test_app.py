@@ -270,6 +270,9 @@ class Opened:
     def __init__(self, library: Path, model: str, **options: Any) -> None:
         self.library, self.model, self.options = library, model, options
 
+    def visitor_key(self) -> bytes:
+        return b"key"
+
     @classmethod
     def open(cls, library: Path, model: str, **options: Any) -> Opened:
         return cls(library, model, **options)

@@ -68,6 +68,7 @@ class Engine:
         self._indexer = indexer
         self._forget_encodings()
         self._indexing = threading.Lock()
+        self._spare_key = secrets.token_hex(32)
         self._ranking = Ranking(indexer.library, model.model.flat_width)
         self._concepts: tuple[ConceptView, ...] = ()
 
@@ -365,12 +366,13 @@ class Engine:
         return len(old)
 
     def visitor_key(self) -> bytes:
-        """Return the secret that signs visitors' tokens, kept with the library."""
-        key = self._library.setting(VISITOR_KEY).get("hex")
-        if not isinstance(key, str):
-            key = secrets.token_hex(32)
-            self._indexer.writer().set_setting(VISITOR_KEY, {"hex": key})
-        return bytes.fromhex(key)
+        """Return the secret that signs visitors' tokens, kept with the library where it may be written."""
+        kept = self._library.setting(VISITOR_KEY).get("hex")
+        if not isinstance(kept, str):
+            kept = self._spare_key
+            with suppress(LibraryError):
+                self._indexer.writer().set_setting(VISITOR_KEY, {"hex": kept})
+        return bytes.fromhex(kept)
 
     def prune(self) -> tuple[ClipView, ...]:
         """Forget the clips whose original is gone from disk and of which nothing playable is kept.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vtr_demo import files
-from vtr_demo.errors import LibraryError
+from vtr_demo.errors import LibraryError, unknown_clip
 from vtr_demo.files import library_errors
 from vtr_demo.library import takeover
 from vtr_demo.library.content import ContentFiles
@@ -55,11 +55,6 @@ def _matches(clip: StoredClip, where: ClipFilter) -> bool:
         and (where.ids is None or clip.id in where.ids)
         and (where.visitors is None or clip.visitor in where.visitors)
     )
-
-
-def unknown_clip(clip_id: str) -> LibraryError:
-    """Return the refusal of an id that is malformed or not in the library."""
-    return LibraryError(f"No clip {clip_id[:40]!r} in the library; the command `list` shows the ids.")
 
 
 def require_library(folder: Path) -> Path:

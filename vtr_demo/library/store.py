@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from vtr_demo import files
-from vtr_demo.errors import LibraryError
+from vtr_demo.errors import LibraryError, unknown_clip
 from vtr_demo.files import FolderLock, library_errors, sha256_of, write_synced
 from vtr_demo.library import takeover
 from vtr_demo.library.database import (
@@ -38,7 +38,7 @@ from vtr_demo.library.database import (
     write_database,
     write_mirror,
 )
-from vtr_demo.library.reader import NOTICES, LibraryReader, require_library, unknown_clip
+from vtr_demo.library.reader import NOTICES, LibraryReader, require_library
 from vtr_demo.library.records import (
     DELETED,
     KINDS,

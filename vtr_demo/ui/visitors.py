@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from vtr_demo.config import SharedConfig
-from vtr_demo.errors import LibraryError, VtrError, while_wanted
+from vtr_demo.errors import LibraryError, VtrError, unknown_clip, while_wanted
 from vtr_demo.results import (
     CaptionHit,
     ClipFilter,
@@ -258,7 +258,7 @@ class VisitorEngine:
         """A clip that the visitor may see; any other is unknown."""
         clip = self._engine.clip(clip_id)
         if clip.visitor not in ("", self._visitor()):
-            raise LibraryError(f"No clip {clip_id[:40]!r} in the library; list it to see the ids.")
+            raise unknown_clip(clip_id)
         return clip
 
     def still(self, clip_id: str, moment: int) -> bytes:
