@@ -285,6 +285,10 @@ def test_a_measurement_shows_both_directions_each_part_and_costs(engine):
     assert cells == [["40.0", "30.0", "20.0", "10.0"], ["5.0", "2.5", "–", "–"]]
     assert "not as a benchmark" in text
     assert "not as a benchmark" not in sections.measurement(replace(measured, captioned=100))
+    assert "Lines left out" not in text
+    named = sections.measurement(replace(measured, left_out=("line 3: it names '<b>.mp4'", "line 9: no sentence")))
+    assert "Lines left out: 2" in named
+    assert "line 3: it names &#39;&lt;b&gt;.mp4&#39;" in named
     assert "21 ms" in text
     assert "2.4 MB" in text
 
