@@ -13,7 +13,7 @@ from vtr_demo.errors import ConfigError
 from vtr_demo.structures import Mix
 from vtr_demo.ui import state
 from vtr_demo.ui.address import TABS, decode, encode, link
-from vtr_demo.ui.view import ADDED, LENGTHS, ORDERS, THEMES, ViewState, Where
+from vtr_demo.ui.view import ADDED, LENGTHS, LOOKS, ORDERS, THEMES, ViewState, Where
 
 TEXT = st.text(max_size=40)
 NAMES = st.text(min_size=1, max_size=40)
@@ -26,6 +26,7 @@ VIEWS = st.builds(
     ViewState, text=TEXT, struck=INDICES, muted=INDICES, mix=MIXES, clip=st.text(max_size=12),
     moment=st.none() | st.integers(-1, 99), rival=st.text(max_size=12), weights=st.just(()) | WEIGHTS,
     where=PLACES, order=st.sampled_from([*ORDERS]), count=st.integers(1, 1000), own=st.text(max_size=80),
+    look=st.sampled_from(["", *LOOKS]),
     theme=st.sampled_from(["", *THEMES]),
 )  # fmt: skip
 

@@ -143,12 +143,15 @@ def test_a_word_is_struck_out_and_put_back(page, served):
     assert numbers(page, "#panel .figure") == [score]
 
 
-def test_frames_seek_the_film_and_tabs_turn_by_arrow_keys(page):
+def test_tabs_turn_by_arrow_keys_and_stand_in_the_address_and_frames_seek_the_film(page):
     open_first(page)
     page.focus("#panel [role=tab][data-tab=parts]")
     page.keyboard.press("ArrowRight")
     page.wait_for_selector("#panel .shots")
     assert page.evaluate("document.activeElement.dataset.tab") == "where"
+    page.wait_for_url("**look=where*")
+    page.reload()
+    page.wait_for_selector("#panel .shots")
     page.wait_for_function("document.querySelector('#panel video').readyState >= 1")
     page.click("#panel .shot[data-frame='0']")
     first = page.evaluate("document.querySelector('#panel .stage input').value")

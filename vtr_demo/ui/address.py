@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from vtr_demo.errors import ConfigError, VtrError
 from vtr_demo.structures import Mix, TermWeights
-from vtr_demo.ui.view import ADDED, LENGTHS, MAX_COUNT, MAX_SENTENCES, MAX_TEXT, ORDERS, THEMES, ViewState, Where
+from vtr_demo.ui.view import ADDED, LENGTHS, LOOKS, MAX_COUNT, MAX_SENTENCES, MAX_TEXT, ORDERS, THEMES, ViewState, Where
 
 TABS = ("search", "describe", "concepts", "library", "measure", "about")
 MAX_ADDRESS = 40_000
@@ -43,6 +43,7 @@ def encode(tab: str, view: ViewState) -> str:
         ("order", "" if view.order == plain.order else view.order),
         ("count", "" if view.count == plain.count else str(view.count)),
         ("own", view.own),
+        ("look", view.look),
         ("theme", view.theme),
     ]
     return urlencode([(key, value) for key, value in values if value], errors="surrogatepass")
@@ -165,5 +166,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "order": _one_of(tuple(ORDERS)),
     "count": lambda text: min(MAX_COUNT, max(1, _number(text))),
     "own": _text(MAX_SENTENCES),
+    "look": _one_of(LOOKS),
     "theme": _one_of(THEMES),
 }

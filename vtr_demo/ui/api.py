@@ -13,7 +13,7 @@ import mimetypes
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -222,13 +222,13 @@ def routes(engine: EngineLike) -> list[Route]:
         return FileResponse(file, headers=HEADERS, media_type=media_type)
 
     def explained(request: Request, clip: ClipView, kind: str) -> bytes:
-        query = asked(request.query_params)
+        query = asked(request.query_params, engine.default_weights)
         why = engine.explain(query.text, clip.clip_id, query.moment, query.weights, query.struck, query.mix)
         return FILES[kind](why, clip)
 
     def results(request: Request) -> Response:
         def table() -> bytes:
-            query = asked(request.query_params)
+            query = asked(request.query_params, engine.default_weights)
             return results_csv(engine.search(query.text, MAX_ROWS, query.weights, query.struck, query.mix))
 
         return keep("results.csv", "results.csv", table)
@@ -259,8 +259,8 @@ class Asked:
     mix: Mix
 
 
-def asked(values: QueryParams) -> Asked:
-    """Read the values of an address; ``ConfigError`` where one is malformed."""
+def asked(values: QueryParams, weights: TermWeights) -> Asked:
+    """Read the values of an address, which may name other ``weights``; ``ConfigError`` where one is malformed."""
 
     def numbers(key: str, pattern: str) -> list[str]:
         parts = [part for part in values.get(key, "").split(",") if part]
@@ -277,7 +277,8 @@ def asked(values: QueryParams) -> Asked:
     if len(factors) not in (0, len(TERMS)):
         raise ConfigError(f"w must be {len(TERMS)} factors, one each of {', '.join(TERMS)}; got {len(factors)}.")
     muted, struck = (tuple(map(int, numbers(key, "[0-9]{1,6}"))) for key in ("muted", "struck"))
-    return Asked(values.get("text", ""), int(moment), struck, TermWeights(*factors, muted=muted), mix)
+    weights = replace(TermWeights(*factors) if factors else weights, muted=muted)
+    return Asked(values.get("text", ""), int(moment), struck, weights, mix)
 
 
 def results_csv(result: SearchResult) -> bytes:

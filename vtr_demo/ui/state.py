@@ -202,7 +202,7 @@ def run_describe(engine: EngineLike, view: ViewState, count: int = 10) -> tuple[
 def show_search(engine: EngineLike, view: ViewState, mine: Collection[str]) -> tuple[ViewState, str, Panel]:
     """As ``run_search``, with the library's wall where nothing was ever asked, and a sentence in the place of the
     results where something fails: nothing of an earlier query stays."""
-    if view == replace(ViewState(), muted=view.muted, weights=view.weights, theme=view.theme):
+    if view == replace(ViewState(), muted=view.muted, weights=view.weights, theme=view.theme, look=view.look):
         return view, html.wall(engine.clips()), None
     try:
         return run_search(engine, view, mine)

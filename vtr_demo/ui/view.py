@@ -28,6 +28,8 @@ LENGTHS = {"short": (0.0, 10.0), "medium": (10.0, 60.0), "long": (60.0, math.inf
 ADDED = {"day": 1, "week": 7, "month": 31}
 """Days back."""
 THEMES = ("light", "dark")
+LOOKS = ("where", "concepts")
+"""Tabs of an explanation beside the first, Parts."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class ViewState:
     own: str = ""
     """Under Describe, one's own sentences, one a line."""
     theme: str = ""
+    look: str = ""
+    """The tab of the explanation, as in ``LOOKS``; explanation.js alone turns it."""
     words: tuple[str, ...] = field(default=(), compare=False)
     """The sentence's words before any was struck out; ``struck`` indexes them."""
     hits: tuple[tuple[str, int], ...] = field(default=(), compare=False)

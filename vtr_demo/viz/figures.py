@@ -151,7 +151,8 @@ def _words_by_frames(part: Any, alignment: Alignment, look: Theme) -> None:
     concept.imshow(np.array(colours)[:, None], aspect="auto")
     for row, k in enumerate(alignment.word_concept):
         if k >= 0:
-            concept.text(0, row, str(k + 1), ha="center", va="center", fontsize=SMALL, color="#000000")
+            ink = "#ffffff" if colours[row] @ [0.3, 0.6, 0.1] < 0.5 else "#000000"
+            concept.text(0, row, str(k + 1), ha="center", va="center", fontsize=SMALL, color=ink)
     names = [shorten(printable(word), 28, placeholder="…") or "▯" for word in alignment.words]
     concept.set_yticks(range(len(names)), names)
     concept.set_xticks([])

@@ -14,6 +14,8 @@
     const after = new URLSearchParams(addresses[tab] ?? (tab === "search" ? "" : `tab=${tab}`));
     after.delete("theme");
     if (theme) after.set("theme", theme);
+    after.delete("look");
+    if (window.vtrTab && window.vtrTab !== "parts" && after.has("clip")) after.set("look", window.vtrTab);
     if (`${after}` === `${before}`) return;
     const step = STEPS.some((key) => `${after.getAll(key)}` !== `${before.getAll(key)}`);
     history[step ? "pushState" : "replaceState"](null, "", `${after}` ? `#${after}` : location.pathname + location.search);
@@ -25,6 +27,7 @@
   window.vtrArrive = () => {
     const asked = read(), wanted = asked.get("theme");
     if (["light", "dark"].includes(wanted)) paint(wanted);
+    window.vtrTab = asked.get("look") || (asked.has("clip") ? "parts" : window.vtrTab);
     addresses[asked.get("tab") || "search"] = `${asked}`;
     return location.hash;
   };
@@ -33,6 +36,7 @@
     addresses[node.dataset.tab] = node.dataset.address;
     write();
   };
+  document.addEventListener("vtr-look", write);
   const watchTabs = () => new MutationObserver(write).observe(document.body, { subtree: true, attributeFilter: ["aria-selected"] });
   if (document.body) watchTabs();
   else addEventListener("DOMContentLoaded", watchTabs);
