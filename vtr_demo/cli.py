@@ -334,6 +334,7 @@ def probe(
     pairs: Number = 200,
     seed: Seed = 0,
     split: Literal["probe", "unseen_sprites"] = "probe",
+    clips: Annotated[int, option("N", "Also ask for things, actions and places in N clips.", min=0)] = 0,
     sprites: Sprites = None,
     cache: Cache = None,
     json_file: JsonFile = None,
@@ -347,7 +348,8 @@ def probe(
     options: dict[str, Any] = {"split": split, "seed": seed, "sprites": sprites, "cache": cache}
     options["progress"] = progress
     levels = {level: evaluation.probe(trained, level, pairs, **options) for level in PAIR_LEVELS}
-    report(levels | {"model": trained.spec}, json_file)
+    kinds = evaluation.probe_kinds(trained, clips, **options) if clips else {}
+    report(levels | ({"by_kind": kinds} if kinds else {}) | {"model": trained.spec}, json_file)
 
 
 @app.command(cls=Command)

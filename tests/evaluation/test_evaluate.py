@@ -16,13 +16,16 @@ from tests.helpers.models import alive, small_model
 from tests.training.test_objective import batch as objective_batch
 from tests.training.test_objective import model as objective_model
 from vtr_demo.config import ModelConfig, VideoConfig
+from vtr_demo.data.dataset import file_samples
+from vtr_demo.data.manifest import load_dataset
+from vtr_demo.data.short import contents, short_queries
 from vtr_demo.errors import VtrError
-from vtr_demo.evaluation.evaluate import concept_usage, evaluate
+from vtr_demo.evaluation.evaluate import concept_usage, encode_table, evaluate, token_cache
 from vtr_demo.evaluation.metrics import usage_entropy
 from vtr_demo.model.checkpoint import RetrievalModel, untrained
 from vtr_demo.model.model import build_model
 from vtr_demo.structures import TermWeights
-from vtr_demo.text.parser import parse
+from vtr_demo.text.parser import parse, parse_many
 from vtr_demo.video.frames import read_frames
 
 MIXED = TermWeights(0.8, 1.2, 0.6, 1.0, 0.7)
@@ -93,6 +96,30 @@ def test_both_directions_equal_a_naive_count(
     assert (answer["model"], answer["weights"]["entity"]) == ("here", 1.2)
     assert answer["cost"]["bytes_per_clip"] == 4 * (4 * 32 + 4 * 6)
     json.dumps(answer)
+
+
+def test_recall_by_kind_equals_a_naive_count(
+    pretrained: RetrievalModel, manifest: Path, answer: dict[str, Any]
+) -> None:
+    columns = naive(pretrained, manifest, MIXED)[1]
+    clips = [parse_many(sorted(texts)) for texts in columns]
+    queries = dict.fromkeys(query for clip in clips for sentence in clip for query in short_queries(sentence))
+    assert set(answer["by_kind"]) == {query.kind for query in queries}
+    with torch.no_grad():
+        videos = encode_table(
+            pretrained,
+            file_samples(load_dataset(str(manifest), split="test"), pretrained.video),
+            token_cache(pretrained, None),
+        ).videos.flat()
+    for kind, measured in answer["by_kind"].items():
+        hits = []
+        for query in (query for query in queries if query.kind == kind):
+            scores = (pretrained.encode_text([parse(query.text)]).flat(MIXED) @ videos.T)[0]
+            right = [set(query.keys) <= contents(clip) for clip in clips]
+            best = max(score for score, ok in zip(scores.tolist(), right, strict=True) if ok)
+            hits.append(all(ok or score < best for score, ok in zip(scores.tolist(), right, strict=True)))
+        assert measured["queries"] == len(hits)
+        assert measured["R@1"] == pytest.approx(100 * np.mean(hits))
 
 
 def test_ablations_name_each_term_alone_and_left_out(

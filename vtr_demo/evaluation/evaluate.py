@@ -18,12 +18,15 @@ from vtr_demo.data.captions import text_tokens
 from vtr_demo.data.dataset import Sample, drawn_sample, file_samples
 from vtr_demo.data.manifest import Dataset, load_dataset
 from vtr_demo.data.sampler import Batch
+from vtr_demo.data.short import sample_sentences
 from vtr_demo.evaluation import metrics
+from vtr_demo.evaluation.kinds import by_kind
 from vtr_demo.evaluation.metrics import Protocol, Table, ablations, bootstrap, paired_differences, ranks_of, report
 from vtr_demo.model.attributes import Vocabulary, label_matrix
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.model import VTRModel, join_texts, join_videos
 from vtr_demo.playground.captions import PAIR_LEVELS, PairLevel, minimal_pair
+from vtr_demo.playground.layout import sample_spec
 from vtr_demo.playground.spec import Split
 from vtr_demo.structures import (
     LEVELS,
@@ -184,6 +187,7 @@ def evaluate(
             "million_parameters_towers": _millions(pretrained.backbone),
         },
     }
+    answer["by_kind"] = by_kind(pretrained, table.videos, sample_sentences(items), weights)
     if with_ablations:
         answer["ablations"] = ablations(table, weights, protocol)
     return answer
@@ -322,6 +326,31 @@ def probe(
     return {"level": level, "split": split, "pairs": pairs, "seed": seed} | {
         name: _accuracy(table) for name, table in questions.items()
     }
+
+
+def probe_kinds(
+    pretrained: RetrievalModel,
+    clips: int,
+    *,
+    split: Split = "probe",
+    seed: int = 0,
+    sprites: Path | None = None,
+    cache: Path | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> dict[str, Any]:
+    """Return ``by_kind`` on ``clips`` playground clips of ``split``, asked for all names of what they show."""
+    rng = np.random.default_rng([seed, 9])
+    items: list[Sample] = []
+    features: list[VideoFeatures] = []
+    store = token_cache(pretrained, cache)
+    for i in range(clips):
+        if progress and i % 10 == 0:
+            progress(i / clips, f"short queries: clip {i + 1} of {clips}")
+        items.append(drawn_sample(sample_spec(rng, split=split), split, str(sprites or "")))
+        with torch.no_grad():
+            features.append(pretrained.model.encode_video(store.read(items[-1])))
+    kinds = by_kind(pretrained, join_videos(features), sample_sentences(items), seed=seed)
+    return kinds | {"clips": clips, "split": split, "seed": seed}
 
 
 @torch.no_grad()

@@ -75,6 +75,20 @@ def captions(spec: ClipSpec, rng: np.random.Generator, count: int = 4) -> list[s
     return list(texts)
 
 
+def phrases(spec: ClipSpec) -> tuple[str, ...]:
+    """Return all the ways to name each thing, motion and place of ``spec``, one a phrase."""
+    names = [noun for actor in spec.actors for noun in THINGS[actor.sprite].nouns]
+    moving = [actor.motion for actor in spec.actors if actor.motion != "stay"]
+    verbs = [
+        f"something {form} {tail}".strip()
+        for motion in moving
+        for verb, participle, tail in MOTIONS[motion].verbs
+        for form in (verb, f"is {participle}")
+    ]
+    places = [f"something {place}" for place in SCENES[spec.scene].places]
+    return tuple(dict.fromkeys((*(f"{article(noun)} {noun}" for noun in names), *verbs, *places)))
+
+
 def truth(spec: ClipSpec) -> dict[str, Any]:
     """Return what is true of ``spec`` by level; ``heading`` only of things that travel."""
     names = [actor.sprite for actor in spec.actors]
