@@ -147,7 +147,7 @@ def _finite(verb: Word) -> str:
 
 def _places(sentence: Sentence) -> list[tuple[int, tuple[int, ...]]]:
     """Prepositions of place, each with the noun phrase after it; and words such as "underwater"."""
-    places = []
+    places: list[tuple[int, tuple[int, ...]]] = []
     for group in sentence.relationships:
         for i in group:
             if sentence.words[i].text.lower() not in _PLACING:
@@ -155,8 +155,8 @@ def _places(sentence: Sentence) -> list[tuple[int, tuple[int, ...]]]:
             for entity in sentence.entities:
                 if i < entity[0] and set(entity) & set(group) and not _between(sentence, i, entity[0]):
                     places.append((i, entity))
-    outdoors = [(i, (i,)) for i, word in enumerate(sentence.words) if word.text.lower() in _ADVERBS]
-    return list(dict.fromkeys(places + outdoors))
+    places += [(i, (i,)) for i, word in enumerate(sentence.words) if word.text.lower() in _ADVERBS]
+    return list(dict.fromkeys(places))
 
 
 def _between(sentence: Sentence, start: int, end: int) -> bool:
