@@ -134,6 +134,8 @@ class ModelConfig(Settings):
     """lambda, the weight of the concept score in training, and its default once trained."""
     centred_shift: bool = True
     """Subtract from the cross-attention's shift of the prototypes its mean over K (see ``s2ca``)."""
+    focus: Natural = 0
+    """Width of the network by which the entity level tells things from their surroundings; 0 leaves it out."""
     assign_eps: float = 1.0
     """epsilon in the mean over a concept's tokens (GroupViT uses 1.0)."""
     dropout: BelowOne = 0.1
@@ -190,6 +192,10 @@ class LossConfig(Settings):
     balance: NonNegative = 0.3
     grounding: NonNegative = 0.0
     """Cross-entropy of the allocation of patches and words on the playground, whose truth is known."""
+    focus: NonNegative = 0.0
+    """Cross-entropy of the entity level's attention and the patches of things, on the playground."""
+    short: NonNegative = 0.0
+    """Ranking loss of short queries ("a dog", "jumping", "in the forest"); every clip that has it is right."""
     distill: NonNegative = 0.1
     """Align-Transform-Reconstruct against the teacher's tokens and global vectors."""
     distill_mask: BelowOne = 0.3

@@ -166,6 +166,23 @@ def test_parts_sum_to_the_vectors(living: bool, frames: tuple[int, ...]) -> None
         assert torch.allclose(model.text.parts(text).sum(2), text.vectors, atol=1e-5)
 
 
+def test_a_focus_moves_the_entity_level_alone_and_its_parts_stay_exact() -> None:
+    plain, tokens = small_model(), video_tokens(2, 4)
+    focused = small_model(focus=3)
+    missing, _ = focused.load_state_dict(plain.state_dict(), strict=False)
+    assert missing
+    assert all(name.startswith("video.focus.") for name in missing)
+    with torch.no_grad():
+        before, out = plain.video(tokens), focused.video(tokens)
+        assert torch.allclose(focused.video.parts(out).sum(2), out.vectors, atol=1e-5)
+        assert torch.allclose(out.weights.sum(-1), torch.ones(2, 4), atol=1e-6)
+        others = [GLOBAL, ACTION, RELATIONSHIP]
+        assert torch.allclose(out.vectors[:, others], before.vectors[:, others])
+        assert not torch.allclose(out.vectors[:, ENTITY], before.vectors[:, ENTITY], atol=1e-3)
+        focused.video.focus[-1].weight.zero_()  # as a new one is
+        assert torch.allclose(focused.video(tokens).vectors, before.vectors, atol=1e-5)
+
+
 def test_pooling_weights_sum_to_one_over_real_tokens() -> None:
     with torch.no_grad():
         out = small_model().video(video_tokens(2, 4))

@@ -13,10 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.helpers.models import PATCH, WIDTH, alive, small_model, text_tokens, video_tokens
 from vtr_demo.config import LossConfig
+from vtr_demo.data.sampler import ShortTexts
 from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.structures import LEVELS, VideoTokens
 from vtr_demo.training import losses
 from vtr_demo.training.distillation import Distiller
+from vtr_demo.training.losses import attention_nll
 from vtr_demo.training.objective import Batch, HardNegatives, check_finite, encode, loss_terms
 
 EVERY = LossConfig()
@@ -79,6 +81,38 @@ def test_the_ranking_of_the_total_is_cross_entropy_over_the_score_table() -> Non
         right = torch.arange(6)
         expected = (F.cross_entropy(table, right) + F.cross_entropy(table.T, right)) / 2
         assert torch.allclose(loss_terms(heads, data, config)["total"], expected, atol=1e-5)
+
+
+def test_short_queries_are_ranked_among_all_clips_that_are_right_and_wrong() -> None:
+    heads, data, config = model(), batch(), LossConfig(short=0.5)
+    right = torch.tensor([[1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 1]]).bool()
+    short = ShortTexts(text_tokens(2, 3, seed=5), torch.tensor([1, 0]), right)
+    with torch.no_grad():
+        term = loss_terms(heads, replace(data, short=short), config)["short"]
+        text = heads.encode_text(short.tokens)
+        videos = [heads.encode_video(tokens) for tokens in data.videos]
+        levels = torch.cat([video.levels for video in videos])
+        score = torch.cat([heads.scores(text, video, heads.training_weights) for video in videos], 1)
+
+        def info_nce(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
+            logits, truth = config.scale * logits[rows], right[rows].float()
+            forth = -(truth / truth.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+            held = truth.sum(0) > 0
+            back = -(truth / truth.sum(0).clamp(min=1) * logits.log_softmax(0)).sum(0)[held].mean()
+            return (forth + back) / 2
+
+        expected = info_nce(score, [0, 1])
+        for level, rows in ((1, [0]), (0, [1])):
+            expected = expected + info_nce(text.levels[:, level] @ levels[:, level].T, rows)
+    assert torch.allclose(term, 0.5 * expected, atol=1e-5)
+
+
+def test_the_focus_is_least_where_the_attention_is_spread_over_the_things() -> None:
+    mask = torch.tensor([[True, True, False, False], [False] * 4])
+    spread, aside = torch.tensor([[0.5, 0.5, 0, 0]] * 2), torch.tensor([[0.1, 0.2, 0.3, 0.4]] * 2)
+    assert float(attention_nll(spread, mask)) == pytest.approx(math.log(2))
+    assert float(attention_nll(aside, mask)) == pytest.approx(-(math.log(0.1) + math.log(0.2)) / 2)
+    assert float(attention_nll(aside, mask[1:])) == 0
 
 
 def divergence(first: torch.Tensor, second: torch.Tensor) -> float:

@@ -19,6 +19,7 @@ from vtr_demo.data.cache import FrameStore, Reduce, VideoCache, Videos, pad_clip
 from vtr_demo.data.captions import CaptionText, EncodedCaption, text_batch, text_tokens
 from vtr_demo.data.dataset import HardNegative, Sample
 from vtr_demo.data.grounding import AllocationTruth, PlaygroundTruth
+from vtr_demo.data.short import ShortQueries
 from vtr_demo.structures import Sentence, TextTokens, VideoTokens, pad_text_tokens, pad_video_tokens
 
 KINDS = ("photo", "video", "playground", "still")
@@ -39,6 +40,20 @@ class HardNegatives:
     def to(self, device: torch.device) -> HardNegatives:
         """Return the same on ``device``."""
         return HardNegatives(self.tokens.to(device), self.rows.to(device), self.levels.to(device))
+
+
+@dataclass(frozen=True)
+class ShortTexts:
+    """Short queries: ``tokens`` of S texts, the index of the level that each asks first (S,), and the clips of
+    the batch that are right for it (S, B) bool."""
+
+    tokens: TextTokens
+    levels: Tensor
+    right: Tensor
+
+    def to(self, device: torch.device) -> ShortTexts:
+        """Return the same on ``device``."""
+        return ShortTexts(self.tokens.to(device), self.levels.to(device), self.right.to(device))
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,7 @@ class Batch:
     hard_negatives: HardNegatives | None = None
     teaching: Teaching | None = None
     truth: AllocationTruth | None = None
+    short: ShortTexts | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the same on ``device``; tokens in float32."""
@@ -81,6 +97,7 @@ class Batch:
             hard_negatives=self.hard_negatives.to(device) if self.hard_negatives else None,
             teaching=self.teaching.to(device) if self.teaching else None,
             truth=self.truth.to(device) if self.truth else None,
+            short=self.short.to(device) if self.short else None,
         )
 
 
@@ -181,9 +198,10 @@ class Sampler:
         mixture: MixtureConfig,
         teacher: TeacherTokens | None = None,
         truth: PlaygroundTruth | None = None,
+        short: ShortQueries | None = None,
     ) -> None:
         self.items, self.cache, self.texts, self.labels = items, cache, texts, labels
-        self.teacher, self.truth = teacher, truth
+        self.teacher, self.truth, self.short = teacher, truth, short
         self._size, self._mixture = batch, mixture
         self._by_kind = [
             np.array([i for i, item in enumerate(items) if item.kind == kind], dtype=np.int64) for kind in KINDS
@@ -209,7 +227,14 @@ class Sampler:
             self._encode_negatives(draw),
             self._teaching(draw),
             self._truth(draw, videos, [self.texts[text].sentence for text in draw.texts], texts),
+            self._short_texts(draw.items, rng),
         )
+
+    def _short_texts(self, items: np.ndarray, rng: np.random.Generator) -> ShortTexts | None:
+        drawn = self.short.draw(items, rng) if self.short else None
+        if drawn is None or not drawn.texts:
+            return None
+        return ShortTexts(self._encode(drawn.texts), torch.from_numpy(drawn.levels), torch.from_numpy(drawn.right))
 
     def _truth(
         self, draw: Draw, videos: Sequence[VideoTokens], sentences: list[Sentence], texts: TextTokens
@@ -323,8 +348,9 @@ class EndToEndSampler(Sampler):
         backbone: Backbone,
         teacher: LiveTeacher | None = None,
         truth: PlaygroundTruth | None = None,
+        short: ShortQueries | None = None,
     ) -> None:
-        super().__init__(items, videos, {}, labels, batch, mixture, truth=truth)
+        super().__init__(items, videos, {}, labels, batch, mixture, truth=truth, short=short)
         self._frames, self._sentences = videos.frames, sentences
         self._backbone, self._live_teacher = backbone, teacher
 
@@ -353,6 +379,7 @@ class EndToEndSampler(Sampler):
             self._encode_negatives(draw),
             self._live_teacher.teach(clips, sentences) if self._live_teacher else None,
             self._truth(draw, videos, sentences, texts),
+            self._short_texts(draw.items, rng),
         )
 
     def prefetch(self, rng: np.random.Generator, done: float = 0.0) -> None:

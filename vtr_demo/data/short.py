@@ -15,10 +15,12 @@ import numpy as np
 
 from vtr_demo.data.dataset import Sample
 from vtr_demo.playground.captions import article, phrases
-from vtr_demo.structures import Sentence, Word
+from vtr_demo.structures import LEVELS, Sentence, Word
 from vtr_demo.text.parser import parse_many
 
 QUERY_KINDS = ("noun", "verb", "scene", "pair")
+_LEVEL_OF = {"noun": LEVELS.index("entity"), "verb": LEVELS.index("action"), "scene": 0, "pair": 0}
+_PAIRS = 2
 _PLACING = frozenset({"in", "on", "at", "by", "among", "across", "through", "inside", "near"})
 _ADVERBS = frozenset({"underwater", "indoors", "outdoors", "outside"})
 _THINGS = frozenset({"NOUN", "PROPN"})
@@ -66,6 +68,50 @@ def sample_sentences(items: Sequence[Sample]) -> list[tuple[Sentence, ...]]:
     distinct = sorted({text for group in texts for text in group})
     parsed = dict(zip(distinct, parse_many(distinct), strict=True))
     return [(*item.sentences, *(parsed[text] for text in group)) for item, group in zip(items, texts, strict=True)]
+
+
+class ShortQueries:
+    """The short queries of training samples, to draw from.
+
+    sentences: every query's text, parsed. Of the many pairs that a sample names, two are kept.
+    """
+
+    def __init__(self, items: Sequence[Sample]) -> None:
+        described = sample_sentences(items)
+        self._contents = [contents(group) for group in described]
+        own = [_by_kind(query for sentence in group for query in short_queries(sentence)) for group in described]
+        texts = sorted({query.text for kinds in own for group in kinds for query in group})
+        parsed = dict(zip(texts, parse_many(texts), strict=True))
+        self._own = [[[(query, parsed[query.text]) for query in group] for group in kinds] for kinds in own]
+        self.sentences = list(parsed.values())
+
+    def draw(self, items: np.ndarray, rng: np.random.Generator) -> ShortDraw:
+        """Draw a query for each of the ``items``: a kind first, then one of its queries."""
+        drawn = []
+        for i in items:
+            if kinds := self._own[i]:
+                group = kinds[int(rng.integers(len(kinds)))]
+                drawn.append(group[int(rng.integers(len(group)))])
+        right = [[self._contents[i].issuperset(query.keys) for i in items] for query, _ in drawn]
+        levels = np.array([_LEVEL_OF[query.kind] for query, _ in drawn], dtype=np.int64)
+        return ShortDraw([sentence.text for _, sentence in drawn], levels, np.array(right, dtype=bool))
+
+
+@dataclass(frozen=True)
+class ShortDraw:
+    """Texts of S queries, the level that each asks first (S,), and the clips that are right (S, B) bool."""
+
+    texts: list[str]
+    levels: np.ndarray
+    right: np.ndarray
+
+
+def _by_kind(queries: Iterable[ShortQuery]) -> list[list[ShortQuery]]:
+    """The distinct queries of each kind that there is."""
+    groups: dict[str, list[ShortQuery]] = {}
+    for query in dict.fromkeys(queries):
+        groups.setdefault(query.kind, []).append(query)
+    return [group[:_PAIRS] if kind == "pair" else group for kind, group in groups.items()]
 
 
 def right_clips(queries: Sequence[ShortQuery], sentences: Sequence[Sequence[Sentence]]) -> np.ndarray:

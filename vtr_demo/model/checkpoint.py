@@ -41,7 +41,7 @@ REMOVED_OPTIONS: dict[str, Any] = {
     "shared_prototypes": True,
 }
 """Options that earlier versions stored, and the value at which they change nothing."""
-ADDED_OPTIONS: dict[str, Any] = {"centred_shift": False}
+ADDED_OPTIONS: dict[str, Any] = {"centred_shift": False, "focus": 0}
 """Options that earlier versions did not have, and the value at which they change nothing."""
 _KINDS: dict[str, Any] = {
     "sha256": str,

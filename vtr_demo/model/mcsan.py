@@ -212,7 +212,9 @@ class VideoLevels(nn.Module):
 
     mix: Tensor
 
-    def __init__(self, patch_width: int, width: int, hidden: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, patch_width: int, width: int, hidden: int, heads: int, dropout: float, *, focus: int = 0
+    ) -> None:
         super().__init__()
         self.stem = nn.Linear(patch_width, width, bias=False)
         if patch_width == width:
@@ -234,6 +236,8 @@ class VideoLevels(nn.Module):
         self.temporal = Block(hidden, heads, dropout)
         self.dropout = SharedDropout(dropout)
         self.pools = LevelPools(width, hidden)
+        # tells things from their surroundings for the entity level; initially the attention stays as it is
+        self.focus = nn.Sequential(nn.Linear(hidden, focus), nn.GELU(), zero_linear(focus, 1)) if focus else None
         self.roles = Roles(SCENE_EVIDENCE, width)
         # log prior of [summary, patch] tokens: the global level starts on the summaries alone,
         # the others on the patches alone
@@ -264,7 +268,10 @@ class VideoLevels(nn.Module):
         roles, logits = self.roles(evidence.flatten(1, 2))
         logits = logits + attention.clamp_min(1e-6).log() + prior[RELATIONSHIP]
         weights = _append(weights, masked_softmax(logits, token_mask))
-
+        if self.focus is not None:
+            focused = attention.clamp_min(1e-30).log() + self.focus(hidden[ENTITY]).squeeze(-1)
+            looking = masked_softmax(focused, token_mask).unsqueeze(1)
+            weights = torch.cat([weights[:, :ENTITY], looking, weights[:, ENTITY + 1 :]], dim=1)
         mix = zip(self.mix.to(weights).T.unsqueeze(-1), (base, change, frame_motion), strict=True)
         pooled = sum((share * weights) @ x for share, x in mix if x is not None)
         relation = torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], (base + change) * roles)

@@ -158,6 +158,16 @@ def allocation_nll(allocation: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     return _mean(-torch.where(mask, true, 1.0).clamp(min=1e-9).log(), mask)
 
 
+def attention_nll(attention: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean over rows of -log attention, averaged over the tokens in ``mask``; 0 where it is empty.
+
+    attention (B, N) sums to 1 over a row's tokens, mask (B, N) bool; rows without a True do not count. Least
+    where the attention is spread evenly over the tokens in ``mask``. Our decision.
+    """
+    share = _precise(mask) / mask.sum(1, keepdim=True).clamp(min=1)
+    return _mean(-(share * _precise(attention).clamp(min=1e-9).log()).sum(1), mask.any(1))
+
+
 def allocation_sums(allocation: Tensor, mask: Tensor) -> Tensor:
     """Return (K + 1,): sums over real tokens of each concept's probability and of the token's entropy."""
     share = _precise(allocation) * mask.unsqueeze(1)

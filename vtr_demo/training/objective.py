@@ -14,7 +14,7 @@ from vtr_demo import distributed
 from vtr_demo.config import LossConfig
 from vtr_demo.data.captions import sentence_vector
 from vtr_demo.data.grounding import KINDS, UNKNOWN, AllocationTruth
-from vtr_demo.data.sampler import Batch, HardNegatives, Teaching
+from vtr_demo.data.sampler import Batch, HardNegatives, ShortTexts, Teaching
 from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.structures import (
     LEVELS,
@@ -180,6 +180,10 @@ def loss_terms(
         terms["balance"] = config.balance * torch.stack(used).mean()
     if config.grounding and batch.truth is not None:
         terms["grounding"] = config.grounding * _grounding(output, batch.truth)
+    if config.focus and batch.truth is not None:
+        terms["focus"] = config.focus * _focus(output, batch.truth)
+    if config.short and batch.short is not None:
+        terms["short"] = config.short * _short(model, output.own, batch.short, config.scale, weights, precision)
     if distiller is not None and config.distill:
         terms["distill"] = config.distill * _distillation(output, batch, distiller)
     return terms
@@ -297,6 +301,41 @@ def _grounding(output: BatchOutput, truth: AllocationTruth) -> Tensor:
     spoken = (words >= 0) & output.texts.concept_mask
     loss = _known_nll([output.texts.concepts.soft], [words], [spoken])
     return loss + (_known_nll(videos, patches, things) + _known_nll(videos, patches, scenes)) / 2
+
+
+def _focus(output: BatchOutput, truth: AllocationTruth) -> Tensor:
+    """Return ``losses.attention_nll`` of the entity level on the patches that show things, of clips with any."""
+    level = LEVELS.index("entity")
+    labels = [F.pad(group, (1, 0), value=UNKNOWN).flatten(1) for group in truth.patches]
+    things = [(label >= 0) & (label < len(KINDS)) for label in labels]
+    total = torch.stack([mask.any(1).sum() for mask in things]).sum()
+    terms = [
+        losses.attention_nll(out.levels.weights[:, level], mask) * (mask.any(1).sum() / total.clamp(min=1))
+        for out, mask in zip(output.videos, things, strict=True)
+    ]
+    return torch.stack(terms).sum() * distributed.rank_weight(total)
+
+
+def _short(
+    model: VTRModel,
+    own: GatheredFeatures,
+    short: ShortTexts,
+    scale: float,
+    weights: TermWeights,
+    precision: torch.dtype | None,
+) -> Tensor:
+    """InfoNCE of short queries and this process's clips, in the score and in the level that each query asks.
+
+    All clips that have what a query names share its target (our decision).
+    """
+    with autocast(own.meaning.device, precision):
+        texts = in_float(model.encode_text(short.tokens))
+    loss = losses.info_nce(scale * (texts.flat(weights) @ own.videos.flat().T), short.right)
+    for level in range(len(LEVELS)):
+        asked = (short.levels == level) & torch.isfinite(texts.level_logits[:, level])
+        cosines = texts.levels[:, level] @ own.videos.levels[:, level].T
+        loss = loss + losses.info_nce(scale * cosines, short.right, text_mask=asked)
+    return loss
 
 
 def _known_nll(soft: Sequence[Tensor], labels: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:

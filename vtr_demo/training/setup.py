@@ -17,7 +17,7 @@ from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig, TrainConfig, VideoConfig
 from vtr_demo.data.cache import FrameStore, Reduce, VideoCache
-from vtr_demo.data.captions import EncodedCaption, encode_texts, level_embeddings, text_tokens
+from vtr_demo.data.captions import CaptionText, EncodedCaption, encode_texts, level_embeddings, text_tokens
 from vtr_demo.data.dataset import (
     MIRRORED,
     Sample,
@@ -31,6 +31,7 @@ from vtr_demo.data.dataset import (
 )
 from vtr_demo.data.grounding import PlaygroundTruth
 from vtr_demo.data.sampler import EndToEndSampler, EndToEndVideos, LiveTeacher, Sampler, TeacherTokens, frozen_copy
+from vtr_demo.data.short import ShortQueries
 from vtr_demo.errors import ConfigError, ManifestError, VideoError
 from vtr_demo.files import fingerprint
 from vtr_demo.model.attributes import Vocabulary, build_vocabulary, imbalance_report, label_matrix
@@ -81,6 +82,7 @@ class TrainingData:
     texts: dict[str, EncodedCaption] | None
     frames: FrameStore | None
     start: RetrievalModel | None = None
+    short: ShortQueries | None = None
 
 
 def resolve_start(config: TrainConfig) -> TrainConfig:
@@ -92,12 +94,11 @@ def resolve_start(config: TrainConfig) -> TrainConfig:
         return config
     model, video = described(config.start)
     if config.model != ModelConfig():
-        wanted = config.model
-        if "centred_shift" not in wanted.model_fields_set:  # configs do not set what a checkpoint decides
-            wanted = wanted.replace(centred_shift=model.centred_shift)
-        for name in ModelConfig.model_fields:
+        wanted = model.replace(**{name: getattr(config.model, name) for name in config.model.model_fields_set})
+        for name in config.model.model_fields_set:
             given, stored = getattr(wanted, name), getattr(model, name)
-            if name not in _FREE and given != stored:
+            grown = name == "focus" and not stored  # a new part starts at zero
+            if name not in _FREE and given != stored and not grown:
                 raise ConfigError(
                     f"model.{name} is {given!r}, but the checkpoint {config.start} has {stored!r}; leave it "
                     "out to train that one, or leave out start."
@@ -137,12 +138,15 @@ def load_training_data(config: TrainConfig) -> TrainingData:
         kept = cache.fill(items, "training")
         validation = cache.fill(validation, "validation") if validation else []
         true = [s for item in kept for s in item.sentences]
-        texts = encode_texts(true, backbone, [s for i in kept for c in i.hard_negatives for _, s in c.false])
+        false = [s for i in kept for c in i.hard_negatives for _, s in c.false]
+        short = _short_queries(config, kept)
+        texts = encode_texts(true, backbone, false + (short.sentences if short else []))
     else:
         folder = Path(config.frame_cache) if config.frame_cache else None
         frames = FrameStore(folder, config.video.clip_frames, backbone.frame_size, config.workers)
         kept = frames.check(items, "training")
         validation = frames.check(validation, "validation") if validation else []
+        short = _short_queries(config, kept)
     readable = {item.key for item in kept}
     rows = [i for i, item in enumerate(items) if item.key in readable]
     return TrainingData(
@@ -158,6 +162,7 @@ def load_training_data(config: TrainConfig) -> TrainingData:
         texts,
         frames,
         start,
+        short,
     )
 
 
@@ -268,6 +273,10 @@ def _load_items(config: TrainConfig) -> tuple[list[Sample], list[Sample], tuple[
     return items, validation, (*missing, *also_missing)
 
 
+def _short_queries(config: TrainConfig, items: list[Sample]) -> ShortQueries | None:
+    return ShortQueries(items) if config.loss.short else None
+
+
 def _is_mirrored(item: Sample) -> bool:
     return item.key.endswith(MIRRORED)
 
@@ -308,14 +317,18 @@ def _frozen_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, te
     assert data.cache is not None
     assert data.texts is not None
     truth = _playground_truth(config, data.backbone)
-    _initialise(model, data, data.cache, [text.tokens for text in data.texts.values()], truth)
+    _initialise(
+        model, data, data.cache, [text.tokens for text in data.texts.values()], truth if config.loss.grounding else None
+    )
     taught = None
     if teacher is not None:
         tokens = _token_cache(config, teacher, None)
         tokens.fill(data.items, "teacher")
         sentences = text_tokens(_sentences(data.items), teacher, divided=True)
         taught = TeacherTokens(tokens, sentences, data.backbone.grid)
-    return Sampler(data.items, data.cache, data.texts, data.labels, config.batch, config.mixture, taught, truth)
+    return Sampler(
+        data.items, data.cache, data.texts, data.labels, config.batch, config.mixture, taught, truth, data.short
+    )
 
 
 def _end_to_end_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, teacher: Backbone | None) -> Sampler:
@@ -326,11 +339,14 @@ def _end_to_end_sampler(config: TrainConfig, data: TrainingData, model: VTRModel
     assert data.frames is not None
     backbone, reduce = data.backbone, data.reducer.reduced
     captions = level_embeddings(_sentences(data.items), backbone, divided=True)
+    blank = torch.zeros(1 + len(LEVELS), backbone.joint_width)
+    for sentence in data.short.sentences if data.short else ():
+        captions.setdefault(sentence.text, CaptionText(sentence, blank))
     some = [caption.sentence for caption in _every(list(captions.values()), _INIT_TEXTS)]
     tokens = text_tokens(some, backbone, divided=True)
     cache = VideoCache(None, backbone, config.video.clip_frames, reduce=reduce)
     truth = _playground_truth(config, backbone)
-    _initialise(model, data, cache, list(tokens.values()), truth)
+    _initialise(model, data, cache, list(tokens.values()), truth if config.loss.grounding else None)
     live = None
     if teacher is not None:
         live = LiveTeacher(teacher, backbone.grid)
@@ -340,12 +356,12 @@ def _end_to_end_sampler(config: TrainConfig, data: TrainingData, model: VTRModel
     backbone.set_grad_checkpointing(config.checkpoint_activations)
     videos = EndToEndVideos(backbone, reduce, data.frames)
     return EndToEndSampler(
-        data.items, videos, captions, data.labels, config.batch, config.mixture, backbone, live, truth
+        data.items, videos, captions, data.labels, config.batch, config.mixture, backbone, live, truth, data.short
     )
 
 
 def _playground_truth(config: TrainConfig, backbone: Backbone) -> PlaygroundTruth | None:
-    if not config.loss.grounding:
+    if not (config.loss.grounding or config.loss.focus):
         return None
     return PlaygroundTruth(config.video.clip_frames, backbone.grid, config.sprites)
 
