@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.drawn import draw_clip, moving_square_clip
 from tests.helpers.models import checkpoint_of
 from vtr_demo.errors import LibraryError
-from vtr_demo.library.database import read_state
+from vtr_demo.library.database import read_catalogue
 from vtr_demo.library.engine import Engine
 from vtr_demo.results import LONGEST_NAME
 from vtr_demo.viz.figures import match_json
@@ -78,7 +78,7 @@ def test_names_belong_to_one_model(engine: Engine, tmp_path: Path) -> None:
     assert names(other) == (other.model.names, other.model.names)
     other.rename(0, "theirs")
     other.close()
-    kept = read_state(directory).settings["concept_names"]
+    kept = read_catalogue(directory).settings["concept_names"]
     assert sorted(list(given.values()) for given in kept.values()) == [["mine"], ["theirs"]]
 
 

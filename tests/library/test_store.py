@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from tests.helpers.stored import (
 )
 from vtr_demo import files
 from vtr_demo.errors import LibraryError
-from vtr_demo.library.database import read_state
+from vtr_demo.library.database import read_catalogue
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import ClipContents, StoredClip, clip_from_json
 from vtr_demo.library.segments import Moment
@@ -167,7 +169,7 @@ def test_settings_are_kept_and_named_by_letters(tmp_path: Path) -> None:
 def test_ids_that_are_malformed_or_unknown_are_refused_everywhere(tmp_path: Path, clip_id: str) -> None:
     library(tmp_path)
     with LibraryWriter.open(tmp_path, OURS) as store:
-        for call in (store.get, store.frames, store.tokens, store.poster, store.media, store.delete):
+        for call in (store.get, store.frames, store.tokens, store.media, store.delete):
             with pytest.raises(LibraryError, match="No clip"):
                 call(clip_id)
         assert_holds(store, [0, 1])
@@ -249,7 +251,7 @@ def test_a_reader_is_told_that_a_clip_was_deleted_meanwhile(tmp_path: Path) -> N
     with LibraryWriter.open(tmp_path, OURS) as store:
         store.delete(ids[1])
     for read in (reader.frames, reader.tokens):
-        with pytest.raises(LibraryError, match=r"clip 1\.mp4 has been deleted"):
+        with pytest.raises(LibraryError, match="No clip"):
             read(ids[1])
     assert [owner for owner, moment in all_vectors(reader)[1] if moment == -1] == [ids[0], ids[2]]
     assert reader.problems() == ()
@@ -324,11 +326,35 @@ def test_a_rebuild_for_another_tower_needs_everything_anew_and_keeps_uploads(tmp
 def test_what_a_reader_sees_of_a_state_is_what_the_writer_wrote(tmp_path: Path) -> None:
     library(tmp_path, 3)
     with LibraryWriter.open(tmp_path, OURS) as store:
-        state = read_state(tmp_path)
-        assert (state.clips, state.settings, state.version) == (
-            store._state.clips, store._state.settings, store.version,
-        )  # fmt: skip
-        assert state.pending == {}
+        seen = read_catalogue(tmp_path)
+        assert (seen.settings, seen.version, seen.pending) == (store._catalogue.settings, store.version, {})
+        assert tuple(seen.page(ClipFilter())) == store.list()
+        reader = LibraryReader.open(tmp_path, OURS)
+        for change in (lambda: store.delete(clip_of(1).id), lambda: store.add(clip_of(7), contents_of(7))):
+            change()
+            assert reader.list() == store.list()
+            for where in (reader, store):
+                assert len(where) == len(where.list())
+                assert where.stored_bytes() == sum(clip.stored_bytes for clip in where.list())
+                assert where.moments() == sum(len(clip.moments) for clip in where.list())
+                assert where.numbers().tolist() == [clip.number for clip in where.list()]
+
+
+@pytest.mark.parametrize("spoil", ["DROP TABLE catalogue", "DELETE FROM uses", "UPDATE catalogue SET name = x'00'",
+                                   "UPDATE derived SET value = 'x'", "UPDATE uses SET owner = owner + 1",
+                                   "DELETE FROM catalogue WHERE number = 2"])  # fmt: skip
+def test_derived_tables_that_are_not_as_written_are_made_again(tmp_path: Path, spoil: str) -> None:
+    library(tmp_path, 3)
+    with closing(sqlite3.connect(tmp_path / "library.db")) as connection, connection:
+        connection.execute(spoil)
+    assert [clip.name for clip in LibraryReader.open(tmp_path, OURS).list(order="name")] == [
+        f"clip {n}.mp4" for n in range(3)
+    ]
+    with LibraryWriter.open(tmp_path, OURS) as store:
+        assert_holds(store, [0, 1, 2])
+        store.delete(clip_of(1).id)
+    assert on_disk(tmp_path) == {name for n in (0, 2) for name in store.get(clip_of(n).id).file_names()}
+    assert_holds(LibraryReader.open(tmp_path, OURS), [0, 2])
 
 
 # --------------------------------------------------------------------------- lists, a part at a time

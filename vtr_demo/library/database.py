@@ -12,19 +12,23 @@ import hashlib
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vtr_demo.errors import LibraryError
 from vtr_demo.files import json_bytes, replace_file
+from vtr_demo.library.catalogue import DERIVED, Catalogue, Derived, is_whole
+from vtr_demo.library.catalogue import fill as fill_derived
 from vtr_demo.library.content import ContentFiles, is_file_name
 from vtr_demo.library.records import CLIP_ID, DELETED, FORMAT, FeatureVersion, StoredClip, clip_from_json, digest_of
 
 DATABASE, SETTINGS = "library.db", "settings.json"
+MOST_SWEPT = 20_000
+"""Clips up to which every index and every file is looked at when a library is opened."""
 _BESIDE = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm")
 
 _SCHEMA = """
@@ -43,6 +47,7 @@ CREATE TABLE pending (
 CREATE TABLE tally (value TEXT NOT NULL);
 INSERT INTO tally VALUES ('00');
 """
+_SCHEMA += DERIVED
 _KEYS = {"versions": ("fingerprint",), "clips": ("version", "id"), "settings": ("name",)}
 """The tables that the tally covers, with their keys; each has a body."""
 
@@ -67,22 +72,9 @@ class LibraryState:
     problem: str = ""
     """A sentence where the library was not found as it was written."""
 
-    @cached_property
-    def by_number(self) -> dict[int, StoredClip]:
-        """The clips that count, by number."""
-        return {clip.number: clip for clip in self.clips.values()}
-
-    def of(self, version: str) -> dict[str, StoredClip]:
-        """Return the clips of one version of the features."""
-        return self.clips if version == self.version.fingerprint else self.drafts.get(version, {})
-
     def all_clips(self) -> list[StoredClip]:
         """Return the rows of all versions."""
         return [*self.clips.values(), *(clip for clips in self.drafts.values() for clip in clips.values())]
-
-    def mirrored(self) -> dict[str, Any]:
-        """Return what ``settings.json`` holds."""
-        return {"format": FORMAT, "version": asdict(self.version), "settings": self.settings}
 
 
 class Transaction:
@@ -91,12 +83,17 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._tally = int(connection.execute("SELECT value FROM tally").fetchone()[0], 16)
+        self._derived = Derived(connection)
 
     def put(self, table: str, key: tuple[str, ...], body: str | None) -> None:
         """Set the body of a row; None deletes it."""
         names = _KEYS[table]
         where = " AND ".join(f"{name} = ?" for name in names)
         old = self._connection.execute(f"SELECT body FROM {table} WHERE {where}", key).fetchone()
+        if table == "clips":
+            for row, sign in ((old and old[0], -1), (body, 1)):
+                if row is not None:
+                    self._derived.put(clip_from_json(row), sign)
         if old is not None:
             self._tally ^= _row_digest(table, key, old[0])
             self._connection.execute(f"DELETE FROM {table} WHERE {where}", key)
@@ -109,6 +106,10 @@ class Transaction:
     def put_clip(self, clip: StoredClip) -> None:
         """Set the row of a clip in its version."""
         self.put("clips", (clip.version, clip.id), clip.to_json())
+
+    def used(self, name: str) -> bool:
+        """Whether a file belongs to any clip, after what was written so far."""
+        return self._derived.used(name)
 
     def put_version(self, version: FeatureVersion) -> None:
         """Make a version known; one that is known already stays."""
@@ -130,8 +131,9 @@ class Transaction:
         self._connection.executemany("DELETE FROM pending WHERE file = ?", [(file,) for file in files])
 
     def close(self) -> None:
-        """Write the tally."""
+        """Write the tallies."""
         self._connection.execute("UPDATE tally SET value = ?", (f"{self._tally:064x}",))
+        self._derived.close()
 
 
 class Database:
@@ -139,7 +141,7 @@ class Database:
 
     def __init__(self, directory: Path) -> None:
         """Open the file, and create it where there is none."""
-        self.directory = directory
+        self.directory, self._lock = directory, threading.RLock()
         new = not (directory / DATABASE).exists()
         if not new and not os.access(directory / DATABASE, os.W_OK):
             raise PermissionError(errno.EACCES, "it may not be written")
@@ -158,23 +160,35 @@ class Database:
             self._connection.close()
             raise
 
-    def load(self) -> LibraryState:
-        """Read and check everything; raises ``DatabaseDamage``."""
-        return _load(self._connection)
+    def load(self) -> Catalogue:
+        """Check everything; raises ``DatabaseDamage``."""
+        catalogue = _checked(self._connection)
+        catalogue.lock = self._lock
+        if not is_whole(self._connection):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                fill_derived(self._connection)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+        return catalogue
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Write rows together: after the block they survive a crash, and before its end none is there."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            transaction = Transaction(self._connection)
-            yield transaction
-            transaction.close()
-            self._connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-            raise
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                transaction = Transaction(self._connection)
+                yield transaction
+                transaction.close()
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
         # Nothing stays in the log, in which a flipped bit would undo what was committed after it.
         with suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -184,23 +198,59 @@ class Database:
         self._connection.close()
 
 
-def read_state(directory: Path) -> LibraryState:
-    """Read library.db without writing anything; raises ``DatabaseDamage``."""
-    path = directory / DATABASE
+def read_catalogue(directory: Path) -> Catalogue:
+    """Open library.db for reading, without writing anything; raises ``DatabaseDamage``."""
     log = directory / f"{DATABASE}-wal"
     # Where nothing can be written (a full disk, no right) SQLite reads only by "immutable".
     quiet = not log.exists() or log.stat().st_size == 0
     for options in ("mode=ro", "mode=ro&immutable=1") if quiet else ("mode=ro",):
+        connection = None
         try:
-            uri = f"{path.absolute().as_uri()}?{options}"
-            with closing(sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)) as connection:
-                connection.execute("BEGIN")
-                return _load(connection)
-        except sqlite3.OperationalError as error:
+            connection = read_only(directory, options)
+            connection.execute("BEGIN")  # what is checked is what is read
+            catalogue = _checked(connection)
+            whole = is_whole(connection)
+            connection.execute("COMMIT")
+            if not whole:  # of an earlier release, or damaged: made anew in memory
+                copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+                connection.backup(copy)
+                connection.close()
+                fill_derived(copy)
+                catalogue.connection = copy
+            return catalogue
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if not isinstance(error, sqlite3.OperationalError):
+                raise
             if is_damage(error):
                 raise DatabaseDamage(str(error)) from error
             failure = error
     raise failure
+
+
+def read_only(directory: Path, options: str = "mode=ro") -> sqlite3.Connection:
+    """Open library.db without the right to write."""
+    uri = f"{(directory / DATABASE).absolute().as_uri()}?{options}"
+    return sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+
+
+def in_memory(state: LibraryState) -> Catalogue:
+    """Return a state as a catalogue that lies nowhere."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.executescript(_SCHEMA)
+    transaction = Transaction(connection)
+    fill(transaction, state)
+    transaction.close()
+    return Catalogue(connection, state.version, state.settings, problem=state.problem)
+
+
+def is_deleted(directory: Path, clip: StoredClip) -> bool:
+    """Whether library.db says that a clip is gone; False where it does not say."""
+    with suppress(sqlite3.Error, OSError), closing(read_only(directory)) as connection:
+        query = "SELECT 1 FROM clips WHERE version = ? AND id = ?"
+        return connection.execute(query, (clip.version, clip.id)).fetchone() is None
+    return False
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -227,7 +277,9 @@ def state_from_records(directory: Path, wanted: FeatureVersion) -> LibraryState 
         return None
     by_version: dict[str, dict[str, StoredClip]] = {}
     for _, clip in sorted(newest.values(), key=lambda pair: (pair[1].number, pair[1].added)):
-        by_version.setdefault(clip.version, {})[clip.id] = clip
+        others = by_version.setdefault(clip.version, {})
+        last = next(reversed(others.values())).number if others else 0
+        others[clip.id] = replace(clip, number=max(clip.number, last + 1))
     if version is None:
         prints = sorted(set(by_version) - {DELETED}, key=lambda one: (one == wanted.fingerprint, len(by_version[one])))
         version = wanted if prints[-1:] in ([], [wanted.fingerprint]) else FeatureVersion(prints[-1])
@@ -240,12 +292,8 @@ def write_database(directory: Path, state: LibraryState) -> None:
     for name in reversed(_BESIDE):  # a log without its database is harmless, but not the reverse
         if (directory / name).exists():
             ContentFiles(directory).move_to_lost(name)
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        connection.executescript(_SCHEMA)
-        transaction = Transaction(connection)
-        fill(transaction, state)
-        transaction.close()
-        image = connection.serialize()
+    catalogue = in_memory(state)
+    image = catalogue.connection.serialize()
     replace_file(directory / DATABASE, image)
 
 
@@ -259,13 +307,13 @@ def fill(transaction: Transaction, state: LibraryState) -> None:
         transaction.put_setting(name, value)
 
 
-def write_mirror(directory: Path, state: LibraryState) -> None:
+def write_mirror(directory: Path, state: LibraryState | Catalogue) -> None:
     """Keep the settings in ``settings.json`` as well, from which a lost database gets them back."""
-    values = state.mirrored()
+    values = {"format": FORMAT, "version": asdict(state.version), "settings": state.settings}
     replace_file(directory / SETTINGS, json_bytes({**values, "digest": _mirror_digest(values)}))
 
 
-def check_mirror(directory: Path, state: LibraryState) -> tuple[bool, Path | None]:
+def check_mirror(directory: Path, state: Catalogue) -> tuple[bool, Path | None]:
     """Whether ``settings.json`` holds these settings, and its path where it is damaged."""
     settings, version, problem = _read_mirror(directory)
     return version == state.version and settings == state.settings, directory / SETTINGS if problem else None
@@ -290,36 +338,33 @@ def _mirror_digest(values: dict[str, Any]) -> str:
 
 
 def _row_digest(table: str, key: tuple[str, ...], body: str) -> int:
-    return int(hashlib.sha256("\0".join((table, *key, body)).encode()).hexdigest(), 16)
+    return int.from_bytes(hashlib.sha256("\0".join((table, *key, body)).encode()).digest(), "big")
 
 
-def _load(connection: sqlite3.Connection) -> LibraryState:
-    """Read all rows and hold them against the tally."""
+def _checked(connection: sqlite3.Connection) -> Catalogue:
+    """Hold all rows against the tally; raises ``DatabaseDamage``."""
     try:
-        if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        # Every index against its table, unless that takes too long: then the tallies and the pages alone.
+        clips = connection.execute("SELECT count(*) FROM clips").fetchone()[0]
+        check = "integrity_check(1)" if clips <= MOST_SWEPT else "quick_check(1)"
+        if connection.execute(f"PRAGMA {check}").fetchone() != ("ok",):
             raise DatabaseDamage("its pages are not whole")
         tally = 0
-        rows: dict[str, dict[tuple[str, ...], str]] = {}
+        rows: dict[str, dict[str, str]] = {"settings": {}, "versions": {}}
         for table, names in _KEYS.items():
-            rows[table] = {}
-            for *parts, body in connection.execute(f"SELECT {', '.join(names)}, body FROM {table}"):
-                key = tuple(map(str, parts))
-                rows[table][key] = body
-                tally ^= _row_digest(table, key, body)
+            for *key, body in connection.execute(f"SELECT {', '.join(names)}, body FROM {table}"):
+                tally ^= _row_digest(table, tuple(map(str, key)), body)
+                if table in rows:
+                    rows[table][str(key[0])] = body
         if tally != int(connection.execute("SELECT value FROM tally").fetchone()[0], 16):
             raise DatabaseDamage("the rows are not those that were written")
-        settings = {name: json.loads(body) for (name,), body in rows["settings"].items()}
-        versions = {key: FeatureVersion(**json.loads(body)) for (key,), body in rows["versions"].items()}
+        settings = {name: json.loads(body) for name, body in rows["settings"].items()}
+        versions = {key: FeatureVersion(**json.loads(body)) for key, body in rows["versions"].items()}
         current = settings.pop("version", "")
-        clips: dict[str, dict[str, StoredClip]] = {}
-        decoded = [clip_from_json(body) for body in rows["clips"].values()]
-        for clip in sorted(decoded, key=lambda one: (one.number, one.id)):
-            clips.setdefault(clip.version, {})[clip.id] = clip
         pending = connection.execute("SELECT file, task FROM pending").fetchall()
-        return LibraryState(
+        return Catalogue(
+            connection,
             versions.get(current, FeatureVersion(current)),
-            clips.pop(current, {}),
-            clips,
             settings,
             {file: task for file, task in pending if is_file_name(file)},
         )

@@ -398,12 +398,11 @@ class Engine:
     def status(self) -> Status:
         """Return the model, sizes and problems."""
         library = self._library
-        clips = library.list()
         return Status(
             model=self.model.spec,
             trained=self.model.model.config.trained,
-            clips=len(clips),
-            moments=sum(len(clip.moments) for clip in clips),
+            clips=len(library),
+            moments=library.moments(),
             stored_bytes=library.stored_bytes(),
             device=str(next(self.model.model.parameters()).device),
             directory=str(library.directory),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
-import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +13,19 @@ from vtr_demo import files
 from vtr_demo.errors import LibraryError, unknown_clip
 from vtr_demo.files import library_errors
 from vtr_demo.library import takeover
+from vtr_demo.library.catalogue import Catalogue
 from vtr_demo.library.content import ContentFiles
 from vtr_demo.library.database import (
     DATABASE,
     DatabaseDamage,
     LibraryState,
-    read_state,
+    in_memory,
+    is_deleted,
+    read_catalogue,
     sqlite_errors,
     state_from_records,
 )
-from vtr_demo.library.records import DELETED, REQUIRED, FeatureVersion, StoredClip, id_of
+from vtr_demo.library.records import CLIP_ID, DELETED, REQUIRED, FeatureVersion, StoredClip, id_of
 from vtr_demo.results import ClipFilter, Order
 from vtr_demo.structures import FrameBatch, VideoTokens
 from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
@@ -33,28 +33,6 @@ from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 FILM_ENDINGS = (*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS)
 NOTICES = "notices"
 """The setting that holds a sentence for each thing that was lost, until it is deleted or set anew."""
-
-
-_KEYS: dict[str, Callable[[StoredClip], Any]] = {
-    "oldest": lambda clip: clip.number,
-    "newest": lambda clip: -clip.number,
-    "name": lambda clip: (clip.name.lower(), clip.number),
-    "shortest": lambda clip: (clip.duration_s, clip.number),
-    "longest": lambda clip: (-clip.duration_s, clip.number),
-    "largest": lambda clip: (-clip.stored_bytes, clip.number),
-}
-
-
-def _matches(clip: StoredClip, where: ClipFilter) -> bool:
-    return (
-        where.name.lower() in clip.name.lower()
-        and where.folder.lower() in str(Path(clip.source).parent).lower()
-        and where.shortest_s <= clip.duration_s <= where.longest_s
-        and where.added_from <= clip.added
-        and (not where.added_before or clip.added < where.added_before)
-        and (where.ids is None or clip.id in where.ids)
-        and (where.visitors is None or clip.visitor in where.visitors)
-    )
 
 
 def require_library(folder: Path) -> Path:
@@ -73,7 +51,7 @@ class LibraryReader:
     def __init__(self, directory: Path, wanted: FeatureVersion) -> None:
         """Use ``LibraryReader.open``, or ``LibraryWriter.open`` to write."""
         self.directory, self.wanted = directory, wanted
-        self._state = LibraryState(wanted)
+        self._catalogue = in_memory(LibraryState(wanted))
         self._files = ContentFiles(directory)
         self._problems: dict[str, str] = {}
 
@@ -94,7 +72,7 @@ class LibraryReader:
     @property
     def version(self) -> FeatureVersion:
         """What made the features that count."""
-        return self._state.version
+        return self._catalogue.version
 
     @property
     def stale(self) -> bool:
@@ -102,21 +80,20 @@ class LibraryReader:
         return self.version.fingerprint != self.wanted.fingerprint
 
     def __len__(self) -> int:
-        return len(self._state.clips)
+        return self._catalogue.totals().clips
 
     def __contains__(self, clip_id: object) -> bool:
-        return clip_id in self._state.clips
+        return isinstance(clip_id, str) and self._catalogue.get(clip_id) is not None
 
     def list(
         self, offset: int = 0, limit: int | None = None, order: Order = "oldest", where: ClipFilter | None = None
     ) -> tuple[StoredClip, ...]:
         """Return up to ``limit`` clips from ``offset`` on, those of ``where`` in this order; all by default."""
-        clips = sorted(self._matching(where or ClipFilter()), key=_KEYS[order])
-        return tuple(clips[offset : None if limit is None else offset + limit])
+        return tuple(self._catalogue.page(where or ClipFilter(), order, offset, limit))
 
     def count(self, where: ClipFilter | None = None) -> int:
         """Return how many clips match."""
-        return len(self._matching(where)) if where else len(self)
+        return self._catalogue.count(where or ClipFilter())
 
     @property
     def writable(self) -> bool:
@@ -125,23 +102,19 @@ class LibraryReader:
 
     def numbers(self, where: ClipFilter | None = None) -> np.ndarray:
         """Return the numbers (N,) int64, ascending, of the clips that can be searched and match."""
-        clips = self._matching(where or ClipFilter())
-        return np.array(sorted(clip.number for clip in clips if "vectors" in clip.files), np.int64)
+        return self._catalogue.contents(where or ClipFilter())[0]
 
     def contents(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the numbers (N,) int64, ascending, of all that can be searched, and what their vectors hold."""
-        clips = sorted((c for c in self._state.clips.values() if "vectors" in c.files), key=lambda c: c.number)
-        numbers, tags = [clip.number for clip in clips], [clip.content for clip in clips]
-        return np.array(numbers, np.int64), np.array(tags, np.int64)
+        return self._catalogue.contents(ClipFilter())
 
     def by_number(self, numbers: Sequence[int]) -> dict[int, StoredClip]:
         """Return clips by number; those that are not there are left out."""
-        table = self._state.by_number
-        return {number: table[number] for number in numbers if number in table}
+        return self._catalogue.by_number(numbers)
 
     def deleted(self) -> tuple[StoredClip, ...]:
         """Return the clips that were deleted and can be restored, the last deleted first."""
-        return tuple(sorted(self._state.of(DELETED).values(), key=lambda clip: (clip.deleted, clip.number))[::-1])
+        return tuple(sorted(self._catalogue.of(DELETED), key=lambda clip: (clip.deleted, clip.number))[::-1])
 
     def take_changes(self) -> dict[int, StoredClip | None]:
         """Return what was added, replaced (by number) or deleted (None) since this was asked last."""
@@ -149,7 +122,7 @@ class LibraryReader:
 
     def get(self, clip_id: str) -> StoredClip:
         """Return a clip; an id that is malformed or unknown raises ``LibraryError``."""
-        clip = self._state.clips.get(clip_id)
+        clip = self._catalogue.get(clip_id) if CLIP_ID.fullmatch(clip_id) else None
         if clip is None:
             problem = self._notices().get(clip_id)
             raise LibraryError(problem) if problem else unknown_clip(clip_id)
@@ -158,7 +131,7 @@ class LibraryReader:
     def find_by_digest(self, digest: str, visitor: str = "") -> StoredClip | None:
         """Return the clip with this content, the library's or the visitor's, if it is healthy."""
         for key in dict.fromkeys((id_of(digest), id_of(digest, visitor))):
-            clip = self._state.clips.get(key)
+            clip = self._catalogue.get(key)
             if clip and clip.digest == digest and clip.visitor in ("", visitor) and key not in self._problems:
                 return clip
         return None
@@ -177,11 +150,12 @@ class LibraryReader:
 
     def damaged(self) -> tuple[StoredClip, ...]:
         """Return the clips of which something stored is known to be missing or damaged."""
-        return tuple(clip for key, clip in self._state.clips.items() if key in self._problems)
+        clips = [clip for key in self._problems if (clip := self._catalogue.get(key)) is not None]
+        return tuple(sorted(clips, key=lambda clip: clip.number))
 
     def setting(self, name: str) -> dict[str, Any]:
         """Return a small table kept with the library; empty where none was set."""
-        value = self._state.settings.get(name)
+        value = self._catalogue.settings.get(name)
         return value if isinstance(value, dict) else {}
 
     # ------------------------------------------------------------------ what it holds
@@ -254,13 +228,13 @@ class LibraryReader:
 
     def stored_bytes(self, clip_id: str | None = None) -> int:
         """Return what one clip, or all of them, take on disk; asks the disk for nothing."""
-        clips = self.list() if clip_id is None else [self.get(clip_id)]
-        return sum(clip.stored_bytes for clip in clips)
+        return self._catalogue.totals().bytes if clip_id is None else self.get(clip_id).stored_bytes
+
+    def moments(self) -> int:
+        """Return how many moments the clips have."""
+        return self._catalogue.totals().moments
 
     # ------------------------------------------------------------------ inside
-    def _matching(self, where: ClipFilter) -> builtins.list[StoredClip]:
-        return [clip for clip in self._state.clips.values() if _matches(clip, where)]
-
     def _notices(self) -> dict[str, str]:
         return {key: text for key, text in self.setting(NOTICES).items() if isinstance(text, str)}
 
@@ -283,31 +257,28 @@ class LibraryReader:
             f"{clip.name}: its {role} in the library are missing or damaged; rebuild the library, or delete "
             "the clip and index it again."
         )
-        if clip.id in self._state.clips:
+        if clip.id in self:
             self._problems = {**self._problems, clip.id: sentence}
         return LibraryError(sentence)
 
     def _deleted(self, clip: StoredClip) -> bool:
-        """Whether another process has deleted a clip since this one opened the library."""
-        with suppress(sqlite3.Error, DatabaseDamage, OSError):
-            if (self.directory / DATABASE).is_file():
-                return clip.id not in read_state(self.directory).of(clip.version)
-        return False
+        """Whether another process has deleted a clip since."""
+        return is_deleted(self.directory, clip)
 
     def _read(self, allow_stale: bool) -> None:
         """Read library.db, or what it can be built from again."""
         if (self.directory / DATABASE).is_file():
             try:
-                state = read_state(self.directory)
+                catalogue = read_catalogue(self.directory)
             except DatabaseDamage as error:
-                state = self._recovered(error)
+                catalogue = in_memory(self._recovered(error))
         elif takeover.is_old(self.directory):
             old = takeover.read_old(self.directory, self.wanted)
             self._files = ContentFiles(self.directory, old.places)
-            state = old.state
+            catalogue = in_memory(old.state)
         else:
-            state = self._recovered(DatabaseDamage("it is missing"))
-        self._use(state, allow_stale)
+            catalogue = in_memory(self._recovered(DatabaseDamage("it is missing")))
+        self._use(catalogue, allow_stale)
 
     def _recovered(self, damage: DatabaseDamage) -> LibraryState:
         """Build the state from the clips' own records, and say so."""
@@ -318,16 +289,16 @@ class LibraryReader:
         )
         return replace(state, problem=f"{sentence} {state.problem}".strip())
 
-    def _use(self, state: LibraryState, allow_stale: bool) -> None:
-        """Take a state; an empty library belongs to whoever opens it."""
-        if not state.clips and not any(rows for key, rows in state.drafts.items() if key != DELETED):
-            state = replace(state, version=self.wanted)
-        self._state = state
-        if state.problem:
-            self._problems["library"] = state.problem
+    def _use(self, catalogue: Catalogue, allow_stale: bool) -> None:
+        """Take a catalogue; an empty library belongs to whoever opens it."""
+        if not any(catalogue.totals(version).clips for version in catalogue.versions() if version != DELETED):
+            catalogue.version = self.wanted
+        self._catalogue = catalogue
+        if catalogue.problem:
+            self._problems["library"] = catalogue.problem
         self._note_missing()
         if self.stale and not allow_stale:
-            theirs, ours = state.version.model or "another model", self.wanted.model or "this model"
+            theirs, ours = self.version.model or "another model", self.wanted.model or "this model"
             raise LibraryError(
                 f"The library {self.directory} was made by {theirs} and does not fit {ours}; rebuild it "
                 f"with `python -m vtr_demo index --rebuild --library {self.directory}`, or choose its "
@@ -336,6 +307,5 @@ class LibraryReader:
 
     def _note_missing(self) -> None:
         """Name the clips that lack a file by their own record, as one that waits for its vectors does."""
-        for clip in self._state.clips.values():
-            if missing := [role for role in REQUIRED if role not in clip.files]:
-                self._broken(clip, missing[0])
+        for clip in self._catalogue.incomplete():
+            self._broken(clip, next(role for role in REQUIRED if role not in clip.files))

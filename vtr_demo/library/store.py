@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ from vtr_demo.files import FolderLock, library_errors, sha256_of, write_synced
 from vtr_demo.library import takeover
 from vtr_demo.library.database import (
     DATABASE,
+    MOST_SWEPT,
     Database,
     DatabaseDamage,
-    LibraryState,
     check_mirror,
     is_damage,
     is_full,
+    read_only,
     sqlite_errors,
     write_database,
     write_mirror,
@@ -74,7 +76,6 @@ class LibraryWriter(LibraryReader):
         """Use ``LibraryWriter.open``."""
         super().__init__(directory, wanted)
         self._mutex = threading.RLock()
-        self._uses: Counter[str] = Counter()
         self._writing: Counter[str] = Counter()
         self._changes: dict[int, StoredClip | None] = {}
 
@@ -113,6 +114,7 @@ class LibraryWriter(LibraryReader):
         """Let another process write. Reading goes on working."""
         with self._mutex:
             if hasattr(self, "_database"):
+                self._catalogue.reopen = partial(read_only, self.directory)
                 self._database.close()
                 del self._database
             if self._lock is not None:
@@ -146,7 +148,7 @@ class LibraryWriter(LibraryReader):
         if not re.fullmatch(r"[a-z_]{1,40}", name):
             raise ValueError(f"a setting is named by small letters, got {name!r}")
         with self._changing(f"The setting {name!r} was not kept"):
-            settings = {**self._state.settings, name: value}
+            settings = {**self._catalogue.settings, name: value}
             notices = {key: text for key, text in self._notices().items() if key != name}
             if NOTICES in settings:
                 settings[NOTICES] = notices
@@ -159,7 +161,7 @@ class LibraryWriter(LibraryReader):
         """
         with self._changing(f"{clip.name} was not stored", held=False):
             self._require_stale(False)
-            if clip.id in self._state.clips and clip.id not in self._problems:
+            if clip.id in self and clip.id not in self._problems:
                 raise LibraryError(f"{clip.name} is already in the library; delete it to index it anew.")
             return self._put(replace(clip, added=clip.added or now()), _encoded(clip, contents))
 
@@ -193,8 +195,8 @@ class LibraryWriter(LibraryReader):
         """Store other names, places or captions of many clips in one step; those deleted meanwhile stay so."""
         with self._changing(f"{len(clips)} clips were not changed"):
             self._require_stale(False)
-            known = self._state.clips
-            self._rewrite([replace(one, files=known[one.id].files) for one in clips if one.id in known])
+            known = [(one, stored) for one in clips if (stored := self._catalogue.get(one.id)) is not None]
+            self._rewrite([replace(one, files=stored.files) for one, stored in known])
 
     def set_aside(self, clip_ids: Sequence[str]) -> builtins.list[StoredClip]:
         """Delete clips in one step so that ``restore`` can bring them back within ``KEPT``; returns them.
@@ -203,7 +205,7 @@ class LibraryWriter(LibraryReader):
         """
         with self._changing(f"{len(clip_ids)} clips were not deleted"):
             self._require_stale(False)
-            clips = [self._state.clips[one] for one in dict.fromkeys(clip_ids) if one in self._state.clips]
+            clips = [clip for one in dict.fromkeys(clip_ids) if (clip := self._catalogue.get(one)) is not None]
             expired = [(DELETED, clip_id, None) for clip_id in self._expired()]
             gone = [*expired, *((clip.version, clip.id, None) for clip in clips)]
             self._rewrite([replace(clip, version=DELETED, deleted=now()) for clip in clips], gone)
@@ -213,8 +215,8 @@ class LibraryWriter(LibraryReader):
         """Bring back clips that were set aside, in one step; returns those that still could be."""
         with self._changing(f"{len(clip_ids)} clips were not restored"):
             self._require_stale(False)
-            kept = self._state.of(DELETED)
-            known = [kept[one] for one in dict.fromkeys(clip_ids) if one in kept and one not in self._state.clips]
+            kept = [self._catalogue.get(one, DELETED) for one in dict.fromkeys(clip_ids) if one not in self]
+            known = [clip for clip in kept if clip is not None]
             back = [replace(clip, version=self.version.fingerprint, deleted="") for clip in known]
             self._rewrite(back, [(DELETED, clip.id, None) for clip in known])
             return back
@@ -222,7 +224,7 @@ class LibraryWriter(LibraryReader):
     def empty_deleted(self) -> None:
         """Delete for good what was set aside, and free its space."""
         with self._changing("What was deleted was not removed"):
-            self._commit([(DELETED, clip_id, None) for clip_id in self._state.of(DELETED)])
+            self._commit([(DELETED, clip_id, None) for clip_id in self._catalogue.ids(DELETED)])
 
     def forget_vectors(self) -> None:
         """Take the vectors from all clips in one step, before they are computed anew by the same model."""
@@ -235,10 +237,10 @@ class LibraryWriter(LibraryReader):
         """Forget a clip, readable or not, and remove its files; an original elsewhere stays."""
         with self._changing(f"Clip {clip_id[:40]!r} was not deleted"):
             notices = self._notices()
-            known = [version for version in self._versions() if clip_id in self._state.of(version)]
-            if clip_id not in notices and clip_id not in self._state.clips:
+            known = [version for version in self._catalogue.versions() if self._catalogue.get(clip_id, version)]
+            if clip_id not in notices and clip_id not in self:
                 raise unknown_clip(clip_id)
-            settings = self._state.settings
+            settings = self._catalogue.settings
             if clip_id in notices:
                 settings = {**settings, NOTICES: {k: v for k, v in notices.items() if k != clip_id}}
             self._commit([(version, clip_id, None) for version in known], settings)
@@ -254,7 +256,7 @@ class LibraryWriter(LibraryReader):
     # ------------------------------------------------------------------ rebuilding
     def rebuilt(self, clip_id: str) -> bool:
         """Whether a rebuild, perhaps one that was interrupted, has already done this clip."""
-        clip = self._state.of(self.wanted.fingerprint).get(clip_id)
+        clip = self._catalogue.get(clip_id, self.wanted.fingerprint)
         return clip is not None and "vectors" in clip.files
 
     def carry_over(self, clip_id: str) -> None:
@@ -270,16 +272,16 @@ class LibraryWriter(LibraryReader):
         """
         with self._changing("The rebuilt library was not put in place"):
             self._require_stale(True)
-            done = self._state.of(self.wanted.fingerprint)
-            if left := [clip.name for key, clip in self._state.clips.items() if key not in done]:
+            done = set(self._catalogue.ids(self.wanted.fingerprint))
+            if left := [clip.name for clip in self.list() if clip.id not in done]:
                 raise LibraryError(
                     f"{len(left)} clips are not rebuilt yet ({', '.join(left[:5])}); rebuild or delete them."
                 )
             gone = [
                 (version, clip_id, None)
-                for version in self._versions()
+                for version in self._catalogue.versions()
                 if version != self.wanted.fingerprint
-                for clip_id in self._state.of(version)
+                for clip_id in self._catalogue.ids(version)
             ]
             self._commit(gone, version=self.wanted)
             self._problems = {key: text for key, text in self._problems.items() if key == "library"}
@@ -296,7 +298,7 @@ class LibraryWriter(LibraryReader):
                 problem = self._write_again(DatabaseDamage("it is missing"))
         try:
             self._connect()
-            state = self._database.load()
+            catalogue = self._database.load()
         except (DatabaseDamage, sqlite3.Error) as error:
             if isinstance(error, sqlite3.Error) and not is_damage(error):
                 raise
@@ -304,16 +306,18 @@ class LibraryWriter(LibraryReader):
                 self._database.close()
             problem = self._write_again(DatabaseDamage(str(error)))
             self._connect()
-            state = self._database.load()
-        self._use(replace(state, problem=problem), allow_stale)
-        self._settle(state)
+            catalogue = self._database.load()
+        written, catalogue.problem = catalogue.version, problem
+        self._use(catalogue, allow_stale)
+        self._last_number = catalogue.last_number()
+        self._settle(written)
         takeover.retire(self.directory)
         with suppress(OSError):  # a full disk can be opened
-            current, damaged = check_mirror(self.directory, self._state)
+            current, damaged = check_mirror(self.directory, self._catalogue)
             if damaged:
                 self._problems["settings"] = f"{damaged} was damaged; it has been written again."
             if not current:
-                write_mirror(self.directory, self._state)
+                write_mirror(self.directory, self._catalogue)
             reserve = self.directory / RESERVE
             if not reserve.exists():
                 write_synced(reserve, bytes(RESERVE_BYTES))
@@ -326,45 +330,69 @@ class LibraryWriter(LibraryReader):
         write_database(self.directory, state)
         return state.problem
 
-    def _settle(self, state: LibraryState) -> None:
-        """Bring files and database together after a kill; ``state`` is what the database says."""
-        other = set(self._state.drafts) - {self.wanted.fingerprint, self.version.fingerprint, DELETED}
-        self._uses = Counter(name for clip in self._state.all_clips() for name in clip.file_names())
-        there = set(self._files.listed())
-        adopted, unknown = self._adopted(there)
-        dropped = [(version, clip_id, None) for version in other for clip_id in self._state.of(version)]
-        keeps = state.version.fingerprint == self.version.fingerprint == self.wanted.fingerprint
-        dropped += [(DELETED, clip_id, None) for clip_id in (self._expired() if keeps else self._state.of(DELETED))]
+    def _settle(self, written: FeatureVersion) -> None:
+        """Bring files and database together after a kill; ``written`` is the version that the database has.
+
+        In a large library only what was noted before the kill; ``check`` looks at all the others.
+        """
+        catalogue = self._catalogue
+        pending = dict(catalogue.pending)
+        mine = (self.wanted.fingerprint, self.version.fingerprint, DELETED)
+        dropped = [
+            (version, clip_id, None)
+            for version in catalogue.versions()
+            if version not in mine
+            for clip_id in catalogue.ids(version)
+        ]
+        keeps = written.fingerprint == self.version.fingerprint == self.wanted.fingerprint
+        dropped += [(DELETED, one, None) for one in (self._expired() if keeps else catalogue.ids(DELETED))]
+        small = catalogue.totals().clips <= MOST_SWEPT
+        there = set(self._files.listed() if small else filter(self._is_there, pending))
+        adopted, unknown = self._adopted(there, pending)
         for name in unknown:
-            if name in state.pending:
+            if name in pending:
                 self._files.remove(name)
             else:
                 self._files.move_to_lost(name)
-        if adopted or dropped or state.pending or state.version != self.version:
-            self._commit([*adopted, *dropped], version=self.version, settled=list(state.pending))
-        for clip in self._state.clips.values():
+        if adopted or dropped or pending or written != self.version:
+            self._commit([*adopted, *dropped], version=self.version, settled=list(pending))
+        for clip in self.list() if small else ():
             missing = [role for role, file in clip.files.items() if file.name not in there]
             if missing:
                 self._broken(clip, missing[0])
             elif clip.record_name not in there:
                 self._files.write(clip.record_name, clip.to_json().encode())
 
-    def _adopted(self, there: set[str]) -> tuple[builtins.list[Any], builtins.list[str]]:
+    def _is_there(self, name: str) -> bool:
+        return (self.directory / name).exists()
+
+    def _next_number(self) -> int:
+        """Return a number that no clip has had since the library was opened."""
+        with self._mutex:
+            self._last_number += 1
+            return self._last_number
+
+    def _adopted(self, there: set[str], pending: dict[str, str]) -> tuple[builtins.list[Any], builtins.list[str]]:
         """Clips that are whole although the database does not know them, and the other unknown files."""
-        unknown = sorted(name for name in there if not self._uses[name])
-        removing = {name for name, task in self._state.pending.items() if task == "remove"}
+        unknown = sorted(name for name in there if not self._catalogue.is_used(name))
         adopted: builtins.list[tuple[str, str, StoredClip | None]] = []
+        taken: set[str] = set()
+        numbers: set[int] = set()
         for name in unknown:
-            if not name.startswith("records/") or name in removing:
+            if not name.startswith("records/") or pending.get(name) == "remove":
                 continue
             with suppress(OSError, ValueError, KeyError, TypeError):
                 data = (self.directory / name).read_bytes()
                 clip = clip_from_json(data)
                 whole = clip.record_name == name and all(map(self._files.intact, clip.files.values()))
                 version = self.version.fingerprint
-                if whole and clip.version == version and clip.id not in self._state.clips:
+                if whole and clip.version == version and clip.id not in self:
+                    taken.update(clip.file_names())
+                    if clip.number in numbers or self._catalogue.by_number([clip.number]):
+                        clip = replace(clip, number=self._next_number())  # its own is another's by now
+                    numbers.add(clip.number)
+                    self._last_number = max(self._last_number, clip.number)
                     adopted.append((version, clip.id, clip))
-        taken = {name for *_, clip in adopted if clip for name in clip.file_names()}
         return adopted, [name for name in unknown if name not in taken]
 
     # ------------------------------------------------------------------ inside: changing
@@ -385,9 +413,6 @@ class LibraryWriter(LibraryReader):
             advice = "finish its rebuild first" if self.stale else "it needs no rebuild"
             raise LibraryError(f"The library {self.directory} was made by {self.version.model}; {advice}.")
 
-    def _versions(self) -> builtins.list[str]:
-        return [self.version.fingerprint, *self._state.drafts]
-
     def _put(
         self,
         clip: StoredClip,
@@ -401,11 +426,10 @@ class LibraryWriter(LibraryReader):
         for role, data in encoded.items():
             name, size = _named(role, data, clip)
             stored[role], sources[name] = StoredFile(name, size), data
-        known = self._state.clips.get(clip.id)
-        number = known.number if known else 1 + max((c.number for c in self._state.all_clips()), default=0)
+        known = self._catalogue.get(clip.id)
         clip = replace(
             clip,
-            number=number,
+            number=known.number if known else self._next_number(),
             version=self.wanted.fingerprint,
             tower=self.wanted.tower if tower is None else tower,
             files=stored,
@@ -415,7 +439,7 @@ class LibraryWriter(LibraryReader):
             for name, data in sources.items():
                 self._files.write(name, data)
             with self._mutex:
-                if kept is not None and clip.id not in self._state.clips:
+                if kept is not None and clip.id not in self:
                     raise LibraryError(f"{clip.name} was deleted while it was rebuilt.")
                 self._problems = {key: text for key, text in self._problems.items() if key != clip.id}
                 self._commit([(clip.version, clip.id, clip)], settled=[*sources])
@@ -431,13 +455,13 @@ class LibraryWriter(LibraryReader):
 
     def _expired(self) -> builtins.list[str]:
         limit = (datetime.now(UTC) - KEPT).isoformat(timespec="seconds")
-        return [clip_id for clip_id, clip in self._state.of(DELETED).items() if clip.deleted < limit]
+        return [clip.id for clip in self._catalogue.of(DELETED) if clip.deleted < limit]
 
     @contextmanager
     def _in_flight(self, names: builtins.list[str]) -> Iterator[None]:
         """Files that are being written: noted before, and removed again where the clip is not stored."""
         with self._mutex:
-            new = [name for name in names if not self._uses[name]]
+            new = [name for name in names if not self._catalogue.is_used(name)]
             with self._database.transaction() as transaction:
                 transaction.put_pending("add", new)
             self._writing.update(names)
@@ -446,7 +470,7 @@ class LibraryWriter(LibraryReader):
         finally:
             with self._mutex:
                 self._writing.subtract(names)
-                unused = [name for name in names if not self._uses[name] and self._writing[name] <= 0]
+                unused = [n for n in names if self._writing[n] <= 0 and not self._catalogue.is_used(n)]
                 self._remove(unused)
 
     def _commit(
@@ -460,21 +484,11 @@ class LibraryWriter(LibraryReader):
 
         changes: (version, clip id, the new clip or None); settled: files that need no note any longer.
         """
-        state, set_version = self._state, version
-        version = version or state.version
-        uses: Counter[str] = Counter()
-        clips = {key: dict(state.of(key)) for key in [state.version.fingerprint, *state.drafts]}
-        clips.setdefault(version.fingerprint, {})
-        for key, clip_id, clip in changes:
-            if (old := clips.setdefault(key, {}).pop(clip_id, None)) is not None:
-                uses.subtract(old.file_names())
-            if clip is not None:
-                uses.update(clip.file_names())
-                clips[key][clip_id] = clip
-        for key in {key for key, _, _ in changes}:
-            clips[key] = dict(sorted(clips[key].items(), key=lambda pair: pair[1].number))
-        gone = [name for name, count in uses.items() if count < 0 and self._uses[name] + count <= 0]
-        settings = state.settings if settings is None else settings
+        catalogue, set_version = self._catalogue, version
+        version = version or catalogue.version
+        old_settings, settings = catalogue.settings, catalogue.settings if settings is None else settings
+        replaced = [old for key, clip_id, _ in changes if (old := catalogue.get(clip_id, key)) is not None]
+        new = [clip for _, _, clip in changes if clip is not None]
         with self._freeing(), self._database.transaction() as transaction:
             transaction.put_version(version)
             for key, clip_id, clip in changes:
@@ -484,23 +498,31 @@ class LibraryWriter(LibraryReader):
                     transaction.put_version(self.wanted if key == self.wanted.fingerprint else FeatureVersion(key))
                     transaction.put_clip(clip)
             for name, value in settings.items():
-                if state.settings.get(name) != value:
+                if old_settings.get(name) != value:
                     transaction.put_setting(name, value)
             if set_version is not None:
                 transaction.put_setting("version", version.fingerprint)
             transaction.drop_pending([*settled])
+            before = dict.fromkeys(name for clip in replaced for name in clip.file_names())
+            gone = [name for name in before if not transaction.used(name)]
             transaction.put_pending("remove", gone)
-        self._uses.update(uses)
-        mine = [(state.of(key).get(clip_id), clip) for key, clip_id, clip in changes if key == version.fingerprint]
-        self._changes |= {old.number: None for old, _ in mine if old} | {new.number: new for _, new in mine if new}
-        current = clips.pop(version.fingerprint)
-        drafts = {key: rows for key, rows in clips.items() if rows}
-        self._state = LibraryState(version, current, drafts, settings)
-        self._problems = {k: t for k, t in self._problems.items() if k in current or k not in state.clips}
-        if settings != state.settings or version != state.version:
+        self._note(replaced, new, version)
+        changed = settings != old_settings or version != catalogue.version
+        catalogue.settings, catalogue.version = settings, version
+        if changed:
             with suppress(OSError):  # it is written again at the next opening
-                write_mirror(self.directory, self._state)
+                write_mirror(self.directory, catalogue)
         self._remove([name for name in gone if self._writing[name] <= 0])
+
+    def _note(self, replaced: Sequence[StoredClip], new: Sequence[StoredClip], version: FeatureVersion) -> None:
+        """Bring totals, problems and the list of changes up to date after a commit."""
+        self._catalogue.note(replaced, new)
+        current = {clip.id for clip in new if clip.version == version.fingerprint}
+        lost = {clip.id for clip in replaced if clip.version == self.version.fingerprint} - current
+        self._problems = {key: text for key, text in self._problems.items() if key not in lost}
+        mine = version.fingerprint
+        self._changes |= {clip.number: None for clip in replaced if clip.version == mine}
+        self._changes |= {clip.number: clip for clip in new if clip.version == mine}
 
     @contextmanager
     def _freeing(self) -> Iterator[None]:
@@ -527,7 +549,7 @@ class LibraryWriter(LibraryReader):
             transaction.drop_pending(left)
 
     def _deleted(self, clip: StoredClip) -> bool:
-        return clip.id not in self._state.of(clip.version)
+        return self._catalogue.get(clip.id, clip.version) is None
 
 
 def _free_bytes(folder: Path) -> int:
