@@ -73,6 +73,7 @@ def payload(
             "moments": clip.moments,
         },
         "moment": why.moment,
+        "moment_scores": why.moment_scores if why.moment >= 0 else (),
         "score": alignment.score,
         "verdict": verdict(why, about.confidence),
         "confidence": None

@@ -570,12 +570,14 @@
       this.clock = h("span", { class: "soft clock" });
       const marks = h("span", { class: "marks", "aria-hidden": "true" },
         clip.moments.map(([from, to], i) => h("i", { class: i === moment ? "open" : null, style: { left: percent(from / clip.duration), width: percent((to - from) / clip.duration) } })));
+      this.timeline = h("div", { class: "momentline" });
       this.paints = h("span", { class: "paints", role: "group", "aria-label": "What is painted on the frames" });
       this.legend = h("span", { class: "heatlegend", title: "What one patch adds to the score; the same colours in all frames" });
       this.keys = h("div", { class: "mapkey", role: "group", "aria-label": "Concepts of this frame" });
       this.node = h("figure", { class: "stage" },
         h("div", { class: "screen", style: { "aspect-ratio": ratio } }, this.video, this.view),
         h("div", { class: "transport" }, this.play, h("span", { class: "scrub" }, marks, this.slider), this.clock),
+        this.timeline,
         h("div", { class: "line paintline" }, this.paints, this.legend));
       this.listen();
     }
@@ -689,8 +691,25 @@
       this.paints.replaceChildren(...PAINTS.map(([key, label]) => h("button", { "data-key": `paint-${key}`, "data-paint": key, "aria-pressed": String(panel.paint === key), onclick: () => { panel.paint = key; panel.draw(); } }, label)));
       this.legend.replaceChildren(...(panel.paint === "heat" ? this.scale(limit) : []));
       this.keys.replaceChildren(...(panel.paint === "map" ? this.key() : []));
+      this.timeline.replaceChildren(...this.moments());
       if (this.video.paused) this.tell(data.seconds[frame]);
       this.play.textContent = this.video.paused ? "▶" : "❚❚";
+    }
+
+    // Every moment of a long clip, as high as its score; a click explains it.
+    moments() {
+      const { clip, moment, moment_scores: scores } = this.panel.data;
+      if (scores.length < 2) return [];
+      const low = Math.min(0, ...scores), span = Math.max(...scores) - low || 1;
+      const bar = ([from, to], i) => {
+        const label = `${from.toFixed(1)} – ${to.toFixed(1)} s, score ${written(inUnits(scores[i]))}`;
+        return h("button", {
+          class: "momentbar", "data-do": "moment", "data-clip": clip.id, "data-moment": i, "data-key": `moment-${i}`, "aria-pressed": String(i === moment), title: label, "aria-label": label,
+          style: { left: percent(from / clip.duration), width: percent((to - from) / clip.duration) },
+        }, h("i", { style: { height: percent((scores[i] - low) / span) } }));
+      };
+      return [h("div", { class: "bars", role: "group", "aria-label": "Moments and their scores" }, clip.moments.map(bar)),
+        h("span", { class: "soft" }, "Each moment as high as its score; the yellow one is explained. Click another to explain it.")];
     }
 
     // The concepts of this frame, the largest first, each a button.

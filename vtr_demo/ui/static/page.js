@@ -45,10 +45,14 @@
     try {
       await navigator.clipboard.writeText(location.href);
       button.textContent = "Copied";
+      button.classList.add("done");
     } catch {
       prompt("The link to what is shown:", location.href);
     }
-    setTimeout(() => { button.textContent = "Copy link"; }, 2000);
+    setTimeout(() => {
+      button.textContent = "Copy link";
+      button.classList.remove("done");
+    }, 2000);
   };
 
   // ------------------------------------------------------------------------- focus and previews
