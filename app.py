@@ -126,7 +126,7 @@ def search_tab(engine: EngineLike, mine: gr.State, address: gr.HTML) -> tuple[gr
     results.click(click, inputs[:2], outputs, **LIVE).then(None, js=theme.TO_PANEL, **QUIET)
     for piece in (examples, why, more):
         piece.click(click, inputs[:2], outputs, **LIVE)
-    file.upload(take, [*inputs[:2], file], outputs, **INGEST)
+    file.upload(take, [*inputs[:2], file], outputs, show_progress_on=more, **INGEST)
     gr.on([slider.input for slider in sliders], reweigh, inputs, outputs, **LIVE)
     reset.click(lambda old, own: show(old.unmuted(), own, True), inputs[:2], outputs, **LIVE)
     parts = TabParts(view, show, outputs)
@@ -169,7 +169,7 @@ def describe_tab(engine: EngineLike, mine: gr.State, address: gr.HTML) -> tuple[
         if piece in (picker, ranked):
             event.then(None, js=theme.TO_PANEL, **QUIET)
     rank.click(lambda old, lines: show(ViewState(clip=old.clip, own=lines)), [view, own], outputs, **LIVE | LONG)
-    changed = upload.upload(take, [upload, mine], [mine, *outputs], **INGEST)
+    changed = upload.upload(take, [upload, mine], [mine, *outputs], show_progress_on=ranked, **INGEST)
     return picker, changed, TabParts(view, show, outputs)
 
 
@@ -198,7 +198,7 @@ def concepts_tab(
         there = describe.show(ViewState(clip=str(event._data.get("clip", ""))))
         return [gr.skip(), gr.Tabs(selected="describe"), *there]
 
-    tab.select(show, [drawn_for, view], [wall, drawn_for], **LONG)
+    tab.select(show, [drawn_for, view], [wall, drawn_for], **LIVE | LONG)
     gone = wall.click(go, view, [view, tab_bar, *describe.outputs], **MODEL)
     gone.then(None, js=theme.TO_TILE, **QUIET)
     return gone.then(show, [drawn_for, view], [wall, drawn_for], **LONG)

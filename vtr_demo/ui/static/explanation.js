@@ -576,8 +576,7 @@
       this.keys = h("div", { class: "mapkey", role: "group", "aria-label": "Concepts of this frame" });
       this.node = h("figure", { class: "stage" },
         h("div", { class: "screen", style: { "aspect-ratio": ratio } }, this.video, this.view),
-        h("div", { class: "transport" }, this.play, h("span", { class: "scrub" }, marks, this.slider), this.clock),
-        this.timeline,
+        h("div", { class: "transport" }, this.timeline, this.play, h("span", { class: "scrub" }, marks, this.slider), this.clock),
         h("div", { class: "line paintline" }, this.paints, this.legend));
       this.listen();
     }

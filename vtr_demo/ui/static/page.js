@@ -3,8 +3,8 @@
   const near = (node, selector) => (node instanceof Element ? node.closest(selector) : null);
 
   // ------------------------------------------------------------------------- the address
-  // Behind # stands what the tab in front shows. A step that a person would go back from is a new entry.
-  const STEPS = ["tab", "q", "like", "like-moment", "not", "clip", "own"];
+  // Behind # stands what the tab in front shows. A change is a new entry, unless it is one of many small ones.
+  const SMALL = ["weights", "share", "count", "theme"];
   const addresses = {};
   let theme = "";
   const inFront = () => document.querySelector('[role="tab"][aria-selected="true"]')?.textContent.trim().toLowerCase() || "search";
@@ -17,7 +17,7 @@
     after.delete("look");
     if (window.vtrTab && window.vtrTab !== "parts" && after.has("clip")) after.set("look", window.vtrTab);
     if (`${after}` === `${before}`) return;
-    const step = STEPS.some((key) => `${after.getAll(key)}` !== `${before.getAll(key)}`);
+    const step = [...after.keys(), ...before.keys()].some((key) => !SMALL.includes(key) && `${after.getAll(key)}` !== `${before.getAll(key)}`);
     history[step ? "pushState" : "replaceState"](null, "", `${after}` ? `#${after}` : location.pathname + location.search);
   };
   const paint = (name) => {
