@@ -207,7 +207,10 @@ def show_search(engine: EngineLike, view: ViewState, mine: Collection[str]) -> t
     try:
         return run_search(engine, view, mine)
     except VtrError as error:
-        return view.closed(), html.problem(str(error)), None
+        if not view.struck:
+            return view.closed(), html.problem(str(error)), None
+        view, ranked, panel = show_search(engine, replace(view, struck=()), mine)  # struck words can be put back
+        return view, html.problem(str(error)) + ranked, panel
 
 
 def show_describe(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Panel]:
@@ -221,7 +224,10 @@ def show_describe(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, 
     try:
         return run_describe(engine, view)
     except VtrError as error:
-        return replace(view, text="", struck=()), html.problem(str(error)), None
+        if not view.struck:
+            return replace(view, text=""), html.problem(str(error)), None
+        view, ranked, panel = show_describe(engine, replace(view, struck=()))
+        return view, html.problem(str(error)) + ranked, panel
 
 
 def read_address(address: str) -> tuple[str, ViewState, str]:

@@ -87,6 +87,11 @@ class ViewState:
         """Whether there is anything to search for."""
         return bool(self.text.strip() or self.mix.like or self.mix.exclude)
 
+    @property
+    def filtered(self) -> bool:
+        """Whether some clips are left out."""
+        return self.where != Where()
+
     def after(self, click: Mapping[str, object]) -> ViewState:
         """The view after a click; an unknown or malformed click changes nothing. May raise ``ConfigError``."""
         values = {key: str(value) for key, value in click.items()}
