@@ -7,6 +7,11 @@ the same fits into it does not. Each case runs ours and its baseline alternately
 
 from __future__ import annotations
 
+import atexit
+import hashlib
+import itertools
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +22,24 @@ import numpy as np
 import torch
 
 from vtr_demo.errors import ConfigError
-from vtr_demo.library.index import FaissVectors, VectorStore, member_ids
+from vtr_demo.evaluation.confidence import null_captions
+from vtr_demo.library.database import LibraryState, write_database
+from vtr_demo.library.index import MEMBER_BITS, SEGMENT_ROWS, FaissVectors, VectorStore, member_ids
+from vtr_demo.library.records import KINDS, REQUIRED, ClipContents, FeatureVersion, StoredClip, StoredFile, file_name
+from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.structures import FrameBatch, Sentence, VideoTokens, term_sums
-from vtr_demo.text.parser import parse
+from vtr_demo.structures import LEVELS, FrameBatch, Sentence, VideoTokens, term_sums
+from vtr_demo.text.parser import parse, parse_many
 from vtr_demo.video.frames import read_frames
 
 VECTORS, TOP = 20_000, 10
 """A library of about 5,000 clips with moments, and the hits that a search asks for."""
+LARGE, ROW = 100_000, 48
+"""Clips of a large library, which ``--clips`` changes, and those on one page of its list."""
 SENTENCE = "a dog runs after a ball while a cat sleeps on the sofa"
+
+
+_VERSION = FeatureVersion("bench", "bench", "bench")
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,7 @@ class Bench:
 
     model: RetrievalModel
     clip: Path
+    clips: int = LARGE
 
     def frames(self) -> FrameBatch:
         """The frames that the model sees of the clip."""
@@ -161,6 +176,57 @@ def explaining(bench: Bench) -> Case:
     )
 
 
+def codes(bench: Bench) -> Case:
+    """A search among many clips by 4-bit codes, against reading its sentence; memory against 1,400 bytes a clip."""
+    model, sentences = bench.model, parse_many(null_captions())
+    known = model.encode_text(sentences)
+    real = torch.cat([known.levels.flatten(1), known.concepts.flatten(1)], 1).cpu().numpy()
+    queries = model.encode_text(sentences[::30]).flat(model.model.default_weights).cpu().numpy()
+    store, rng, scores = FaissVectors(real.shape[1]), np.random.default_rng(0), [np.zeros((len(queries), 0))]
+    for start in range(0, bench.clips, SEGMENT_ROWS):
+        part = _rotated(real, rng, min(SEGMENT_ROWS, bench.clips - start), model.model.width)
+        numbers = np.arange(start, start + len(part), dtype=np.int64)
+        store.add(numbers << MEMBER_BITS, part, numbers)
+        scores.append(queries @ part.T)
+    right = [set(np.argpartition(-row, TOP)[:TOP].tolist()) for row in np.concatenate(scores, axis=1)]
+    answers = [store.search(query, TOP).ids >> MEMBER_BITS for query in queries]
+    recall = np.mean([len(best & {*answer.tolist()}) / TOP for best, answer in zip(right, answers, strict=True)])
+    held, turn = store.memory_bytes(vectors=False), itertools.cycle(queries)
+    return Case(
+        lambda: store.search(next(turn), TOP),
+        lambda: model.encode_text([parse(SENTENCE)]),
+        f"the {TOP} best of {bench.clips} vectors by codes (recall {recall:.4f}, {held / bench.clips:.0f} bytes each)",
+        "parsing and encoding the sentence; memory: 1,400 bytes a clip",
+        held,
+        1_400 * bench.clips,
+    )
+
+
+def listing(bench: Bench) -> Case:
+    """A page of the list of a large library, against that of a hundred clips."""
+    large, small = _stored(bench.clips), _stored(100)
+    return Case(
+        lambda: [large.list(0, ROW, "newest"), large.list(0, ROW, "name")],
+        lambda: [small.list(0, ROW, "newest"), small.list(0, ROW, "name")],
+        f"{ROW} clips of {bench.clips}, the newest and by name",
+        "the same of 100",
+    )
+
+
+def changing(bench: Bench) -> Case:
+    """Adding a clip to a large library and deleting it, against a library of a hundred clips."""
+    vectors = np.zeros((1, bench.model.model.flat_width), np.float32)
+    contents, number = ClipContents(bench.frames(), bench.tokens(), vectors), itertools.count(1)
+
+    def change(library: LibraryWriter) -> None:
+        library.delete(library.add(_drawn_clip(-next(number)), contents).id)
+
+    large, small = _stored(bench.clips), _stored(100)
+    return Case(
+        lambda: change(large), lambda: change(small), f"one clip added to {bench.clips} and deleted", "the same of 100"
+    )
+
+
 CASES: dict[str, Callable[[Bench], Case]] = {
     "decoding": decoding,
     "heads": heads,
@@ -168,6 +234,9 @@ CASES: dict[str, Callable[[Bench], Case]] = {
     "searching": searching,
     "reasons": reasons,
     "explaining": explaining,
+    "codes": codes,
+    "listing": listing,
+    "changing": changing,
 }
 
 
@@ -181,11 +250,13 @@ def select(names: Sequence[str]) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def run(model: RetrievalModel, clip: Path, names: Sequence[str] = (), *, rounds: int = 7) -> Iterator[Ratio]:
+def run(
+    model: RetrievalModel, clip: Path, names: Sequence[str] = (), *, rounds: int = 7, clips: int = LARGE
+) -> Iterator[Ratio]:
     """Measure the cases called ``names``, one after the other, each over ``rounds``."""
     model.model.eval()
     for name in select(names):
-        yield measure(name, CASES[name](Bench(model, clip)), rounds)
+        yield measure(name, CASES[name](Bench(model, clip, clips)), rounds)
 
 
 def measure(name: str, case: Case, rounds: int) -> Ratio:
@@ -225,6 +296,36 @@ def _every_frame(path: Path) -> Iterator[np.ndarray]:
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="rgb24")
+
+
+def _rotated(real: np.ndarray, rng: np.random.Generator, count: int, width: int) -> np.ndarray:
+    """Real vectors (N, F), each rotated towards another by a random angle, with a little noise; levels of norm 1."""
+    one, other = rng.integers(len(real), size=(2, count))
+    angle = rng.uniform(0, np.pi / 2, (count, 1)).astype(np.float32)
+    rotated = np.cos(angle) * real[one] + np.sin(angle) * real[other]
+    rotated += 0.02 * rng.standard_normal(rotated.shape, dtype=np.float32)
+    levels = rotated[:, : len(LEVELS) * width].reshape(count, len(LEVELS), width)
+    levels /= np.linalg.norm(levels, axis=2, keepdims=True)
+    return rotated
+
+
+def _drawn_clip(number: int) -> StoredClip:
+    digest = hashlib.sha256(str(number).encode()).hexdigest()
+    files = {role: StoredFile(file_name(KINDS[role][0], digest, KINDS[role][1]), 1) for role in REQUIRED}
+    return StoredClip(
+        f"{digest[:4]} {number}.mp4", f"/films/{number}.mp4", digest, 4.0, 640, 360,
+        added="2026-01-01T00:00:00+00:00", number=max(number, 0), version=_VERSION.fingerprint,
+        tower=_VERSION.tower, files=files,
+    )  # fmt: skip
+
+
+def _stored(count: int) -> LibraryWriter:
+    """A library whose catalogue holds so many clips, without their files; its folder goes at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="vtr-bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    clips = [_drawn_clip(number) for number in range(1, count + 1)]
+    write_database(folder, LibraryState(_VERSION, {clip.id: clip for clip in clips}))
+    return LibraryWriter.open(folder, _VERSION)
 
 
 def _library(bench: Bench) -> tuple[VectorStore, np.ndarray, np.ndarray]:

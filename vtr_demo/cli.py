@@ -384,6 +384,7 @@ def bench(
     names: Annotated[list[str] | None, typer.Argument(help="All by default.")] = None,
     clip: Annotated[Path | None, option("FILE", "By default the first of sample_videos.")] = None,
     rounds: Number = 7,
+    clips: Number = 100_000,
     json_file: JsonFile = None,
     model: Model = "bundled",
 ) -> None:
@@ -395,7 +396,7 @@ def bench(
     if clip is None:
         raise ConfigError(f"There is no clip in {SAMPLES} to measure with; name one with --clip FILE.")
     rows: list[benchmark.Ratio] = []
-    for row in benchmark.run(_load(model), clip, cases, rounds=rounds):
+    for row in benchmark.run(_load(model), clip, cases, rounds=rounds, clips=clips):
         rows.append(row)
         progress(len(rows) / len(cases), f"{row.name} is measured")
     if json_file:

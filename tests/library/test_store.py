@@ -383,7 +383,7 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 added=f"2026-01-0{n + 1}T00:00:00+00:00", visitor=("", "ann", "bob")[n % 3],
             )  # fmt: skip
             store.add(clip, contents_of(n))
-        store.delete(clip_of(4).id)
+        store.delete(store.list()[4].id)
     return directory
 
 

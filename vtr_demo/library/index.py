@@ -30,7 +30,7 @@ SEGMENT_ROWS = 8_192
 """Vectors that are coded together and lie in one file."""
 RESCORED = 50
 """Least number of vectors scored exactly after a search among codes: with 50 recall@10 is 1.000."""
-_LEVELS, _CHUNK, _TIE = 16, 128, 1e-4
+_LEVELS, _CHUNK, _TIE, _FEW = 16, 128, 1e-4, 32
 
 
 @dataclass(frozen=True)
@@ -251,6 +251,9 @@ class FaissVectors:
         groups = np.sort(np.asarray(groups, np.int64))
         with self._lock:
             for segment in (*self._segments, self._tail):
+                if len(groups) > _FEW:
+                    segment.live[contains(groups, segment.ids >> MEMBER_BITS)] = False
+                    continue
                 for group in groups if len(segment.ids) else ():
                     first, last = np.searchsorted(segment.ids, [group << MEMBER_BITS, (group + 1) << MEMBER_BITS])
                     segment.live[first:last] = False
@@ -289,16 +292,16 @@ class FaissVectors:
         with self._lock:
             return sum(int(segment.live.sum()) for segment in (*self._segments, self._tail))
 
-    def memory_bytes(self) -> int:
-        """Return what is held in memory: codes, ids and the newest vectors, but not what is mapped."""
+    def memory_bytes(self, *, vectors: bool = True) -> int:
+        """Return what is held in memory: codes, ids and, with ``vectors``, those that are not mapped."""
         with self._lock:
             sealed = sum(
                 one.ids.nbytes + one.live.nbytes + (0 if one.crcs is None else one.crcs.nbytes)
-                + (one.vectors.nbytes if one.path is None else 0)
+                + (one.vectors.nbytes if vectors and one.path is None else 0)
                 + (one.codes.codes.size() + 4 * one.codes.pq.centroids.size() if one.codes else 0)
                 for one in self._segments
             )  # fmt: skip
-            return sealed + self._tail.ids.nbytes + self._tail.vectors.nbytes
+            return sealed + self._tail.ids.nbytes + self._tail.vectors.nbytes * vectors
 
     # ------------------------------------------------------------------ searching
     def _search_all(
