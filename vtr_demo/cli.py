@@ -354,12 +354,19 @@ def probe(
 
 @app.command(cls=Command)
 def concepts(
-    clips: Number = 60, seed: Seed = 0, sprites: Sprites = None, json_file: JsonFile = None, model: Model = "bundled"
+    clips: Number = 60,
+    seed: Seed = 0,
+    data: Annotated[str, option("MANIFEST", "Captioned clips whose nouns are measured too.")] = "",
+    kind: Kind = "",
+    sprites: Sprites = None,
+    json_file: JsonFile = None,
+    model: Model = "bundled",
 ) -> None:
-    """Measure whether a noun's concept covers the thing it names, on drawn clips."""
+    """Measure whether a noun's concept covers the thing it names, on drawn clips, and how good the names are."""
     from vtr_demo.evaluation.concepts import grounding
 
-    report(grounding(_load(model), clips=clips, seed=seed, sprites=sprites, progress=progress), json_file)
+    options: dict[str, Any] = {"clips": clips, "seed": seed, "data": data, "kind": kind, "sprites": sprites}
+    report(grounding(_load(model), progress=progress, **options), json_file)
 
 
 @app.command(cls=Command)

@@ -196,6 +196,8 @@ class LossConfig(Settings):
     """Cross-entropy of the entity level's attention and the patches of things, on the playground."""
     short: NonNegative = 0.0
     """Ranking loss of short queries ("a dog", "jumping", "in the forest"); every clip that has it is right."""
+    occurrence: NonNegative = 0.0
+    """Multiple instances on captioned files: a caption's concepts must occur among the patches."""
     distill: NonNegative = 0.1
     """Align-Transform-Reconstruct against the teacher's tokens and global vectors."""
     distill_mask: BelowOne = 0.3
@@ -248,6 +250,8 @@ class TrainConfig(Settings):
     """Share of the clips of ``train`` that is held out as the validation data, films kept together."""
     start: str = ""
     """Checkpoint to fine-tune, `bundled` or a folder; empty: start from untrained heads."""
+    new_concepts: bool = False
+    """With ``start``: S2CA begins from the training data, not from the checkpoint's concepts."""
     train_only: Names = ()
     """Parts of the model that learn, such as `concepts` or `video.pools`; the others keep the weights of
     ``start``. Empty: all learn."""
@@ -261,6 +265,8 @@ class TrainConfig(Settings):
     """Further playground clips: two things that move in place, one left of or behind the other."""
     playground_stills: Natural = 0
     """Single pictures of the playground: who is left of, behind, on ... whom."""
+    grounding_captions: Natural = 0
+    """Further captions of the playground, without pictures, whose words ``loss.grounding`` learns from."""
     sprites: str = ""
     """Folder of the playground's sprites."""
     attribute_sizes: Annotated[tuple[Natural, Natural, Natural, Natural], Field(strict=False)] = (512, 512, 256, 256)
@@ -289,8 +295,9 @@ class TrainConfig(Settings):
     """Share of the steps in which the learning rate rises; then it falls along a cosine."""
     clip_norm: float = 1.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    motion_precision: Literal["fp32", "bf16"] = "fp32"
-    """Of a frozen motion tower; bf16 takes a third of the time where the processor has it."""
+    motion_precision: Literal["fp32", "bf16", "off"] = "fp32"
+    """Of a frozen motion tower; bf16 takes a third of the time where the processor has it. off: training
+    data come without motion, which only the global and the action level hear."""
     checkpoint_activations: bool = False
     ema: BelowOne = 0.0
     """Decay of an exponential moving average of the weights; 0 is off."""
@@ -361,6 +368,11 @@ class TrainConfig(Settings):
             not self.patience or bool(self.validation) or self.hold_out > 0,
             "patience needs validation data to judge by; name some in validation, or set hold_out.",
         )
+        require(not self.new_concepts or bool(self.start), "new_concepts has no effect without start.")
+        require(
+            not self.grounding_captions or self.loss.grounding > 0,
+            "grounding_captions has no effect while loss.grounding is 0.",
+        )
         require(not self.train_only or bool(self.start), "train_only keeps the rest of a checkpoint; name it in start.")
         require(not self.teacher or self.loss.distill > 0, "teacher has no effect while loss.distill is 0.")
         require(
@@ -389,7 +401,7 @@ _IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
     ("videos", _names_no_benchmark, "train and validation name no benchmark"),
     (
         "motion_precision",
-        lambda c: c.motion_precision == "bf16" and not c.start and c.model.backbone != "bundled",
+        lambda c: c.motion_precision != "fp32" and not c.start and c.model.backbone != "bundled",
         "only the bundled towers have a motion tower",
     ),
     ("sprites", lambda c: not c.drawn, "nothing of the playground is drawn"),

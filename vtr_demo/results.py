@@ -191,6 +191,8 @@ class ConceptView:
     name: str
     default_name: str
     """What training called it, whatever its name is now."""
+    score: float | None
+    """How well that name tells what the concept holds, F1 from 0 to 1; None where it was not measured."""
     patches: float
     """Its share of all patches."""
     words: float

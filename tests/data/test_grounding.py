@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import GROUNDED_CONCEPTS
 from vtr_demo.data.dataset import playground_samples, playground_stills
-from vtr_demo.data.grounding import KINDS, SCENE_GROUPS, UNKNOWN, PlaygroundTruth, categories, word_categories
+from vtr_demo.data.grounding import (
+    KINDS,
+    SCENE_GROUPS,
+    UNKNOWN,
+    CaptionPool,
+    PlaygroundTruth,
+    categories,
+    drawn_captions,
+    word_categories,
+)
 from vtr_demo.playground.render import frame_times, patch_labels
 from vtr_demo.playground.spec import SCENES, THINGS, Actor, ClipSpec
 from vtr_demo.text.parser import parse
@@ -67,3 +77,18 @@ def test_a_batch_is_unknown_where_it_is_padded_or_real(sprites: str) -> None:
     count = len(sentences[0].words)
     assert (batch.words[0, :count] >= 0).all()
     assert (batch.words[0, count:] == UNKNOWN).all()
+
+
+def test_drawn_captions_are_true_and_their_batches_keep_every_word() -> None:
+    drawn = drawn_captions(60, 0)
+    assert len(drawn) == 60
+    assert drawn == drawn_captions(60, 0)
+    sentences = [parse(text) for _, text in drawn]
+    labels = [word_categories(spec, sentence) for (spec, _), sentence in zip(drawn, sentences, strict=True)]
+    assert sum((row != UNKNOWN).all() for row in labels) >= 50
+    assert any(len(sentence.words) == 1 for sentence in sentences)
+    tower = load_backbone("tiny")
+    tokens = [tower.encode_text([sentence]) for sentence in sentences]
+    batch = CaptionPool(list(zip(tokens, labels, strict=True))).batch(np.random.default_rng(0), 12)
+    assert batch.words.shape == batch.texts.word_mask.shape
+    assert bool(((batch.words == UNKNOWN) | batch.texts.word_mask).all())

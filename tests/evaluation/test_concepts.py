@@ -7,10 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
+from tests.helpers.small_runs import eight_pairs
 from vtr_demo import cli
 from vtr_demo.errors import ConfigError
-from vtr_demo.evaluation.concepts import Allocation, allocation_quality, grounding, noun_shares, observe
+from vtr_demo.evaluation.concepts import (
+    Allocation,
+    allocation_quality,
+    caption_concepts,
+    f1,
+    grounding,
+    name_scores,
+    noun_shares,
+    observe,
+)
 from vtr_demo.model import checkpoint
 from vtr_demo.playground.captions import captions
 from vtr_demo.playground.layout import sample_spec
@@ -28,6 +39,7 @@ def drawn(seed: int, clips: int = 30, frames: int = 3, patches: int = 40) -> lis
             rng.dirichlet(np.ones(K), 12),
             rng.integers(0, 4, (frames, patches)),
             rng.integers(-1, 4, 12),
+            rng.choice(["dog", "car", "tree", ""], 12),
         )
         for _ in range(clips)
     ]
@@ -98,7 +110,9 @@ def test_the_names_of_the_concepts_do_not_matter():
 
 
 def test_what_is_not_there_is_none_and_hidden_things_do_not_count():
-    alone = Allocation(np.eye(K)[[[1, 1, 0]]], np.eye(K)[[1, 2]], np.array([[1, 1, 0]]), np.array([1, 2]))
+    alone = Allocation(
+        np.eye(K)[[[1, 1, 0]]], np.eye(K)[[1, 2]], np.array([[1, 1, 0]]), np.array([1, 2]), np.array(["", ""])
+    )
     found = noun_shares([alone, alone])
     assert found["nouns"] == 2, "thing 2 is hidden"
     assert found["other"] is found["chance"]["other"] is found["interval_95"]["other"] is None
@@ -127,6 +141,37 @@ def test_agreement_is_that_of_two_gumbel_draws():
     logits = np.log(clip.words)
     one, two = ((logits + rng.gumbel(size=(4000, *logits.shape))).argmax(-1) for _ in range(2))
     assert allocation_quality([clip])["gumbel_agreement"]["words"] == pytest.approx((one == two).mean(), abs=0.01)
+
+
+def test_a_name_that_tells_everything_scores_one_and_beats_the_other_names():
+    clips = []
+    for clip in drawn(7):
+        held = np.array([{"dog": 0, "car": 1, "tree": 2, "": 3}[noun] for noun in clip.nouns])
+        shown = [k for k in range(3) if k in held] or [3]
+        patches = np.array(shown)[np.arange(clip.patch_labels.size) % len(shown)].reshape(clip.patch_labels.shape)
+        clips.append(replace(clip, words=np.eye(K)[held], patches=np.eye(K)[patches]))
+    found = name_scores(clips, ("dog", "car", "tree", "stone", "iron", "silk"))
+    assert [row["words"] for row in found] == [1, 1, 1, 0, 0, 0]
+    assert [row["clips"] for row in found[:3]] == [1, 1, 1]
+    assert all(row["chance"]["words"] == 0 for row in found[:3])
+    swapped = name_scores(clips, ("car", "dog", "tree", "stone", "iron", "silk"))
+    assert [row["words"] for row in swapped[:3]] == [0, 0, 1]
+
+
+def test_f1_equals_scikit_learns():
+    rng = np.random.default_rng(0)
+    one, two = rng.random((2, 50)) < 0.4
+    assert f1(one, two) == pytest.approx(f1_score(two, one))
+    assert f1(one & False, two & False) == 0
+
+
+def test_nouns_of_captions_are_counted_against_the_other_clips(spec, tmp_path):
+    trained = checkpoint.load(spec)
+    found = caption_concepts(trained, str(eight_pairs(tmp_path)))
+    assert found["clips"] == 8
+    assert found["nouns"] > 8
+    assert 0 <= found["own"] <= 1
+    assert found["interval_95"][0] <= found["own"] - found["other"] <= found["interval_95"][1]
 
 
 # --------------------------------------------------------------------------- drawn clips

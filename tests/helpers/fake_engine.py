@@ -362,7 +362,7 @@ class FakeEngine:
             share = float(np.mean([(a.patch_concept[:, 1:] == k).mean() for _, a in alignments] or [0.0]))
             met = (0.4, -0.1) if k % 2 else None
             views.append(
-                ConceptView(k, self.concept_names[k], f"concept {k + 1}", share, 1 / CONCEPTS,
+                ConceptView(k, self.concept_names[k], f"concept {k + 1}", 0.5, share, 1 / CONCEPTS,
                             ((f"word{k}", 3),), tuple(shots[:3]), met)
             )  # fmt: skip
         return tuple(views)

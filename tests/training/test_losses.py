@@ -302,3 +302,23 @@ def test_mixed_precision_training_does_not_blur_the_products_inside():
         exact = loss().item()
         with torch.autocast("cpu", torch.bfloat16):
             assert loss().item() == pytest.approx(exact, rel=1e-6)
+
+
+def test_occurrence_is_zero_where_what_is_said_is_shown_and_equals_a_loop() -> None:
+    torch.manual_seed(0)
+    soft, mask = torch.randn(3, 5, 9).softmax(1), torch.rand(3, 9) > 0.2
+    said, rows = torch.rand(3, 5), torch.tensor([True, False, True])
+    total = 0.0
+    for b in (0, 2):
+        for k in range(5):
+            highest = sorted(soft[b, k, mask[b]].tolist(), reverse=True)[: losses.SEEN_PATCHES]
+            p = sum(highest) / losses.SEEN_PATCHES
+            s = float(said[b, k])
+            total -= s * math.log(p) + losses.UNSAID * (1 - s) * math.log(1 - p)
+    assert losses.occurrence(soft, said, mask, rows).item() == pytest.approx(total / 10, rel=1e-5)
+    shown = torch.eye(5)[torch.tensor([0] * 4 + [2] * 5)].T.unsqueeze(0)
+    named = torch.tensor([[1.0, 0, 1, 0, 0]])
+    everywhere, one = torch.ones(1, 9, dtype=torch.bool), torch.ones(1, dtype=torch.bool)
+    assert losses.occurrence(shown, named, everywhere, one).item() == pytest.approx(0, abs=1e-4)
+    assert losses.occurrence(shown, 1 - named, everywhere, one).item() > 1
+    assert losses.occurrence(soft, said, mask, ~rows & False).item() == 0

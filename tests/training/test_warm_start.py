@@ -159,7 +159,7 @@ def test_a_setting_that_contradicts_the_checkpoint_is_refused_by_name(first: Pat
     with pytest.raises(ConfigError, match=r"model\.concepts is 5, but the checkpoint .*first.* has 4"):
         resolve_start(going_on(Path("out"), other, first, model=shaped.replace(concepts=5)))
     with pytest.raises(ConfigError, match=r"model\.backbone is 'bundled'"):
-        resolve_start(going_on(Path("out"), other, first, model=ModelConfig(dropout=0.2)))
+        resolve_start(going_on(Path("out"), other, first, model=ModelConfig(backbone="bundled")))
 
 
 def test_what_shapes_no_weight_may_be_chosen_anew(first: Path, other: Path) -> None:
@@ -222,3 +222,26 @@ def test_a_part_that_cannot_be_trained_alone_is_refused(first: Path, other: Path
         build_trainer(going_on(tmp_path, other, first, train_only=("video.pool",)))
     with pytest.raises(ConfigError, match="start"):
         small_config(tmp_path, other, train_only=("concepts",))
+
+
+def test_new_concepts_replace_those_of_the_checkpoint_and_nothing_else(
+    first: Path, other: Path, tmp_path: Path
+) -> None:
+    before = load(str(first))
+    config = going_on(tmp_path, other, first, new_concepts=True, train_only=("concepts",))
+    trainer = build_trainer(config.replace(model=ModelConfig(concepts=6)))
+    assert trainer.model.config.centred_shift
+    assert trainer.model.config.hidden == before.model.config.hidden
+    state = trainer.model.state_dict()
+    assert state["concepts.prototypes"].shape[0] == 6
+    levels = {name for name in state if name.startswith(("video.", "text.", "attributes."))}
+    assert all(torch.equal(state[name], before.model.state_dict()[name]) for name in levels)
+    with pytest.raises(ConfigError, match="new_concepts"):
+        small_config(tmp_path, other, new_concepts=True)
+
+
+def test_training_without_motion_still_validates_with_it(first: Path, other: Path, tmp_path: Path) -> None:
+    config = going_on(tmp_path, other, first, motion_precision="off", validation=(str(other),))
+    trainer = build_trainer(config)
+    assert trainer.sampler.cache.get(trainer.sampler.items[0]).motion is None
+    assert trainer.validate()["videos"] == len(OTHERS)

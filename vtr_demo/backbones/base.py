@@ -120,13 +120,13 @@ class Backbone(nn.Module, ABC):
         return total if torch.is_grad_enabled() and self.trainable else max(1, size)
 
     # ----------------------------------------------------------------- frames
-    def encode_frames(self, pixels: np.ndarray | Tensor) -> VideoTokens:
-        """Encode one clip, (T, H, W, 3) uint8, to tokens with B = 1."""
+    def encode_frames(self, pixels: np.ndarray | Tensor, *, motion: bool = True) -> VideoTokens:
+        """Encode one clip, (T, H, W, 3) uint8, to tokens with B = 1; ``motion``: run a motion tower, if any."""
         frames = _checked(pixels, axes=4)
         with self._grad():
-            patches, summary, motion = self._encode(frames, [len(frames)])
+            patches, summary, moved = self._encode(frames, [len(frames)] if motion else None)
         mask = torch.ones(1, len(frames), dtype=torch.bool, device=self.device)
-        done = None if motion is None else motion.unsqueeze(0)
+        done = None if moved is None else moved.unsqueeze(0)
         return VideoTokens(patches.unsqueeze(0), summary.unsqueeze(0), mask, self.grid, done)
 
     def encode_frame_batch(self, pixels: np.ndarray | Tensor, frame_mask: np.ndarray | Tensor) -> VideoTokens:
@@ -146,14 +146,14 @@ class Backbone(nn.Module, ABC):
         assert summary is not None
         return VideoTokens(patches, summary, mask, self.grid, motion)
 
-    def _encode(self, frames: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _encode(self, frames: Tensor, lengths: list[int] | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """(N, H, W, 3) uint8 of clips of so many frames to float32 patches (N, P, Dv), summary and motion
-        (N, Ds)."""
+        (N, Ds); no motion where the lengths are None."""
         parts = [
             self._frames(self._prepared(part)) for part in frames.split(self._chunk(self.frame_chunk, len(frames)))
         ]
         patches, summary = (torch.cat(values).float() for values in zip(*parts, strict=True))
-        motion = self._motion(frames.split(lengths))
+        motion = None if lengths is None else self._motion(frames.split(lengths))
         return patches, summary, None if motion is None else motion.float()
 
     def _prepared(self, frames: Tensor) -> Tensor:

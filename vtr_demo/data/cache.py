@@ -42,6 +42,7 @@ class VideoCache:
     Files in ``folder`` are read at every request (the operating system's page cache serves all processes);
     a damaged one is computed again. ``reduce`` projects the patches before they are stored and
     ``reduce_key`` names that projection. ``frames`` is T; ``workers`` threads decode ahead of the towers.
+    ``motion``: whether tokens hold those of the motion tower, where there is one.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class VideoCache:
         reduce: Reduce | None = None,
         reduce_key: tuple[Any, ...] = (0, []),
         workers: int = 1,
+        motion: bool = True,
     ) -> None:
+        self._motion = motion
         self._backbone, self._reduce, self._frames, self._workers = backbone, reduce, frames, workers
-        precision = "bf16" if backbone.motion_half else "fp32"
+        precision = ("bf16" if backbone.motion_half else "fp32") if motion else "off"
         name = fingerprint(backbone.fingerprint, precision, frames, *reduce_key)
         self._folder = folder / name if folder else None
         self._in_memory: dict[str, VideoTokens] = {}
@@ -120,7 +123,7 @@ class VideoCache:
     def _encode(self, item: Sample, source: VideoTokens | FrameBatch) -> VideoTokens:
         if isinstance(source, VideoTokens):
             return source
-        tokens = self._backbone.encode_frames(source.pixels)
+        tokens = self._backbone.encode_frames(source.pixels, motion=self._motion)
         data = tokens_to_bytes(self._reduce(tokens) if self._reduce else tokens)
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)

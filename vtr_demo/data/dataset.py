@@ -176,14 +176,21 @@ def _reader(clip: Clip, kind: str, video: VideoConfig) -> Callable[[int, int], F
 
 
 # --------------------------------------------------------------------------- samples of the playground
-def playground_samples(count: int, seed: int, *, split: Split = "train", sprites: str = "") -> list[Sample]:
-    """Return playground clips with minimal pairs of sentences; one seed gives the same clips."""
+def playground_samples(
+    count: int, seed: int, *, split: Split = "train", sprites: str = "", negatives: bool = True
+) -> list[Sample]:
+    """Return playground clips with minimal pairs of sentences; one seed gives the same clips.
+
+    Without ``negatives`` they have the true sentences alone.
+    """
     rng = np.random.default_rng(seed)
     specs = (sample_spec(rng, split=split) for _ in range(count))
-    return _drawn("playground", specs, rng, 3, split, sprites)
+    return _drawn("playground", specs, rng, 3, split, sprites, negatives)
 
 
-def playground_stills(count: int, seed: int, *, split: Split = "train", sprites: str = "") -> list[Sample]:
+def playground_stills(
+    count: int, seed: int, *, split: Split = "train", sprites: str = "", negatives: bool = True
+) -> list[Sample]:
     """Return single pictures of two things at rest, one left of, behind, on ... the other.
 
     Spatial relations take thousands of examples (a model that sees few memorises which things go with which
@@ -197,28 +204,32 @@ def playground_stills(count: int, seed: int, *, split: Split = "train", sprites:
         still = replace(spec, actors=tuple(replace(actor, motion="stay") for actor in spec.actors))
         if in_split(still, split):
             specs.append(still)
-    return _drawn("still", specs, rng, 1, split, sprites)
+    return _drawn("still", specs, rng, 1, split, sprites, negatives)
 
 
-def playground_encounters(count: int, seed: int, *, split: Split = "train", sprites: str = "") -> list[Sample]:
+def playground_encounters(
+    count: int, seed: int, *, split: Split = "train", sprites: str = "", negatives: bool = True
+) -> list[Sample]:
     """Return clips of two things of which one follows, passes, meets ... the other.
 
     One random clip in four shows such a relation and one in twenty a pursuit, too few to learn them.
     """
     groups = [[name for name, rule in RELATIONS.items() if rule.group == group] for group in MOVING_GROUPS]
-    return _related(groups, count, np.random.default_rng([seed, 2]), split, sprites)
+    return _related(groups, count, np.random.default_rng([seed, 2]), split, sprites, negatives)
 
 
-def playground_neighbours(count: int, seed: int, *, split: Split = "train", sprites: str = "") -> list[Sample]:
+def playground_neighbours(
+    count: int, seed: int, *, split: Split = "train", sprites: str = "", negatives: bool = True
+) -> list[Sample]:
     """Return clips of two things that move in place, one left of or behind the other.
 
     They tell motion in place from motion towards something; one random clip in ten shows it.
     """
-    return _related(NEIGHBOURS, count, np.random.default_rng([seed, 3]), split, sprites)
+    return _related(NEIGHBOURS, count, np.random.default_rng([seed, 3]), split, sprites, negatives)
 
 
 def _related(
-    groups: Sequence[Sequence[str]], count: int, rng: np.random.Generator, split: Split, sprites: str
+    groups: Sequence[Sequence[str]], count: int, rng: np.random.Generator, split: Split, sprites: str, negatives: bool
 ) -> list[Sample]:
     """Draw clips whose relations come from each group in turn."""
     specs: list[ClipSpec] = []
@@ -226,7 +237,7 @@ def _related(
         relations = groups[index % len(groups)]
         relation = relations[int(rng.integers(len(relations)))]
         specs.append(sample_spec(rng, split=split, relation=relation))
-    return _drawn("playground", specs, rng, 3, split, sprites)
+    return _drawn("playground", specs, rng, 3, split, sprites, negatives)
 
 
 def drawn_sample(spec: ClipSpec, split: Split, sprites: str = "", kind: str = "playground") -> Sample:
@@ -241,22 +252,29 @@ def drawn_sample(spec: ClipSpec, split: Split, sprites: str = "", kind: str = "p
 
 
 def _drawn(
-    kind: str, specs: Iterable[ClipSpec], rng: np.random.Generator, wordings: int, split: Split, sprites: str
+    kind: str,
+    specs: Iterable[ClipSpec],
+    rng: np.random.Generator,
+    wordings: int,
+    split: Split,
+    sprites: str,
+    negatives: bool,
 ) -> list[Sample]:
-    """The samples of playground specs, each with minimal pairs in ``wordings`` wordings."""
+    """The samples of playground specs in ``wordings`` wordings, each a minimal pair unless ``negatives`` is False."""
     drawn = [
         (spec, [hard_negatives(spec, rng, explicit=kind == "playground") for _ in range(wordings)]) for spec in specs
     ]
     texts = {true for _, pairs in drawn for true, _ in pairs}
-    texts |= {text for _, pairs in drawn for _, false in pairs for _, text in false}
+    if negatives:
+        texts |= {text for _, pairs in drawn for _, false in pairs for _, text in false}
     parsed, _ = parsed_texts(sorted(texts))
     items = []
     for spec, pairs in drawn:
-        negatives = tuple(
+        hard = tuple(
             HardNegative(parsed[true], tuple((LEVELS.index(level), parsed[text]) for level, text in false))
             for true, false in pairs
+            if negatives
         )
         item = drawn_sample(spec, split, sprites, kind)
-        true = tuple(pair.true for pair in negatives)
-        items.append(replace(item, sentences=true, hard_negatives=negatives))
+        items.append(replace(item, sentences=tuple(parsed[true] for true, _ in pairs), hard_negatives=hard))
     return items

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from vtr_demo.data.dataset import Sample
 from vtr_demo.errors import ConfigError
-from vtr_demo.playground.captions import noun_labels
+from vtr_demo.playground.captions import captions, noun_labels
+from vtr_demo.playground.layout import sample_spec
 from vtr_demo.playground.render import frame_times, patch_labels
-from vtr_demo.playground.spec import THINGS, ClipSpec
-from vtr_demo.structures import Sentence
+from vtr_demo.playground.spec import SCENES, THINGS, ClipSpec, choose
+from vtr_demo.structures import Sentence, TextTokens, pad_text_tokens
 
 KINDS: tuple[tuple[str, ...], ...] = (
     ("person",),
@@ -40,9 +41,42 @@ SCENE_GROUPS: tuple[tuple[str, ...], ...] = (
     ("living room", "stage"),
 )
 """Scenes by concept, after those of the things."""
+CATEGORY_NAMES = (
+    *(
+        "people",
+        "animals",
+        "birds",
+        "insects",
+        "sea creatures",
+        "vehicles",
+        "food",
+        "plants",
+        "music",
+        "toys",
+        "objects",
+    ),
+    *("open land", "seaside", "snow and sky", "city", "rooms"),
+)
+"""What a person would call each category; names that concepts may get."""
 UNKNOWN = -1
 _KIND_CATEGORY = {kind: k for k, kinds in enumerate(KINDS) for kind in kinds}
 _SCENE_CATEGORY = {scene: len(KINDS) + k for k, scenes in enumerate(SCENE_GROUPS) for scene in scenes}
+
+
+def category_words() -> dict[str, frozenset[str]]:
+    """Return, by the name of each category, the nouns of its things and scenes: the last word of each phrase."""
+    phrases: list[list[str]] = [[] for _ in CATEGORY_NAMES]
+    for thing in THINGS.values():
+        phrases[_KIND_CATEGORY[thing.kind]] += thing.nouns
+    for name, category in _SCENE_CATEGORY.items():
+        phrases[category] += (*SCENES[name].places, *SCENES[name].surfaces)
+    heads = [frozenset(phrase.split()[-1].lower() for phrase in group) for group in phrases]
+    return dict(zip(CATEGORY_NAMES, heads, strict=True))
+
+
+def name_words(name: str) -> frozenset[str]:
+    """Return the nouns that a concept's name stands for: a category's, or those of the name itself."""
+    return category_words().get(name) or frozenset(name.lower().split(" and "))
 
 
 @dataclass(frozen=True)
@@ -91,6 +125,48 @@ def word_categories(spec: ClipSpec, sentence: Sentence) -> np.ndarray:
         following = labelled[labelled > i]
         labels[i] = nouns[following[0] if len(following) else labelled[-1]]
     return categories(spec)[labels]
+
+
+@dataclass(frozen=True)
+class GroundedCaptions:
+    """Captions that come without a picture, and the category of each of their words (N, W) as in ``words``."""
+
+    texts: TextTokens
+    words: Tensor
+
+    def to(self, device: torch.device) -> GroundedCaptions:
+        """Return the same on ``device``."""
+        return GroundedCaptions(self.texts.to(device), self.words.to(device))
+
+
+class CaptionPool:
+    """Captions of the playground with their words' categories (W,), from which batches are drawn."""
+
+    def __init__(self, captions: list[tuple[TextTokens, np.ndarray]]) -> None:
+        self._captions = captions
+
+    def batch(self, rng: np.random.Generator, count: int) -> GroundedCaptions:
+        """Return ``count`` random captions."""
+        drawn = [self._captions[i] for i in rng.integers(len(self._captions), size=count)]
+        texts = pad_text_tokens([tokens for tokens, _ in drawn]).to("cpu")
+        words = torch.full(texts.word_mask.shape, UNKNOWN)
+        for row, (_, categories) in zip(words, drawn, strict=True):
+            row[: len(categories)] = torch.from_numpy(categories)[: len(row)]
+        return GroundedCaptions(texts, words)
+
+
+def drawn_captions(count: int, seed: int) -> list[tuple[ClipSpec, str]]:
+    """Return captions of random training scenes, every other one a thing alone, with or without an article."""
+    rng = np.random.default_rng([seed, 4])
+    pairs: list[tuple[ClipSpec, str]] = []
+    while len(pairs) < count:
+        spec = sample_spec(rng, split="train")
+        pairs += [(spec, text) for text in captions(spec, rng, 1)]
+        for actor in spec.actors:
+            noun = choose(rng, *THINGS[actor.sprite].nouns)
+            article = "" if rng.random() < 0.5 else "an " if noun[0] in "aeiou" else "a "
+            pairs.append((spec, article + noun))
+    return pairs[:count]
 
 
 class PlaygroundTruth:

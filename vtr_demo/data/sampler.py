@@ -18,7 +18,7 @@ from vtr_demo.config import MixtureConfig
 from vtr_demo.data.cache import FrameStore, Reduce, VideoCache, Videos, pad_clips
 from vtr_demo.data.captions import CaptionText, EncodedCaption, text_batch, text_tokens
 from vtr_demo.data.dataset import HardNegative, Sample
-from vtr_demo.data.grounding import AllocationTruth, PlaygroundTruth
+from vtr_demo.data.grounding import AllocationTruth, CaptionPool, GroundedCaptions, PlaygroundTruth
 from vtr_demo.data.short import ShortQueries
 from vtr_demo.structures import Sentence, TextTokens, VideoTokens, pad_text_tokens, pad_video_tokens
 
@@ -85,6 +85,7 @@ class Batch:
     teaching: Teaching | None = None
     truth: AllocationTruth | None = None
     short: ShortTexts | None = None
+    captions: GroundedCaptions | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the same on ``device``; tokens in float32."""
@@ -98,6 +99,7 @@ class Batch:
             teaching=self.teaching.to(device) if self.teaching else None,
             truth=self.truth.to(device) if self.truth else None,
             short=self.short.to(device) if self.short else None,
+            captions=self.captions.to(device) if self.captions else None,
         )
 
 
@@ -199,7 +201,9 @@ class Sampler:
         teacher: TeacherTokens | None = None,
         truth: PlaygroundTruth | None = None,
         short: ShortQueries | None = None,
+        captions: CaptionPool | None = None,
     ) -> None:
+        self._grounded_captions = captions
         self.items, self.cache, self.texts, self.labels = items, cache, texts, labels
         self.teacher, self.truth, self.short = teacher, truth, short
         self._size, self._mixture = batch, mixture
@@ -228,6 +232,7 @@ class Sampler:
             self._teaching(draw),
             self._truth(draw, videos, [self.texts[text].sentence for text in draw.texts], texts),
             self._short_texts(draw.items, rng),
+            self._grounded_captions.batch(rng, self._size) if self._grounded_captions else None,
         )
 
     def _short_texts(self, items: np.ndarray, rng: np.random.Generator) -> ShortTexts | None:

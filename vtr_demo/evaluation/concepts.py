@@ -23,15 +23,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from vtr_demo.data.cache import VideoCache
+from vtr_demo.data.dataset import file_samples
+from vtr_demo.data.grounding import name_words
 from vtr_demo.errors import ConfigError
+from vtr_demo.evaluation.evaluate import open_test
 from vtr_demo.evaluation.metrics import bootstrap, usage_entropy
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.playground.captions import captions, noun_labels
 from vtr_demo.playground.layout import sample_spec
 from vtr_demo.playground.render import frame_batch, patch_labels
 from vtr_demo.playground.spec import ClipSpec, Split
+from vtr_demo.structures import Word
 from vtr_demo.text.parser import parse_many
 
+HELD_PATCHES = 4
+"""Patches of a clip that a concept must hold to occur in it."""
 SPLITS: Mapping[str, Split] = {"unseen_combinations": "probe", "unseen_things": "unseen_sprites"}
 
 
@@ -40,13 +47,15 @@ class Allocation:
     """One clip's allocation probabilities and truth.
 
     patches (T, P, K) and words (N, K) sum to 1 over the concepts; patch_labels (T, P) and word_labels
-    (N,) as in ``playground.render.patch_labels``. Words are those of all captions that the text tower reads.
+    (N,) as in ``playground.render.patch_labels``. Words are those of all captions that the text tower reads;
+    nouns (N,) are their lemmas, empty for words that are no nouns.
     """
 
     patches: np.ndarray
     words: np.ndarray
     patch_labels: np.ndarray
     word_labels: np.ndarray
+    nouns: np.ndarray
 
 
 def grounding(
@@ -54,18 +63,22 @@ def grounding(
     *,
     clips: int = 60,
     seed: int = 0,
+    data: str = "",
+    kind: str = "",
     sprites: str | Path | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
     """Return shares from 0 to 1 on ``clips`` drawn clips of each split, with chance and 95 % intervals.
 
     ``grounding`` is of nouns and things, ``scenes`` of nouns that name the scene (`other`: the things'
-    patches); ``allocation`` tells how certain and how steady the concepts are.
+    patches); ``allocation`` tells how certain and how steady the concepts are, ``names`` how well their names
+    tell what they hold, ``captions`` whether the concepts of a manifest's captions occur in their clips
+    (``data``, of ``kind``).
     """
     if clips < 1 or seed < 0:
         raise ConfigError(f"Grounding needs at least 1 clip and a seed from 0, got {clips} and {seed}.")
     answer: dict[str, Any] = {"model": model.spec, "clips": clips, "seed": seed}
-    answer |= {"grounding": {}, "scenes": {}, "allocation": {}}
+    answer |= {"grounding": {}, "scenes": {}, "allocation": {}, "names": {}}
     for number, (name, split) in enumerate(SPLITS.items()):
         rng = np.random.default_rng([seed, 0])
         specs = [sample_spec(rng, split=split) for _ in range(clips)]
@@ -78,6 +91,9 @@ def grounding(
         answer["grounding"][name] = noun_shares(observed, seed=seed)
         answer["scenes"][name] = noun_shares(observed, scenes=True, seed=seed)
         answer["allocation"][name] = allocation_quality(observed)
+        answer["names"][name] = name_scores(observed, model.names)
+    if data:
+        answer["captions"] = caption_concepts(model, data, kind=kind, seed=seed)
     return answer
 
 
@@ -95,13 +111,18 @@ def observe(
     grid_shape = (len(frames), 1 + video.grid[0] * video.grid[1], -1)
     patches = model.forward_video(video).concepts.soft[0].T.reshape(grid_shape)[:, 1:]  # 0: whole frame
     words = model.forward_text(text).concepts.soft.transpose(1, 2)[:, 1:]  # 0: whole sentence
-    labels = np.full(words.shape[:2], -1)
-    for row, sentence in zip(labels, sentences, strict=True):
-        nouns = noun_labels(spec, sentence)[: len(row)]
-        row[: len(nouns)] = nouns
+    labels, nouns = np.full(words.shape[:2], -1), np.full(words.shape[:2], "", dtype=object)
+    for row, lemmas, sentence in zip(labels, nouns, sentences, strict=True):
+        known = noun_labels(spec, sentence)[: len(row)]
+        row[: len(known)] = known
+        lemmas[: len(known)] = [_noun(word) for word in sentence.words[: len(row)]]
     read = text.word_mask.cpu().numpy()
     truth = patch_labels(spec, frames.seconds.tolist(), grid=video.grid, sprites=sprites)
-    return Allocation(patches.cpu().numpy(), words.cpu().numpy()[read], truth, labels[read])
+    return Allocation(patches.cpu().numpy(), words.cpu().numpy()[read], truth, labels[read], nouns[read])
+
+
+def _noun(word: Word) -> str:
+    return word.lemma.lower() if word.pos in ("NOUN", "PROPN") else ""
 
 
 # --------------------------------------------------------------------------- shares
@@ -176,6 +197,86 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
+# --------------------------------------------------------------------------- names
+def name_scores(clips: Sequence[Allocation], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return, by concept, how well its name tells which nouns fall into it and in which clips it occurs (F1).
+
+    ``chance`` is the mean over the other concepts' names.
+    """
+    nouns = np.concatenate([clip.nouns for clip in clips])
+    owners = np.concatenate([clip.words.argmax(axis=1) for clip in clips])[nouns != ""]
+    occurs = np.array([_occurring(clip.patches.argmax(axis=-1), len(names)) for clip in clips])
+    lexicon = [name_words(name) for name in names]
+    told = np.array([np.isin(nouns[nouns != ""].astype(str), sorted(words)) for words in lexicon])
+    said = np.array([[bool(words & set(clip.nouns)) for clip in clips] for words in lexicon])
+    answer = []
+    for k, name in enumerate(names):
+        scores = [[f1(told[i], owners == k), f1(said[i], occurs[:, k])] for i in range(len(names))]
+        others = np.delete(scores, k, axis=0)
+        chance = others.mean(axis=0) if len(others) else np.zeros(2)
+        answer.append(
+            {
+                "name": name,
+                **dict(zip(("words", "clips"), scores[k], strict=True)),
+                "chance": dict(zip(("words", "clips"), chance.tolist(), strict=True)),
+            }
+        )
+    return answer
+
+
+def _occurring(concepts: np.ndarray, count: int) -> np.ndarray:
+    """(K,) bool: the concepts that hold ``HELD_PATCHES`` of the patches."""
+    return np.bincount(concepts[concepts >= 0].ravel(), minlength=count) >= HELD_PATCHES
+
+
+def f1(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Return the F1 of bool arrays (N,); 0 where nothing is predicted or true."""
+    both = int(predicted.sum() + true.sum())
+    return 2 * int((predicted & true).sum()) / both if both else 0.0
+
+
+# --------------------------------------------------------------------------- captioned clips
+@torch.no_grad()
+def caption_concepts(trained: RetrievalModel, data: str, *, kind: str = "", seed: int = 0) -> dict[str, Any]:
+    """Return the share of the captions' nouns whose concept occurs in their own clip, and in other clips.
+
+    ``other`` is chance. Intervals are of the difference, over the clips.
+    """
+    dataset = open_test(data, split="test", annotations=None, videos=None, kind=kind)
+    model, backbone = trained.model.eval(), trained.backbone.eval()
+    device = next(model.parameters()).device
+    cache = VideoCache(None, backbone, trained.video.clip_frames, reduce=model.reduced, motion=False)
+    items = cache.fill(file_samples(dataset, trained.video), dataset.name)
+    count = model.config.concepts
+    occurs = np.array(
+        [
+            _occurring(model.forward_video(cache.get(item).to(device)).concepts.index()[0].cpu().numpy(), count)
+            for item in items
+        ]
+    )
+    own, other, owners = [], [], []
+    for i, item in enumerate(items):
+        rest = np.delete(occurs, i, axis=0).mean(axis=0) if len(items) > 1 else np.full(count, np.nan)
+        text = backbone.encode_text(list(item.sentences)).to(device)
+        concepts = model.forward_text(text).concepts.index().cpu().numpy()[:, 1:]
+        for sentence, row in zip(item.sentences, concepts, strict=True):
+            held = [k for word, k in zip(sentence.words, row, strict=False) if _noun(word) and k >= 0]
+            own += occurs[i, held].tolist()
+            other += rest[held].tolist()
+            owners += [i] * len(held)
+    if not own:
+        return {"nouns": 0, "clips": len(items), "own": None, "other": None, "interval_95": None}
+    gap = np.array(own, dtype=float) - np.array(other)
+    ends = bootstrap(lambda drawn: gap[drawn].mean(), len(gap), groups=np.array(owners), seed=seed)
+    return {
+        "nouns": len(own),
+        "clips": len(items),
+        "own": float(np.mean(own)),
+        "other": _number(float(np.mean(other))),
+        "interval_95": np.ravel(ends).tolist(),
+    }
+
+
 # --------------------------------------------------------------------------- certainty and steadiness
 def allocation_quality(clips: Sequence[Allocation]) -> dict[str, Any]:
     """Return how certain, steady and even the allocation is, by modality.
@@ -189,7 +290,9 @@ def allocation_quality(clips: Sequence[Allocation]) -> dict[str, Any]:
         "patches": np.concatenate([clip.patches.reshape(-1, clip.patches.shape[-1]) for clip in clips]),
         "words": np.concatenate([clip.words for clip in clips]),
     }
+    count = clips[0].words.shape[-1]
     return {
+        "chance": {"certainty": 1 / count, "gumbel_agreement": 1 / count},
         "certainty": {name: float(soft.max(axis=1).mean()) for name, soft in tokens.items()},
         "gumbel_agreement": {name: float((soft**2).sum(axis=1).mean()) for name, soft in tokens.items()},
         "use_entropy": {

@@ -64,6 +64,7 @@ def concept_views(
             number=k,
             name=model.names[k],
             default_name=model.names[k],
+            score=model.concept_scores[k] if k < len(model.concept_scores) else None,
             patches=float(patches[k] / max(patches.sum(), 1)),
             words=float(spoken[k] / max(spoken.sum(), 1)),
             top_words=top_words,

@@ -64,6 +64,8 @@ class RetrievalModel:
     video: VideoConfig = field(default_factory=VideoConfig)
     vocabulary: Vocabulary | None = None
     concept_names: tuple[str, ...] = ()
+    concept_scores: tuple[float, ...] = ()
+    """How well each name tells what its concept holds, F1 from 0 to 1; empty where it was not measured."""
     training: dict[str, Any] = field(default_factory=dict)
     """Config and steps of the training run, for the record only."""
     weights_digest: str = "untrained"
@@ -124,6 +126,7 @@ def save(folder: Path, trained: RetrievalModel, *, with_backbone: bool = False) 
         "video": trained.video.to_dict(),
         "attributes": trained.vocabulary.to_dict() if trained.vocabulary else None,
         "concept_names": list(trained.concept_names),
+        "concept_scores": list(trained.concept_scores),
         "training": trained.training,
     }
     previous = folder / _PREVIOUS
@@ -200,6 +203,7 @@ def _load_folder(folder: Path, device: str) -> RetrievalModel:
         video,
         vocabulary,
         tuple(settings["concept_names"]),
+        _numbers(settings.get("concept_scores", ())),
         settings["training"],
         settings["sha256"],
         bool(tuned),
@@ -254,6 +258,12 @@ def _settings(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({error!r}); train or download it again.") from error
     return dict(settings)
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    """Floats from JSON; nothing where they are anything else."""
+    listed = values if isinstance(values, list) else ()
+    return tuple(map(float, listed)) if all(isinstance(value, int | float) for value in listed) else ()
 
 
 def _weights(folder: Path, digest: str) -> dict[str, Tensor]:

@@ -109,21 +109,21 @@ class VTRModel(nn.Module):
         """What tells one reduction from another in the name of a token cache."""
         return self.config.reduce, self.reduction.flatten()[:64].tolist()
 
-    def forward_video(self, tokens: VideoTokens) -> Encoded:
-        """Compute levels and concepts of a padded batch of clips."""
+    def forward_video(self, tokens: VideoTokens, levels: LevelOutput | None = None) -> Encoded:
+        """Compute levels, unless they are given, and concepts of a padded batch of clips."""
         tokens = self.reduced(tokens)
-        levels = self.video(tokens)
+        levels = levels or self.video(tokens)
         x = levels.base + self.concept_video(levels.hidden[0])
         real = tokens.frame_mask[:, :, None].expand(tokens.patches.shape[:3])
         mask = F.pad(real, (1, 0)).flatten(1)  # the summary token belongs to no concept
         return Encoded(levels, self.concepts(x, mask, "video"), None, x, mask)
 
-    def forward_text(self, tokens: TextTokens) -> Encoded:
-        """Compute levels and concepts of a padded batch of sentences."""
-        levels, logits = self.text(tokens)
-        x = levels.base + self.concept_text(levels.hidden[0])
+    def forward_text(self, tokens: TextTokens, levels: tuple[LevelOutput, Tensor] | None = None) -> Encoded:
+        """Compute levels and their logits, unless they are given, and concepts of a padded batch of sentences."""
+        out, logits = levels or self.text(tokens)
+        x = out.base + self.concept_text(out.hidden[0])
         mask = torch.cat([torch.zeros_like(tokens.word_mask[:, :1]), tokens.word_mask], dim=1)
-        return Encoded(levels, self.concepts(x, mask, "text"), logits, x, mask)
+        return Encoded(out, self.concepts(x, mask, "text"), logits, x, mask)
 
     def encode_video(self, tokens: VideoTokens, *, parts: bool = False) -> VideoFeatures:
         """Encode a padded batch of clips; with ``parts``, also the summands of every vector."""

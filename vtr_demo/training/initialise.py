@@ -19,15 +19,21 @@ MAX_POINTS = 20_000
 """Patches, and words, that k-means sees."""
 RIDGE = 0.05
 """Ridge penalty as a share of the mean diagonal of the Gram matrix."""
+CONCEPT_PARTS = ("concepts.", "concept_video.", "concept_text.")
+"""Parameters of S2CA."""
 SUMMARY_PRIOR = -3.0
 """Log weight of a frame's summary beside its patches on the levels that start without it."""
 
 
 @torch.no_grad()
-def warm_start(model: VTRModel, start: RetrievalModel, vocabulary: Vocabulary) -> None:
-    """Copy the weights of ``start`` into ``model``; attributes that both vocabularies name are kept too."""
+def warm_start(model: VTRModel, start: RetrievalModel, vocabulary: Vocabulary, *, concepts: bool = True) -> None:
+    """Copy the weights of ``start`` into ``model``; attributes that both vocabularies name are kept too.
+
+    ``concepts``: S2CA's too.
+    """
     state = start.model.state_dict()
-    heads = {name: value for name, value in state.items() if not name.startswith("attributes.")}
+    left = ("attributes.",) if concepts else ("attributes.", *CONCEPT_PARTS)
+    heads = {name: value for name, value in state.items() if not name.startswith(left)}
     model.load_state_dict(heads, strict=False)
     if model.attributes is None or start.model.attributes is None or start.vocabulary is None:
         return
@@ -78,12 +84,25 @@ def data_dependent_init(
     halves, patches_only = [0.0, -math.log(patches)], [SUMMARY_PRIOR, 0.0]
     action = patches_only if videos[0].motion is None else halves
     model.video.prior.copy_(torch.tensor([halves, patches_only, action, patches_only]))
-    _fit_prototypes(model, videos, texts, seed)
-    if categories is not None:
-        _prototypes_from_categories(model, videos, categories)
+    new_prototypes(model, videos, texts, seed=seed, categories=categories)
     model.video.roles.draw()
     model.text.roles.draw()
     model.config = model.config.replace(trained=True)
+
+
+@torch.no_grad()
+def new_prototypes(
+    model: VTRModel,
+    videos: Sequence[VideoTokens],
+    texts: Sequence[TextTokens],
+    *,
+    seed: int,
+    categories: Sequence[Tensor] | None = None,
+) -> None:
+    """Set the prototypes and the tokens' centres as ``data_dependent_init`` does, and nothing else."""
+    _fit_prototypes(model, videos, texts, seed)
+    if categories is not None:
+        _prototypes_from_categories(model, videos, categories)
 
 
 def _fit_prototypes(model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTokens], seed: int) -> None:

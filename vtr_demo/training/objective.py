@@ -13,7 +13,7 @@ from torch import Tensor
 from vtr_demo import distributed
 from vtr_demo.config import LossConfig
 from vtr_demo.data.captions import sentence_vector
-from vtr_demo.data.grounding import KINDS, UNKNOWN, AllocationTruth
+from vtr_demo.data.grounding import KINDS, UNKNOWN, AllocationTruth, GroundedCaptions
 from vtr_demo.data.sampler import Batch, HardNegatives, ShortTexts, Teaching
 from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.structures import (
@@ -27,6 +27,7 @@ from vtr_demo.structures import (
 )
 from vtr_demo.training import losses
 from vtr_demo.training.distillation import Distiller
+from vtr_demo.training.frozen import FrozenLevels
 
 SAME_MEANING = 0.9
 """Cosine of two captions above which neither is a negative of the other in the concept contrast."""
@@ -59,11 +60,16 @@ class BatchOutput:
     gathered: GatheredFeatures
 
 
-def encode(model: VTRModel, batch: Batch, precision: torch.dtype | None = None) -> BatchOutput:
-    """Run the heads over a batch, under autocast where ``precision`` is a half type."""
+def encode(
+    model: VTRModel, batch: Batch, precision: torch.dtype | None = None, frozen: FrozenLevels | None = None
+) -> BatchOutput:
+    """Run the heads over a batch, under autocast where ``precision`` is a half type.
+
+    ``frozen`` keeps the levels' outputs from step to step.
+    """
     with autocast(batch.meaning.device, precision):
-        videos = _encode_videos(model, batch.videos)
-        texts = model.forward_text(batch.texts)
+        videos = _encode_videos(model, batch.videos, frozen)
+        texts = model.forward_text(batch.texts, frozen.text(batch.texts) if frozen else None)
         text_features = model.text_features(texts)
     own = GatheredFeatures(
         in_float(text_features),
@@ -80,7 +86,7 @@ def encode(model: VTRModel, batch: Batch, precision: torch.dtype | None = None) 
     return BatchOutput(texts, videos, own, _gather(own))
 
 
-def _encode_videos(model: VTRModel, videos: Sequence[VideoTokens]) -> tuple[Encoded, ...]:
+def _encode_videos(model: VTRModel, videos: Sequence[VideoTokens], frozen: FrozenLevels | None) -> tuple[Encoded, ...]:
     """Encode each group of clips; groups of one shape go through the heads in one call, which a GPU does in
     the time of one (Python starts its thousands of small kernels)."""
     by_shape: dict[object, list[int]] = {}
@@ -88,7 +94,8 @@ def _encode_videos(model: VTRModel, videos: Sequence[VideoTokens]) -> tuple[Enco
         by_shape.setdefault((tokens.patches.shape[1:], tokens.grid, tokens.motion is None), []).append(i)
     outputs: dict[int, Encoded] = {}
     for group in by_shape.values():
-        out = model.forward_video(pad_video_tokens([videos[i] for i in group]))
+        tokens = pad_video_tokens([videos[i] for i in group])
+        out = model.forward_video(tokens, frozen.video(tokens) if frozen else None)
         start = 0
         for i in group:
             outputs[i] = _rows(out, slice(start, start + len(videos[i])))
@@ -152,6 +159,7 @@ def loss_terms(
     config: LossConfig,
     distiller: Distiller | None = None,
     precision: torch.dtype | None = None,
+    frozen: FrozenLevels | None = None,
 ) -> dict[str, Tensor]:
     """Return every term that has a weight, multiplied by it; their sum is the training loss.
 
@@ -160,7 +168,7 @@ def loss_terms(
     losses are computed in float32. MCSAN names the ranking, KL and focal terms, S2CA the concept-level
     alignment and the distillation; their sum and its weights are our decision.
     """
-    output = encode(model, batch, precision)
+    output = encode(model, batch, precision, frozen)
     gathered, weights = output.gathered, model.training_weights
     terms = _ranking(gathered, config, weights)
     if config.pairs and any(distributed.all_gather_object(batch.hard_negatives is not None)):
@@ -180,6 +188,10 @@ def loss_terms(
         terms["balance"] = config.balance * torch.stack(used).mean()
     if config.grounding and batch.truth is not None:
         terms["grounding"] = config.grounding * _grounding(output, batch.truth)
+        if batch.captions is not None:
+            terms["captions"] = config.grounding * _caption_words(model, batch.captions, precision, frozen)
+    if config.occurrence and batch.truth is not None:
+        terms["occurrence"] = config.occurrence * _occurrence(output, batch)
     if config.focus and batch.truth is not None:
         terms["focus"] = config.focus * _focus(output, batch.truth)
     if config.short and batch.short is not None:
@@ -336,6 +348,33 @@ def _short(
         cosines = texts.levels[:, level] @ own.videos.levels[:, level].T
         loss = loss + losses.info_nce(scale * cosines, short.right, text_mask=asked)
     return loss
+
+
+def _caption_words(
+    model: VTRModel, captions: GroundedCaptions, precision: torch.dtype | None, frozen: FrozenLevels | None
+) -> Tensor:
+    """Return the cross-entropy of the allocation of words that come without a picture."""
+    with autocast(captions.words.device, precision):
+        out = model.forward_text(captions.texts, frozen.text(captions.texts) if frozen else None)
+    words = F.pad(captions.words, (1, 0), value=UNKNOWN)
+    return _known_nll([out.concepts.soft], [words], [(words >= 0) & out.concept_mask])
+
+
+def _occurrence(output: BatchOutput, batch: Batch) -> Tensor:
+    """Return ``losses.occurrence`` over the files of all processes, whose patches' truth is not known."""
+    assert batch.truth is not None
+    said = output.texts.concepts.soft.detach() * _content_mask(batch.texts).unsqueeze(1)
+    words = said.amax(2)
+    terms, counts = [], []
+    start = 0
+    for out, labels in zip(output.videos, batch.truth.patches, strict=True):
+        rows = slice(start, start + len(labels))
+        real = (labels == UNKNOWN).flatten(1).all(1)
+        terms.append(losses.occurrence(out.concepts.soft, words[rows], out.concept_mask, real) * real.sum())
+        counts.append(real.sum())
+        start = rows.stop
+    total = torch.stack(counts).sum()
+    return torch.stack(terms).sum() / total.clamp(min=1) * distributed.rank_weight(total)
 
 
 def _known_nll(soft: Sequence[Tensor], labels: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:

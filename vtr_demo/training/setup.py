@@ -24,12 +24,13 @@ from vtr_demo.data.dataset import (
     held_out,
     load_samples,
     mirrored,
+    parsed_texts,
     playground_encounters,
     playground_neighbours,
     playground_samples,
     playground_stills,
 )
-from vtr_demo.data.grounding import PlaygroundTruth
+from vtr_demo.data.grounding import CaptionPool, PlaygroundTruth, drawn_captions, word_categories
 from vtr_demo.data.sampler import EndToEndSampler, EndToEndVideos, LiveTeacher, Sampler, TeacherTokens, frozen_copy
 from vtr_demo.data.short import ShortQueries
 from vtr_demo.errors import ConfigError, ManifestError, VideoError
@@ -40,7 +41,7 @@ from vtr_demo.model.model import VTRModel, build_model
 from vtr_demo.playground.render import find_sprites
 from vtr_demo.structures import LEVELS, Sentence, TextTokens
 from vtr_demo.training.distillation import Distiller
-from vtr_demo.training.initialise import data_dependent_init, fit_reduction, warm_start
+from vtr_demo.training.initialise import data_dependent_init, fit_reduction, new_prototypes, warm_start
 from vtr_demo.training.optim import ClipAndStep, exponential_average, freeze_all_but, parameter_groups, warmup_cosine
 from vtr_demo.training.resume import RunState
 from vtr_demo.training.trainer import RunOptions, Trainer, TrainingStep, averaged_modules
@@ -50,6 +51,8 @@ _T = TypeVar("_T")
 _HALF = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _FREE = {"trained", "dropout", "level_weights", "concept_weight"}
 """Model settings that do not shape weights: a run that starts from a checkpoint may change them."""
+_OF_CONCEPTS = {"concepts", "concept_width", "centred_shift", "assign_eps"}
+"""Model settings of S2CA, which ``new_concepts`` builds anew."""
 _OF_THE_MACHINE = {"out": "", "cache": "", "device": "", "frame_cache": "", "workers": 1, "save_every": 0}
 """Settings that do not change a run's result; their values here stand in its identity."""
 _REDUCTION_CLIPS, _REDUCTION_DRAWN = 256, 64
@@ -66,8 +69,9 @@ def train(config: TrainConfig) -> Path:
 class TrainingData:
     """Towers, items and what does not depend on the model's own weights.
 
-    labels[l] (items, A_l). reducer: a model on ``device`` whose patch reduction alone matters. cache and
-    texts serve frozen towers, frames those that learn. start: the checkpoint that the run starts from.
+    labels[l] (items, A_l); validation_cache: tokens of the validation items. reducer: a model on ``device``
+    whose patch reduction alone matters. cache and texts serve frozen towers, frames those that learn.
+    start: the checkpoint that the run starts from.
     """
 
     device: torch.device
@@ -83,6 +87,7 @@ class TrainingData:
     frames: FrameStore | None
     start: RetrievalModel | None = None
     short: ShortQueries | None = None
+    validation_cache: VideoCache | None = None
 
 
 def resolve_start(config: TrainConfig) -> TrainConfig:
@@ -93,12 +98,15 @@ def resolve_start(config: TrainConfig) -> TrainConfig:
     if not config.start:
         return config
     model, video = described(config.start)
-    if config.model != ModelConfig():
-        wanted = model.replace(**{name: getattr(config.model, name) for name in config.model.model_fields_set})
-        for name in config.model.model_fields_set:
+    free = _FREE | _OF_CONCEPTS if config.new_concepts else _FREE
+    fresh = {"centred_shift": True} if config.new_concepts else {}
+    named = {name: getattr(config.model, name) for name in config.model.model_fields_set}
+    if named or fresh:
+        wanted = model.replace(**fresh | named)  # the checkpoint decides what a config does not set
+        for name in ModelConfig.model_fields:
             given, stored = getattr(wanted, name), getattr(model, name)
             grown = name == "focus" and not stored  # a new part starts at zero
-            if name not in _FREE and given != stored and not grown:
+            if name not in free and given != stored and not grown:
                 raise ConfigError(
                     f"model.{name} is {given!r}, but the checkpoint {config.start} has {stored!r}; leave it "
                     "out to train that one, or leave out start."
@@ -127,16 +135,17 @@ def load_training_data(config: TrainConfig) -> TrainingData:
         vocabulary = build_vocabulary(unmirrored, sizes, config.attribute_min_count)
     labels = label_matrix(sentences, vocabulary)
     log.info("%s", imbalance_report(labels, vocabulary))
-    frames, cache, texts = None, None, None
+    frames, cache, validation_cache, texts = None, None, None, None
     reducer = start.model if start else build_model(config.model, backbone).to(device)
     if config.freeze_backbone:
         backbone.motion_half = config.motion_precision == "bf16"
     if not start:
         _fit_reduction(reducer, backbone, items)
     if config.freeze_backbone:
-        cache = _token_cache(config, backbone, reducer)
+        cache = _token_cache(config, backbone, reducer, motion=config.motion_precision != "off")
+        validation_cache = _token_cache(config, backbone, reducer)
         kept = cache.fill(items, "training")
-        validation = cache.fill(validation, "validation") if validation else []
+        validation = validation_cache.fill(validation, "validation") if validation else []
         true = [s for item in kept for s in item.sentences]
         false = [s for i in kept for c in i.hard_negatives for _, s in c.false]
         short = _short_queries(config, kept)
@@ -163,6 +172,7 @@ def load_training_data(config: TrainConfig) -> TrainingData:
         frames,
         start,
         short,
+        validation_cache,
     )
 
 
@@ -233,11 +243,13 @@ def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trai
             keep_towers=towers is not None or (data.start is not None and data.start.tuned),
             record=record,
             missing=data.missing,
+            start=data.start.training if data.start and config.train_only else None,
         ),
         RetrievalModel(config.out, model, backbone, config.video, vocabulary),
         TrainingStep(model, distiller, towers, config.loss, _HALF[config.precision]),
         sampler,
         data.validation,
+        data.validation_cache or sampler.cache,
         optimizer=optimizer,
         scheduler=scheduler,
         stepper=ClipAndStep(optimizer, scaler, config.clip_norm),
@@ -264,7 +276,7 @@ def _load_items(config: TrainConfig) -> tuple[list[Sample], list[Sample], tuple[
         (config.playground_stills, playground_stills),
     ):
         if count:
-            items += draw(count, config.seed, sprites=config.sprites)
+            items += draw(count, config.seed, sprites=config.sprites, negatives=config.loss.pairs > 0)
     if len(items) < 2 * distributed.world():
         raise ManifestError(
             f"{', '.join(config.train) or 'the playground'}: {len(items)} clips to train on, but each "
@@ -281,7 +293,9 @@ def _is_mirrored(item: Sample) -> bool:
     return item.key.endswith(MIRRORED)
 
 
-def _token_cache(config: TrainConfig, backbone: Backbone, reducer: VTRModel | None) -> VideoCache:
+def _token_cache(
+    config: TrainConfig, backbone: Backbone, reducer: VTRModel | None, *, motion: bool = True
+) -> VideoCache:
     reduce: Reduce | None = reducer.reduced if reducer else None
     return VideoCache(
         Path(config.cache) if config.cache else None,
@@ -290,6 +304,7 @@ def _token_cache(config: TrainConfig, backbone: Backbone, reducer: VTRModel | No
         reduce=reduce,
         reduce_key=reducer.reduction_key if reducer else (0, []),
         workers=config.workers,
+        motion=motion,
     )
 
 
@@ -317,17 +332,22 @@ def _frozen_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, te
     assert data.cache is not None
     assert data.texts is not None
     truth = _playground_truth(config, data.backbone)
-    _initialise(
-        model, data, data.cache, [text.tokens for text in data.texts.values()], truth if config.loss.grounding else None
-    )
+    grounded = truth if config.loss.grounding else None
+    tokens_of_texts = [text.tokens for text in data.texts.values()]
+    _initialise(model, data, data.cache, tokens_of_texts, grounded, config.new_concepts)
     taught = None
     if teacher is not None:
         tokens = _token_cache(config, teacher, None)
         tokens.fill(data.items, "teacher")
         sentences = text_tokens(_sentences(data.items), teacher, divided=True)
         taught = TeacherTokens(tokens, sentences, data.backbone.grid)
+    pool = _caption_pool(config, data.backbone)
     return Sampler(
-        data.items, data.cache, data.texts, data.labels, config.batch, config.mixture, taught, truth, data.short
+        *(data.items, data.cache, data.texts, data.labels, config.batch, config.mixture),
+        teacher=taught,
+        truth=truth,
+        short=data.short,
+        captions=pool,
     )
 
 
@@ -346,7 +366,8 @@ def _end_to_end_sampler(config: TrainConfig, data: TrainingData, model: VTRModel
     tokens = text_tokens(some, backbone, divided=True)
     cache = VideoCache(None, backbone, config.video.clip_frames, reduce=reduce)
     truth = _playground_truth(config, backbone)
-    _initialise(model, data, cache, list(tokens.values()), truth if config.loss.grounding else None)
+    grounded = truth if config.loss.grounding else None
+    _initialise(model, data, cache, list(tokens.values()), grounded, config.new_concepts)
     live = None
     if teacher is not None:
         live = LiveTeacher(teacher, backbone.grid)
@@ -366,12 +387,29 @@ def _playground_truth(config: TrainConfig, backbone: Backbone) -> PlaygroundTrut
     return PlaygroundTruth(config.video.clip_frames, backbone.grid, config.sprites)
 
 
+def _caption_pool(config: TrainConfig, backbone: Backbone) -> CaptionPool | None:
+    if not config.grounding_captions:
+        return None
+    drawn = drawn_captions(config.grounding_captions, config.seed)
+    parsed, _ = parsed_texts(sorted({text for _, text in drawn}))
+    tokens = text_tokens(parsed.values(), backbone, divided=True)
+    return CaptionPool(
+        [(tokens[text].half(), word_categories(spec, parsed[text])) for spec, text in drawn if text in parsed]
+    )
+
+
 def _initialise(
-    model: VTRModel, data: TrainingData, cache: VideoCache, texts: list[TextTokens], truth: PlaygroundTruth | None
+    model: VTRModel,
+    data: TrainingData,
+    cache: VideoCache,
+    texts: list[TextTokens],
+    truth: PlaygroundTruth | None,
+    new_concepts: bool,
 ) -> None:
     if data.start:
-        warm_start(model, data.start, data.vocabulary)
-        return
+        warm_start(model, data.start, data.vocabulary, concepts=not new_concepts)
+        if not new_concepts:
+            return
     # float16 on the CPU, so that runs start alike whether their towers learn or not
     tokens = [text.half().to("cpu") for text in _every(texts, _INIT_TEXTS)]
     items = _every(data.items, _INIT_CLIPS)
@@ -380,7 +418,8 @@ def _initialise(
     if truth is not None:
         categories = [truth.padded(item, clip.patches.shape[1:3]) for item, clip in zip(items, clips, strict=True)]
     # one seed, so that runs find comparable concepts
-    data_dependent_init(model, clips, tokens, seed=0, categories=categories)
+    initialise = new_prototypes if data.start else data_dependent_init
+    initialise(model, clips, tokens, seed=0, categories=categories)
 
 
 def _every(values: Sequence[_T], count: int) -> list[_T]:

@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone
 from vtr_demo.config import LossConfig
+from vtr_demo.data.cache import Videos
 from vtr_demo.data.captions import text_tokens
 from vtr_demo.data.dataset import Sample
 from vtr_demo.data.sampler import Sampler
@@ -44,6 +45,7 @@ from vtr_demo.model.model import VTRModel
 from vtr_demo.structures import TextTokens
 from vtr_demo.training.concept_names import name_concepts, naming_data
 from vtr_demo.training.distillation import Distiller
+from vtr_demo.training.frozen import FrozenLevels
 from vtr_demo.training.objective import autocast, check_finite, loss_terms
 from vtr_demo.training.optim import ClipAndStep, global_head, swap_in, training_mode, wise_ft
 from vtr_demo.training.resume import RunState
@@ -72,13 +74,15 @@ class TrainingStep(nn.Module):
         super().__init__()
         self.model, self.distiller, self.towers = model, distiller, towers
         self.loss, self.precision = loss, precision
+        levels = (*model.video.parameters(), *model.text.parameters())
+        self.frozen = None if any(p.requires_grad for p in levels) else FrozenLevels(model)
 
     def forward(self, sampler: Sampler, rng: np.random.Generator, done: float) -> dict[str, Tensor]:
         """Return the loss terms of a batch drawn by ``sampler``; ``done`` is the share of training so far."""
         device = next(self.model.parameters()).device
         with autocast(device, self.precision if self.towers is not None else None):
             batch = sampler.batch(rng, done).to(device)
-        return loss_terms(self.model, batch, self.loss, self.distiller, self.precision)
+        return loss_terms(self.model, batch, self.loss, self.distiller, self.precision, self.frozen)
 
 
 class CsvLogger:
@@ -128,7 +132,7 @@ class RunOptions:
 
     out: folder of its files. learned_share: WiSE-FT coefficient. keep_towers: checkpoints hold the towers.
     record: the settings as they are written beside the log and into checkpoints. missing: lines that name
-    absent videos.
+    absent videos. start: the training of the checkpoint that this run changes in parts.
     """
 
     out: Path
@@ -142,6 +146,7 @@ class RunOptions:
     keep_towers: bool
     record: Mapping[str, Any]
     missing: tuple[str, ...] = ()
+    start: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -164,6 +169,7 @@ class Trainer:
         computed: TrainingStep,
         sampler: Sampler,
         validation: list[Sample],
+        validation_tokens: Videos,
         *,
         optimizer: torch.optim.Optimizer,
         scheduler: LRScheduler,
@@ -175,7 +181,7 @@ class Trainer:
         self.options, self.out, self.progress = options, options.out, Progress()
         self.model, self.backbone, self.vocabulary = trained.model, trained.backbone, trained.vocabulary
         self.distiller, self.towers = computed.distiller, computed.towers
-        self.sampler, self.validation = sampler, validation
+        self.sampler, self.validation, self._validation_tokens = sampler, validation, validation_tokens
         self.optimizer, self.scheduler, self.scaler = optimizer, scheduler, scaler
         self.average, self.state = average, state
         self.stepper = stepper
@@ -315,6 +321,7 @@ class Trainer:
     def trained(self) -> RetrievalModel:
         """Return the model as it stands, with what a checkpoint keeps."""
         record = {"config": self.options.record, "steps": self.progress.step}
+        record |= {"start": self.options.start} if self.options.start else {}
         return replace(self._trained, training=record)
 
     def validate(self) -> dict[str, Any]:
@@ -331,7 +338,7 @@ class Trainer:
         with self.judged_weights():
             trained = self.trained()
             assert trained.vocabulary is not None
-            table = encode_table(trained, self.validation, self.sampler.cache, self._validation_texts)
+            table = encode_table(trained, self.validation, self._validation_tokens, self._validation_texts)
             precision = attribute_precision(self.model, table, self.validation, trained.vocabulary, self.sampler.labels)
         metrics = report(table, self.model.training_weights, resamples=200)
         return metrics | {"attributes": precision}, table
@@ -381,8 +388,8 @@ class Trainer:
         self.backbone.eval()
         config = self.model.config
         with self.judged_weights():
-            names = name_concepts(self.model, *naming_data(self.sampler), self._trained.vocabulary)
-            self._trained = replace(self._trained, concept_names=names)
+            names, scores = name_concepts(self.model, *naming_data(self.sampler))
+            self._trained = replace(self._trained, concept_names=names, concept_scores=scores)
             if table is not None:
                 weights = choose_weights(table, self.model.training_weights)
                 self.model.config = config.replace(level_weights=weights.levels(), concept_weight=weights.concepts)
