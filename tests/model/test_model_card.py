@@ -27,7 +27,9 @@ def checkpoint() -> dict[str, Any]:
 
 
 def test_the_card_counts_what_the_checkpoint_was_trained_on(card, checkpoint):
-    config = checkpoint["training"]["config"]
+    concepts, config = checkpoint["training"]["config"], checkpoint["training"]["start"]["config"]
+    assert f"{concepts['playground_stills']:,} stills and {concepts['playground_clips']} clips" in card
+    assert f"{concepts['steps']} steps of {concepts['batch']}" in card
     kinds = [config[f"playground_{kind}"] for kind in ("clips", "encounters", "neighbours")]
     assert f"{sum(kinds):,} clips ({kinds[1]:,} of them" in card
     assert f"{kinds[2]:,} of them two things" in card

@@ -45,9 +45,11 @@ def test_a_shift_common_to_all_prototypes_changes_nothing_where_it_is_centred(ce
     assert (spread.max() < 0.05) != centred, "a large common shift makes an uncentred allocation uniform"
 
 
-def test_checkpoints_from_before_the_centred_shift_keep_ranking_without_it() -> None:
-    assert "centred_shift" not in json.loads((BUNDLED / SETTINGS).read_text())["model"]
-    assert described("bundled")[0].centred_shift is False
+def test_checkpoints_from_before_the_centred_shift_keep_ranking_without_it(tmp_path: Path) -> None:
+    settings = json.loads((BUNDLED / SETTINGS).read_text())
+    del settings["model"]["centred_shift"]
+    (tmp_path / SETTINGS).write_text(json.dumps(settings))
+    assert described(str(tmp_path))[0].centred_shift is False
     assert small_model().config.centred_shift is True
 
 

@@ -23,6 +23,8 @@ from vtr_demo.structures import VideoTokens
 
 MIN_COUNT = 5
 """Occurrences that a noun needs to be a name."""
+NOUN_DISCOUNT = 0.5
+"""Factor on a noun's F1 beside that of a category, which tells more words that were not counted."""
 OWN_WORDS = 8
 """The most frequent nouns of a concept that may name it."""
 NOUNS = frozenset({"NOUN", "PROPN"})
@@ -66,7 +68,7 @@ def naming_data(sampler: Sampler, count: int = _NAMING_CLIPS) -> tuple[list[Enco
 def choose_names(counts: Sequence[Mapping[str, int]]) -> tuple[tuple[str, ...], dict[str, frozenset[str]]]:
     """Return (K,) distinct names for concepts that hold nouns so often, and the nouns that each name stands for.
 
-    The sum of all F1 is the highest that distinct names can have.
+    The sum of all F1, those of nouns discounted, is the highest that distinct names can have.
     """
     total = sum((Counter(own) for own in counts), Counter())
     lexicon = {name: words & total.keys() for name, words in category_words().items()}
@@ -76,6 +78,7 @@ def choose_names(counts: Sequence[Mapping[str, int]]) -> tuple[tuple[str, ...], 
                 lexicon.setdefault(noun, frozenset({noun}))
     candidates = list(lexicon)
     table = np.array([[word_score(counts, k, lexicon[name]) for name in candidates] for k in range(len(counts))])
+    table *= [1 if name in category_words() else NOUN_DISCOUNT for name in candidates]
     names = [f"concept {k + 1}" for k in range(len(counts))]
     for k, column in zip(*linear_sum_assignment(-table), strict=True):
         if table[k, column] > 0:
@@ -85,7 +88,7 @@ def choose_names(counts: Sequence[Mapping[str, int]]) -> tuple[tuple[str, ...], 
         if lexicon.get(name) == frozenset({name}):  # a noun alone: a second one may tell more
             others = [w for w, n in Counter(counts[k]).most_common(OWN_WORDS) if w not in taken and n >= MIN_COUNT]
             both = max(others, key=lambda w: word_score(counts, k, frozenset({name, w})), default=name)
-            if word_score(counts, k, frozenset({name, both})) > table[k].max():
+            if word_score(counts, k, frozenset({name, both})) > word_score(counts, k, lexicon[name]):
                 names[k] = f"{name} and {both}"
                 lexicon[names[k]] = frozenset({name, both})
     return tuple(names), lexicon | {name: frozenset() for name in names if name not in lexicon}
