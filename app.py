@@ -26,7 +26,7 @@ from starlette.middleware import Middleware
 
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError, VtrError
-from vtr_demo.ui import api, html, sections, state, theme, visitors
+from vtr_demo.ui import api, html, sections, state, theme, tools, visitors
 from vtr_demo.ui.state import EngineLike
 from vtr_demo.ui.theme import address_block, explanation_block, html_block, weight_sliders
 from vtr_demo.ui.view import MAX_SENTENCES, MAX_TEXT, ViewState
@@ -297,7 +297,7 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
                 measure_tab(engine)
             with gr.Tab("About", id="about"):
                 about = html_block()
-        for function in api.functions(engine):
+        for function in tools.functions(engine, page_address):
             group = "long" if function.__name__ == "rank_captions" else "model"
             gr.events.api(reports_errors(function), concurrency_id=group, concurrency_limit=1)
 
@@ -329,6 +329,11 @@ def page_engine(engine: EngineLike, sharing: SharedConfig | None) -> EngineLike:
     return visitors.engine_for(engine, sharing, lambda: LocalContext.request.get(None), still_wanted)
 
 
+def page_address() -> str:
+    """The page's address as the client of the current request knows it."""
+    return visitors.page_address(LocalContext.request.get(None))
+
+
 def launch_options(
     engine: EngineLike, sharing: SharedConfig | None = None, hosts: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -337,13 +342,18 @@ def launch_options(
     hosts: names, beside those of this machine and addresses in numbers, under which the page is served.
     """
     tokens = visitors.tokens_of(engine, sharing) if sharing else None
-    served = {"routes": api.routes(page_engine(engine, sharing))}
+    own = page_engine(engine, sharing)
+    mcp = tools.open_mcp(tools.functions(own, page_address))
+    served = {"routes": api.routes(own, mcp)}
     guard = {"middleware": [Middleware(visitors.Guard, hosts=hosts, tokens=tokens)]}
-    ends = {"lifespan": lambda _: visitors.purging(engine, sharing)} if sharing else {}
+    running = [mcp.serving] if mcp else []
+    if sharing:
+        running.append(partial(visitors.purging, engine, sharing))
+    ends = {"lifespan": tools.together(*running)}
     return {
         "head": theme.head(), "theme": theme.theme(), "max_file_size": engine.limits.max_bytes,
         "app_kwargs": {**served, **guard, **ends, "openapi_url": None}, "footer_links": ["api"], "run_history": False,
-        "ssr_mode": False, "mcp_server": api.mcp_ready(), "enable_monitoring": False,
+        "ssr_mode": False, "mcp_server": False, "enable_monitoring": False,
     }  # fmt: skip
 
 

@@ -92,8 +92,9 @@ _wanted: ContextVar[Callable[[], bool]] = ContextVar("wanted")
 
 @contextmanager
 def while_wanted(wanted: Callable[[], bool]) -> Iterator[None]:
-    """Let long work in the block end at its next chunk once ``wanted`` answers False."""
-    token = _wanted.set(wanted)
+    """Let long work in the block end at its next chunk once ``wanted``, or that of a block around, answers False."""
+    outer = _wanted.get(lambda: True)
+    token = _wanted.set(lambda: wanted() and outer())
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vtr_demo.errors import LibraryError, TextError, VideoError
+from vtr_demo.errors import ConfigError, LibraryError, TextError, VideoError
 from vtr_demo.results import (
     CaptionHit,
     ClipFilter,
@@ -336,9 +336,12 @@ class FakeEngine:
             self.concept_names, tags, CropBox(70, 0, 180, 180, 320, 180),
         )  # fmt: skip
 
-    def weigh(self, values: Mapping[str, float], muted: Collection[str] = ()) -> TermWeights:
-        """As the engine does, without its checks of the names."""
-        indices = tuple(sorted(self.concept_names.index(name) for name in muted))
+    def weigh(self, values: Mapping[str, float], muted: Collection[str | int] = ()) -> TermWeights:
+        """As the engine does."""
+        for name in muted:
+            if name not in (range(CONCEPTS) if isinstance(name, int) else self.concept_names):
+                raise ConfigError(f"There is no concept {name!r} to mute.")
+        indices = tuple(sorted(n if isinstance(n, int) else self.concept_names.index(n) for n in muted))
         return replace(self.default_weights.changed(values), muted=indices)
 
     def rename(self, concept: int, name: str) -> None:

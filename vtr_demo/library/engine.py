@@ -108,13 +108,13 @@ class Engine:
         """The sliders' starting positions."""
         return self.model.model.default_weights
 
-    def weigh(self, values: Mapping[str, float], muted: Collection[str] = ()) -> TermWeights:
-        """Return the starting positions with other factors for the named terms and without muted concepts."""
+    def weigh(self, values: Mapping[str, float], muted: Collection[str | int] = ()) -> TermWeights:
+        """Return the starting positions with other factors for the terms named, without concepts (names or indices)."""
         names = concept_names(self._library, self.model)
         for name in muted:
-            if name not in names:
+            if name not in (range(len(names)) if isinstance(name, int) else names):
                 raise ConfigError(f"There is no concept {name!r} to mute; there are: {'; '.join(names)}.")
-        indices = tuple(sorted({names.index(name) for name in muted}))
+        indices = tuple(sorted({name if isinstance(name, int) else names.index(name) for name in muted}))
         return replace(self.default_weights.changed(values), muted=indices)
 
     # ------------------------------------------------------------------ search

@@ -46,6 +46,7 @@ LONG = ("search", "read_example", "describe", "explain", "concepts", "measure", 
 OPEN = ("default_weights", "limits", "weigh", "example", "concepts")
 """What a visitor may use of an engine as it is; all else is refused unless ``VisitorEngine`` has it."""
 _visitor: ContextVar[str] = ContextVar("visitor", default="")
+_address: ContextVar[str] = ContextVar("address", default="/")
 
 
 # --------------------------------------------------------------------------- who asks
@@ -99,6 +100,7 @@ class Guard:
         if not self._serves(headers.get("host", "")):
             await _refuse(scope, send)
             return
+        _address.set(_address_of(headers, scope.get("scheme", "http")))
         if self._tokens is None:
             await self._app(scope, receive, send)
             return
@@ -150,6 +152,18 @@ def tokens_of(engine: EngineLike, shared: SharedConfig) -> Tokens:
 def current_visitor(tokens: Tokens, request: Any) -> str:
     """Return whose request it is: that of the ``request`` that Gradio works on, or that of the route being served."""
     return _visitor.get() if request is None else tokens.of(request.headers)[0]
+
+
+def page_address(request: Any) -> str:
+    """Return the address of the page as the client of a request knows it, with a slash at its end."""
+    if request is None:
+        return _address.get()
+    return _address_of(request.headers, request.url.scheme)
+
+
+def _address_of(headers: Mapping[str, str], scheme: str) -> str:
+    scheme = headers.get("x-forwarded-proto", scheme).partition(",")[0]
+    return f"{scheme}://{headers.get('host', 'localhost')}/"
 
 
 @asynccontextmanager

@@ -1,0 +1,180 @@
+"""Programs get JSON of a described type, from Gradio's API and from MCP alike, and a sentence for what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+
+pytest.importorskip("gradio")
+
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from tests.helpers.fake_engine import SCENES, write_clip
+from vtr_demo.errors import VtrError
+from vtr_demo.library.engine import Engine
+from vtr_demo.ui import tools
+from vtr_demo.ui.address import decode
+
+SENTENCE = "a red ball rolls across the beach"
+NAMES = ["search_videos", "rank_captions", "explain_match", "library_status"]
+ODD: list[Any] = [
+    None, True, -1, 0, 3, 2.5, 10**30, -(10**30), 1e308, "", "x", "é" * 3000, "../../etc/passwd", "NaN", "[1", [],
+    [1, 2], ["a", 3], [[["a"]]], {}, {"action": 1}, {"action": "much"}, {"action": -1}, {"action": 1e300},
+    {"a": {"b": [1]}}, "🎬", "\x00", "\ud800",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client(served):
+    return Client(served[1], verbose=False)
+
+
+def arguments(engine: Any) -> dict[str, dict[str, Any]]:
+    """Arguments of each tool that are right."""
+    clip = engine.clips()[0].clip_id
+    common = {"weights": {"action": 1}, "muted": [0, engine.concept_names[1]]}
+    query = {"like_moment": -1, "mix": 0.25, "exclude": ["snow"], "struck": [0], **common}
+    return {
+        "search_videos": {"text": SENTENCE, "k": 3, **query},
+        "rank_captions": {"clip_id": clip, "captions": ["the moon rises", SENTENCE], **common},
+        "explain_match": {"text": SENTENCE, "clip_id": clip, "moment": 1, **query},
+        "library_status": {"offset": 1, "limit": 2},
+    }
+
+
+async def by_mcp(url: str, calls: list[tuple[str, dict[str, Any]]]) -> tuple[list[Any], list[Any], Any]:
+    """(tools, answers, the text of the view) from an MCP client."""
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async with (
+        streamablehttp_client(f"{url}gradio_api/mcp/") as (reading, writing, _),
+        ClientSession(reading, writing) as session,
+    ):
+        await session.initialize()
+        listed = (await session.list_tools()).tools
+        answers = [await session.call_tool(name, given) for name, given in calls]
+        return listed, answers, (await session.read_resource(tools.VIEW)).contents[0]
+
+
+def test_every_tool_answers_the_same_json_by_gradio_and_by_mcp(client, served):
+    engine, url = served
+    given = arguments(engine)
+    listed, answers, view = asyncio.run(by_mcp(url, [*given.items()]))
+    assert [tool.name for tool in listed] == NAMES
+    assert view.mimeType == tools.VIEW_TYPE
+    assert "ui/initialize" in view.text
+    assert [tool.name for tool in listed if tool.meta and tool.meta["ui"]["resourceUri"] == tools.VIEW] == [NAMES[2]]
+    for tool, (name, values), answer in zip(listed, given.items(), answers, strict=True):
+        assert not answer.isError
+        jsonschema.validate(values, tool.inputSchema)
+        jsonschema.validate(answer.structuredContent, tool.outputSchema)
+        assert json.loads(answer.content[0].text) == answer.structuredContent
+        by_gradio = client.predict(**values, api_name=f"/{name}")
+        assert tools._structured(by_gradio) == answer.structuredContent
+        described = [*tool.inputSchema["properties"].values()]
+        for record in tool.outputSchema["$defs"].values():
+            described += record["properties"].values()
+        assert all(field.get("description") for field in described)
+
+
+def test_links_lead_to_the_film_the_pictures_and_the_page(client, served):
+    engine, url = served
+    hit = client.predict(**arguments(engine)["search_videos"], api_name="/search_videos")[0]
+    for kind in ("media", "poster", "still"):
+        address = hit["links"][kind]
+        if address is not None:
+            assert address.startswith(url)
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                assert answer.headers["content-type"].startswith(("video/", "image/"))
+    tab, view = decode(hit["links"]["page"].partition("#")[2])
+    assert (tab, view.text, view.clip, view.moment) == ("search", SENTENCE, hit["id"], hit["moment"])
+    assert (view.struck, view.muted, view.mix.exclude) == ((0,), (0, 1), ("snow",))
+
+
+def test_concepts_are_muted_by_number_as_by_name_and_words_struck_by_number(client, served):
+    engine, _ = served
+    asked = {"text": SENTENCE, "k": 3, "api_name": "/search_videos"}
+    names = [engine.concept_names[2], engine.concept_names[5]]
+    assert client.predict(**asked, muted=names) == client.predict(**asked, muted=[2, 5])
+    struck = client.predict(**asked, struck=[1])
+    expected = engine.search(SENTENCE, 3, engine.weigh({}), (1,)).hits
+    assert [hit["score"] for hit in struck] == pytest.approx([hit.score for hit in expected], abs=1e-6)
+
+
+def test_one_sentence_is_a_list_of_one_and_a_list_may_be_json(client, served):
+    clip = served[0].clips()[0].clip_id
+    for given, texts in ((SENTENCE, {SENTENCE}), ('["a dog", "a cat"]', {"a dog", "a cat"})):
+        ranked = client.predict(clip, given, None, None, api_name="/rank_captions")
+        assert {one["text"] for one in ranked} == texts
+
+
+def test_every_odd_argument_gets_an_answer_or_a_sentence(tmp_path):
+    """Called as both servers call them: what is not refused in a sentence would end as an error without a message."""
+    engine = Engine.open(tmp_path / "library", "tiny")
+    engine.add([write_clip(SCENES[0], tmp_path, 1.0)[0]], captions=[[SENTENCE]])
+    engine.concept_names = engine.status().concept_names
+    functions = {function.__name__: function for function in tools.functions(engine)}
+    given = arguments(engine)
+    calls = [(name, values | {key: odd}) for name, values in given.items() for key in values for odd in ODD]
+    calls += [(name, wrong) for name in given for wrong in ({"other": 1}, {})]
+    refused = []
+    for name, values in calls:
+        try:
+            functions[name](**values)
+        except VtrError as error:
+            refused.append(str(error))
+    assert len(refused) > 300
+    assert all(sentence.rstrip()[-1] in ".”…" and "\n" not in sentence for sentence in refused)
+
+
+BODIES = [b"", b"[]", b"{}", b'{"data": []}', b'{"data": null}', b'{"data": [1,2,3,4,5,6,7,8,9,10,11]}',
+          b'{"data": {"text": 1}}', b'{"data": ["a", "b"]}']  # fmt: skip
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_body_that_is_no_call_ends_in_a_message(served, name, body):
+    with httpx.Client(base_url=served[1], timeout=20) as http:
+        answer = http.post(f"gradio_api/call/{name}", content=body, headers={"content-type": "application/json"})
+        if answer.status_code != 200:
+            assert answer.status_code in (400, 422)
+            return
+        event = answer.json()["event_id"]
+        lines = http.get(f"gradio_api/call/{name}/{event}").text
+        assert "event: complete" in lines or "data: null" not in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("search_videos", {"text": "a dog", "k": 51}, "k must be a whole number from 1 to 50, got 51"),
+        ("search_videos", {"text": 3}, "text must be a text of at most 2000 characters, got 3"),
+        ("search_videos", {"text": "a dog", "muted": [99]}, "no concept 99"),
+        ("explain_match", {"text": "a dog"}, "clip_id must be the id of a clip"),
+        ("explain_match", {"text": "a dog", "clip_id": "a", "moment": "all"}, "moment must be a whole number from -1"),
+        ("rank_captions", {}, "clip_id must be the id of a clip, and is missing"),
+        ("library_status", {"limit": 1001}, "limit must be a whole number from 0 to 1000"),
+    ],
+)
+def test_a_refusal_names_the_argument_what_it_must_be_and_what_came(client, served, name, values, message):
+    _, answers, _ = asyncio.run(by_mcp(served[1], [(name, values)]))
+    assert answers[0].isError
+    assert message in answers[0].content[0].text
+    if values:
+        with pytest.raises((AppError, TypeError)) as caught:
+            client.predict(**values, api_name=f"/{name}")
+        assert message in str(caught.value) or isinstance(caught.value, TypeError)
+
+
+def test_a_caption_that_cannot_be_ranked_is_named(client, served):
+    clip = served[0].clips()[0].clip_id
+    with pytest.raises(AppError, match="number 1, '---', cannot be ranked"):
+        client.predict(clip, ["a dog", "---"], api_name="/rank_captions")

@@ -1,0 +1,521 @@
+"""Four functions for scripts and agents, typed, JSON in and out: Gradio's API and MCP tools over one engine.
+
+Docstrings and field descriptions become the descriptions of both. Whatever a client sends is checked here
+against the signature: what does not fit is refused in one sentence, and nothing is clamped in silence.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cache, wraps
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+
+from vtr_demo.errors import ConfigError, TextError, while_wanted
+from vtr_demo.results import confidence_word
+from vtr_demo.structures import MAX_EXCLUDED, Mix, TermWeights
+from vtr_demo.text.parser import clean
+from vtr_demo.ui.address import link
+from vtr_demo.ui.html import clip_url
+from vtr_demo.ui.state import EngineLike
+from vtr_demo.ui.view import ViewState
+from vtr_demo.video import sandbox
+from vtr_demo.viz.figures import match_json
+
+MAX_HITS, MAX_SENTENCES, MAX_LISTED, MAX_LETTERS = 50, 5_000, 1_000, 2_000
+WAITING = 32
+"""MCP calls that may wait before others are told that the server is busy."""
+VIEW = "ui://vtr-demo/match.html"
+VIEW_TYPE = "text/html;profile=mcp-app"
+
+
+# --------------------------------------------------------------------------- what comes in
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _sentences(value: object) -> object:
+    """One sentence, or a list of them as JSON, in the place of a list."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value.lstrip().startswith("[") else [value]
+    except ValueError:
+        return [value]
+
+
+Text = Annotated[str, Field(max_length=MAX_LETTERS, title=f"a text of at most {MAX_LETTERS} characters")]
+Id = Annotated[str, Field(max_length=80, title="the id of a clip")]
+Moment = Annotated[int, BeforeValidator(_whole), Field(ge=-1, le=10**6, title="a whole number from -1")]
+Weights = Annotated[
+    dict[str, Annotated[float, Field(ge=0, le=1000)]], Field(title="numbers from 0 to 1000 by the names of terms")
+]
+Muted = Annotated[list[int | str], Field(max_length=256, title="a list of names or numbers of concepts")]
+Words = Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=500, title="a list of whole numbers from 0")]
+Part = Annotated[float, Field(ge=0, le=1, title="a number from 0 to 1")]
+Phrases = Annotated[list[Text], Field(max_length=MAX_EXCLUDED, title=f"a list of at most {MAX_EXCLUDED} phrases")]
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Check the arguments of a client against the signature and return plain JSON; None stands for a default."""
+    hints, signature = get_type_hints(function, include_extras=True), inspect.signature(function)
+    result = TypeAdapter(hints.pop("return"))
+    fields: dict[str, Any] = {
+        name: (hints[name], ... if one.default is one.empty else one.default)
+        for name, one in signature.parameters.items()
+    }
+    strict = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    arguments = create_model(function.__name__, __config__=strict, **fields)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if len(args) > len(fields):
+            raise ConfigError(f"{function.__name__} takes {len(fields)} arguments, got {len(args)}.")
+        given = {**dict(zip(fields, args, strict=False)), **kwargs}
+        try:
+            values = arguments(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            raise ConfigError(_refusal(error, arguments)) from error
+        return result.dump_python(function(**{name: getattr(values, name) for name in fields}), mode="json")
+
+    plain = get_type_hints(function)
+    parameters = [one.replace(annotation=plain[one.name]) for one in signature.parameters.values()]
+    call.__signature__ = signature.replace(parameters=parameters, return_annotation=plain["return"])  # type: ignore[attr-defined]
+    call.__annotations__ = plain
+    call.arguments, call.result = arguments, result  # type: ignore[attr-defined]
+    return call
+
+
+def _title(annotation: Any) -> str:
+    """The title within an optional argument's type."""
+    inner = [one for part in get_args(annotation) for one in get_args(part)[1:]]
+    return next((one.title for one in inner if getattr(one, "title", None)), "")
+
+
+def _refusal(error: ValidationError, arguments: type[BaseModel]) -> str:
+    """Say in a sentence which argument is wrong, what it must be, and what came."""
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    field = arguments.model_fields.get(name)
+    if field is None:
+        return f"There is no argument {name[:40]!r}; there are {', '.join(arguments.model_fields)}."
+    needed = field.title or _title(field.annotation)
+    if first["type"] == "missing":
+        return f"{name} must be {needed}, and is missing."
+    got = repr(first["input"])
+    return f"{name} must be {needed}, got {got[:80]}{'…' if len(got) > 80 else ''}."
+
+
+# --------------------------------------------------------------------------- what goes out
+class Record(BaseModel):
+    """A record of an answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+Terms = Annotated[dict[str, float], Field(description="the parts of the score by term; they add up to it")]
+Confidence = Annotated[
+    float | None, Field(description="the share of unrelated texts that stand out less; null for a query without words")
+]
+Verdict = Annotated[str | None, Field(description="confidence in words: strong, weak or no match")]
+
+
+class Links(Record):
+    """Where to look."""
+
+    media: str = Field(description="address of the film")
+    poster: str = Field(description="address of a still picture of the clip")
+    still: str | None = Field(description="address of a still picture of the moment; null for the whole clip")
+    page: str = Field(description="address of the page that shows this")
+
+
+class VideoHit(Record):
+    """A clip that was found."""
+
+    id: str = Field(description="id of the clip")
+    name: str = Field(description="file name of the clip")
+    moment: int = Field(description="number of the best moment, -1 for the whole clip")
+    start_s: float = Field(description="second at which the moment starts")
+    end_s: float = Field(description="second at which it ends")
+    score: float = Field(description="the sum of the terms; higher is better")
+    terms: Terms
+    confidence: Confidence
+    verdict: Verdict
+    confident: bool = Field(description="false where no clip of the library stands out for this query")
+    links: Links = Field(description="where to look at it")
+
+
+class RankedCaption(Record):
+    """A sentence that was ranked for a clip."""
+
+    text: str = Field(description="the sentence")
+    score: float = Field(description="the sum of the terms; higher is better")
+    terms: Terms
+    confidence: Confidence
+    verdict: Verdict
+
+
+class WordPart(Record):
+    """What a word adds."""
+
+    word: str = Field(description="the word, or what else the query consists of, such as the whole sentence")
+    adds: float = Field(description="its summand of the score")
+    concept: str | None = Field(description="the concept that holds it")
+    without_it: float | None = Field(None, description="how the score changes where the word is struck out")
+
+
+class FramePart(Record):
+    """What a frame adds."""
+
+    second: float = Field(description="when it is shown")
+    adds: float = Field(description="its summand of the score")
+
+
+class Match(Record):
+    """The score of a query and a clip, taken apart."""
+
+    id: str = Field(description="id of the clip")
+    name: str = Field(description="file name of the clip")
+    moment: int = Field(description="number of the moment that was explained, -1 for the whole clip")
+    score: float = Field(description="the sum of the terms, of all words, and of all frames")
+    terms: Terms
+    gates: dict[str, float] = Field(description="the weight of each level for this sentence; they add up to 1")
+    words: list[WordPart] = Field(description="summands by word, in order; index 1 is the first word of the sentence")
+    frames: list[FramePart] = Field(description="summands by frame")
+    concepts: dict[str, float] = Field(description="summands by concept; they add up to the term concepts")
+    links: Links = Field(description="where to look at it")
+
+
+class ListedClip(Record):
+    """A clip of the library."""
+
+    id: str = Field(description="id of the clip")
+    name: str = Field(description="file name of the clip")
+    duration_s: float = Field(description="seconds that it lasts")
+    captions: list[str] = Field(description="sentences that came with it")
+
+
+class LibraryStatus(Record):
+    """The model and the library."""
+
+    model: str = Field(description="the model's SPEC")
+    trained: bool = Field(description="whether its heads were trained")
+    device: str = Field(description="where it computes")
+    weights: dict[str, float] = Field(description="default factors by term")
+    concepts: list[str] = Field(description="names of the concepts, by number from 0")
+    count: int = Field(description="clips in the library; the list below may hold fewer")
+    moments: int = Field(description="moments of these clips")
+    stored_bytes: int = Field(description="what they take on disk")
+    problems: list[str] = Field(description="a sentence for each thing that is damaged")
+    protections: dict[str, bool] = Field(description="which guards hold the processes that decode files on this system")
+    clips: list[ListedClip] = Field(description="clips in order of arrival, from offset on")
+
+
+protections = cache(sandbox.protections)
+
+
+# --------------------------------------------------------------------------- the functions
+def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tuple[Callable[..., Any], ...]:
+    """search_videos, rank_captions, explain_match and library_status; ``base`` is the page's address."""
+
+    def term_weights(weights: dict[str, float], muted: list[int | str]) -> TermWeights:
+        return engine.weigh(weights, muted)
+
+    def links(clip_id: str, view: ViewState) -> Links:
+        clip, moment = f"{base()}{clip_url(clip_id)}", view.moment
+        still = None if moment is None or moment < 0 else f"{clip}/moment-{moment}"
+        return Links(media=f"{clip}/media", poster=f"{clip}/poster", still=still, page=base() + link("search", view))
+
+    def looked(text: str, clip_id: str, moment: int, weights: TermWeights, struck: list[int], mix: Mix) -> ViewState:
+        factors = (*weights.levels(), weights.concepts) if weights.by_term() != engine.default_weights.by_term() else ()
+        return ViewState(
+            text=text, struck=tuple(struck), mix=mix, clip=clip_id, moment=moment, weights=factors, muted=weights.muted
+        )
+
+    def search_videos(
+        text: Text = "",
+        k: Annotated[
+            int, BeforeValidator(_whole), Field(ge=1, le=MAX_HITS, title=f"a whole number from 1 to {MAX_HITS}")
+        ] = 8,
+        weights: Weights = {},  # noqa: B006 - never changed
+        muted: Muted = [],  # noqa: B006
+        like: Id = "",
+        like_moment: Moment = -1,
+        mix: Part = 0.5,
+        exclude: Phrases = [],  # noqa: B006
+        struck: Words = [],  # noqa: B006
+    ) -> list[VideoHit]:
+        """Find the clips of the library that fit a sentence, are like an example or both, best first, with
+        the parts of each score.
+
+        Args:
+            text: A sentence about what happens in the clip; what it denies ("without people") counts against
+                a clip. May be empty where there is an example or something to exclude.
+            k: How many clips to return, 1 to 50.
+            weights: Factors for some of global, entity, action, relationship and concepts, from 0; the
+                others keep those of library_status.
+            muted: Concepts that shall add nothing, by name or by number from 0, as given by library_status.
+            like: The id of a clip to find the like of, as given by search_videos or library_status.
+            like_moment: The number of a moment of that clip, -1 for all of it.
+            mix: The part of the example beside the sentence, from 0 (the sentence alone) to 1.
+            exclude: Phrases that count against a clip, at most 8.
+            struck: Words of the sentence to leave out, by number from 0.
+        """
+        chosen, asked = term_weights(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
+        result = engine.search(text, k, chosen, tuple(struck), asked)
+        return [
+            VideoHit(
+                id=hit.clip_id,
+                name=hit.name,
+                moment=hit.moment,
+                start_s=hit.start_s,
+                end_s=hit.end_s,
+                score=hit.score,
+                terms=hit.terms,
+                confidence=hit.confidence,
+                verdict=None if hit.confidence is None else confidence_word(hit.confidence),
+                confident=result.confident,
+                links=links(hit.clip_id, looked(text, hit.clip_id, hit.moment, chosen, struck, asked)),
+            )
+            for hit in result.hits
+        ]
+
+    def rank_captions(
+        clip_id: Id,
+        captions: Annotated[
+            list[Text],
+            BeforeValidator(_sentences),
+            Field(max_length=MAX_SENTENCES, title=f"a list of at most {MAX_SENTENCES} sentences"),
+        ] = [],  # noqa: B006
+        weights: Weights = {},  # noqa: B006
+        muted: Muted = [],  # noqa: B006
+    ) -> list[RankedCaption]:
+        """Rank sentences for one clip of the library, best first.
+
+        Args:
+            clip_id: The id of a clip, as given by search_videos or library_status.
+            captions: Sentences to rank; an empty list ranks the library's own captions and general sentences, of
+                which the best 10 are returned.
+            weights: Factors for the parts of the score, as in search_videos.
+            muted: Concepts that shall add nothing, as in search_videos.
+        """
+        for number, sentence in enumerate(captions):
+            try:
+                clean(sentence)
+            except TextError as error:
+                raise ConfigError(
+                    f"captions: number {number}, {sentence[:40]!r}, cannot be ranked; leave it out, or write an "
+                    f"English sentence of at most {MAX_LETTERS} characters."
+                ) from error
+        chosen = term_weights(weights, muted)
+        hits = engine.describe(clip_id, captions or None, k=max(10, len(captions)), weights=chosen)
+        return [
+            RankedCaption(
+                text=hit.text,
+                score=hit.score,
+                terms=hit.terms,
+                confidence=hit.confidence,
+                verdict=confidence_word(hit.confidence),
+            )
+            for hit in hits
+        ]
+
+    def explain_match(
+        text: Text = "",
+        clip_id: Id = "",
+        weights: Weights = {},  # noqa: B006
+        muted: Muted = [],  # noqa: B006
+        moment: Moment | None = None,
+        like: Id = "",
+        like_moment: Moment = -1,
+        mix: Part = 0.5,
+        exclude: Phrases = [],  # noqa: B006
+        struck: Words = [],  # noqa: B006
+    ) -> Match:
+        """Take the score of a query and a clip apart into levels, words, frames and concepts.
+
+        Args:
+            text: The sentence; may be empty as in search_videos.
+            clip_id: The id of a clip, as given by search_videos or library_status.
+            weights: Factors for the parts of the score, as in search_videos.
+            muted: Concepts that shall add nothing, as in search_videos.
+            moment: The number of a moment of the clip, as given by search_videos, -1 for the whole clip;
+                without it, the moment that search_videos ranks.
+            like: The id of an example, as in search_videos.
+            like_moment: The number of a moment of the example, as in search_videos.
+            mix: The part of the example beside the sentence, as in search_videos.
+            exclude: Phrases that count against a clip, as in search_videos.
+            struck: Words of the sentence to leave out, as in search_videos.
+        """
+        if not clip_id:
+            raise ConfigError("clip_id must be the id of a clip, and is missing; library_status lists the clips.")
+        chosen, asked = term_weights(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
+        why = engine.explain(text, clip_id, moment, chosen, tuple(struck), asked)
+        shown = links(clip_id, looked(text, clip_id, why.moment, chosen, struck, asked))
+        return Match(**match_json(why, engine.clip(clip_id).name), moment=why.moment, links=shown)
+
+    def library_status(
+        offset: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2**53, title="a whole number from 0")] = 0,
+        limit: Annotated[
+            int, BeforeValidator(_whole), Field(ge=0, le=MAX_LISTED, title=f"a whole number from 0 to {MAX_LISTED}")
+        ] = 100,
+    ) -> LibraryStatus:
+        """The model with its concepts and weights, the size of the library, and its clips with their ids
+        and captions, a part at a time.
+
+        Args:
+            offset: The number, from 0, of the first clip to list.
+            limit: How many clips to list, up to 1,000.
+        """
+        status, page = engine.status(), engine.list(offset, limit, "oldest")
+        return LibraryStatus(
+            model=status.model,
+            trained=status.trained,
+            device=status.device,
+            weights=status.default_weights.by_term(),
+            concepts=list(status.concept_names),
+            count=page.total,
+            moments=status.moments,
+            stored_bytes=status.stored_bytes,
+            problems=list(status.problems),
+            protections=protections(),
+            clips=[
+                ListedClip(id=one.clip_id, name=one.name, duration_s=one.duration_s, captions=list(one.captions))
+                for one in page.clips
+            ],
+        )
+
+    public: tuple[Callable[..., Any], ...] = (search_videos, rank_captions, explain_match, library_status)
+    return tuple(checked(function) for function in public)
+
+
+# --------------------------------------------------------------------------- MCP
+def _structured(value: Any) -> dict[str, Any]:
+    """A list under ``result``, since structured content is an object."""
+    return value if isinstance(value, dict) else {"result": value}
+
+
+def schemas(function: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The JSON schemas of a checked function's arguments, with their descriptions, and of its structured answer."""
+    given = function.arguments.model_json_schema()  # type: ignore[attr-defined]
+    _, _, listed = (inspect.getdoc(function) or "").partition("Args:\n")
+    name = ""
+    for line in listed.splitlines():
+        key, colon, text = line.strip().partition(": ")
+        name, text = (key, text) if colon and key in given["properties"] else (name, " " + line.strip())
+        field = given["properties"][name]
+        field["description"] = field.get("description", "") + text
+    answer = function.result.json_schema(mode="serialization")  # type: ignore[attr-defined]
+    if answer.get("type") != "object":
+        definitions = answer.pop("$defs", {})
+        answer = {"type": "object", "properties": {"result": answer}, "required": ["result"], "$defs": definitions}
+    return given, answer
+
+
+class McpServer:
+    """The functions as MCP tools, without sessions: answers are JSON, as text and as structured content.
+
+    Hosts that can (MCP Apps) show ``explain_match`` as a small page; the others read the text.
+    """
+
+    def __init__(self, tools: tuple[Callable[..., Any], ...]) -> None:
+        import anyio
+        from mcp import types
+        from mcp.server.lowlevel import Server
+        from mcp.server.lowlevel.helper_types import ReadResourceContents
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+        by_name = {tool.__name__: tool for tool in tools}
+        limiters = {name: anyio.CapacityLimiter(1) for name in ("short", "long")}
+        server: Server[Any] = Server("Find the clip. See why.")
+        listed = []
+        for name, tool in by_name.items():
+            given, answer = schemas(tool)
+            about = (inspect.getdoc(tool) or "").partition("\n\nArgs:")[0]
+            meta = {"ui": {"resourceUri": VIEW}, "ui/resourceUri": VIEW} if name == "explain_match" else None
+            hints = types.ToolAnnotations(readOnlyHint=True, openWorldHint=False)
+            listed.append(
+                types.Tool(
+                    name=name, description=about, inputSchema=given, outputSchema=answer, annotations=hints, _meta=meta
+                )
+            )
+        self.listing = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in listed]
+
+        async def list_tools() -> list[types.Tool]:
+            return listed
+
+        async def call_tool(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+            if name not in by_name:
+                raise ConfigError(f"There is no tool {name[:40]!r}; there are {', '.join(by_name)}.")
+            limiter, closed = limiters["long" if name == "rank_captions" else "short"], threading.Event()
+            if limiter.statistics().tasks_waiting >= WAITING:
+                raise ConfigError("The server is busy; try again in half a minute.")
+
+            def run() -> dict[str, Any]:
+                with while_wanted(lambda: not closed.is_set()):
+                    return _structured(by_name[name](**arguments))
+
+            try:
+                return await anyio.to_thread.run_sync(run, limiter=limiter, abandon_on_cancel=True)
+            finally:
+                closed.set()
+
+        view = types.Resource(uri=VIEW, name="Why a sentence and a clip match", mimeType=VIEW_TYPE)  # type: ignore[arg-type]
+
+        async def list_resources() -> list[types.Resource]:
+            return [view]
+
+        async def read_resource(uri: Any) -> list[ReadResourceContents]:
+            if str(uri) != VIEW:
+                raise ConfigError(f"There is no resource {str(uri)[:80]!r}; there is {VIEW}.")
+            page = Path(__file__).with_name("static") / "match.html"
+            return [ReadResourceContents(page.read_text(encoding="utf-8"), VIEW_TYPE)]
+
+        server.list_tools()(list_tools)
+        server.call_tool(validate_input=False)(call_tool)
+        server.list_resources()(list_resources)
+        server.read_resource()(read_resource)
+        self._server, self._manager = server, StreamableHTTPSessionManager
+        self._running: StreamableHTTPSessionManager | None = None
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Answer while the block runs; may be entered again afterwards."""
+        self._running = self._manager(self._server, json_response=True, stateless=True)
+        async with self._running.run():
+            yield
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve a request (ASGI)."""
+        if self._running is None:
+            raise RuntimeError("the MCP server is not running")
+        await self._running.handle_request(scope, receive, send)
+
+
+def open_mcp(tools: tuple[Callable[..., Any], ...]) -> McpServer | None:
+    """The tools as an MCP server; None where no MCP library is installed (`pip install "gradio[mcp]"`)."""
+    try:
+        return McpServer(tools)
+    except ImportError:
+        return None
+
+
+def together(
+    *contexts: Callable[[], AbstractAsyncContextManager[Any]],
+) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """One lifespan of a server out of several contexts."""
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for context in contexts:
+                await stack.enter_async_context(context())
+            yield
+
+    return lifespan
