@@ -7,6 +7,7 @@ Importing it does nothing.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import ipaddress
 import logging
 import os
@@ -274,10 +275,22 @@ def progress_report(progress: gr.Progress) -> Callable[[float, str], None]:
     return lambda fraction, what: progress(fraction, desc=what)
 
 
+class Page(gr.Blocks):
+    """Blocks whose functions for programs may be called with fewer arguments; the others have their defaults."""
+
+    def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
+        """Check, and fill up, what a client sends; a message where it is no list."""
+        if not isinstance(inputs, list):
+            raise gr.Error("data must be a list of the arguments in their order.", print_exception=False)
+        if block_fn.api_visibility == "public":
+            inputs += [None] * (len(block_fn.inputs) - len(inputs))
+        super().validate_inputs(block_fn, inputs)
+
+
 def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Blocks:
     """The page over an engine. ``sharing``: strangers may use it, each with their own clips, within its limits."""
     engine, shared = page_engine(state.cache_explanations(engine), sharing), sharing is not None
-    with gr.Blocks(
+    with Page(
         title="Find the clip. See why.", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)
     ) as demo:
         with gr.Row(elem_id="top"):
@@ -423,11 +436,23 @@ def require_port(host: str, port: int) -> None:
         sys.exit(f"{host} cannot serve the page on port {port} ({error.strerror}); choose another --port or --host.")
 
 
+def settle_in() -> None:
+    """Fit the process to where it runs."""
+    with suppress(AttributeError, OSError):  # glibc alone has it
+        ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX: a heap for each thread keeps a gigabyte more than is used
+    if os.environ.get("SPACES_ZERO_GPU"):
+        import spaces  # there, and nowhere else
+
+        # Such a Space must name what uses its GPU. This computes on the CPU: a search takes less than the wait.
+        spaces.GPU(lambda: None)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Open the library and serve the page until interrupted; a failure is one sentence."""
     from vtr_demo.library.engine import Engine
 
     args = parse_args(argv)
+    settle_in()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("vtr_demo").setLevel(logging.INFO)
     log = logging.getLogger("vtr_demo.app")

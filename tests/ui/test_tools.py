@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import subprocess
+import sys
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +23,7 @@ from gradio_client.exceptions import AppError
 from tests.helpers.fake_engine import SCENES, write_clip
 from vtr_demo.errors import VtrError
 from vtr_demo.library.engine import Engine
+from vtr_demo.structures import TERMS
 from vtr_demo.ui import tools
 from vtr_demo.ui.address import decode
 
@@ -149,7 +154,8 @@ def test_a_body_that_is_no_call_ends_in_a_message(served, name, body):
             return
         event = answer.json()["event_id"]
         lines = http.get(f"gradio_api/call/{name}/{event}").text
-        assert "event: complete" in lines or "data: null" not in lines
+        assert "event: complete" in lines or re.search(r'data: .*[."]', lines), lines
+        assert not re.search(r'data: (null|.*"error": *null)', lines), lines
 
 
 @pytest.mark.parametrize(
@@ -178,3 +184,19 @@ def test_a_caption_that_cannot_be_ranked_is_named(client, served):
     clip = served[0].clips()[0].clip_id
     with pytest.raises(AppError, match="number 1, '---', cannot be ranked"):
         client.predict(clip, ["a dog", "---"], api_name="/rank_captions")
+
+
+# --------------------------------------------------------------------------- the README
+def test_the_examples_of_the_readme_run(served):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(python|sh)\n(.*?)```", readme, flags=re.DOTALL)
+    examples = [
+        (kind, text.replace("http://127.0.0.1:7860", served[1][:-1])) for kind, text in blocks if "7860" in text
+    ]
+    assert [kind for kind, _ in examples] == ["python", "sh", "python"]
+    programs = {"python": [sys.executable, "-c"], "sh": ["sh", "-c"]}
+    for kind, text in examples:
+        done = subprocess.run([*programs[kind], text], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "entity" in done.stdout
+    assert json.loads(done.stdout.replace("'", '"')).keys() == set(TERMS)
