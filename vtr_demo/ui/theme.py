@@ -11,6 +11,7 @@ from vtr_demo.ui.html import TERM_NAMES
 from vtr_demo.viz.overlays import TERM_COLOURS
 
 STATIC = Path(__file__).with_name("static")
+STYLES, SCRIPTS = ("page.css", "explanation.css"), ("page.js", "picture.js", "explanation.js")
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect width='32' "
     "height='32' rx='8' fill='%2317595c'/%3E%3Cg fill='%23fff'%3E"
@@ -146,7 +147,6 @@ def term_css() -> str:
 def head() -> str:
     """Icon, style and script for the document's head; nothing is fetched from elsewhere."""
     style, script = (
-        "\n".join((STATIC / f"{name}.{kind}").read_text(encoding="utf-8") for name in ("page", "explanation"))
-        for kind in ("css", "js")
+        "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names) for names in (STYLES, SCRIPTS)
     )
     return f'<link rel="icon" href="{ICON}"><style>{term_css()}{style}</style><script>{script}</script>'
