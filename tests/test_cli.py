@@ -241,6 +241,7 @@ def test_hits_have_the_promised_keys_and_terms_that_add_up(call, library):
         assert set(hit["terms"]) == set(TERMS)
         assert sum(hit["terms"].values()) == pytest.approx(hit["score"], abs=1e-5)
         assert 0 <= hit["confidence"] <= 1
+        assert hit["match"] in ("strong", "weak", "no match")
         assert 0 <= hit["start_s"] < hit["end_s"]
         assert Path(hit["path"]).is_file()
     assert hits[0]["score"] >= hits[1]["score"]

@@ -247,6 +247,7 @@ def describe(
 ) -> None:
     """Rank sentences for a clip."""
     from vtr_demo.data.caption_files import describe_left_out, read_captions
+    from vtr_demo.results import confidence_word
 
     table = read_captions(captions)
     if table.left_out:
@@ -255,7 +256,9 @@ def describe(
         factors = engine.weigh(dict(weights or ()), mute or ())
         hits = engine.describe_file(video, table.sentences, k, factors)
     value = [
-        {"text": hit.text, "score": hit.score, "confidence": float(hit.confidence), "terms": hit.terms} for hit in hits
+        {"text": hit.text, "score": hit.score, "confidence": float(hit.confidence)}
+        | {"match": confidence_word(hit.confidence), "terms": hit.terms}
+        for hit in hits
     ]
     lines = [f"{i:2d}. {hit.score:+.3f}  {hit.confidence:4.0%}  {hit.text}" for i, hit in enumerate(hits, 1)]
     answer(value, lines, as_json)
@@ -524,8 +527,11 @@ def _load(model: str, device: str = "cpu") -> Any:
 
 
 def _hit(hit: Hit) -> dict[str, Any]:
+    from vtr_demo.results import confidence_word
+
     numbers: dict[str, Any] = {name: float(getattr(hit, name)) for name in ("score", "start_s", "end_s")}
     numbers["confidence"] = hit.confidence
+    numbers["match"] = None if hit.confidence is None else confidence_word(hit.confidence)
     terms = {name: float(value) for name, value in hit.terms.items()}
     return {"id": hit.clip_id, "name": hit.name, "path": hit.path} | numbers | {"terms": terms}
 
