@@ -120,16 +120,6 @@ def test_the_panel_explains_the_moment_that_the_card_shows(engine):
         assert chosen["moment"] == 1
 
 
-def test_on_a_shared_page_only_clips_of_ones_own_are_deleted(tmp_path):
-    library = FakeEngine(tmp_path / "own")
-    mine, others = (clip.clip_id for clip in library.clips()[:2])
-    with pytest.raises(LibraryError, match="only the clips that you added"):
-        state.delete_clip(library, {"clip": others}, [mine])
-    assert state.delete_clip(library, {"clip": mine}, [mine]) == "red-ball-beach"
-    state.delete_clip(library, {"clip": others}, None)
-    assert {mine, others}.isdisjoint(clip.clip_id for clip in library.clips())
-
-
 @pytest.mark.parametrize(
     "click",
     [{}, {"do": "nothing"}, {"do": "rival"}, {"do": "open"}, {"do": "strike", "word": "-1"},
