@@ -396,6 +396,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--library", type=Path, default=HERE / "library", help="folder of the library")
     parser.add_argument("--model", default="bundled", help="bundled, open_clip:NAME/PRETRAINED or a folder")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default: %(default)s")
+    vectors_help = "keep the vectors in Milvus; default: in the library"
+    parser.add_argument("--vectors", default="", metavar="milvus://HOST:PORT/COLLECTION", help=vectors_help)
     parser.add_argument(
         "--limits", nargs="*", action="extend", type=read_any_limit, default=[], metavar="NAME=X",
         help="what a file may cost and a shared page allows, as `python -m vtr_demo limits` lists it",
@@ -459,7 +461,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.port:
         require_port(args.host, args.port)  # before a model is opened, which takes a while
     options: dict[str, Any] = {
-        "device": args.device, "limits": LimitConfig(**{k: v for k, v in args.limits if k not in SHARED}),
+        "device": args.device, "vectors": args.vectors,
+        "limits": LimitConfig(**{k: v for k, v in args.limits if k not in SHARED}),
         "progress": lambda share, what: log.info("%3.0f %% %s", 100 * share, what),
     }  # fmt: skip
     try:

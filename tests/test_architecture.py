@@ -35,6 +35,7 @@ HOMES = {
     "gradio": "app vtr_demo/ui/theme",
     "starlette": "app vtr_demo/ui/api",
     "faiss": "vtr_demo/library/index",
+    "pymilvus": "vtr_demo/library/milvus",
     "joblib": "vtr_demo/distributed",
     "spacy": "vtr_demo/text/parser",
     "emoji": "vtr_demo/text/parser",

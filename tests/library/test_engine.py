@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def copied(original: Engine, spec: str, tmp_path: Path) -> Iterator[Callable[...
     shutil.copytree(original.status().directory, tmp_path / "library")
     opened: list[Engine] = []
 
-    def open_(model: str = spec, **options: bool) -> Engine:
+    def open_(model: str = spec, **options: Any) -> Engine:
         opened.append(Engine.open(tmp_path / "library", model, **options))
         return opened[-1]
 
@@ -81,6 +82,18 @@ def test_the_parts_of_a_list_make_up_the_library(original: Engine) -> None:
     for bad in ((-1, 2, "oldest"), (0, 1001, "oldest"), (0, -1, "oldest"), (0, 1, "best")):
         with pytest.raises(LibraryError, match="A list takes"):
             original.list(*bad)
+
+
+def test_milvus_answers_as_the_librarys_own_vectors_do(copied: Callable[..., Engine], tmp_path: Path) -> None:
+    pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed (requirements-scale.txt)")
+    engine = copied()
+    expected = [engine.search(text, weights=MIXED).hits for text in TEXTS]
+    engine.close()
+    remote = copied(vectors=f"milvus://{tmp_path / 'vectors.db'}")
+    assert [remote.search(text, weights=MIXED).hits for text in TEXTS] == expected
+    gone = expected[0][0].clip_id
+    remote.delete(gone)
+    assert gone not in {hit.clip_id for hit in remote.search(TEXTS[0], k=9).hits}
 
 
 # ---------------------------------------------------------------------- search

@@ -76,12 +76,17 @@ def assert_same(store: VectorStore, plain: Plain, seed: int) -> None:
             np.testing.assert_array_equal(found.vectors, expected.reshape(-1, WIDTH))
 
 
-@pytest.fixture(params=["memory", "files", "codes"])
+@pytest.fixture(params=["memory", "files", "codes", "milvus"])
 def new_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewStore:
     """Makes empty stores; those of FAISS have small segments, and for `codes` no vector is scored unless chosen."""
     monkeypatch.setattr(module, "SEGMENT_ROWS", 16)
     if request.param == "codes":
         monkeypatch.setattr(module, "EXACT_UP_TO", 0)
+    if request.param == "milvus":
+        pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed (requirements-scale.txt)")
+        from vtr_demo.library.milvus import MilvusVectors
+
+        return lambda: MilvusVectors(str(tmp_path / "vectors.db"), WIDTH)
     return lambda: FaissVectors(WIDTH, None if request.param == "memory" else tmp_path / "index")
 
 

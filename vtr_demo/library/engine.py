@@ -62,14 +62,14 @@ MOST_LISTED = 1_000
 class Engine:
     """A library and the model behind it. Many threads may search while one adds."""
 
-    def __init__(self, model: RetrievalModel, indexer: Indexer, limits: LimitConfig) -> None:
+    def __init__(self, model: RetrievalModel, indexer: Indexer, limits: LimitConfig, vectors: str = "") -> None:
         """Use ``Engine.open``."""
         self.model, self.limits = model, limits
         self._indexer = indexer
         self._forget_encodings()
         self._indexing = threading.Lock()
         self._spare_key = secrets.token_hex(32)
-        self._ranking = Ranking(indexer.library, model.model.flat_width)
+        self._ranking = Ranking(indexer.library, model.model.flat_width, vectors)
         self._concepts: tuple[ConceptView, ...] = ()
 
     @classmethod
@@ -84,16 +84,18 @@ class Engine:
         rebuild: bool = False,
         readonly: bool = False,
         device: str = "cpu",
+        vectors: str = "",
     ) -> Engine:
         """Open or create the library in ``library`` for the model that SPEC ``model`` names.
 
         A library of another model is refused with advice unless ``rebuild``. ``samples`` is a
         folder with a manifest; its clips are indexed into a library that is still empty. ``device``
-        is where the model computes ("cpu", "cuda").
+        is where the model computes ("cpu", "cuda"); ``vectors`` a store outside the
+        library, as ``milvus://HOST:PORT/COLLECTION``.
         """
         loaded, limits = checkpoint.load(model, device), limits or LimitConfig()
         indexer = Indexer.open(Path(library), loaded, limits, rebuild=rebuild, readonly=readonly, progress=progress)
-        engine = cls(loaded, indexer, limits)
+        engine = cls(loaded, indexer, limits, vectors)
         engine._ranking.null(engine._queries, engine.default_weights)  # so that the first search need not wait
         if samples is not None and not len(indexer.library):
             engine.add_samples(samples, progress=progress)

@@ -65,15 +65,35 @@ class VectorTable:
 class Ranking:
     """What searches see of a library. Many threads may search while one adds."""
 
-    def __init__(self, library: LibraryReader, width: int, store: VectorStore | None = None) -> None:
-        """Open the vectors, of ``width`` F, of a library's clips; ``store`` is one that holds them already."""
+    def __init__(self, library: LibraryReader, width: int, vectors: str = "") -> None:
+        """Open the vectors, of ``width`` F, of a library's clips: its own, or in what ``vectors`` names."""
         self._library, self._lock = library, threading.Lock()
         self._nulls: OrderedDict[TermWeights, NullDistribution] = OrderedDict()
         self._unreadable: set[int] = set()
         library.take_changes()
-        self.store: VectorStore = store or FaissVectors.open(
-            library.directory / VECTORS, *library.contents(), self._read, width, writable=library.writable
+        self.store: VectorStore = (
+            self._remote(vectors, width)
+            if vectors
+            else FaissVectors.open(
+                library.directory / VECTORS, *library.contents(), self._read, width, writable=library.writable
+            )
         )
+
+    def _remote(self, spec: str, width: int) -> VectorStore:
+        """Open a store outside the library and bring it in step with the clips."""
+        from vtr_demo.library.milvus import MilvusVectors
+
+        store = MilvusVectors.open(spec, width)
+        numbers, tags = self._library.contents()
+        there, wanted = store.contents(), dict(zip(numbers.tolist(), tags.tolist(), strict=True))
+        if self._library.writable:
+            store.remove(np.array([number for number in there if number not in wanted], np.int64))
+            for number, tag in wanted.items():
+                if there.get(number) != tag:
+                    with suppress(LibraryError):  # the library names it among its problems
+                        ids, rows = self._read(number)
+                        store.add(ids, rows, np.full(len(ids), tag))
+        return store
 
     def refresh(self) -> None:
         """Take up what has changed in the library since; costs as much as the change is large."""
