@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.helpers.models import PATCH, WIDTH, alive, small_model, text_tokens, video_tokens
 from vtr_demo.config import LossConfig
 from vtr_demo.data.sampler import ShortTexts
+from vtr_demo.model.mcsan import LevelOutput
 from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.structures import LEVELS, VideoTokens
 from vtr_demo.training import losses
@@ -210,9 +211,9 @@ def test_groups_of_one_length_go_through_the_heads_together_and_come_back_apart(
     calls: list[int] = []
     heard = made.forward_video
 
-    def counting(tokens: VideoTokens) -> Encoded:
+    def counting(tokens: VideoTokens, levels: LevelOutput | None = None) -> Encoded:
         calls.append(len(tokens))
-        return heard(tokens)
+        return heard(tokens, levels)
 
     made.forward_video = counting  # type: ignore[method-assign]
     found = encode(made, whole).videos

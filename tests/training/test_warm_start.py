@@ -178,7 +178,7 @@ def test_a_run_that_starts_from_nothing_is_settled_already(manifest: Path) -> No
 
 def test_the_bundled_checkpoint_can_be_gone_on_from_by_its_own_config_and_without_one() -> None:
     config = read_config(CONFIGS / "bundled.json", ['train=["a.jsonl"]', "start=bundled"])
-    assert resolve_start(config).model == config.model.replace(trained=True, centred_shift=False)
+    assert resolve_start(config).model == config.model.replace(trained=True)
     bare = resolve_start(TrainConfig(train=("a.jsonl",), start="bundled"))
     assert bare.model == resolve_start(config).model
 
