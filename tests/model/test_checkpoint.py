@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import itertools
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from tests.helpers.models import WEIGHTS, alive
 from tests.helpers.towers import clip
 from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import ModelConfig, VideoConfig
-from vtr_demo.errors import BackboneError, CheckpointError
+from vtr_demo.errors import BackboneError, CheckpointError, VtrError
 from vtr_demo.files import sha256_of
 from vtr_demo.model import checkpoint
 from vtr_demo.model.attributes import build_vocabulary
@@ -210,6 +213,50 @@ def test_weights_of_another_architecture_are_refused_though_their_digest_is_righ
 
 
 # ---------------------------------------------------------------------- interrupted saving
+ODD: list[Any] = [None, True, -1, 0, 2**40, 10**30, 2.5, 1e300, "", "x", [], [1], [["a"]], {}, {"a": 1}]
+
+
+def test_whatever_a_strangers_checkpoint_holds_it_opens_or_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """Every setting with a value of another kind, and weights that are cut, flipped or of other types, all with the
+    digest that fits: nothing else than the package's own errors, and no memory for sizes that do not fit."""
+    save(tmp_path, pretrained())
+    settings, data = json.loads((tmp_path / SETTINGS).read_text()), (tmp_path / WEIGHT_FILE).read_bytes()
+    tried = [copy.deepcopy(settings) for _ in ODD for _ in settings]
+    for one, (key, odd) in zip(tried, itertools.product(settings, ODD), strict=True):
+        one[key] = odd
+    tables = [(table, key) for table in ("backbone", "model", "video", "attributes") for key in settings[table]]
+    for i, (table, key) in enumerate(tables):
+        for odd in (ODD[i % len(ODD)], ODD[(i + 4) % len(ODD)]):
+            tried.append(copy.deepcopy(settings))
+            tried[-1][table][key] = odd
+    refused = 0
+    for one in tried:
+        (tmp_path / SETTINGS).write_text(json.dumps(one))
+        refused += opens_or_is_refused(tmp_path)
+    assert refused > 100
+    generator = random.Random(0)
+    header = 8 + int.from_bytes(data[:8], "little")
+    for i in range(120):
+        place = generator.randrange(header if i % 3 else len(data))
+        flipped = data[:place] + bytes([generator.randrange(256)]) + data[place + 1 :]
+        changed = data[:place] if i % 4 == 0 else flipped
+        (tmp_path / WEIGHT_FILE).write_bytes(changed)
+        damaged_digest = settings | {"sha256": hashlib.sha256(changed).hexdigest()}
+        (tmp_path / SETTINGS).write_text(json.dumps(damaged_digest))
+        opens_or_is_refused(tmp_path)
+    (tmp_path / SETTINGS).write_text("[" * 100_000)
+    assert opens_or_is_refused(tmp_path)
+
+
+def opens_or_is_refused(folder: Path) -> bool:
+    """Whether a checkpoint is refused; anything but a sentence is raised."""
+    try:
+        load(str(folder))
+    except VtrError:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("calls", [0, 1])
 def test_a_save_that_is_interrupted_anywhere_leaves_the_old_checkpoint_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int

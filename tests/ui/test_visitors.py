@@ -156,6 +156,22 @@ def test_old_clips_of_visitors_go_and_no_others(shared, library, films):
     assert [clip.visitor for clip in library.clips()] == [""]
 
 
+def test_no_record_has_another_file_served_than_the_film_that_was_indexed(films, tmp_path):
+    film, nameless = Path(shutil.copy(films[0], tmp_path)), Path(shutil.copy(films[0], tmp_path / "secret"))
+    with closing(Engine.open(tmp_path / "library", "tiny")) as engine:
+        (clip_id,) = engine.add([film], keep_copy=False).added
+        assert engine.media(clip_id) == film
+        writer = engine._indexer.writer()
+        clip = writer.get(clip_id)
+        for other in (Path("/etc/passwd"), nameless, films[1], tmp_path / "library" / "library.db", tmp_path):
+            writer.update(replace(clip, source=str(other)))
+            with pytest.raises(LibraryError):
+                engine.media(clip_id)
+        engine.poster(clip_id).write_bytes(b"<script>")
+        with pytest.raises(LibraryError, match="poster"):
+            engine.poster(clip_id)
+
+
 # --------------------------------------------------------------------------- tokens
 def test_a_token_names_its_visitor_until_it_expires_and_no_change_to_it_is_accepted():
     tokens = visitors.Tokens(b"key", 100)

@@ -33,6 +33,8 @@ WEIGHTS, SETTINGS = "model.safetensors", "checkpoint.json"
 UNTRAINED = "untrained:"
 _PREVIOUS = "model.previous.safetensors"
 _FORMAT = 1
+_LARGEST = 2**20
+"""No width, count or size in a model's settings is larger."""
 REMOVED_OPTIONS: dict[str, Any] = {
     "allocation": "hard",
     "binding": True,
@@ -193,9 +195,10 @@ def _load_folder(folder: Path, device: str) -> RetrievalModel:
             "install the weights named in its model card or train again."
         )
     sizes = [vocabulary.sizes[level] for level in LEVELS] if vocabulary else ()
+    heads = _renamed({k.removeprefix("heads."): v for k, v in weights.items() if k.startswith("heads.")})
+    _check_shapes(config, towers, sizes, heads, folder)
     model = build_model(config, towers, sizes)
-    heads = {k.removeprefix("heads."): v for k, v in weights.items() if k.startswith("heads.")}
-    _load_state(model, _renamed(heads), folder)
+    _load_state(model, heads, folder)
     return RetrievalModel(
         str(folder),
         model.to(device),
@@ -233,6 +236,26 @@ def _migrated(model: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in model.items() if name not in REMOVED_OPTIONS}
 
 
+def _check_shapes(
+    config: ModelConfig, towers: Backbone, sizes: Sequence[int], heads: dict[str, Tensor], folder: Path
+) -> None:
+    """Refuse settings that do not fit the weights before the memory that they ask for is taken."""
+    try:
+        with torch.device("meta"):
+            own = build_model(config, towers, sizes).state_dict()
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise CheckpointError(f"{folder / SETTINGS} describes no model that can be built ({error}).") from error
+    for name, value in heads.items():
+        if name in own and own[name].shape != value.shape:
+            raise CheckpointError(
+                f"{folder} belongs to another architecture: {name!r} is {tuple(value.shape)} in its weights and "
+                f"{tuple(own[name].shape)} by its settings; train or download it again."
+            )
+    largest = max((value.numel() for value in heads.values()), default=0)
+    if missing := [name for name, value in own.items() if name not in heads and value.numel() > largest]:
+        raise CheckpointError(f"{folder} belongs to another architecture: its weights lack {missing[0]!r}.")
+
+
 def _renamed(heads: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename tensors of versions whose prototypes and attributes could differ by modality."""
     heads = {name.replace("attributes.video.", "attributes.layers."): value for name, value in heads.items()}
@@ -253,10 +276,15 @@ def _settings(folder: Path) -> dict[str, Any]:
                 raise TypeError(f"{key!r} has the wrong type")
         if not all(isinstance(settings["backbone"][key], str) for key in ("spec", "fingerprint")):
             raise TypeError("'backbone' is not described")
+        if not all(isinstance(name, str) for name in settings["concept_names"]):
+            raise TypeError("'concept_names' are no names")
+        for table in (settings["model"], settings["video"]):
+            if large := [key for key, value in table.items() if isinstance(value, int) and abs(value) > _LARGEST]:
+                raise ValueError(f"{large[0]!r} is larger than any model's")
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}); train or download it again.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error!r}); train or download it again.") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged ({error!r:.200}); train or download it again.") from error
     return dict(settings)
 
 
@@ -267,14 +295,27 @@ def _numbers(values: Any) -> tuple[float, ...]:
 
 
 def _weights(folder: Path, digest: str) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     present = [path for path in (folder / WEIGHTS, folder / _PREVIOUS) if path.is_file()]
     for path in present:
         if sha256_of(path) == digest:
-            return load_file(path)
+            try:
+                weights = load_file(path)
+            except (SafetensorError, ValueError, TypeError, KeyError) as error:
+                raise CheckpointError(f"{path} is damaged ({error}); train or download it again.") from error
+            if wrong := [
+                k for k, v in weights.items() if not (v.is_floating_point() and torch.isfinite(v.float()).all())
+            ]:
+                raise CheckpointError(f"{path} holds other things than finite numbers, such as in {wrong[0]!r}.")
+            return weights
     fault = "does not match its digest" if present else "is missing"
     raise CheckpointError(f"{folder / WEIGHTS} {fault}; train or download the checkpoint again.")
+
+
+def _is_finite(value: Tensor) -> bool:
+    return value.is_floating_point() and bool(torch.isfinite(value.float()).all())
 
 
 def _load_state(module: torch.nn.Module, state: dict[str, Tensor], folder: Path) -> None:

@@ -1,0 +1,151 @@
+"""Many visitors at once: no error but an honest refusal, searches that long requests do not hold, memory that stays.
+
+The full form is fifty clients for two minutes: ``python -m pytest -m full tests/ui/test_load.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.helpers.fake_engine import SCENES, write_clip
+from vtr_demo.library.engine import Engine
+
+pytest.importorskip("gradio")
+
+ROOT = Path(__file__).parents[2]
+TEXTS = [caption for scene in SCENES for caption in scene.captions]
+SHARES = {"search": 8, "explain": 3, "rank": 1, "status": 2, "media": 4, "upload": 0.3}
+"""How often a visitor asks for what."""
+HONEST = re.compile(r"queue is full|busy|at most|too many|cookie", re.IGNORECASE)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Visitor:
+    """A client that mixes all that the page offers; ``waits`` are seconds by kind, ``errors`` what was no answer."""
+
+    def __init__(self, url: str, seed: int, film: Path) -> None:
+        self.http = httpx.Client(base_url=url, timeout=180)
+        self.random, self.film = random.Random(seed), film
+        self.waits: dict[str, list[float]] = defaultdict(list)
+        self.errors: list[str] = []
+
+    def run(self, until: float) -> None:
+        """Ask until a time."""
+        self.http.get("/", headers={"accept": "text/html"})
+        while time.monotonic() < until:
+            kind = self.random.choices(
+                ("search", "explain", "rank", "status", "media", "upload"), (8, 3, 1, 2, 4, 0.3)
+            )[0]
+            started = time.monotonic()
+            try:
+                getattr(self, kind)()
+            except (httpx.HTTPError, AssertionError, KeyError, ValueError) as error:
+                self.errors.append(f"{kind}: {error!r}")
+            self.waits[kind].append(time.monotonic() - started)
+
+    def call(self, name: str, *values: object) -> list:
+        """Call a function of the API; a refusal that says what to do is an answer, too."""
+        joined = self.http.post(f"gradio_api/call/{name}", json={"data": values})
+        if joined.status_code == 503 or HONEST.search(joined.text):
+            return []
+        text = self.http.get(f"gradio_api/call/{name}/{joined.json()['event_id']}").text
+        if "event: complete" not in text:
+            assert HONEST.search(text), text[:300]
+            return []
+        return json.loads(text.rpartition("data: ")[2])[0]
+
+    def search(self) -> None:
+        """A search, with one of a few sentences."""
+        hits = self.call("search_videos", self.random.choice(TEXTS), 5)
+        assert not hits or len(hits) == len({hit["id"] for hit in hits})
+
+    def explain(self) -> None:
+        """An explanation of the best hit."""
+        text = self.random.choice(TEXTS)
+        for hit in self.call("search_videos", text, 1):
+            why = self.call("explain_match", text, hit["id"])
+            assert not why or abs(why["score"] - hit["score"]) < 1e-4
+
+    def rank(self) -> None:
+        """As many sentences as a request may have."""
+        for hit in self.call("search_videos", TEXTS[0], 1):
+            self.call("rank_captions", hit["id"], [f"{text} number {i}" for i in range(14) for text in TEXTS])
+
+    def status(self) -> None:
+        """What is there: of this visitor and the library alone."""
+        self.call("library_status")
+
+    def media(self) -> None:
+        """A film and its poster."""
+        for hit in self.call("search_videos", self.random.choice(TEXTS), 1):
+            for link in (hit["links"]["media"], hit["links"]["poster"]):
+                assert self.http.get(link).status_code == 200
+
+    def upload(self) -> None:
+        """A file sent and then abandoned, as by a visitor who leaves."""
+        self.http.post("gradio_api/upload", files={"files": (self.film.name, self.film.read_bytes(), "video/mp4")})
+
+
+def load(folder: Path, port: int, clients: int, seconds: float) -> tuple[list[Visitor], list[int]]:
+    """Serve a library of drawn clips to so many clients for a while: the clients, and the server's memory in bytes."""
+    films = [write_clip(scene, folder, 1.0)[0] for scene in SCENES]
+    engine = Engine.open(folder / "library", "tiny")
+    engine.add(films, captions=[scene.captions for scene in SCENES])
+    engine.close()
+    words = ["app.py", "--library", str(folder / "library"), "--model", "tiny", "--port", str(port), "--shared"]
+    server = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url, memory = f"http://127.0.0.1:{port}", []
+        for _ in range(240):
+            try:
+                if httpx.get(url, timeout=5).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.5)
+        until = time.monotonic() + seconds
+        visitors = [Visitor(url, seed, films[0]) for seed in range(clients)]
+        threads = [threading.Thread(target=visitor.run, args=(until,)) for visitor in visitors]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            pages = int(Path(f"/proc/{server.pid}/statm").read_text().split()[1])
+            memory.append(pages * os.sysconf("SC_PAGE_SIZE"))
+            time.sleep(0.5)
+        return visitors, memory
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.parametrize(
+    ("clients", "seconds"), [pytest.param(6, 6, marks=pytest.mark.slow), pytest.param(50, 120, marks=pytest.mark.full)]
+)
+def test_many_visitors_get_answers_or_honest_refusals(tmp_path, clients, seconds):
+    visitors, memory = load(tmp_path, free_port(), clients, seconds)
+    assert [error for visitor in visitors for error in visitor.errors] == []
+    waits = {kind: [s for visitor in visitors for s in visitor.waits[kind]] for kind in ("search", "rank", "media")}
+    figures = {kind: f"{len(many)}, median {statistics.median(many):.2f} s" for kind, many in waits.items() if many}
+    print(figures, f"memory {memory[len(memory) // 2] / 2**20:.0f} then {max(memory) / 2**20:.0f} MB")
+    assert len(waits["search"]) > clients
+    half = memory[len(memory) // 2]
+    assert max(memory[len(memory) // 2 :]) < 1.15 * half
