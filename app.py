@@ -27,7 +27,8 @@ from starlette.middleware import Middleware
 
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError, VtrError
-from vtr_demo.ui import api, html, sections, state, theme, tools, visitors
+from vtr_demo.ui import api, html, sections, shelf, state, theme, tools, visitors
+from vtr_demo.ui.shelf import Listing
 from vtr_demo.ui.state import EngineLike
 from vtr_demo.ui.theme import address_block, explanation_block, html_block, weight_sliders
 from vtr_demo.ui.view import MAX_SENTENCES, MAX_TEXT, ViewState
@@ -35,10 +36,12 @@ from vtr_demo.video.decode import LimitConfig, read_limit
 from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
 HERE = Path(__file__).parent
+CAPTION_FILES = [".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson"]
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
 LIVE = MODEL | {"trigger_mode": "always_last", "show_progress": "hidden"}
 LONG = MODEL | {"concurrency_id": "long"}
 INGEST = MODEL | {"concurrency_id": "ingest"}
+LISTING = LIVE | {"concurrency_id": "listing", "trigger_mode": "multiple"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 SHARED = SharedConfig.model_fields
 
@@ -153,12 +156,11 @@ def describe_tab(engine: EngineLike, mine: gr.State, address: gr.HTML) -> tuple[
 
     def show(new: ViewState) -> list[Any]:
         new, sentences, panel = state.show_describe(engine, new)
-        picked = html.clip_picker(engine.clips(), new.clip)
-        return [new, picked, sentences, panel, new.own, html.address("describe", new)]
+        return [new, state.clip_picker(engine, new), sentences, panel, new.own, html.address("describe", new)]
 
     def click(old: ViewState, sentences: str, event: gr.EventData) -> list[Any]:
         new = old.after(event._data)
-        return show(replace(new if new.clip else ViewState(clip=old.clip), own=sentences))
+        return show(replace(new if new.clip else ViewState(clip=old.clip, where=new.where), own=sentences))
 
     @reports_errors
     def take(file: str, own_ids: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
@@ -205,46 +207,65 @@ def concepts_tab(
     return gone.then(show, [drawn_for, view], [wall, drawn_for], **LONG)
 
 
-def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HTML, gr.HTML, list[Any]]:
-    """Add, delete, rebuild. Returns the numbers, the shelf, and the events that change the library."""
+def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HTML, gr.HTML, gr.State, gr.State]:
+    """Add, caption, rename, delete, restore. Returns the numbers, the clips, which of them are listed, and a counter
+    of changes to the library."""
     with gr.Row(elem_id="intake"):
         files = gr.File(
-            label=sections.upload_label(engine.limits), file_count="multiple",
+            label=shelf.upload_label(engine.limits), file_count="multiple",
             file_types=[*VIDEO_EXTENSIONS], height=170, elem_id="upload", scale=3,
         )  # fmt: skip
         with gr.Column(scale=2, elem_id="facts"):
             numbers = html_block(elem_id="numbers")
-            rebuild = gr.Button("Rebuild the index", size="sm", elem_id="rebuild", visible=not shared)
-    outcome, shelf = html_block(elem_id="outcome"), html_block(elem_id="shelf")
+            with gr.Row(elem_id="tools"):
+                table = gr.UploadButton("Import captions", file_types=CAPTION_FILES, size="sm", elem_id="import")
+                rebuild = gr.Button("Rebuild the index", size="sm", elem_id="rebuild", visible=not shared)
+    outcome, clips = html_block(elem_id="outcome"), html_block(elem_id="shelf", script=theme.SHELF)
+    form = html_block(shelf.editor(), "editor")
+    listing, changes = gr.State(Listing()), gr.State(0)
+    told = [outcome, changes]
+
+    def own() -> list[str] | None:
+        return state.own_clips(engine) if shared else None
 
     @reports_errors
-    def add(paths: list[str], own: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+    def add(
+        paths: list[str], ids: list[str], count: int, progress: gr.Progress = gr.Progress()  # noqa: B008
+    ) -> list[Any]:  # fmt: skip
         report = state.add_uploads(engine, paths, get_upload_folder(), progress_report(progress))
-        names = {clip.clip_id: clip.name for clip in engine.clips()}
-        return [None, sections.report(report, names), [*own, *report.added]]
+        return [None, shelf.report(engine, report), count + 1, [*ids, *report.added], Listing(new=report.added)]
 
     @reports_errors
-    def remove(event: gr.EventData) -> str:
-        name = state.delete_clip(engine, event._data)
-        return sections.success(f"Deleted {name}.")
+    def take_captions(path: str, count: int) -> list[Any]:
+        (file,) = sections.uploaded([path], get_upload_folder())
+        return [shelf.imported(engine.import_captions(file, own())), count + 1]
 
     @reports_errors
-    def renew(progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
+    def click(old: Listing, count: int, event: gr.EventData) -> list[Any]:
+        said = shelf.act(engine, event._data, own())
+        if said is None:
+            return [gr.skip(), gr.skip(), new := old.after(event._data), shelf.shelf(engine, new, own())]
+        return [said, count + 1, old, gr.skip()]
+
+    @reports_errors
+    def renew(count: int, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
         engine.rebuild(progress=progress_report(progress))
-        return sections.success("The index holds every stored clip that can be read.")
+        return [shelf.success("The index holds every stored clip that can be read."), count + 1]
 
-    added = files.upload(add, [files, mine], [files, outcome, mine], show_progress_on=outcome, **INGEST)
-    changes = [added, shelf.click(remove, None, outcome, **INGEST)]
-    if not shared:
-        changes.append(rebuild.click(renew, None, outcome, **INGEST))
-    return numbers, shelf, changes
+    files.upload(
+        add, [files, mine, changes], [files, *told, mine, listing], show_progress_on=outcome, **INGEST
+    ).then(None, js=theme.TO_NEW, **QUIET)  # fmt: skip
+    table.upload(take_captions, [table, changes], told, show_progress_on=outcome, **INGEST)
+    gr.on([clips.click, outcome.click, form.click], click, [listing, changes], [*told, listing, clips], **LISTING)
+    rebuild.click(renew, changes, told, **INGEST)
+    return numbers, clips, listing, changes
 
 
 def measure_tab(engine: EngineLike) -> None:
     """How well clips and captions find each other here."""
     html_block(sections.measure_intro())
     with gr.Row(elem_id="gauge"):
-        file = gr.File(label=sections.CAPTIONS_LABEL, file_types=[".csv", ".tsv", ".json", ".jsonl"], height=150)
+        file = gr.File(label=sections.CAPTIONS_LABEL, file_types=CAPTION_FILES, height=150)
         go = gr.Button("Measure", variant="primary", elem_id="measure", scale=0)
 
     @reports_errors
@@ -305,7 +326,7 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
             with gr.Tab("Concepts", id="concepts") as tab:
                 rank_again(concepts_tab(engine, tab, tab_bar, describe, search.view, shared))
             with gr.Tab("Library", id="library"):
-                numbers, shelf, changes = library_tab(engine, mine, shared)
+                numbers, clips, listing, changes = library_tab(engine, mine, shared)
             with gr.Tab("Measure", id="measure"):
                 measure_tab(engine)
             with gr.Tab("About", id="about"):
@@ -314,11 +335,15 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
             group = "long" if function.__name__ == "rank_captions" else "model"
             gr.events.api(reports_errors(function), concurrency_id=group, concurrency_limit=1)
 
-        def refresh() -> list[str]:
-            return state.library_parts(engine, shared)
+        def refresh(listed: Listing) -> list[str]:
+            own = state.own_clips(engine) if shared else None
+            return [*state.library_parts(engine), shelf.shelf(engine, listed, own)]
 
-        parts = [examples, numbers, shelf, about]
-        demo.load(refresh, None, parts, **QUIET)
+        def follow(found: ViewState, described: ViewState, own: list[str]) -> list[Any]:
+            return [state.clip_picker(engine, described), *search.show(found, own)]
+
+        parts = [examples, numbers, about, clips]
+        demo.load(refresh, listing, parts, **QUIET)
         places = [tab_bar, *search.outputs, *describe.outputs]
 
         def travel(own: list[str], event: gr.EventData) -> list[Any]:
@@ -330,10 +355,9 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
 
         demo.load(start, [here, mine], [mine, *places], js=theme.ARRIVE, **LIVE)
         address.click(travel, mine, places, **LIVE)
-        taken.then(refresh, None, parts, **QUIET)
-        for change in changes:
-            change.then(refresh, None, parts, **QUIET)
-            change.then(lambda: html.clip_picker(engine.clips()), None, picker, **QUIET)
+        taken.then(lambda count: count + 1, changes, changes, **QUIET)
+        changed = changes.change(refresh, listing, parts, **QUIET)
+        changed.then(follow, [search.view, describe.view, mine], [picker, *search.outputs], **LIVE)
     return demo.queue(max_size=64)
 
 

@@ -112,7 +112,8 @@ class ClipFilter:
 
     name, folder: a part of the file name, and of the original's folder, in either case; seconds from
     shortest_s to longest_s; added_from <= added < added_before, as ISO dates or times in UTC; visitors:
-    whose clips, where "" is those of the library itself, and None everyone's; ids: these clips alone.
+    whose clips, where "" is those of the library itself, and None everyone's; captioned: with or without captions; ids:
+    these clips alone.
     """
 
     name: str = ""
@@ -122,6 +123,7 @@ class ClipFilter:
     added_from: str = ""
     added_before: str = ""
     visitors: tuple[str, ...] | None = None
+    captioned: bool | None = None
     ids: frozenset[str] | None = None
 
 

@@ -17,9 +17,11 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
+from vtr_demo.data.caption_files import match_captions, read_captions
 from vtr_demo.errors import ConfigError, LibraryError, TextError, VideoError
 from vtr_demo.results import (
     CaptionHit,
+    CaptionReport,
     ClipFilter,
     ClipPage,
     ClipView,
@@ -29,6 +31,7 @@ from vtr_demo.results import (
     Hit,
     IndexReport,
     Measurement,
+    Order,
     Recall,
     SearchResult,
     Status,
@@ -158,6 +161,7 @@ class FakeEngine:
         self.limits = LimitConfig(max_bytes=5 * 2**20)
         self.concept_names = tuple(f"concept {k + 1}" for k in range(CONCEPTS))
         self._clips: dict[str, tuple[Scene, ClipView]] = {}
+        self._bin: dict[str, tuple[Scene, ClipView]] = {}
         for scene in scenes:
             self._put(scene, *write_clip(scene, folder))
 
@@ -178,13 +182,6 @@ class FakeEngine:
     def poster(self, clip_id: str) -> Path:
         """The still picture."""
         return self._scene(clip_id)[1].poster
-
-    def list(
-        self, offset: int = 0, limit: int = 48, order: str = "newest", where: ClipFilter | None = None
-    ) -> ClipPage:
-        """All clips that the filter's visitors may see, unsorted."""
-        clips = [clip for clip in self.clips() if _theirs(clip, where)]
-        return ClipPage(tuple(clips[offset : offset + limit]), len(clips))
 
     def forget_visitors(self, before: str) -> int:
         """Forget what visitors added before a time."""
@@ -419,6 +416,57 @@ class FakeEngine:
             self._clips[clip_id] = (self._clips[clip_id][0], replace(self._clips[clip_id][1], visitor=visitor))
             added.append(clip_id)
         return IndexReport(tuple(added), (), tuple(failed))
+
+    def list(
+        self, offset: int = 0, limit: int = 48, order: Order = "newest", where: ClipFilter | None = None
+    ) -> ClipPage:
+        """A part of the clips; knows two orders and the filters by name and captions."""
+        where = where or ClipFilter()
+        clips = [
+            clip
+            for clip in self.clips()
+            if _theirs(clip, where)
+            and where.name.lower() in clip.name.lower()
+            and where.captioned in (None, bool(clip.captions))
+        ]
+        clips = sorted(clips, key=lambda clip: clip.name) if order == "name" else clips[::-1]
+        return ClipPage(tuple(clips[offset : offset + limit]), len(clips))
+
+    def edit(self, clip_id: str, *, name: str | None = None, captions: Sequence[str] | None = None) -> ClipView:
+        """Another name or other captions, without the engine's checks."""
+        scene, view = self._scene(clip_id)
+        view = replace(view, name=name or view.name, captions=tuple(filter(None, captions or ())))
+        self._clips[clip_id] = (replace(scene, name=view.name, captions=view.captions), view)
+        return view
+
+    def import_captions(self, path: Path, only: Collection[str] | None = None) -> CaptionReport:
+        """The file's captions for the clips that it names."""
+        clips = [clip for clip in self.clips() if only is None or clip.clip_id in only]
+        known = [(clip.clip_id, clip.name, clip.name) for clip in clips]
+        matched, left_out = match_captions(read_captions(path), known)
+        for clip_id, texts in matched.items():
+            self.edit(clip_id, captions=[*self.clip(clip_id).captions, *texts])
+        return CaptionReport(len(matched), sum(map(len, matched.values())), left_out)
+
+    def set_aside(self, clip_ids: Sequence[str]) -> tuple[ClipView, ...]:
+        """Clips that can be restored."""
+        gone = {one: self._clips.pop(one) for one in clip_ids if one in self._clips}
+        self._bin |= gone
+        return tuple(view for _, view in gone.values())
+
+    def restore(self, clip_ids: Sequence[str]) -> tuple[ClipView, ...]:
+        """Clips that were set aside."""
+        back = {one: self._bin.pop(one) for one in clip_ids if one in self._bin}
+        self._clips |= back
+        return tuple(view for _, view in back.values())
+
+    def deleted(self) -> tuple[ClipView, ...]:
+        """What can be restored."""
+        return tuple(view for _, view in self._bin.values())
+
+    def empty_deleted(self) -> None:
+        """Nothing can be restored any longer."""
+        self._bin.clear()
 
     def delete(self, clip_id: str) -> None:
         """Forget one clip."""

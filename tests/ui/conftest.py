@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
 from tests.helpers.fake_engine import FakeEngine
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture(scope="module")
@@ -17,3 +23,29 @@ def served(tmp_path_factory):
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(engine))
     yield engine, url
     demo.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium."""
+    if not CHROMIUM:
+        pytest.skip("NO BROWSER: install chromium or set CHROMIUM to test the page")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as driver:
+        yield driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+
+@pytest.fixture(params=[{"width": 1440, "height": 900}])
+def page(request, browser, served):
+    """A loaded page that fails the test if it spoke to anyone but the server or raised in a script."""
+    context = browser.new_context(viewport=request.param)
+    page, strangers, errors = context.new_page(), [], []
+    local = (served[1], "data:", "blob:")
+    page.on("request", lambda sent: None if sent.url.startswith(local) else strangers.append(sent.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(served[1])
+    page.wait_for_selector(".examples .chip")
+    yield page
+    context.close()
+    assert strangers == []
+    assert errors == []

@@ -10,9 +10,10 @@ import pytest
 
 from tests.helpers.fake_engine import FakeEngine, Scene
 from vtr_demo.errors import LibraryError, TextError
-from vtr_demo.results import ExampleView, IndexReport
+from vtr_demo.results import CaptionReport, ExampleView, IndexReport
 from vtr_demo.structures import TERMS, Mix, TermWeights
-from vtr_demo.ui import concepts, html, sections, state, theme
+from vtr_demo.ui import concepts, html, sections, shelf, state, theme
+from vtr_demo.ui.shelf import Listing
 from vtr_demo.ui.view import ViewState
 from vtr_demo.video.frames import LimitConfig
 
@@ -91,12 +92,13 @@ def test_no_text_of_a_person_becomes_markup(engine, tmp_path):
     _, struck, _ = state.run_search(nasty, replace(opened, struck=(1,)))
     report = IndexReport((clip_id,), (NASTY,), ((NASTY, f"{NASTY}: broken; mend it."),))
     pieces = [
-        shown, struck, html.wall(nasty.clips()),
-        html.examples([NASTY]), html.clip_picker(nasty.clips()),
+        shown, struck, html.wall(nasty.list()),
+        html.examples([NASTY]), html.clip_picker(nasty.list(), "", NASTY),
         html.sentences(nasty.describe(clip_id), nasty.clip(clip_id), ViewState(clip=clip_id)),
         html.ask_more(ViewState(NASTY, mix=Mix(clip_id, exclude=(NASTY,))), ExampleView(clip_id, NASTY)),
         html.problem(NASTY), html.address("search", ViewState(text=NASTY)),
-        sections.library(nasty.clips(), [clip_id]), sections.report(report, {clip_id: NASTY}),
+        shelf.shelf(nasty, Listing(name=NASTY[:9]), None), shelf.report(nasty, report),
+        shelf.imported(CaptionReport(1, 1, (NASTY,))),
         sections.library_state(replace(nasty.status(), model=NASTY, problems=(NASTY,))),
         sections.about(replace(nasty.status(), model=NASTY)),
         concepts.gallery([replace(view, name=NASTY, top_words=((NASTY, 1),)) for view in nasty.concepts()]),
@@ -118,6 +120,43 @@ def test_the_panel_explains_the_moment_that_the_card_shows(engine):
         assert panel["score"] == pytest.approx(hit.score, abs=1e-6)
         chosen = state.run_search(engine, replace(asked, moment=1))[2]
         assert chosen["moment"] == 1
+
+
+def test_on_a_shared_page_only_clips_of_ones_own_are_changed(tmp_path):
+    library = FakeEngine(tmp_path / "own")
+    mine, others = (clip.clip_id for clip in library.clips()[:2])
+    for do in ("delete", "edit", "restore", "empty"):
+        with pytest.raises(LibraryError, match="only the clips that you added"):
+            shelf.act(library, {"do": do, "clips": f"{mine} {others}", "clip": others}, [mine])
+    before = library.clip(others)
+    assert "Deleted red-ball-beach" in shelf.act(library, {"do": "delete", "clips": mine}, [mine])
+    assert shelf.act(library, {"do": "empty"}, [mine]) is None
+    drawn = shelf.shelf(library, Listing(), [mine])
+    assert f'data-do="restore" data-clips="{mine}"' in drawn
+    assert f'data-clips="{others}"' not in drawn
+    assert "back" in shelf.act(library, {"do": "restore", "clips": mine}, [mine])
+    shelf.act(library, {"do": "delete", "clips": others}, None)
+    shelf.act(library, {"do": "empty"}, None)
+    assert (library.deleted(), mine in {clip.clip_id for clip in library.clips()}) == ((), True)
+    assert before.clip_id not in {clip.clip_id for clip in library.clips()}
+
+
+def test_the_pages_of_a_listing_make_up_the_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(shelf, "PAGE", 4)
+    library, listing, met = FakeEngine(tmp_path), Listing(), []
+    library.edit(library.clips()[3].clip_id, captions=[])
+    for page in (0, 1, 2):
+        met.append(
+            re.findall(r'data-pick="(\w+)"', shelf.shelf(library, listing.after({"do": "page", "value": page}), None))
+        )
+    assert [clip.clip_id for clip in library.clips()][::-1] == [clip for part in met for clip in part]
+    last = shelf.shelf(library, replace(listing, page=99), None)
+    assert re.findall(r'data-pick="(\w+)"', last) == met[2]
+    bare = shelf.shelf(library, listing.after({"do": "captioned", "value": "without"}), None)
+    assert re.findall(r'data-pick="(\w+)"', bare) == [library.clips()[3].clip_id]
+    for click in ({"do": "page", "value": "-1"}, {"do": "page", "value": "9" * 9}, {"do": "order", "value": "x"},
+                  {"do": "captioned", "value": "x"}, {"value": ["x"]}, {}):  # fmt: skip
+        assert listing.after(click) == listing
 
 
 @pytest.mark.parametrize(
@@ -188,7 +227,7 @@ def test_confidence_is_rounded_down(share, text):
 
 
 def test_limits_are_stated():
-    assert sections.upload_label(LimitConfig()) == "Add videos, up to 200.0 MB and 15 minutes each"
+    assert shelf.upload_label(LimitConfig()) == "Add videos, up to 200.0 MB and 15 minutes each"
 
 
 def test_the_page_loads_nothing_from_elsewhere():

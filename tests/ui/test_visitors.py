@@ -271,12 +271,13 @@ def test_an_upload_through_the_page_is_found_again_with_the_same_cookie(page):
     cookie = arrive(url)
     before = {clip.clip_id for clip in engine.clips()}
     with httpx.Client(base_url=url, headers={"cookie": cookie}, timeout=60) as browser:
-        dependencies = browser.get("config").json()["dependencies"]
-        uploads = (one["id"] for one in dependencies if one["targets"] and one["targets"][0][1] == "upload")
+        config = browser.get("config").json()
+        (upload,) = (one["id"] for one in config["components"] if one["props"].get("elem_id") == "upload")
+        (event_id,) = (one["id"] for one in config["dependencies"] if [upload, "upload"] in one["targets"])
         files = {"files": (film.name, film.read_bytes(), "video/mp4")}
         raw = browser.post("gradio_api/upload", files=files).json()[0]
         data = {"path": raw, "orig_name": film.name, "meta": {"_type": "gradio.FileData"}}
-        event = {"data": [[data], None], "fn_index": [*uploads][-1], "session_hash": "a"}
+        event = {"data": [[data], None, None], "fn_index": event_id, "session_hash": "a"}
         assert browser.post("gradio_api/queue/join", json=event).status_code == 200
         with browser.stream("GET", "gradio_api/queue/data?session_hash=a") as events:
             assert any('"process_completed"' in line and '"success":true' in line for line in events.iter_lines())

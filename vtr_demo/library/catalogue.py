@@ -26,7 +26,7 @@ DERIVED = """
 CREATE TABLE IF NOT EXISTS catalogue (
     version TEXT NOT NULL, number INTEGER NOT NULL, id TEXT NOT NULL,
     name BLOB NOT NULL, folder BLOB NOT NULL, seconds REAL NOT NULL, added TEXT NOT NULL, visitor TEXT NOT NULL,
-    moments INTEGER NOT NULL, bytes INTEGER NOT NULL, content INTEGER, missing TEXT NOT NULL,
+    moments INTEGER NOT NULL, bytes INTEGER NOT NULL, content INTEGER, missing TEXT NOT NULL, captions INTEGER NOT NULL,
     PRIMARY KEY (version, number, id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS catalogue_name ON catalogue (version, name, number);
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS uses (file INTEGER NOT NULL, owner INTEGER NOT NULL, 
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS derived (value TEXT NOT NULL);
 """
-_COLUMNS = "version, number, id, name, folder, seconds, added, visitor, moments, bytes, content, missing"
+_COLUMNS = "version, number, id, name, folder, seconds, added, visitor, moments, bytes, content, missing, captions"
 _ORDERS: dict[str, str] = {
     "oldest": "number",
     "newest": "number DESC",
@@ -54,7 +54,7 @@ def _row(clip: StoredClip) -> tuple[Any, ...]:
     return (
         clip.version, clip.number, clip.id, _text(clip.name), _text(str(PurePath(clip.source).parent)),
         float(clip.duration_s), clip.added, clip.visitor, len(clip.moments), clip.stored_bytes,
-        clip.content if "vectors" in clip.files else None, missing,
+        clip.content if "vectors" in clip.files else None, missing, len(clip.captions),
     )  # fmt: skip
 
 
@@ -117,6 +117,8 @@ def is_whole(connection: sqlite3.Connection) -> bool:
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"catalogue", "uses", "derived"} <= names:
         return False
+    if not {*_COLUMNS.split(", ")} <= {row[1] for row in connection.execute("PRAGMA table_info(catalogue)")}:
+        return False  # of an earlier version
     row = connection.execute("SELECT value FROM derived").fetchone()
     rows, count = 0, 0
     for values in connection.execute(f"SELECT {_COLUMNS} FROM catalogue"):
@@ -278,6 +280,7 @@ class Catalogue:
             (where.longest_s < float("inf"), "seconds <= ?", where.longest_s),
             (bool(where.added_from), "added >= ?", where.added_from),
             (bool(where.added_before), "added < ?", where.added_before),
+            (where.captioned is not None, "(captions > 0) = ?", where.captioned),
         ]
         for used_here, condition, value in given:
             if used_here:

@@ -18,7 +18,16 @@ from urllib.parse import quote, urlencode
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vtr_demo.results import CaptionHit, ClipView, ConceptShot, ExampleView, Hit, SearchResult, confidence_word
+from vtr_demo.results import (
+    CaptionHit,
+    ClipPage,
+    ClipView,
+    ConceptShot,
+    ExampleView,
+    Hit,
+    SearchResult,
+    confidence_word,
+)
 from vtr_demo.structures import MAX_EXCLUDED, NO_MIX, TERMS, Mix, TermWeights
 from vtr_demo.ui.address import encode, link
 from vtr_demo.ui.view import ORDERS, ViewState
@@ -192,9 +201,9 @@ def examples(captions: Sequence[str]) -> str:
     return render("search", "examples", captions=captions)
 
 
-def wall(clips: Sequence[ClipView]) -> str:
-    """All clips before anything was asked."""
-    return render("search", "wall", clips=clips)
+def wall(page: ClipPage) -> str:
+    """The newest clips, before anything was asked."""
+    return render("search", "wall", page=page)
 
 
 @dataclass(frozen=True)
@@ -243,9 +252,9 @@ def address(tab: str, view: ViewState) -> str:
 
 
 # --------------------------------------------------------------------------- describe
-def clip_picker(clips: Sequence[ClipView], selected: str = "") -> str:
-    """All clips as small pictures to choose from."""
-    return render("describe", "picker", clips=clips, selected=selected)
+def clip_picker(page: ClipPage, selected: str = "", name: str = "") -> str:
+    """Clips as small pictures to choose from; ``name`` is what their names contain."""
+    return render("describe", "picker", page=page, selected=selected, name=name)
 
 
 def sentences(hits: Sequence[CaptionHit], clip: ClipView, view: ViewState) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError
-from vtr_demo.results import ClipView, IndexReport, Measurement, Status
-from vtr_demo.ui.html import TERM_LESSONS, render, size
-from vtr_demo.video.frames import LimitConfig
+from vtr_demo.results import Measurement, Status
+from vtr_demo.ui.html import TERM_LESSONS, render
 
-MAX_CAPTIONS = 3
-"""Captions shown of each clip in the Library tab."""
 CAPTIONS_LABEL = "Captions: .csv (columns clip, caption) or .jsonl"
 
 
@@ -27,11 +24,6 @@ def about(status: Status) -> str:
 
 
 # --------------------------------------------------------------------------- library
-def upload_label(limits: LimitConfig) -> str:
-    """The label of the drop area, with what it takes."""
-    return f"Add videos, up to {size(limits.max_bytes)} and {limits.max_duration_s / 60:.0f} minutes each"
-
-
 def uploaded(files: Sequence[str] | None, folder: str) -> list[Path]:
     """The paths of an upload; ``LibraryError`` where one does not lie in the upload ``folder``."""
     paths = [Path(file).resolve() for file in files or []]
@@ -44,23 +36,6 @@ def uploaded(files: Sequence[str] | None, folder: str) -> list[Path]:
 def library_state(status: Status) -> str:
     """One line of numbers and the list of problems."""
     return render("library", "state", status=status)
-
-
-def library(clips: Sequence[ClipView], deletable: Collection[str]) -> str:
-    """Every clip with its facts; those in ``deletable`` can be removed after a second question."""
-    return render("library", "shelf", clips=clips, deletable=deletable, max_captions=MAX_CAPTIONS)
-
-
-def report(outcome: IndexReport, names: Mapping[str, str]) -> str:
-    """What became of an upload, a sentence for each outcome; ``names`` of clips by id."""
-    added = [names.get(clip_id, clip_id) for clip_id in outcome.added]
-    failed = [reason for _, reason in outcome.failed]
-    return render("library", "report", added=added, known=outcome.known, failed=failed)
-
-
-def success(text: str) -> str:
-    """One sentence about something that worked."""
-    return render("library", "success", text=text)
 
 
 # --------------------------------------------------------------------------- measure

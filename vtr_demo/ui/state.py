@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 from vtr_demo.errors import ConfigError, LibraryError, TextError, VtrError
 from vtr_demo.results import (
     CaptionHit,
+    CaptionReport,
     ClipFilter,
     ClipPage,
     ClipView,
@@ -33,6 +34,8 @@ from vtr_demo.video.frames import LimitConfig
 
 GONE = "The clip that was open is no longer in the library; here are the others."
 GONE_HERE = "This clip is no longer in the library; choose another."
+MAX_WALL, MAX_PICKED, MAX_LOOKED = 48, 60, 200
+"""Clips on the wall, to choose from under Describe, and looked through for examples: the newest."""
 MAX_COMPARED = 7
 """Hits that an open clip can be compared with, itself among them."""
 
@@ -78,6 +81,12 @@ class EngineLike(Protocol):
     def delete(self, clip_id: str) -> None: ...
     def forget_visitors(self, before: str) -> int: ...
     def visitor_key(self) -> bytes: ...
+    def edit(self, clip_id: str, *, name: str | None = None, captions: Any = None) -> ClipView: ...
+    def import_captions(self, path: Any, only: Any = None) -> CaptionReport: ...
+    def set_aside(self, clip_ids: Any) -> tuple[ClipView, ...]: ...
+    def restore(self, clip_ids: Any) -> tuple[ClipView, ...]: ...
+    def deleted(self) -> tuple[ClipView, ...]: ...
+    def empty_deleted(self) -> None: ...
     def rebuild(self, progress: Any = None) -> object: ...
     def status(self) -> Status: ...
 
@@ -203,7 +212,7 @@ def show_search(engine: EngineLike, view: ViewState, mine: Collection[str]) -> t
     """As ``run_search``, with the library's wall where nothing was ever asked, and a sentence in the place of the
     results where something fails: nothing of an earlier query stays."""
     if view == replace(ViewState(), muted=view.muted, weights=view.weights, theme=view.theme, look=view.look):
-        return view, html.wall(engine.clips()), None
+        return view, html.wall(engine.list(0, MAX_WALL)), None
     try:
         return run_search(engine, view, mine)
     except VtrError as error:
@@ -299,26 +308,19 @@ def add_upload(engine: EngineLike, file: str, folder: str, progress: Callable[[f
     return report.added[0]
 
 
-def delete_clip(engine: EngineLike, click: Mapping[str, object]) -> str:
-    """Delete the clip that a click names and return its name."""
-    clip_id = str(click.get("clip", ""))
-    name = engine.clip(clip_id).name
-    engine.delete(clip_id)
-    return name
-
-
 def own_clips(engine: EngineLike) -> list[str]:
     """Ids of the clips that belong to a visitor: on a shared page those of the one who asks."""
     return [clip.clip_id for clip in engine.clips() if clip.visitor]
 
 
-def library_parts(engine: EngineLike, shared: bool) -> list[str]:
-    """Examples, numbers, shelf and About for the library as it is; on a ``shared`` page one's own can be deleted."""
-    clips, status = engine.clips(), engine.status()
-    deletable = own_clips(engine) if shared else [clip.clip_id for clip in clips]
-    return [
-        html.examples(html.example_captions(clips)),
-        sections.library_state(status),
-        sections.library(clips, deletable),
-        sections.about(status),
-    ]
+def library_parts(engine: EngineLike) -> list[str]:
+    """Examples, numbers and About for the library as it is."""
+    status = engine.status()
+    captioned = engine.list(0, MAX_LOOKED, where=ClipFilter(captioned=True)).clips
+    return [html.examples(html.example_captions(captioned)), sections.library_state(status), sections.about(status)]
+
+
+def clip_picker(engine: EngineLike, view: ViewState) -> str:
+    """The clips to choose from under Describe: the newest that pass the view's filter, and the one chosen."""
+    page = engine.list(0, MAX_PICKED, where=ClipFilter(name=view.where.name))
+    return html.clip_picker(page, view.clip, view.where.name)

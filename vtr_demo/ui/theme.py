@@ -11,7 +11,8 @@ from vtr_demo.ui.html import TERM_NAMES
 from vtr_demo.viz.overlays import TERM_COLOURS
 
 STATIC = Path(__file__).with_name("static")
-STYLES, SCRIPTS = ("page.css", "explanation.css"), ("page.js", "picture.js", "explanation.js")
+STYLES = ("page.css", "explanation.css", "library.css")
+SCRIPTS = ("page.js", "picture.js", "explanation.js", "library.js")
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect width='32' "
     "height='32' rx='8' fill='%2317595c'/%3E%3Cg fill='%23fff'%3E"
@@ -54,6 +55,8 @@ ADDRESS = """const go = () => trigger('click', {do: 'go', address: window.vtrArr
 addEventListener('popstate', go);
 watch('value', () => window.vtrAddress(element.querySelector('[data-address]')));"""
 ARRIVE = "(address, ...others) => [window.vtrArrive(), ...others]"
+SHELF = "watch('value', window.vtrShelf);"
+TO_NEW = "() => window.vtrShowNew()"
 TO_PANEL = "() => window.vtrShowPanel()"
 TO_TILE = "() => document.querySelector('.tile.open')?.scrollIntoView({ block: 'nearest' })"
 THEME = {
@@ -87,11 +90,14 @@ THEME = {
 """Gradio's theme variables by the token of page.css that each takes; light and dark follow the token."""
 
 
-def html_block(value: str = "", elem_id: str | None = None) -> Any:
-    """A piece of page, a ``gradio.HTML`` whose buttons and texts report what is done with them."""
+def html_block(value: str = "", elem_id: str | None = None, script: str = "") -> Any:
+    """A piece of page, a ``gradio.HTML`` whose buttons and texts report what is done with them.
+
+    ``script`` runs once.
+    """
     from gradio import HTML
 
-    return HTML(value, elem_id=elem_id, elem_classes="vtr", js_on_load=CLICK, apply_default_css=False)
+    return HTML(value, elem_id=elem_id, elem_classes="vtr", js_on_load=f"{CLICK}\n{script}", apply_default_css=False)
 
 
 def explanation_block(elem_id: str) -> Any:

@@ -109,7 +109,7 @@ class ViewState:
             case "moment" if clip and _is_index(moment):
                 return replace(self, clip=clip, moment=int(moment))
             case "choose" if clip:
-                return ViewState(clip=clip, muted=self.muted)
+                return ViewState(clip=clip, muted=self.muted, where=self.where)
             case "sentence" if text:
                 return replace(self, text=text, words=(), struck=(), confidence=None)
             case "close":

@@ -26,6 +26,7 @@ from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError, VtrError, unknown_clip, while_wanted
 from vtr_demo.results import (
     CaptionHit,
+    CaptionReport,
     ClipFilter,
     ClipPage,
     ClipView,
@@ -320,9 +321,37 @@ class VisitorEngine:
 
     def delete(self, clip_id: str) -> None:
         """Delete a clip that the visitor added, and what was stored of it."""
-        if not self.clip(clip_id).visitor:
-            raise LibraryError("On a shared page you can delete only the clips that you added.")
-        self._engine.delete(clip_id)
+        self._engine.delete(self._own(clip_id).clip_id)
+
+    def set_aside(self, clip_ids: Sequence[str]) -> tuple[ClipView, ...]:
+        """Delete clips that the visitor added, at once and for good: a shared page keeps nothing that was deleted."""
+        clips = tuple(self._own(clip_id) for clip_id in dict.fromkeys(clip_ids))
+        for clip in clips:
+            self._engine.delete(clip.clip_id)
+        return clips
+
+    def restore(self, clip_ids: Sequence[str]) -> tuple[ClipView, ...]:
+        """Nothing that was deleted is kept."""
+        return ()
+
+    def deleted(self) -> tuple[ClipView, ...]:
+        """Nothing that was deleted is kept."""
+        return ()
+
+    def edit(self, clip_id: str, *, name: str | None = None, captions: Sequence[str] | None = None) -> ClipView:
+        """As the engine, for a clip that the visitor added."""
+        return self._engine.edit(self._own(clip_id).clip_id, name=name, captions=captions)
+
+    def import_captions(self, path: Any, only: Collection[str] | None = None) -> CaptionReport:
+        """As the engine, for the clips that the visitor added."""
+        own = [clip.clip_id for clip in self.clips() if clip.visitor and (only is None or clip.clip_id in only)]
+        return self._engine.import_captions(path, own)
+
+    def _own(self, clip_id: str) -> ClipView:
+        clip = self.clip(clip_id)
+        if not clip.visitor:
+            raise LibraryError("On a shared page you can change only the clips that you added.")
+        return clip
 
     def _check_quotas(self, visitor: str, paths: Sequence[Path]) -> None:
         theirs = [clip for clip in self._engine.clips() if clip.visitor]

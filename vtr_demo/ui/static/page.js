@@ -112,9 +112,26 @@
   });
 
   const asking = (node) => near(node, "#go, #query") && document.querySelector("#results")?.firstElementChild?.classList.add("waiting");
+  // ------------------------------------------------------------------------- the keyboard
+  const visible = (node) => node.offsetParent && getComputedStyle(node).visibility !== "hidden";
+  document.addEventListener("keydown", (event) => {
+    const tab = near(event.target, ".tab-container [role=tab]");
+    if (!tab || !["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) return;
+    const row = [...near(tab, ".tab-container").querySelectorAll("[role=tab]")].filter(visible), at = row.indexOf(tab);
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: row.length - 1 }[event.key];
+    const next = row[(to + row.length) % row.length];
+    event.preventDefault();
+    next.click();
+    next.focus();
+  });
+  document.addEventListener("click", (event) => {
+    if (!near(event.target, "[data-skip]")) return;
+    const panel = [...document.querySelectorAll("[role=tabpanel]")].find(visible);
+    [...panel.querySelectorAll("input, textarea, button, a[href], select, [tabindex='0']")].find(visible)?.focus();
+  });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter") asking(event.target);
-    if (event.key !== "Escape") return;
+    if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
     const shown = [...document.querySelectorAll('[data-do="close"]')].find((button) => button.offsetParent);
     if (shown) shown.click();
   });
