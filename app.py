@@ -31,6 +31,7 @@ from vtr_demo.ui import api, html, sections, shelf, state, theme, tools, visitor
 from vtr_demo.ui.shelf import Listing
 from vtr_demo.ui.state import EngineLike
 from vtr_demo.ui.theme import address_block, explanation_block, html_block, weight_sliders
+from vtr_demo.ui.tour import tour
 from vtr_demo.ui.view import MAX_SENTENCES, MAX_TEXT, ViewState
 from vtr_demo.video.decode import LimitConfig, read_limit
 from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
@@ -320,6 +321,7 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
         here, mine = gr.Textbox(visible=False), gr.State([])
         with gr.Tabs() as tab_bar:
             with gr.Tab("Search", id="search"):
+                guide = html_block(elem_id="tour")
                 examples, search, rank_again = search_tab(engine, mine, address)
             with gr.Tab("Describe", id="describe"):
                 picker, taken, describe = describe_tab(engine, mine, address)
@@ -358,6 +360,13 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
         taken.then(lambda count: count + 1, changes, changes, **QUIET)
         changed = changes.change(refresh, listing, parts, **QUIET)
         changed.then(follow, [search.view, describe.view, mine], [picker, *search.outputs], **LIVE)
+
+        @reports_errors
+        def guided(event: gr.EventData) -> str:
+            return tour(engine, event._data)
+
+        guide.click(guided, None, guide, **LIVE)
+        demo.load(lambda: tour(engine), None, guide, **QUIET)
     return demo.queue(max_size=64)
 
 

@@ -11,8 +11,8 @@ from vtr_demo.ui.html import TERM_NAMES
 from vtr_demo.viz.overlays import TERM_COLOURS
 
 STATIC = Path(__file__).with_name("static")
-STYLES = ("page.css", "explanation.css", "library.css")
-SCRIPTS = ("page.js", "picture.js", "explanation.js", "library.js")
+STYLES = ("page.css", "explanation.css", "library.css", "tour.css")
+SCRIPTS = ("page.js", "picture.js", "explanation.js", "library.js", "tour.js")
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect width='32' "
     "height='32' rx='8' fill='%2317595c'/%3E%3Cg fill='%23fff'%3E"
