@@ -364,7 +364,8 @@ class Engine:
         for clip in old:
             with suppress(LibraryError):  # its visitor was faster
                 self._indexer.writer().delete(clip.id)
-        self._refresh()
+        if old:
+            self._refresh()
         return len(old)
 
     def visitor_key(self) -> bytes:
