@@ -111,6 +111,7 @@ def index(
     value["added"] = [{"id": clip_id, "name": names[clip_id]} for clip_id in indexed.added]
     value["known"], value["moved"] = [*indexed.known], [*indexed.moved]
     value["failed"] = [{"name": name, "reason": reason} for name, reason in indexed.failed]
+    value["partial"] = [{"name": name, "reason": reason} for name, reason in indexed.partial]
     value["replaced"] = [{"id": clip_id, "name": name} for clip_id, name in indexed.replaced]
     value["gone"] = [{"id": clip.clip_id, "name": clip.name} for clip in gone]
     lines += [
@@ -121,6 +122,7 @@ def index(
             f"gone    {clip.name} ({clip.clip_id}) is no longer at {clip.path}; put it back, or use delete or prune"
             for clip in gone
         ),
+        *(f"partial {name}: {reason}" for name, reason in indexed.partial),
         *(f"failed  {reason}" for _, reason in indexed.failed),
         f"{len(indexed.added)} indexed, {len(indexed.known)} known already, {len(indexed.failed)} failed; "
         f"{library} holds {len(names)} clips.",

@@ -253,6 +253,8 @@ class IndexReport:
     """Names of known files that lie elsewhere than before; the library has noted where."""
     replaced: tuple[tuple[str, str], ...] = ()
     """(id, name) of clips that were deleted because their file now holds another film."""
+    partial: tuple[tuple[str, str], ...] = ()
+    """(file name, what could not be read) for each new clip whose film could not be read to its end."""
 
 
 @dataclass(frozen=True)

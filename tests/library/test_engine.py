@@ -379,10 +379,16 @@ def test_one_bad_file_does_not_keep_out_the_good_ones(
     (tmp_path / "noise.mp4").write_bytes(b"noise" * 999)
     twin = shutil.copy(clips[0], tmp_path / "twin.mp4")
     draw_clip(tmp_path / "new.mp4", frames=8, fps=4, colours=[BLUE])
-    report = engine.add([tmp_path / "noise.mp4", Path(twin), tmp_path / "new.mp4", tmp_path / "new.mp4"])
+    draw_clip(tmp_path / "whole.mkv", frames=120, fps=10, colours=[RED])
+    data = (tmp_path / "whole.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
+    report = engine.add([tmp_path / name for name in ("noise.mp4", twin, "new.mp4", "new.mp4", "cut.mkv")])
     assert [name for name, _ in report.failed] == ["noise.mp4"]
     assert report.known == ("twin.mp4", "new.mp4")  # known by content, not by name
-    assert [engine.clip(key).name for key in report.added] == ["new.mp4"]
+    assert [engine.clip(key).name for key in report.added] == ["new.mp4", "cut.mkv"]
+    [(partial, reason)] = report.partial
+    assert partial == "cut.mkv"
+    assert "12.0 s" in reason
     assert engine.search(TEXTS[0], k=9).searched == 5
 
 

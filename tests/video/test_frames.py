@@ -298,8 +298,11 @@ def index_first(path: Path) -> Path:
 def test_a_truncated_file_is_spread_over_the_frames_that_are_there(clips, name):
     path = clips / name
     draw_clip(path, frames=120, codec="libvpx" if name.endswith("webm") else "libx264")
-    path = halved(index_first(path) if name.endswith("mp4") else path)
+    path = index_first(path) if name.endswith("mp4") else path
+    assert probe(path).note == ""
+    path = halved(path)
     there = probe(path).duration_s
+    assert ("12.0 s" in probe(path).note) == (not name.endswith("ts"))  # a transport stream does not say its length
     assert 3 < there < 9
     batch = read(path, 8)
     assert numbers(batch) == [int(second * 10 + 1e-6) for second in batch.seconds]

@@ -148,6 +148,7 @@ class _Batch:
     failed: list[tuple[str, str]] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
     overwritten: dict[str, str] = field(default_factory=dict)
+    partial: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Indexer:
@@ -238,7 +239,12 @@ class Indexer:
         if progress:
             progress(1.0, "done")
         return IndexReport(
-            tuple(batch.added), tuple(batch.known), tuple(batch.failed), tuple(batch.moved), tuple(replaced)
+            tuple(batch.added),
+            tuple(batch.known),
+            tuple(batch.failed),
+            tuple(batch.moved),
+            tuple(replaced),
+            tuple(batch.partial),
         )
 
     def repair(self, progress: Progress | None = None) -> IndexReport:
@@ -277,9 +283,11 @@ class Indexer:
         there = [library.get(key) for key in batch.places.get(source, ()) if key in library]
         clip = next((one for one in there if _unchanged(one, path) and library.healthy(one.id)), None)
         if clip is None:
-            clip, new = self._add_one(library, path, name, captions, keep_copy, batch.visitor)
-            if new:
+            clip, info = self._add_one(library, path, name, captions, keep_copy, batch.visitor)
+            if info is not None:
                 batch.added.append(clip.id)
+                if info.note:
+                    batch.partial.append((name, info.note))
             else:
                 batch.known.append(name)
                 if clip.visitor == batch.visitor:
@@ -309,13 +317,13 @@ class Indexer:
 
     def _add_one(
         self, library: LibraryWriter, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool, visitor: str
-    ) -> tuple[StoredClip, bool]:
-        """Store a file as a clip; returns it, or the one of the same content, and whether it is new."""
+    ) -> tuple[StoredClip, VideoInfo | None]:
+        """Store a file as a clip; returns it and what it is, or the clip of the same content and None."""
         info = probe_guarded(path, limits=self._limits)  # refuses what must not even be read whole
         before = path.stat()
         (size, modified_ns), digest = _size_and_time(path), sha256_of(path)
         if (known := library.find_by_digest(digest, visitor)) is not None:
-            return known, False
+            return known, None
         if not captions and id_of(digest, visitor) in library:  # it is damaged
             captions = library.get(id_of(digest, visitor)).captions
         encoded = encode_clip(path, self._model, self._limits, info)
@@ -348,7 +356,7 @@ class Indexer:
             after = path.stat()
             if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                 raise VideoError(path, "it changed while it was read", "index it again once it is complete")
-            return library.add(clip, contents), True
+            return library.add(clip, contents), info
 
     def _repair_one(self, library: LibraryWriter, clip: StoredClip) -> str:
         """Make a clip whole from what is left of it; returns its id, a new one where its file has changed."""
@@ -378,8 +386,8 @@ class Indexer:
                 f"{clip.name} is damaged in the library and no longer at {path}; put the file back and "
                 "rebuild the library, or delete the clip."
             )
-        stored, new = self._add_one(library, path, clip.name, clip.captions, copied, clip.visitor)
-        if not new:
+        stored, info = self._add_one(library, path, clip.name, clip.captions, copied, clip.visitor)
+        if info is None:
             raise LibraryError(
                 f"{clip.name} is damaged, and {path} now holds another clip of the library; delete this one."
             )

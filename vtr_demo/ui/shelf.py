@@ -115,7 +115,7 @@ def report(engine: EngineLike, outcome: IndexReport) -> str:
         with suppress(LibraryError):  # deleted since
             added.append(engine.clip(clip_id).name)
     failed = [reason for _, reason in outcome.failed]
-    return render("library", "report", added=added, known=outcome.known, failed=failed)
+    return render("library", "report", added=added, known=outcome.known, failed=failed, partial=outcome.partial)
 
 
 def imported(outcome: CaptionReport) -> str:

@@ -321,13 +321,24 @@ class Source:
             raise VideoError(self.path, "it holds no frames", "it may be cut short; export it again")
         name = self.container.format.name
         # AVI stores no time of showing, and for these codecs the library's guess at it is wrong.
-        return build_timeline(
+        timeline = build_timeline(
             packets,
             tick_s=float(self.stream.time_base or 0) or 1e-3,
             fps=float(self.stream.average_rate or 0),
             ordinal=name == "avi" and self.codec in ("h264", "hevc"),
             restarts=name in ("mpegts", "mpeg"),
         )
+        if name.startswith(("matroska", "mov")) and not self.ended_early:
+            self._compare_with_header(timeline.duration_s)
+        return timeline
+
+    def _compare_with_header(self, duration_s: float) -> None:
+        """Note where the header promises more of the film: these formats end a cut file without an error."""
+        stated_s = float((self.stream.duration or 0) * self.stream.time_base)
+        if not stated_s and len(self.container.streams) == 1:  # else it may be the sound's
+            stated_s = (self.container.duration or 0) / 1e6
+        if stated_s - duration_s > max(1.0, stated_s / 20):
+            self.ended_early = f"the header says {stated_s:.1f} s"
 
     # ------------------------------------------------------------------ limits
     def _check_codec(self) -> None:
