@@ -389,7 +389,7 @@ def test_one_bad_file_does_not_keep_out_the_good_ones(
     [(partial, reason)] = report.partial
     assert partial == "cut.mkv"
     assert "12.0 s" in reason
-    assert engine.search(TEXTS[0], k=9).searched == 5
+    assert engine.search(TEXTS[0], k=9).searched == 6
 
 
 def test_a_file_that_is_known_is_not_decoded_again(
