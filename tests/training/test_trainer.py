@@ -189,6 +189,35 @@ def test_the_folder_of_another_run_is_refused_and_left_alone(manifest: str, tmp_
     assert digests(tmp_path) == before
 
 
+@pytest.mark.parametrize("until", [1, 6], ids=["stopped", "finished"])
+def test_a_run_on_other_data_is_refused_and_moved_data_are_not(tmp_path: Path, until: int) -> None:
+    before = Path(colour_manifest(tmp_path / "data"))
+    run = config(tmp_path / "run", str(before))
+    build_trainer(run).run(until=until)
+    kept, rows = digests(tmp_path / "run"), before.read_text().splitlines()
+    recaptioned = json.dumps(json.loads(rows[0]) | {"captions": ["a yellow cloud rests"]})
+    for other in (rows[:-1], [recaptioned, *rows[1:]], [rows[1].replace("1.mp4", "0.mp4"), *rows[2:]]):
+        before.write_text("\n".join(other))
+        with pytest.raises(ConfigError, match="other data"):
+            build_trainer(run).run()
+        assert digests(tmp_path / "run") == kept
+    before.write_text("\n".join(rows))
+    clip = tmp_path / "data" / "1.mp4"
+    whole = clip.read_bytes()
+    clip.write_bytes((tmp_path / "data" / "2.mp4").read_bytes() + b"\0")
+    with pytest.raises(ConfigError, match=r"'1\.mp4'"):
+        build_trainer(run).run()
+    clip.write_bytes(whole)  # a later time of change
+    assert build_trainer(run).run().exists()
+
+
+def test_too_few_clips_to_hold_some_out_are_refused(tmp_path: Path) -> None:
+    manifest = str(colour_manifest(tmp_path / "data", count=3))
+    for share in (0.05, 0.34, 0.67, 0.99):
+        with pytest.raises(VtrError, match="hold_out"):
+            build_trainer(config(tmp_path / "run", manifest, hold_out=share))
+
+
 def test_a_damaged_state_is_refused_in_a_sentence(manifest: str, tmp_path: Path) -> None:
     build_trainer(config(tmp_path, manifest)).run(until=2)
     (tmp_path / "state.pt").write_bytes(b"nothing of the kind")

@@ -17,6 +17,7 @@ from vtr_demo.data.benchmarks import SPLITS
 from vtr_demo.data.manifest import Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.distributed import parallel_map
 from vtr_demo.errors import ManifestError, VideoError
+from vtr_demo.files import fingerprint
 from vtr_demo.playground.captions import hard_negatives
 from vtr_demo.playground.layout import sample_spec
 from vtr_demo.playground.render import frame_batch
@@ -27,6 +28,8 @@ from vtr_demo.video.reader import IMAGE_EXTENSIONS
 
 log = logging.getLogger(__name__)
 _LISTED = 20
+_RANKED = 2
+"""The fewest clips that can be ranked."""
 UNCAPTIONED = "(no sentence published)"
 
 
@@ -104,10 +107,31 @@ def load_samples(
     return items, missing
 
 
+def content_digests(items: Sequence[Sample]) -> dict[str, str]:
+    """Return by clip id a digest of what a file shows: its name, size, piece, and captions.
+
+    Folders and times of change do not count, so that data may be moved. Drawn clips have no entry.
+    """
+    digests: dict[str, list[str]] = {}
+    for item in items:
+        if (clip := item.clip) is not None:
+            piece = clip.path.name, clip.path.stat().st_size, clip.kind, clip.start_s, clip.end_s
+            digests.setdefault(clip.id, []).append(fingerprint(piece, clip.captions, clip.extra.get("group")))
+    return {id_: fingerprint(sorted(each)) for id_, each in digests.items()}
+
+
 def held_out(items: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Split samples into (training, held out); clips cut from one film stay together."""
+    """Split samples into (training, held out); clips cut from one film stay together.
+
+    Raises ManifestError where either part has a single clip, which always ranks first.
+    """
     clips = [item.clip for item in items if item.clip is not None]
-    held = set(split_by_group(clips, share, seed=seed)[1])
+    held = set(split_by_group(clips, share, seed=seed)[1]) if len(clips) >= 2 * _RANKED else set()
+    if min(len(held), len(clips) - len(held)) < _RANKED:
+        raise ManifestError(
+            f"hold_out={share:g} of {len(clips)} clips is too few: {_RANKED} are needed to judge by and as many to "
+            "train on, since a single clip always ranks first; add clips, change the share, or set hold_out=0."
+        )
     return [i for i in items if i.clip not in held], [i for i in items if i.clip in held]
 
 

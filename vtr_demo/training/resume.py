@@ -22,23 +22,24 @@ STATE = "state.pt"
 class RunState:
     """The saved state of one run in ``folder``: counters, and ``state_dict`` of each of ``parts``.
 
-    ``run_id`` names the run; the state of another run is refused.
+    ``run_id`` names the run's settings and ``data`` its clips, each with a digest of its content; the state of
+    another run, or of the same settings on other data, is refused.
     """
 
-    def __init__(self, folder: Path, run_id: str, parts: Mapping[str, Any]) -> None:
-        self._path, self._run_id, self._parts = folder / STATE, run_id, parts
+    def __init__(self, folder: Path, run_id: str, parts: Mapping[str, Any], data: Mapping[str, str]) -> None:
+        self._path, self._run_id, self._parts, self._data = folder / STATE, run_id, parts, dict(data)
 
     def save(self, counters: Mapping[str, Any]) -> None:
         """Write the state atomically; rank 0 alone calls this."""
         buffer = io.BytesIO()
         states = {name: part.state_dict() for name, part in self._parts.items()}
-        torch.save({"run": self._run_id, "counters": dict(counters), "parts": states}, buffer)
+        torch.save({"run": self._run_id, "data": self._data, "counters": dict(counters), "parts": states}, buffer)
         replace_file(self._path, buffer.getvalue())
 
     def load(self) -> dict[str, Any]:
         """Restore the parts and return the counters; empty where nothing was saved.
 
-        Raises ConfigError for the state of another run and CheckpointError for a damaged file.
+        Raises ConfigError for the state of another run or of other data, CheckpointError for a damaged file.
         """
         distributed.barrier()
         if not self._path.exists():
@@ -47,6 +48,7 @@ class RunState:
         try:
             state = torch.load(self._path, map_location="cpu", weights_only=True)
             run, counters, states = state["run"], dict(state.get("counters", {})), state.get("parts", {})
+            data = dict(state.get("data", self._data))  # earlier versions did not record it
         except damage as error:
             raise CheckpointError(
                 f"{self._path} is damaged and cannot be resumed; remove it to start over, "
@@ -56,6 +58,15 @@ class RunState:
             raise ConfigError(
                 f"{self._path.parent} holds another run; set out=... to a new folder, or remove "
                 f"{self._path} to start over."
+            )
+        differing = sorted(dict(data.items() ^ self._data.items()))
+        if differing:
+            folder = self._path.parent
+            best = folder / "best"
+            start = f", there with start={best} to go on from these weights," if best.exists() else ""
+            raise ConfigError(
+                f"{folder} was trained on other data (clips that are new, changed or gone: {len(differing)}, the "
+                f"first {differing[0]!r}); set out=... to a new folder{start} or remove {self._path} to start over."
             )
         for name, part in self._parts.items():
             part.load_state_dict(states[name])

@@ -21,6 +21,7 @@ from vtr_demo.data.captions import CaptionText, EncodedCaption, encode_texts, le
 from vtr_demo.data.dataset import (
     MIRRORED,
     Sample,
+    content_digests,
     held_out,
     load_samples,
     mirrored,
@@ -255,7 +256,12 @@ def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trai
         stepper=ClipAndStep(optimizer, scaler, config.clip_norm),
         scaler=scaler,
         average=average,
-        state=RunState(Path(config.out), run_id, {k: part for k, part in parts.items() if part is not None}),
+        state=RunState(
+            Path(config.out),
+            run_id,
+            {k: part for k, part in parts.items() if part is not None},
+            content_digests([*data.items, *data.validation]),
+        ),
     )
 
 
