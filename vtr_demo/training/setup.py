@@ -237,6 +237,7 @@ def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trai
             seed=config.seed,
             steps=steps,
             accumulate=config.accumulate,
+            clips=config.batch * config.accumulate * distributed.world(),
             evaluate_every=config.evaluate_every,
             save_every=config.save_every,
             patience=config.patience,

@@ -11,6 +11,7 @@ import importlib.util
 import io
 import logging
 import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -130,15 +131,17 @@ class CsvLogger:
 class RunOptions:
     """Plain values of a run.
 
-    out: folder of its files. learned_share: WiSE-FT coefficient. keep_towers: checkpoints hold the towers.
-    record: the settings as they are written beside the log and into checkpoints. missing: lines that name
-    absent videos. start: the training of the checkpoint that this run changes in parts.
+    out: folder of its files. clips: those of one step, of all its parts and processes. learned_share: WiSE-FT
+    coefficient. keep_towers: checkpoints hold the towers. record: the settings as they are written beside the
+    log and into checkpoints. missing: lines that name absent videos. start: the training of the checkpoint
+    that this run changes in parts.
     """
 
     out: Path
     seed: int
     steps: int
     accumulate: int
+    clips: int
     evaluate_every: int
     save_every: int
     patience: int
@@ -151,12 +154,16 @@ class RunOptions:
 
 @dataclass
 class Progress:
-    """Counters of a run: steps taken, best validation value, evaluations since then, sums of loss terms."""
+    """Counters of a run: steps taken, best validation value, evaluations since then, sums of loss terms.
+
+    Sums, and the seconds that steps took, are those since the last evaluation.
+    """
 
     step: int = 0
     best: float = -math.inf
     stale: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 class Trainer:
@@ -266,8 +273,10 @@ class Trainer:
             disable=True if distributed.rank() else None,
         )
         while progress.step < last and not self._out_of_patience():
+            start = time.perf_counter()
             for name, value in self.train_step().items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
+            progress.seconds += time.perf_counter() - start
             bar.update()
             if progress.step % self.options.evaluate_every == 0 or progress.step == steps:
                 bar.set_postfix_str(self._evaluate())
@@ -355,7 +364,8 @@ class Trainer:
         """Validate, save and log on rank 0; every rank takes its outcome. Returns a line for the bar."""
         outcome = (self._judge(), self.progress) if distributed.rank() == 0 else None
         line, progress = distributed.all_gather_object(outcome)[0]
-        self.progress.best, self.progress.stale, self.progress.sums = progress.best, progress.stale, {}
+        self.progress.best, self.progress.stale = progress.best, progress.stale
+        self.progress.sums, self.progress.seconds = {}, 0.0
         return str(line)
 
     def _judge(self) -> str:
@@ -369,9 +379,10 @@ class Trainer:
             self._save_best(table)
         else:
             progress.stale += 1
-        progress.sums = {}
+        speed = self.options.clips * count / progress.seconds
+        progress.sums, progress.seconds = {}, 0.0
         self._save()
-        row: dict[str, float] = {"step": progress.step, "validation": value, **losses}
+        row: dict[str, float] = {"step": progress.step, "validation": value, "clips/s": speed, **losses}
         for side, short in (("text_to_video", "t2v"), ("video_to_text", "v2t")):
             if metrics:
                 row |= {f"{short} {name}": metrics[side][name] for name in ("R@1", "R@10", "MdR")}
@@ -381,7 +392,7 @@ class Trainer:
         log.info("%s", " ".join(f"{k} {v:.3g}" for k, v in row.items()))
         recalls = f", R@1 {row['t2v R@1']:.1f}|{row['v2t R@1']:.1f}" if metrics else ""
         used = f"{row['usage video hard']:.2f}|{row['usage text hard']:.2f}"
-        return f"loss {sum(losses.values()):.2f}{recalls}, concepts {used}"
+        return f"loss {sum(losses.values()):.2f}{recalls}, concepts {used}, {speed:.3g} clips/s"
 
     def _save_best(self, table: Table | None) -> None:
         """Save the weights, with sliders that are chosen on the validation table, where there is one."""
