@@ -85,15 +85,16 @@ class Transaction:
         self._tally = int(connection.execute("SELECT value FROM tally").fetchone()[0], 16)
         self._derived = Derived(connection)
 
-    def put(self, table: str, key: tuple[str, ...], body: str | None) -> None:
-        """Set the body of a row; None deletes it."""
+    def put(self, table: str, key: tuple[str, ...], body: str | None, clip: StoredClip | None = None) -> None:
+        """Set the body of a row, for a clip that of ``clip``; None deletes it."""
         names = _KEYS[table]
         where = " AND ".join(f"{name} = ?" for name in names)
         old = self._connection.execute(f"SELECT body FROM {table} WHERE {where}", key).fetchone()
         if table == "clips":
-            for row, sign in ((old and old[0], -1), (body, 1)):
-                if row is not None:
-                    self._derived.put(clip_from_json(row), sign)
+            if old is not None:
+                self._derived.put(clip_from_json(old[0]), -1)
+            if body is not None:
+                self._derived.put(clip or clip_from_json(body), 1)
         if old is not None:
             self._tally ^= _row_digest(table, key, old[0])
             self._connection.execute(f"DELETE FROM {table} WHERE {where}", key)
@@ -105,7 +106,7 @@ class Transaction:
 
     def put_clip(self, clip: StoredClip) -> None:
         """Set the row of a clip in its version."""
-        self.put("clips", (clip.version, clip.id), clip.to_json())
+        self.put("clips", (clip.version, clip.id), clip.to_json(), clip)
 
     def used(self, name: str) -> bool:
         """Whether a file belongs to any clip, after what was written so far."""
@@ -238,10 +239,11 @@ def read_only(directory: Path, options: str = "mode=ro") -> sqlite3.Connection:
 def in_memory(state: LibraryState) -> Catalogue:
     """Return a state as a catalogue that lies nowhere."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    connection.executescript(_SCHEMA)
+    connection.executescript(f"{_SCHEMA} BEGIN;")
     transaction = Transaction(connection)
     fill(transaction, state)
     transaction.close()
+    connection.execute("COMMIT")
     return Catalogue(connection, state.version, state.settings, problem=state.problem)
 
 

@@ -149,15 +149,17 @@ class StoredClip:
 
     def to_json(self) -> str:
         """Encode as canonical ASCII JSON (file names may hold what UTF-8 cannot)."""
-        values = {"format": FORMAT, **asdict(self)}
-        for name in _LATER:
-            if not values[name]:
-                del values[name]
-        return json.dumps(values, sort_keys=True, indent=1)
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
+        values = {name: value for name in _FIELDS if (value := getattr(self, name)) or name not in _LATER}
+        return json.dumps({"format": FORMAT, **values}, sort_keys=True, indent=1, default=asdict)
 
 
 _LATER = ("visitor", "size", "modified_ns", "deleted")
 """Fields that came after the first records of this format: left out where empty, so that those keep their names."""
+_FIELDS = tuple(one.name for one in fields(StoredClip))
 
 
 def clip_from_json(text: str | bytes) -> StoredClip:
@@ -165,7 +167,7 @@ def clip_from_json(text: str | bytes) -> StoredClip:
     values: dict[str, Any] = json.loads(text)
     if values.pop("format") != FORMAT:
         raise ValueError("the record has another format")
-    if set(values) | set(_LATER) != {one.name for one in fields(StoredClip)}:
+    if set(values) | set(_LATER) != {*_FIELDS}:
         raise ValueError("the record has other fields")
     return StoredClip(
         **values
