@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from timeit import timeit
 from typing import Any
@@ -319,8 +320,9 @@ def _drawn_clip(number: int) -> StoredClip:
     )  # fmt: skip
 
 
+@cache
 def _stored(count: int) -> LibraryWriter:
-    """A library whose catalogue holds so many clips, without their files; its folder goes at the end."""
+    """A library whose catalogue holds so many clips, without their files; built once, its folder goes at the end."""
     folder = Path(tempfile.mkdtemp(prefix="vtr-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     clips = [_drawn_clip(number) for number in range(1, count + 1)]
