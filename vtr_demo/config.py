@@ -286,6 +286,8 @@ class TrainConfig(Settings):
     """Clips a step and process; ranking needs a negative."""
     mixture: MixtureConfig = MixtureConfig()
     accumulate: Count = 1
+    """Batches whose gradients a step averages. Each is ranked by itself, so this saves memory but adds no
+    negatives; more processes do, since they share theirs."""
     lr: Positive = 1e-3
     allocation_lr: Positive = 1.0
     """Factor on ``lr`` of what allocates tokens to concepts."""

@@ -16,6 +16,7 @@ from vtr_demo.config import LossConfig
 from vtr_demo.data.sampler import ShortTexts
 from vtr_demo.model.mcsan import LevelOutput
 from vtr_demo.model.model import Encoded, VTRModel
+from vtr_demo.model.s2ca import ConceptOutput
 from vtr_demo.structures import LEVELS, VideoTokens
 from vtr_demo.training import losses
 from vtr_demo.training.distillation import Distiller
@@ -48,6 +49,27 @@ def batch() -> Batch:
     contrasts = HardNegatives(text_tokens(5, 6, 7, seed=8), torch.tensor([2, 2, 5]), torch.tensor([1, 2, 3]))
     videos = (video_tokens(1, 1, seed=1), video_tokens(4, 3, 4, 2, seed=2))
     return Batch(videos, text_tokens(7, 3, 5, 6, 4, 8, seed=3), meaning, labels, contrasts)
+
+
+@pytest.mark.parametrize("side", ["video", "text"])
+def test_a_masked_token_teaches_the_other_concepts_and_not_its_own(side: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    concepts, tokens = 4, 6
+    student = alive(Distiller(5, WIDTH, PATCH, WIDTH, 1.0)).train()
+    held = torch.tensor([2, 2, 0, 2, 2, 2])  # token 2 is the only one of concept 0
+    allocation = F.one_hot(held, concepts).T.float().expand(3, concepts, tokens)
+    aggregated = torch.randn(3, concepts, 5, generator=generator, requires_grad=True)
+    occupied = torch.ones(3, concepts, dtype=torch.bool)
+    output = ConceptOutput(aggregated, aggregated, occupied, allocation, allocation)
+    teacher = torch.randn(3, tokens, PATCH if side == "video" else WIDTH, generator=generator)
+    mask = torch.zeros(3, tokens, dtype=torch.bool)
+    mask[:, 2] = True
+    assert isinstance(student, Distiller)
+    student.token_loss(output, mask, teacher, side).backward()
+    assert aggregated.grad is not None
+    heard = aggregated.grad.abs().sum(-1)
+    assert (heard[:, 1:] > 1e-4).all()
+    assert heard[:, 0].max() < 1e-6
 
 
 def test_every_term_has_its_name_and_a_weight_of_zero_switches_it_off() -> None:

@@ -5,10 +5,12 @@ mask, generate) and CLIP-KD (squared error of normalised features):
 
     Align        a_k = W_a C_k                      concept features in the teacher's width
     Transform    a'  = MLP(a)
-    Reconstruct  y_i = sum_k A_ki W_r a'_k          scattered to the concept's tokens, some of them masked
+    Reconstruct  y_i = sum_k A_ki W_r a'_k          scattered to the concept's tokens
+             m_i = mean of W_r a'_k over the other concepts, + h, for a masked token; h is learnt
                  loss = mean || norm(y_i) - norm(teacher_i) ||^2
 
-for patches, words and the two global vectors. All tokens of a concept have one reconstruction, which is
+for patches, words and the two global vectors. A masked token has to be told from its context, the clip's
+other concepts, which thus learn from it. All tokens of a concept have one reconstruction, which is
 computed once a concept.
 """
 
@@ -46,7 +48,8 @@ class Distiller(nn.Module):
         own = torch.einsum("bkn,bkd->bnd", concepts.allocation.float(), rebuilt)
         if self.training and self.mask_share:
             hidden = torch.rand(own.shape[:-1], device=own.device) < self.mask_share
-            own = torch.where(hidden.unsqueeze(-1), blank, own)
+            others = (rebuilt.sum(1, keepdim=True) - own) / max(1, rebuilt.shape[1] - 1)
+            own = torch.where(hidden.unsqueeze(-1), blank + others, own)
         return losses.reconstruction(own, teacher, mask)
 
     def global_loss(self, vectors: Tensor, teacher: Tensor, side: str) -> Tensor:
@@ -67,8 +70,8 @@ class _Reconstruction(nn.Module):
         nn.init.zeros_(self.reconstruct.weight)
 
     def forward(self, concepts: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, K, Dc) to the reconstruction of each concept's tokens (B, K, teacher width) and that of a
-        masked token (teacher width,)."""
+        """Map (B, K, Dc) to the reconstruction of each concept's tokens (B, K, teacher width) and what a
+        masked token adds to its context (teacher width,)."""
         return self._transform(self.align(concepts)), self._transform(self.hidden)
 
     def _transform(self, aligned: Tensor) -> Tensor:
