@@ -314,9 +314,9 @@ class TrainConfig(Settings):
     cache: str = "cache"
     """Folder of tokens of frozen towers; empty: memory only."""
     frame_cache: str = ""
-    """Folder of decoded frames for end-to-end training; empty: decode them every time."""
+    """Folder of decoded frames for end-to-end training, 150 KB a frame; empty: decode them every time."""
     workers: Count = 4
-    """Threads that decode and draw clips ahead of the towers."""
+    """Clips that are decoded and drawn ahead of the towers at a time; files are decoded in processes."""
 
     @model_validator(mode="before")
     @classmethod
