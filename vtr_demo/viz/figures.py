@@ -187,7 +187,7 @@ def _strip(part: Any, why: Explanation, shown: list[int], title: str, look: Them
     if look:
         numbers, counts = np.unique(patches[patches >= 0], return_counts=True)
         most = numbers[np.argsort(-counts, kind="stable")][:MAX_CONCEPTS]
-        names = [f"{k + 1} {shorten(printable(short_name(why.concept_names[k])), 34, placeholder=' …')}" for k in most]
+        names = [f"{k + 1} {shorten(printable(why.concept_names[k]), 34, placeholder=' …')}" for k in most]
         keys = [Patch(color=concept_colour(int(k)), label=name) for k, name in zip(most, names, strict=True)]
         part.legend(handles=keys, loc="outside lower left", ncols=4, frameon=False, fontsize=SMALL)
 
@@ -223,11 +223,6 @@ def time_label(seconds: float) -> str:
 def spread(count: int, most: int) -> list[int]:
     """Indices of at most ``most`` of ``count`` frames, evenly spread."""
     return np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
-
-
-def short_name(concept: str) -> str:
-    """Return a concept's name up to the semicolon, after which it says what the concept was seen to hold."""
-    return concept.partition(";")[0]
 
 
 def printable(text: str) -> str:

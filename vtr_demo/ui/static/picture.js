@@ -23,7 +23,6 @@
     return node;
   };
   const percent = (value) => `${(100 * value).toFixed(2)}%`;
-  const short = (name) => name.split(";")[0];
   const swatch = (colour) => h("i", { class: "swatch", style: { background: colour } });
 
   // ------------------------------------------------------------------------- painting
@@ -264,7 +263,7 @@
     key() {
       const { panel } = this, { concepts } = panel.data;
       const held = [...new Set(panel.heldIn(panel.frame))].filter((k) => k >= 0).sort((a, b) => panel.count(b, panel.frame) - panel.count(a, panel.frame));
-      return held.map((k) => h("button", { class: "keyed", "data-key": `key-${k}`, "aria-pressed": String(panel.pick.concept === k), onclick: () => panel.choose({ concept: k }) }, swatch(concepts[k].colour), `${k + 1} ${short(concepts[k].name)}`));
+      return held.map((k) => h("button", { class: "keyed", "data-key": `key-${k}`, "aria-pressed": String(panel.pick.concept === k), onclick: () => panel.choose({ concept: k }) }, swatch(concepts[k].colour), `${k + 1} ${concepts[k].name}`));
     }
 
     scale(limit) {
