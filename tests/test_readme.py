@@ -34,13 +34,15 @@ def test_the_commands_parse_and_their_settings_are_known():
     runs = [options for name, options in parsed if name == "train"]
     for run in runs:
         assert read_config(run["config"], run["overrides"] or ()).batch > 0
-    assert len(runs) == 3
+    assert len(runs) >= 3
 
 
 def test_folders_and_linked_files_exist():
     (tree,) = fenced("text")[-1:]
     folder, missing = ROOT, []
     for line in tree.splitlines():
+        if line.startswith("   "):
+            continue  # goes on with the line above
         name = line.split()[0]
         path = (folder if line.startswith(" ") else ROOT) / name
         if not line.startswith(" ") and name.endswith("/"):
