@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vtr_demo.errors import ConfigError
+from vtr_demo.errors import ConfigError, LibraryError
 from vtr_demo.evaluation.confidence import null_captions
 from vtr_demo.library.database import LibraryState, write_database
 from vtr_demo.library.index import MEMBER_BITS, SEGMENT_ROWS, FaissVectors, VectorStore, member_ids
@@ -182,8 +182,9 @@ def codes(bench: Bench) -> Case:
     model, sentences = bench.model, parse_many(null_captions())
     known = model.encode_text(sentences)
     real = torch.cat([known.levels.flatten(1), known.concepts.flatten(1)], 1).cpu().numpy()
-    queries = model.encode_text(sentences[::30]).flat(model.model.default_weights).cpu().numpy()
-    store, rng, scores = FaissVectors(real.shape[1]), np.random.default_rng(0), [np.zeros((len(queries), 0))]
+    queries = known.flat(model.model.default_weights).cpu().numpy()[::5]
+    store, rng = FaissVectors(real.shape[1], _folder(), _unreadable), np.random.default_rng(0)
+    scores = [np.zeros((len(queries), 0), np.float32)]
     for start in range(0, bench.clips, SEGMENT_ROWS):
         part = _rotated(real, rng, min(SEGMENT_ROWS, bench.clips - start), model.model.width)
         numbers = np.arange(start, start + len(part), dtype=np.int64)
@@ -320,12 +321,22 @@ def _drawn_clip(number: int) -> StoredClip:
     )  # fmt: skip
 
 
-@cache
-def _stored(count: int) -> LibraryWriter:
-    """A library whose catalogue holds so many clips, without their files; built once, its folder goes at the end."""
+def _folder() -> Path:
+    """A new folder, which goes at the end."""
     folder = Path(tempfile.mkdtemp(prefix="vtr-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    clips = [_drawn_clip(number) for number in range(1, count + 1)]
+    return folder
+
+
+def _unreadable(group: int) -> tuple[np.ndarray, np.ndarray]:
+    """Refuse to read a group anew, so that vectors are checked as in a library but never mended."""
+    raise LibraryError(f"The vectors of clip {group} changed on disk during the measurement; run it again.")
+
+
+@cache
+def _stored(count: int) -> LibraryWriter:
+    """A library whose catalogue holds so many clips, without their files; built once."""
+    folder, clips = _folder(), [_drawn_clip(number) for number in range(1, count + 1)]
     write_database(folder, LibraryState(_VERSION, {clip.id: clip for clip in clips}))
     return LibraryWriter.open(folder, _VERSION)
 
