@@ -120,11 +120,11 @@ def test_few_clips_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = []
     encode = type(store._backbone).encode_frames
 
-    def slow(self, pixels) -> VideoTokens:
+    def slow(self, pixels, **options) -> VideoTokens:
         time.sleep(0.005)
         done = len(store._in_memory)
         ahead.append(len(clips.asked) - done)
-        return encode(self, pixels)
+        return encode(self, pixels, **options)
 
     monkeypatch.setattr(type(store._backbone), "encode_frames", slow)
     store.fill(clips.items, "training")

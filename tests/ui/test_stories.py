@@ -10,15 +10,12 @@ from pathlib import Path
 import pytest
 
 import app
-from tests.ui.test_browser import CHROMIUM, FLAGS, QUERY, ask, sync_api
+from tests.ui.test_browser import QUERY, ask, sync_api
 from vtr_demo.library.engine import Engine
 from vtr_demo.structures import Mix
 from vtr_demo.ui.html import signed
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="NO BROWSER: install chromium or set CHROMIUM to test the page"),
-]
+pytestmark = pytest.mark.browser
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 NAMES = ("penguin_waddles", "red_car_drives", "owl_flies_at_night", "camel_approaches", "dog_meets_snowman")
 DENYING = "an animal that is not in the snow"
@@ -63,12 +60,6 @@ def addresses(library) -> Iterator[list[str]]:
     yield urls
     for page in pages:
         page.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as driver:
-        yield driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
 
 @pytest.fixture

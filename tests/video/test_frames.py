@@ -344,7 +344,7 @@ def broken_files(folder: Path) -> dict[str, str]:
         "list.mp4": "not a video",
         "concat.mp4": "not a video",
         "song.mp4": "holds no moving picture",
-        "photo.mp4": "not a video but a picture",
+        "photo.mp4": "it is a picture, not a film",
         "half_no_index.mp4": "index is missing",
         "folder.mp4": "not a file",
         "absent.mp4": "does not exist",

@@ -244,7 +244,7 @@ def _json_rows(lines: list[str | None], name: str) -> Iterator[_Row]:
                 raise ManifestError(f"{name} begins as a JSON list but is none ({error}); correct it there.") from error
     if isinstance(whole, dict) and isinstance(whole.get("sentences"), list):  # as MSR-VTT is published
         whole = whole["sentences"]
-    elif isinstance(whole, dict) and not _keys(whole)[1]:
+    elif isinstance(whole, dict) and _keys(whole) == (None, []):  # sentences by clip
         whole = [{"clip": clip, "captions": texts} for clip, texts in whole.items()]
     if isinstance(whole, list):
         for number, value in enumerate(whole, start=1):

@@ -325,7 +325,7 @@
       const { others, selected, versus } = comparison;
       return h("section", { class: "rivals" }, h("h3", null, "Why this clip and not another?"),
         h("div", { class: "picks" }, others.map(({ rank, id, name }) =>
-          h("button", { class: "pick", "data-do": "rival", "data-clip": id, "data-key": `rival-${id}`, "aria-pressed": String(id === selected) }, h("small", null, rank), name))),
+          h("button", { class: "rival", "data-do": "rival", "data-clip": id, "data-key": `rival-${id}`, "aria-pressed": String(id === selected) }, h("small", null, rank), name))),
         versus && difference(versus));
     }
 
