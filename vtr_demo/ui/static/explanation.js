@@ -243,7 +243,7 @@
       const names = [
         pick.term !== null && data.terms[pick.term].label,
         pick.word !== null && quoted(data.words[pick.word], pick.word),
-        pick.concept !== null && `concept ${pick.concept + 1} (${short(data.concepts[pick.concept].name)})`,
+        pick.concept !== null && `concept ${pick.concept + 1} (${data.concepts[pick.concept].name})`,
         pick.cells && (pick.cells.has(0) ? "whole frames" : `a box at ${data.times[pick.frame]}`),
         !pick.cells && pick.frame !== null && `the frame at ${data.times[pick.frame]}`,
       ].filter(Boolean);
@@ -383,7 +383,7 @@
       const limit = Math.max(1e-9, ...byFrame.map(Math.abs));
       const order = used.map((_, i) => i).filter((i) => data.word_concept.includes(used[i])).sort((a, b) => Math.abs(totals[b]) - Math.abs(totals[a]) || this.count(used[b]) - this.count(used[a]));
       const name = (k) => h("button", { class: "concept-row", "data-key": `concept-${k}`, "data-concept": k, title: data.concepts[k].name, "aria-pressed": String(pick.concept === k), onclick: () => this.choose({ concept: k }) },
-        this.spot(k), h("span", null, h("span", { class: "soft" }, swatch(data.concepts[k].colour), k + 1), h("br"), short(data.concepts[k].name)));
+        this.spot(k), h("span", null, h("span", { class: "soft" }, swatch(data.concepts[k].colour), k + 1), h("br"), data.concepts[k].name));
       const silent = used.filter((k) => !data.word_concept.includes(k)).sort((a, b) => this.count(b) - this.count(a));
       const body = order.map((i) => {
         const k = used[i], concept = data.concepts[k];
