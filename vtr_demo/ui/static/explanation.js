@@ -2,7 +2,7 @@
 // part, a word, a concept, and a region (cells of one frame or of all; cell 0 is the whole frame). Every view
 // shows the sums along its own axis, within what is picked on the others, so it adds up to the total beside it.
 (() => {
-  const { UNITS, add, inUnits, written, h, percent, short, swatch, rgb, copy, put, paintHeat, paintMap, pixels, Stage } = window.vtrPicture;
+  const { UNITS, add, inUnits, written, h, percent, swatch, rgb, copy, put, paintHeat, paintMap, pixels, Stage } = window.vtrPicture;
   const CONCEPTS = 4;
   const NOTHING = { term: null, word: null, concept: null, frame: null, cells: null };
   const TABS = [["parts", "Parts"], ["where", "Where"], ["concepts", "Concepts"]];

@@ -274,5 +274,5 @@
     }
   }
 
-  window.vtrPicture = { UNITS, add, inUnits, written, h, percent, short, swatch, rgb, copy, put, paintHeat, paintMap, pixels, Stage };
+  window.vtrPicture = { UNITS, add, inUnits, written, h, percent, swatch, rgb, copy, put, paintHeat, paintMap, pixels, Stage };
 })();
