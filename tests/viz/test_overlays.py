@@ -69,13 +69,6 @@ def test_an_unknown_pick_is_the_total(pick: str) -> None:
     np.testing.assert_array_equal(overlays.picked(alignment, pick), overlays.picked(alignment, "total"))
 
 
-def test_no_patch_exceeds_the_colour_limit() -> None:
-    alignment = alignment_of()
-    picks = ("total", *(f"term:{name}" for name in TERMS))
-    largest = max(np.abs(overlays.picked(alignment, pick)[:, 1:]).max() for pick in picks)
-    assert overlays.patch_limit(alignment) == pytest.approx(largest)
-
-
 def test_the_limit_is_the_largest_size_and_rounding_is_no_evidence() -> None:
     assert overlays.colour_limit(np.array([[-0.2, 0.1]])) == 0.2
     assert overlays.colour_limit(np.array([1e-9, -1e-9])) == overlays.colour_limit(np.zeros(0)) == 1.0

@@ -142,12 +142,6 @@ def picked(alignment: Alignment, pick: str) -> np.ndarray:
     return terms.sum(axis=(0, 1))
 
 
-def patch_limit(alignment: Alignment) -> float:
-    """The largest patch part of the total and of any term: one colour range for all picks."""
-    terms = alignment.all_terms()[..., 1:].sum(axis=1)
-    return float(max(np.abs(terms).max(), np.abs(terms.sum(axis=0)).max(), 1e-9))
-
-
 # --------------------------------------------------------------------------- onto frames
 def overlay(frame: np.ndarray, heat: np.ndarray, limit: float) -> np.ndarray:
     """A frame (H, W, 3) uint8 tinted by ``heat`` (rows, columns); returns (H, W, 3) uint8.
