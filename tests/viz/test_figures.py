@@ -62,7 +62,8 @@ def test_no_ink_touches_the_edge_whatever_the_words_and_frames(theme: figures.Th
 
 def test_ugly_text_is_drawn_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
     figures.explanation_figure(explanation_of(replace(alignment_of(8), words=("", *UGLY)), " ".join(UGLY)))
-    assert [str(warning.message) for warning in recwarn] == []
+    # Only what is warned about glyphs: a collector that runs meanwhile reports other tests' sockets here too.
+    assert [str(warning.message) for warning in recwarn if issubclass(warning.category, UserWarning)] == []
 
 
 def test_an_explanation_of_nothing_is_drawn() -> None:
