@@ -198,7 +198,7 @@ class ConceptView:
     patches: float
     """Its share of all patches."""
     words: float
-    """Its share of all words."""
+    """Its share of all words but function words."""
     top_words: tuple[tuple[str, int], ...]
     """Words that no other concept holds more often, with how often it holds them."""
     shots: tuple[ConceptShot, ...]

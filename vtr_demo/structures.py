@@ -162,6 +162,11 @@ class Word:
     lemma: str
     pos: str
 
+    @property
+    def is_function_word(self) -> bool:
+        """Return whether the word only ties others together: articles, prepositions, auxiliaries, pronouns."""
+        return self.pos in ("ADP", "AUX", "CCONJ", "DET", "PART", "PRON", "PUNCT", "SCONJ")
+
 
 @dataclass(frozen=True)
 class Sentence:

@@ -93,7 +93,10 @@ def _collect_clips(model: RetrievalModel, library: LibraryReader) -> list[_ClipC
 
 @torch.no_grad()
 def collect_words(model: RetrievalModel, sentences: Sequence[Sentence]) -> tuple[list[Counter[str]], Tensor]:
-    """Count the words of each concept, and return the sentences' vectors in each concept (N, K, Dc)."""
+    """Count the words of each concept, and return the sentences' vectors in each concept (N, K, Dc).
+
+    Function words follow what they belong to, so they say nothing of a concept and are not counted.
+    """
     network = model.model
     device = next(network.parameters()).device
     words: list[Counter[str]] = [Counter() for _ in range(network.config.concepts)]
@@ -104,7 +107,7 @@ def collect_words(model: RetrievalModel, sentences: Sequence[Sentence]) -> tuple
         vectors.append(features.concepts.cpu())
         for sentence, row in zip(chunk, features.allocation[:, 1:].tolist(), strict=True):
             for word, concept in zip(sentence.words, row, strict=False):
-                if concept >= 0:
+                if concept >= 0 and not word.is_function_word:
                     words[concept][word.text.lower()] += 1
     return words, torch.cat(vectors)
 

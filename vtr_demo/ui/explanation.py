@@ -23,8 +23,6 @@ MIN_SHARE = 0.02
 """A word or level below this share of the positive parts is not worth a sentence."""
 MIN_DIFFERENCE = 5e-3
 """Two scores closer than this are alike."""
-FUNCTION_WORDS = frozenset(["ADP", "AUX", "CCONJ", "DET", "PART", "PRON", "PUNCT", "SCONJ"])
-"""Parts of speech that a verdict does not name."""
 BECAUSE = {
     "global": "sentence and clip fit as a whole",
     "entity": "the things it names are in the picture",
@@ -176,7 +174,7 @@ def verdict(why: Explanation, confidence: float | None = None) -> str:
     by_word, by_frame = word_parts(alignment)[1:], picked(alignment, "total").sum(axis=1)
     says = _opening(confidence) + f", mostly because {BECAUSE[term]}"
     words = why.sentence.words
-    told = [int(i) for i in np.argsort(-by_word) if i >= len(words) or words[i].pos not in FUNCTION_WORDS]
+    told = [int(i) for i in np.argsort(-by_word) if i >= len(words) or not words[i].is_function_word]
     carry = [i for i in told[:2] if by_word[i] > 0.4 * by_word[told[0]] > 0]
     if carry:
         names = " and ".join(f"“{alignment.words[i + 1]}”" for i in carry)
