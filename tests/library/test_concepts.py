@@ -74,6 +74,7 @@ def test_a_shot_is_the_fullest_frame_of_its_clip_and_the_fullest_clips_come_firs
             shares = (why.alignment.patch_concept[:, 1:] == view.number).mean(axis=1)
             if shares.max() > 0:
                 best[clip_id] = float(shares.max())
+        best = {clip_id: share for clip_id, share in best.items() if share >= concepts.STRAY * max(best.values())}
         assert {shot.clip_id: pytest.approx(shot.share) for shot in view.shots} == best
         assert [shot.share for shot in view.shots] == sorted(best.values(), reverse=True)
         for shot in view.shots:

@@ -27,6 +27,8 @@ MAX_CLIPS = 200
 """Clips that are read, spread evenly over the library."""
 SHOWN, TOP_WORDS = 6, 8
 """Clips and words shown of a concept."""
+STRAY = 1 / 3
+"""Of the largest part of a frame: what is less is not shown."""
 ENOUGH = 5
 """Pairs of a caption and a clip below which nothing is said of how far they agree."""
 _CHUNK = 64
@@ -149,7 +151,10 @@ def _agreement(
 
 
 def _shots(concept: int, clips: Sequence[_ClipConcepts], library: LibraryReader) -> tuple[ConceptShot, ...]:
-    """Return the clips in which the concept holds the largest part of a frame, the largest first."""
+    """Return the clips in which the concept holds the largest part of a frame, the largest first.
+
+    A frame with less than ``STRAY`` of the largest part has stray patches, which show nothing of the concept.
+    """
     candidates = []
     for one in clips:
         shares = (one.allocation == concept).mean(axis=(1, 2))
@@ -158,7 +163,7 @@ def _shots(concept: int, clips: Sequence[_ClipConcepts], library: LibraryReader)
             candidates.append((float(shares[best]), one, best))
     shots: list[ConceptShot] = []
     for share, one, place in sorted(candidates, key=lambda candidate: -candidate[0]):
-        if len(shots) == SHOWN:
+        if len(shots) == SHOWN or (shots and share < STRAY * shots[0].share):
             break
         try:
             batch = library.frames(one.clip.id, [one.frames[place]])
