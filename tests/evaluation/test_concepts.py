@@ -40,6 +40,7 @@ def drawn(seed: int, clips: int = 30, frames: int = 3, patches: int = 40) -> lis
             rng.integers(0, 4, (frames, patches)),
             rng.integers(-1, 4, 12),
             rng.choice(["dog", "car", "tree", ""], 12),
+            np.arange(4),
         )
         for _ in range(clips)
     ]
@@ -111,7 +112,12 @@ def test_the_names_of_the_concepts_do_not_matter():
 
 def test_what_is_not_there_is_none_and_hidden_things_do_not_count():
     alone = Allocation(
-        np.eye(K)[[[1, 1, 0]]], np.eye(K)[[1, 2]], np.array([[1, 1, 0]]), np.array([1, 2]), np.array(["", ""])
+        np.eye(K)[[[1, 1, 0]]],
+        np.eye(K)[[1, 2]],
+        np.array([[1, 1, 0]]),
+        np.array([1, 2]),
+        np.array(["", ""]),
+        np.arange(3),
     )
     found = noun_shares([alone, alone])
     assert found["nouns"] == 2, "thing 2 is hidden"
@@ -119,6 +125,17 @@ def test_what_is_not_there_is_none_and_hidden_things_do_not_count():
     assert found["own"] == 1
     assert noun_shares([alone], scenes=True)["own"] is None
     json.dumps(found, allow_nan=False)
+
+
+def test_things_of_one_kind_are_no_others_to_each_other():
+    clips = planted(drawn(6))
+    kinds = np.array([0, 1, 1, 2])
+    shared = [replace(clip, patches=np.eye(K)[kinds[clip.patch_labels]], kinds=kinds) for clip in clips]
+    shared = [
+        replace(clip, words=np.eye(K)[np.where(clip.word_labels < 0, -1, kinds[clip.word_labels])]) for clip in shared
+    ]
+    assert noun_shares(shared)["other"] == 0
+    assert noun_shares([replace(clip, kinds=np.arange(4)) for clip in shared])["other"] > 0
 
 
 def test_certainty_and_coherence_at_their_ends():

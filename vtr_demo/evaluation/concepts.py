@@ -4,7 +4,7 @@ A noun's concept is the arg-max allocation of its word. Of each noun that names 
 
 commonest    whether its concept is the commonest one among the thing's patches (ties share)
 own          share of the thing's patches in that concept
-other        share of the patches of the clip's other things in it, where there are any
+other        share of the patches of the clip's things of other kinds in it, where there are any
 background   share of the background's patches in it
 
 Chance is the expectation when the nouns' concepts are permuted among all clips. S2CA reports no such
@@ -25,7 +25,7 @@ import torch
 
 from vtr_demo.data.cache import VideoCache
 from vtr_demo.data.dataset import file_samples
-from vtr_demo.data.grounding import name_words
+from vtr_demo.data.grounding import categories, name_words
 from vtr_demo.errors import ConfigError
 from vtr_demo.evaluation.evaluate import open_test
 from vtr_demo.evaluation.metrics import bootstrap, usage_entropy
@@ -47,8 +47,9 @@ class Allocation:
     """One clip's allocation probabilities and truth.
 
     patches (T, P, K) and words (N, K) sum to 1 over the concepts; patch_labels (T, P) and word_labels
-    (N,) as in ``playground.render.patch_labels``. Words are those of all captions that the text tower reads;
-    nouns (N,) are their lemmas, empty for words that are no nouns.
+    (N,) as in ``playground.render.patch_labels``, and kinds (L,) is the category of each label, since things of
+    one kind may share a concept. Words are those of all captions that the text tower reads; nouns (N,) are their
+    lemmas, empty for words that are no nouns.
     """
 
     patches: np.ndarray
@@ -56,6 +57,7 @@ class Allocation:
     patch_labels: np.ndarray
     word_labels: np.ndarray
     nouns: np.ndarray
+    kinds: np.ndarray
 
 
 def grounding(
@@ -118,7 +120,9 @@ def observe(
         lemmas[: len(known)] = [_noun(word) for word in sentence.words[: len(row)]]
     read = text.word_mask.cpu().numpy()
     truth = patch_labels(spec, frames.seconds.tolist(), grid=video.grid, sprites=sprites)
-    return Allocation(patches.cpu().numpy(), words.cpu().numpy()[read], truth, labels[read], nouns[read])
+    return Allocation(
+        patches.cpu().numpy(), words.cpu().numpy()[read], truth, labels[read], nouns[read], categories(spec)
+    )
 
 
 def _noun(word: Word) -> str:
@@ -178,7 +182,7 @@ def _if_concept(clip: Allocation, label: int) -> np.ndarray:
     concept, truth = clip.patches.argmax(axis=-1), clip.patch_labels
     count = clip.patches.shape[-1]
     own = np.bincount(concept[truth == label], minlength=count)
-    other = np.bincount(concept[(truth > 0) & (truth != label)], minlength=count)
+    other = np.bincount(concept[(truth > 0) & (clip.kinds[truth] != clip.kinds[label])], minlength=count)
     background = np.bincount(concept[truth == 0], minlength=count)
     commonest = (own == own.max()) / (own == own.max()).sum()
     return np.stack(
