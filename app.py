@@ -70,7 +70,7 @@ class TabParts:
     outputs: list[Any]
 
 
-def search_tab(engine: EngineLike, mine: gr.State, address: gr.HTML) -> tuple[gr.HTML, TabParts, Callable[[Any], Any]]:
+def search_tab(engine: EngineLike, address: gr.HTML) -> tuple[gr.HTML, TabParts, Callable[[Any], Any]]:
     """Text, clips and pictures to video. Returns the examples, the tab's parts, and what ranks again after an event
     that has changed the view. Before anything is asked, the results hold the library's wall."""
     defaults = engine.default_weights
@@ -98,47 +98,47 @@ def search_tab(engine: EngineLike, mine: gr.State, address: gr.HTML) -> tuple[gr
             results = html_block(elem_id="results")
         why = explanation_block("panel")
     view = gr.State(ViewState())
-    inputs, outputs = [view, mine, *sliders], [view, results, why, more, address, query, *sliders]
+    inputs, outputs = [view, *sliders], [view, results, why, more, address, query, *sliders]
 
-    def show(new: ViewState, own: list[str], placing: bool = False) -> list[Any]:
+    def show(new: ViewState, placing: bool = False) -> list[Any]:
         """``placing``: also the sentence and the sliders, as an address has them."""
-        new, ranked, panel = state.show_search(engine, new, own)
+        new, ranked, panel = state.show_search(engine, new)
         shown = [new, ranked, panel, html.ask_more(new, state.example_of(engine, new)), html.address("search", new)]
         if not placing:
             return [*shown, new.text, *[gr.skip()] * len(sliders)]
         return [*shown, new.text, *(new.weights or (*defaults.levels(), defaults.concepts))]
 
-    def ask(old: ViewState, own: list[str], text: str, *weights: float) -> list[Any]:
-        return show(old.asking(text).weighing(weights, defaults), own)
+    def ask(old: ViewState, text: str, *weights: float) -> list[Any]:
+        return show(old.asking(text).weighing(weights, defaults))
 
-    def click(old: ViewState, own: list[str], event: gr.EventData) -> list[Any]:
+    def click(old: ViewState, event: gr.EventData) -> list[Any]:
         try:
             new = old.after(event._data)
         except VtrError as error:
             raise gr.Error(str(error), title="That did not work", print_exception=False) from error
-        return show(new, own)
+        return show(new)
 
-    def reweigh(old: ViewState, own: list[str], *weights: float) -> list[Any]:
+    def reweigh(old: ViewState, *weights: float) -> list[Any]:
         new = old.weighing(weights, defaults)
-        return show(new, own) if new.asks else [new, *[gr.skip()] * (len(outputs) - 1)]
+        return show(new) if new.asks else [new, *[gr.skip()] * (len(outputs) - 1)]
 
     @reports_errors
-    def take(old: ViewState, own: list[str], path: str) -> list[Any]:
+    def take(old: ViewState, path: str) -> list[Any]:
         read = state.read_example(engine, path, get_upload_folder())
-        return show(old.after({"do": "like", "clip": read}), own)
+        return show(old.after({"do": "like", "clip": read}))
 
-    gr.on([query.submit, go.click], ask, [view, mine, query, *sliders], outputs, **LIVE)
-    results.click(click, inputs[:2], outputs, **LIVE).then(None, js=theme.TO_PANEL, **QUIET)
+    gr.on([query.submit, go.click], ask, [view, query, *sliders], outputs, **LIVE)
+    results.click(click, view, outputs, **LIVE).then(None, js=theme.TO_PANEL, **QUIET)
     for piece in (examples, why, more):
-        piece.click(click, inputs[:2], outputs, **LIVE)
-    file.upload(take, [*inputs[:2], file], outputs, show_progress_on=more, **INGEST)
+        piece.click(click, view, outputs, **LIVE)
+    file.upload(take, [view, file], outputs, show_progress_on=more, **INGEST)
     gr.on([slider.input for slider in sliders], reweigh, inputs, outputs, **LIVE)
-    reset.click(lambda old, own: show(old.unmuted(), own, True), inputs[:2], outputs, **LIVE)
+    reset.click(lambda old: show(old.unmuted(), True), view, outputs, **LIVE)
     parts = TabParts(view, show, outputs)
     return examples, parts, lambda event: event.then(reweigh, inputs, outputs, **LIVE)
 
 
-def describe_tab(engine: EngineLike, mine: gr.State, address: gr.HTML) -> tuple[gr.HTML, Any, TabParts]:
+def describe_tab(engine: EngineLike, address: gr.HTML) -> tuple[gr.HTML, Any, TabParts]:
     """Video to text. Returns the picker, the event after which the library has changed, and the tab's parts."""
     with gr.Row(elem_id="bench"):
         with gr.Column(elem_id="source"):
@@ -164,16 +164,16 @@ def describe_tab(engine: EngineLike, mine: gr.State, address: gr.HTML) -> tuple[
         return show(replace(new if new.clip else ViewState(clip=old.clip, where=new.where), own=sentences))
 
     @reports_errors
-    def take(file: str, own_ids: list[str], progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+    def take(file: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
         clip_id = state.add_upload(engine, file, get_upload_folder(), progress_report(progress))
-        return [[*own_ids, clip_id], *show(ViewState(clip=clip_id))]
+        return show(ViewState(clip=clip_id))
 
     for piece in (picker, ranked, why):
         event = piece.click(click, [view, own], outputs, **LIVE)
         if piece in (picker, ranked):
             event.then(None, js=theme.TO_PANEL, **QUIET)
     rank.click(lambda old, lines: show(ViewState(clip=old.clip, own=lines)), [view, own], outputs, **LIVE | LONG)
-    changed = upload.upload(take, [upload, mine], [mine, *outputs], show_progress_on=ranked, **INGEST)
+    changed = upload.upload(take, upload, outputs, show_progress_on=ranked, **INGEST)
     return picker, changed, TabParts(view, show, outputs)
 
 
@@ -208,7 +208,7 @@ def concepts_tab(
     return gone.then(show, [drawn_for, view], [wall, drawn_for], **LONG)
 
 
-def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HTML, gr.HTML, gr.State, gr.State]:
+def library_tab(engine: EngineLike, shared: bool) -> tuple[gr.HTML, gr.HTML, gr.State, gr.State]:
     """Add, caption, rename, delete, restore. Returns the numbers, the clips, which of them are listed, and a counter
     of changes to the library."""
     with gr.Row(elem_id="intake"):
@@ -230,11 +230,9 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
         return state.own_clips(engine) if shared else None
 
     @reports_errors
-    def add(
-        paths: list[str], ids: list[str], count: int, progress: gr.Progress = gr.Progress()  # noqa: B008
-    ) -> list[Any]:  # fmt: skip
+    def add(paths: list[str], count: int, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
         report = state.add_uploads(engine, paths, get_upload_folder(), progress_report(progress))
-        return [None, shelf.report(engine, report), count + 1, [*ids, *report.added], Listing(new=report.added)]
+        return [None, shelf.report(engine, report), count + 1, Listing(new=report.added)]
 
     @reports_errors
     def take_captions(path: str, count: int) -> list[Any]:
@@ -254,7 +252,7 @@ def library_tab(engine: EngineLike, mine: gr.State, shared: bool) -> tuple[gr.HT
         return [shelf.success("The index holds every stored clip that can be read."), count + 1]
 
     files.upload(
-        add, [files, mine, changes], [files, *told, mine, listing], show_progress_on=outcome, **INGEST
+        add, [files, changes], [files, *told, listing], show_progress_on=outcome, **INGEST
     ).then(None, js=theme.TO_NEW, **QUIET)  # fmt: skip
     table.upload(take_captions, [table, changes], told, show_progress_on=outcome, **INGEST)
     gr.on([clips.click, outcome.click, form.click], click, [listing, changes], [*told, listing, clips], **LISTING)
@@ -277,12 +275,12 @@ def measure_tab(engine: EngineLike) -> None:
     go.click(measure, file, html_block(elem_id="measured"), show_progress="minimal", **LONG)
 
 
-def arrive(search: TabParts, describe: TabParts, address: object, own: list[str], first: bool = True) -> list[Any]:
+def arrive(search: TabParts, describe: TabParts, address: object, first: bool = True) -> list[Any]:
     """Show what an address names: the tab, and the two tabs that have a view; ``first``: on a page just loaded."""
     tab, view, problem = state.read_address(str(address or ""))
     found, described = [gr.skip()] * len(search.outputs), [gr.skip()] * len(describe.outputs)
     if first or tab == "search":
-        found = search.show(view if tab == "search" else ViewState(), own, True)
+        found = search.show(view if tab == "search" else ViewState(), True)
     if first or tab == "describe":
         described = describe.show(view if tab == "describe" else ViewState())
     if first and tab != "describe":
@@ -318,17 +316,17 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
         with gr.Row(elem_id="top"):
             html_block(sections.masthead(sharing))
             address = address_block()
-        here, mine = gr.Textbox(visible=False), gr.State([])
+        here = gr.Textbox(visible=False)
         with gr.Tabs() as tab_bar:
             with gr.Tab("Search", id="search"):
                 guide = html_block(elem_id="tour")
-                examples, search, rank_again = search_tab(engine, mine, address)
+                examples, search, rank_again = search_tab(engine, address)
             with gr.Tab("Describe", id="describe"):
-                picker, taken, describe = describe_tab(engine, mine, address)
+                picker, taken, describe = describe_tab(engine, address)
             with gr.Tab("Concepts", id="concepts") as tab:
                 rank_again(concepts_tab(engine, tab, tab_bar, describe, search.view, shared))
             with gr.Tab("Library", id="library"):
-                numbers, clips, listing, changes = library_tab(engine, mine, shared)
+                numbers, clips, listing, changes = library_tab(engine, shared)
             with gr.Tab("Measure", id="measure"):
                 measure_tab(engine)
             with gr.Tab("About", id="about"):
@@ -341,25 +339,21 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
             own = state.own_clips(engine) if shared else None
             return [*state.library_parts(engine), shelf.shelf(engine, listed, own)]
 
-        def follow(found: ViewState, described: ViewState, own: list[str]) -> list[Any]:
-            return [state.clip_picker(engine, described), *search.show(found, own)]
+        def follow(found: ViewState, described: ViewState) -> list[Any]:
+            return [state.clip_picker(engine, described), *search.show(found)]
 
         parts = [examples, numbers, about, clips]
         demo.load(refresh, listing, parts, **QUIET)
         places = [tab_bar, *search.outputs, *describe.outputs]
 
-        def travel(own: list[str], event: gr.EventData) -> list[Any]:
-            return arrive(search, describe, event._data.get("address"), own, first=False)
+        def travel(event: gr.EventData) -> list[Any]:
+            return arrive(search, describe, event._data.get("address"), first=False)
 
-        def start(place: object, _: list[str]) -> list[Any]:
-            own = state.own_clips(engine)  # those of earlier visits
-            return [own, *arrive(search, describe, place, own)]
-
-        demo.load(start, [here, mine], [mine, *places], js=theme.ARRIVE, **LIVE)
-        address.click(travel, mine, places, **LIVE)
+        demo.load(partial(arrive, search, describe), here, places, js=theme.ARRIVE, **LIVE)
+        address.click(travel, None, places, **LIVE)
         taken.then(lambda count: count + 1, changes, changes, **QUIET)
         changed = changes.change(refresh, listing, parts, **QUIET)
-        changed.then(follow, [search.view, describe.view, mine], [picker, *search.outputs], **LIVE)
+        changed.then(follow, [search.view, describe.view], [picker, *search.outputs], **LIVE)
 
         @reports_errors
         def guided(event: gr.EventData) -> str:

@@ -112,8 +112,8 @@ class ClipFilter:
 
     name, folder: a part of the file name, and of the original's folder, in either case; seconds from
     shortest_s to longest_s; added_from <= added < added_before, as ISO dates or times in UTC; visitors:
-    whose clips, where "" is those of the library itself, and None everyone's; captioned: with or without captions; ids:
-    these clips alone.
+    whose clips, where "" is those of the library itself, and None everyone's; captioned: with or without captions; own:
+    those whose film was copied in, as of an upload; on a page that strangers share, those of the visitor who asks.
     """
 
     name: str = ""
@@ -124,7 +124,7 @@ class ClipFilter:
     added_before: str = ""
     visitors: tuple[str, ...] | None = None
     captioned: bool | None = None
-    ids: frozenset[str] | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True)

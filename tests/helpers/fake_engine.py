@@ -144,7 +144,10 @@ def soft(held: np.ndarray) -> np.ndarray:
 
 
 def _theirs(clip: ClipView, where: ClipFilter | None) -> bool:
-    return where is None or where.visitors is None or clip.visitor in where.visitors
+    where = where or ClipFilter()
+    return (where.visitors is None or clip.visitor in where.visitors) and (
+        not where.own or clip.path.name[:5] == "copy-"
+    )
 
 
 def _hash(*parts: str) -> float:
@@ -268,11 +271,7 @@ class FakeEngine:
         hits = []
         where = where or ClipFilter()
         for clip_id, (_, view) in self._clips.items():
-            if (
-                where.name not in view.name
-                or (where.ids is not None and clip_id not in where.ids)
-                or not _theirs(view, where)
-            ):
+            if where.name not in view.name or not _theirs(view, where):
                 continue
             spans = [(0.0, view.duration_s), *view.moments]
             options = [self._align(sentence, clip_id, m - 1, weights) for m in range(len(spans))]

@@ -368,6 +368,8 @@ FILTERS = [
     ClipFilter(visitors=("",)),
     ClipFilter(visitors=("ann", "bob"), shortest_s=2),
     ClipFilter(visitors=()),
+    ClipFilter(own=True),
+    ClipFilter(own=True, visitors=("", "ann")),
 ]
 
 
@@ -382,7 +384,10 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 clip_of(n), name=name, source=f"/{'ab'[n % 2]}/x/{name}", duration_s=float(7 - n // 2),
                 added=f"2026-01-0{n + 1}T00:00:00+00:00", visitor=("", "ann", "bob")[n % 3],
             )  # fmt: skip
-            store.add(clip, contents_of(n))
+            film = directory / "upload"
+            film.write_bytes(bytes([n]))
+            store.add(clip, dataclasses.replace(contents_of(n), copy=film if n % 2 else None))
+            film.unlink()
         store.delete(store.list()[4].id)
     return directory
 
@@ -398,6 +403,7 @@ def test_a_part_of_a_list_is_the_slice_of_the_whole_sorted_and_filtered(varied: 
         and where.shortest_s <= clip.duration_s <= where.longest_s
         and where.added_from <= clip.added < (where.added_before or "3")
         and (where.visitors is None or clip.visitor in where.visitors)
+        and (clip.copied or not where.own)
     ]
     orders: dict[Order, list[StoredClip]] = {
         "oldest": clips,

@@ -97,7 +97,7 @@ def test_clicks_change_what_is_asked_for_and_what_is_listed():
 
 def test_filters_are_those_of_the_engine():
     now = datetime(2026, 11, 28, tzinfo=UTC)
-    assert Where().clip_filter((), now) is None
-    where = Where("cat", "long", "week", mine=True).clip_filter(["a", "b"], now)
-    assert (where.name, where.shortest_s, where.longest_s, where.ids) == ("cat", 60, math.inf, frozenset("ab"))
+    assert Where().clip_filter(now) is None
+    where = Where("cat", "long", "week", mine=True).clip_filter(now)
+    assert (where.name, where.shortest_s, where.longest_s, where.own) == ("cat", 60, math.inf, True)
     assert where.added_from.startswith("2026-11-21")

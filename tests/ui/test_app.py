@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import socket
 import urllib.error
 import urllib.request
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("gradio")
 
@@ -25,8 +29,10 @@ import app
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError
 from vtr_demo.structures import TERMS, TermWeights
-from vtr_demo.ui import api
-from vtr_demo.ui.explanation import Asked, downloads
+from vtr_demo.ui import api, html, state
+from vtr_demo.ui.address import encode
+from vtr_demo.ui.explanation import downloads
+from vtr_demo.ui.view import ORDERS, ViewState, Where
 from vtr_demo.video.frames import LimitConfig
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
@@ -183,7 +189,7 @@ def kept(served, file: str, **changes: Any):
     engine, url = served
     hit = engine.search(SENTENCE).hits[0]
     why = engine.explain(SENTENCE, hit)
-    addresses = [urlsplit(address) for _, address in downloads(why, TermWeights(), Asked())]
+    addresses = [urlsplit(address) for _, address in downloads(why, ViewState(text=SENTENCE))]
     (address,) = (one for one in addresses if one.path.endswith(f"/{file}"))
     query = dict(parse_qsl(address.query)) | {key: str(value) for key, value in changes.items()}
     return why, get(f"{url}{address.path}?{urlencode(query)}")
@@ -203,7 +209,7 @@ def test_an_explanation_is_taken_away_as_picture_drawing_and_numbers(served):
 
 
 def test_a_file_follows_its_address(served):
-    changes = {"struck": "2", "muted": "1", "w": "1,1,0,1,2", "moment": -1}
+    changes = {"strike": "2", "mute": "1", "weights": "1,1,0,1,2", "moment": -1}
     why, answer = kept(served, "explanation.json", **changes)
     weights = TermWeights(1, 1, 0, 1, 2, muted=(1,))
     wanted = served[0].explain(SENTENCE, why.clip_id, -1, weights=weights, struck=(2,))
@@ -224,27 +230,41 @@ def test_concept_matrices_are_taken_away_hard_and_soft(served):
     assert (last["token"], int(last["row"]), int(last["column"])) == ("patch", *alignment.grid)
 
 
-def test_results_are_taken_away_with_the_parts_of_their_scores(served):
+@given(
+    st.builds(
+        ViewState, text=st.sampled_from([SENTENCE, "a yellow kite", "the moon"]), order=st.sampled_from([*ORDERS]),
+        struck=st.sampled_from([(), (1,)]), muted=st.sampled_from([(), (2,)]), count=st.integers(1, 12),
+        where=st.builds(Where, name=st.sampled_from(["", "a", "moon", "zebra"]), mine=st.booleans()),
+        weights=st.sampled_from([(), (0.0, 2.0, 1.0, 1.0, 0.5)]),
+    )
+)  # fmt: skip
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_table_of_results_lists_what_the_page_at_that_address_lists_in_that_order(served, view):
     engine, url = served
-    rows = table(get(f"{url}results.csv?{urlencode({'text': SENTENCE})}"))
-    hits = engine.search(SENTENCE, k=100).hits
-    assert [row["id"] for row in rows] == [hit.clip_id for hit in hits]
-    for row, hit in zip(rows, hits, strict=True):
-        assert float(row["score"]) == pytest.approx(hit.score)
-        assert sum(float(row[name]) for name in TERMS) == pytest.approx(hit.score, abs=1e-5)
+    _, shown, _ = state.show_search(engine, view)
+    rows = table(get(f"{url}results.csv?{encode('search', view)}"))
+    assert [row["id"] for row in rows] == re.findall(r'class="face"[^>]*data-clip="(\w+)"', shown)
+    scores = re.findall(r'class="score"[^>]*>([^<]+)<', shown)
+    assert [html.signed(float(row["score"])) for row in rows] == scores
+    for row in rows:
+        assert sum(float(row[name]) for name in TERMS) == pytest.approx(float(row["score"]), abs=1e-5)
+    for link in re.findall(r'href="(results\.csv[^"]*)"', shown):  # the page offers it under that very address
+        assert table(get(url + unescape(link))) == rows
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"moment": "all"}, "moment must be"), ({"w": "1,2"}, "w must be 5 factors"), ({"w": "nan,1,1,1,1"}, "w must be"),
-     ({"w": "0,0,0,0,0"}, "weights are zero"), ({"struck": "-1"}, "struck must be"),
-     ({"text": " "}, "sentence is empty"), ({"muted": "1;2"}, "muted must be")],
+    [({"moment": "all"}, "moment=all"), ({"weights": "1,2"}, "weights=1,2"), ({"weights": "nan,1,1,1,1"}, "weights="),
+     ({"weights": "0,0,0,0,0"}, "weights="), ({"strike": "-1"}, "strike=-1"),
+     ({"q": " "}, "sentence is empty"), ({"mute": "1;2"}, "mute=1"), ({"text": "x"}, "text=x")],
 )  # fmt: skip
 def test_a_malformed_address_of_a_file_gets_a_sentence(served, change, message):
     with pytest.raises(urllib.error.HTTPError) as caught:
         kept(served, "explanation.json", **change)
     assert caught.value.code == 400
     assert message in caught.value.read().decode()
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        get(f"{served[1]}results.csv?{urlencode({'q': SENTENCE} | change)}")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "-5+cmd|x", "@a", "\tb"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import urllib.request
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -46,8 +48,8 @@ def library(tmp_path_factory) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("stories")
     clips = [SAMPLES / f"{name}.mp4" for name in NAMES]
     engine = Engine.open(folder / "library")
-    captions = [(f"a {name.replace('_', ' ')}",) for name in NAMES]
-    engine.add([*clips, film(folder / "film.mp4", clips[:4])], captions=[*captions, ()])
+    engine.add(clips, captions=[(f"a {name.replace('_', ' ')}",) for name in NAMES], keep_copy=False)
+    engine.add([film(folder / "film.mp4", clips[:4])])
     yield engine
     engine.close()
 
@@ -191,6 +193,11 @@ def test_results_are_filtered_sorted_and_more_on_demand(page, library, addresses
     page.check('#results [data-change="mine"]')
     page.click('#results [data-do="unfilter"]')
     expect(page.locator("#results .hit-card")).to_have_count(len(library.clips()))
+    page.click("#results .filters summary")
+    page.check('#results [data-change="mine"]')
+    expect(page.locator("#results .hit-card strong")).to_have_text(["film"])
+    with urllib.request.urlopen(addresses[0] + page.get_attribute("#results [download]", "href")) as table:
+        assert [row["name"] for row in csv.DictReader(table.read().decode("utf-8-sig").splitlines())] == ["film.mp4"]
     page.hover("#results .hit-card >> nth=0")
     page.wait_for_selector("#results .hit-card video.preview")
 

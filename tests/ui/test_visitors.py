@@ -241,6 +241,9 @@ def test_media_of_a_visitors_clip_need_their_cookie(page):
         assert ask(url, f"/clips/{clip_id}/{kind}", Cookie=cookie).status == 200
         assert ask(url, f"/clips/{clip_id}/{kind}").status == 404
         assert ask(url, f"/clips/{clip_id}/{kind}", Cookie=arrive(url)).status == 404
+    for who, theirs in (({"Cookie": cookie}, [clip_id]), ({}, []), ({"Cookie": arrive(url)}, [])):
+        rows = ask(url, "/results.csv?q=a+ball&mine=1", **who).read().decode("utf-8-sig").splitlines()[1:]
+        assert [row.split(",")[1] for row in rows] == theirs
     engine.delete(clip_id)
 
 

@@ -46,6 +46,8 @@ _ORDERS: dict[str, str] = {
     "longest": "seconds DESC, number",
     "largest": "bytes DESC, number",
 }
+_COPIED = """id IN (SELECT id FROM clips WHERE clips.version = catalogue.version
+    AND json_type(body, ?) IS NOT NULL)"""
 _AT_ONCE = 500
 
 
@@ -281,15 +283,15 @@ class Catalogue:
             (bool(where.added_from), "added >= ?", where.added_from),
             (bool(where.added_before), "added < ?", where.added_before),
             (where.captioned is not None, "(captions > 0) = ?", where.captioned),
+            (where.own, _COPIED, "$.files.media"),
         ]
         for used_here, condition, value in given:
             if used_here:
                 conditions.append(condition)
                 values.append(value)
-        for column, some in (("visitor", where.visitors), ("id", where.ids)):
-            if some is not None:
-                conditions.append(f"{column} IN (SELECT value FROM json_each(?))")
-                values.append(json.dumps(sorted(some)))
+        if where.visitors is not None:
+            conditions.append("visitor IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(sorted(where.visitors)))
         return " AND ".join(conditions), tuple(values)
 
     def _all_totals(self) -> dict[str, Totals]:

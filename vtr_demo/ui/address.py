@@ -57,7 +57,7 @@ def link(tab: str, view: ViewState) -> str:
 def decode(address: str) -> tuple[str, ViewState]:
     """Read an address; ``ConfigError`` names the first thing in it that makes no sense."""
     if len(address) > MAX_ADDRESS:
-        raise ConfigError("This link is too long to be one of this page, which shows its start instead.")
+        raise ConfigError("This link is too long to be one of this page.")
     tab, view, where, mix = TABS[0], ViewState(), Where(), Mix()
     seen: set[str] = set()
     try:
@@ -89,7 +89,7 @@ def decode(address: str) -> tuple[str, ViewState]:
 
 def _damaged(part: str) -> ConfigError:
     shown = part if len(part) <= 60 else f"{part[:60]} …"
-    return ConfigError(f"This link is damaged (“{shown}”); the page shows its start instead.")
+    return ConfigError(f"This link is damaged (“{shown}”).")
 
 
 def _join(numbers: tuple[int, ...]) -> str:

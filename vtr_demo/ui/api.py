@@ -8,23 +8,22 @@ import json
 import mimetypes
 import re
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from vtr_demo.errors import ConfigError, VtrError
-from vtr_demo.results import ClipView, Explanation, SearchResult, confidence_word
-from vtr_demo.structures import TERMS, Mix, TermWeights
-from vtr_demo.ui.html import display_name
-from vtr_demo.ui.state import EngineLike
+from vtr_demo.results import ClipView, Explanation, confidence_word
+from vtr_demo.structures import TERMS
+from vtr_demo.ui.address import decode
+from vtr_demo.ui.html import Card, display_name
+from vtr_demo.ui.state import EngineLike, list_hits
 from vtr_demo.ui.tools import McpServer
 from vtr_demo.viz.figures import document, draw
 
@@ -37,12 +36,8 @@ HEADERS = {
 MEDIA_TYPES = {"png": "image/png", "svg": "image/svg+xml", "json": "application/json", "csv": "text/csv; charset=utf-8"}
 PATIENCE_S = 20
 """How long a file waits for those before it; one is made at a time, so that searches have the processor."""
-INDEX = "-1|[0-9]{1,6}"
 FORMULA = tuple("=+-@\t\r")
 """What a formula starts with."""
-MAX_ROWS = 1000
-"""Hits in a file of results."""
-
 
 MCP = "/gradio_api/mcp"
 """Where clients look for the tools of a Gradio page."""
@@ -72,14 +67,14 @@ def routes(engine: EngineLike, mcp: McpServer | None = None) -> list[BaseRoute]:
         return FileResponse(file, headers=HEADERS, media_type=media_type)
 
     def explained(request: Request, clip: ClipView, kind: str) -> bytes:
-        query = asked(request.query_params, engine.default_weights)
-        why = engine.explain(query.text, clip.clip_id, query.moment, query.weights, query.struck, query.mix)
+        _, view = decode(request.url.query)
+        weights = view.term_weights(engine.default_weights)
+        why = engine.explain(view.text, clip.clip_id, view.moment, weights, view.struck, view.mix)
         return FILES[kind](why, clip)
 
     def results(request: Request) -> Response:
         def table() -> bytes:
-            query = asked(request.query_params, engine.default_weights)
-            return results_csv(engine.search(query.text, MAX_ROWS, query.weights, query.struck, query.mix))
+            return results_csv(list_hits(engine, decode(request.url.query)[1])[1])
 
         return keep("results.csv", "results.csv", table)
 
@@ -99,47 +94,15 @@ def routes(engine: EngineLike, mcp: McpServer | None = None) -> list[BaseRoute]:
     return [Route("/clips/{clip_id}/{kind}", serve), Route("/results.csv", results), *tools]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What an address asks for: a sentence without the struck words, what is mixed with it, a moment, weights."""
-
-    text: str
-    moment: int
-    struck: tuple[int, ...]
-    weights: TermWeights
-    mix: Mix
-
-
-def asked(values: QueryParams, weights: TermWeights) -> Asked:
-    """Read the values of an address, which may name other ``weights``; ``ConfigError`` where one is malformed."""
-
-    def numbers(key: str, pattern: str) -> list[str]:
-        parts = [part for part in values.get(key, "").split(",") if part]
-        if len(parts) > MAX_ROWS or not all(re.fullmatch(pattern, part) for part in parts):
-            raise ConfigError(f"{key} must be numbers with commas between them, got {values[key][:80]!r}.")
-        return parts
-
-    number = r"[0-9]{1,4}(\.[0-9]{1,9})?"
-    (moment,) = numbers("moment", INDEX)[:1] or ["-1"]
-    (like_moment,) = numbers("like_moment", INDEX)[:1] or ["-1"]
-    (share,) = numbers("mix", number)[:1] or ["0.5"]
-    mix = Mix(values.get("like", ""), int(like_moment), float(share), tuple(values.getlist("exclude")))
-    factors = [float(part) for part in numbers("w", number)]
-    if len(factors) not in (0, len(TERMS)):
-        raise ConfigError(f"w must be {len(TERMS)} factors, one each of {', '.join(TERMS)}; got {len(factors)}.")
-    muted, struck = (tuple(map(int, numbers(key, "[0-9]{1,6}"))) for key in ("muted", "struck"))
-    weights = replace(TermWeights(*factors) if factors else weights, muted=muted)
-    return Asked(values.get("text", ""), int(moment), struck, weights, mix)
-
-
-def results_csv(result: SearchResult) -> bytes:
-    """The hits of a search with the parts of their scores."""
+def results_csv(cards: Sequence[Card]) -> bytes:
+    """The hits that a page lists, in its order, with the parts of their scores."""
     header = ["rank", "id", "name", "moment", "start_s", "end_s", "score", *TERMS, "confidence", "match"]
     rows = [
-        [rank, hit.clip_id, hit.name, hit.moment, hit.start_s, hit.end_s, hit.score]
+        [card.rank, hit.clip_id, hit.name, hit.moment, hit.start_s, hit.end_s, hit.score]
         + [hit.terms.get(name, 0.0) for name in TERMS]
         + (["", ""] if hit.confidence is None else [hit.confidence, confidence_word(hit.confidence)])
-        for rank, hit in enumerate(result.hits, start=1)
+        for card in cards
+        for hit in [card.hit]
     ]
     return _csv(header, rows)
 

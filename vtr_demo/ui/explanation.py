@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from vtr_demo.results import ClipView, Explanation, confidence_word
-from vtr_demo.structures import LEVELS, NO_MIX, TERMS, Alignment, Mix, TermWeights
-from vtr_demo.ui.html import TERM_LESSONS, TERM_NAMES, address_query, clip_url, data_uri, display_name, percentage
+from vtr_demo.structures import LEVELS, TERMS, Alignment, TermWeights
+from vtr_demo.ui.address import encode
+from vtr_demo.ui.html import TERM_LESSONS, TERM_NAMES, clip_url, data_uri, display_name, percentage
+from vtr_demo.ui.view import ViewState
 from vtr_demo.viz.figures import time_label
 from vtr_demo.viz.overlays import CONCEPT_COLOURS, NEGATIVE, POSITIVE, picked, rgb, word_parts
 
@@ -33,28 +35,12 @@ BECAUSE = {
 """What a term says for a clip, after “because”."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What the panel knows of the query beyond the explanation, which has only the words that are left.
-
-    ``words`` are those of the whole ``text``, ``struck`` indexes them; ``confidence`` is that of the hit.
-    """
-
-    text: str = ""
-    words: tuple[str, ...] = ()
-    struck: tuple[int, ...] = ()
-    mix: Mix = NO_MIX
-    confidence: float | None = None
-
-
 def payload(
-    why: Explanation,
-    clip: ClipView,
-    weights: TermWeights,
-    about: Asked = Asked(),
-    comparison: dict[str, Any] | None = None,
+    why: Explanation, clip: ClipView, weights: TermWeights, about: ViewState, comparison: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Everything that the panel shows, as JSON values; arrays are base64 of little-endian numbers.
+
+    ``about`` is what was asked: the whole sentence, where the explanation has only the words that are left.
 
     ``rows`` are the (term, word) pairs that add anything, and ``parts`` float32 (rows, T, 1+P) their summands,
     frames in time order; ``held`` int16 (T, 1+P) is the concept of each patch, -1 for none.
@@ -110,11 +96,11 @@ def payload(
         "frames": [data_uri(frame) for frame in why.frames[order]],
         "colours": [[round(255 * part) for part in rgb(colour).tolist()] for colour in (POSITIVE, NEGATIVE)],
         "comparison": comparison,
-        "take": downloads(why, weights, about),
+        "take": downloads(why, about),
     }  # fmt: skip
 
 
-def chips(why: Explanation, about: Asked) -> Iterator[dict[str, Any]]:
+def chips(why: Explanation, about: ViewState) -> Iterator[dict[str, Any]]:
     """A chip a word of the whole sentence: its row in the alignment, None where it is struck out, and the
     change of the score without it."""
     row, sentence = 0, why.sentence
@@ -142,10 +128,9 @@ def phrases(why: Explanation) -> list[dict[str, Any]]:
     ]
 
 
-def downloads(why: Explanation, weights: TermWeights, about: Asked) -> list[tuple[str, str]]:
+def downloads(why: Explanation, about: ViewState) -> list[tuple[str, str]]:
     """What can be taken away, as (label, address)."""
-    text = about.text or why.sentence.text
-    query = address_query(text, weights, about.struck, about.mix) + f"&moment={why.moment}"
+    query = encode("search", about.explained(why.moment))
     return [(label, f"{clip_url(why.clip_id)}/{file}?{query}") for label, file in DOWNLOADS]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path, PurePath
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -28,7 +28,7 @@ from vtr_demo.results import (
     SearchResult,
     confidence_word,
 )
-from vtr_demo.structures import MAX_EXCLUDED, NO_MIX, TERMS, Mix, TermWeights
+from vtr_demo.structures import MAX_EXCLUDED, TERMS
 from vtr_demo.ui.address import encode, link
 from vtr_demo.ui.view import ORDERS, ViewState
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
@@ -82,20 +82,6 @@ def display_name(name: str) -> str:
 def clip_url(clip_id: str) -> str:
     """The address below which a clip's pictures and film are served."""
     return f"clips/{quote(clip_id, safe='')}"
-
-
-def address_query(text: str, weights: TermWeights, struck: Collection[int] = (), mix: Mix = NO_MIX) -> str:
-    """All that a file of a search depends on, as ``api.asked`` reads it."""
-    values: dict[str, Any] = {
-        "text": text,
-        "struck": ",".join(map(str, struck)),
-        "muted": ",".join(map(str, weights.muted)),
-        "w": ",".join(f"{value:g}" for value in (*weights.levels(), weights.concepts)),
-        "exclude": mix.exclude,
-    }
-    if mix.like:
-        values |= {"like": mix.like, "like_moment": mix.moment, "mix": f"{mix.share:g}"}
-    return urlencode({key: value for key, value in values.items() if value not in ("", ())}, doseq=True)
 
 
 def data_uri(picture: np.ndarray) -> str:
@@ -232,7 +218,7 @@ def results(result: SearchResult, cards: Sequence[Card], view: ViewState, more: 
         notes=[text for text in (notice, result.note) if text],
         struck=[(index, view.words[index]) for index in view.struck if index < len(view.words)],
         read=[(" ".join(word.text for _, word in run), gone) for gone, run in runs] if denied else [],
-        table=address_query(view.text, result.weights, view.struck, view.mix),
+        table=encode("search", view.listed()),
     )
 
 

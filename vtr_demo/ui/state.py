@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -116,23 +116,26 @@ Panel = dict[str, Any] | None
 """What ``explanation.payload`` gives; None when nothing is open."""
 
 
-def run_search(engine: EngineLike, view: ViewState, mine: Collection[str] = ()) -> tuple[ViewState, str, Panel]:
-    """Rank for the view's query and explain its open clip again: (view, results, panel).
-
-    ``mine`` are the ids of the visitor's own clips.
-    """
+def list_hits(engine: EngineLike, view: ViewState) -> tuple[SearchResult, list[html.Card]]:
+    """Rank for the view's query: the result, of which one more than the view lists is asked for, and what the view
+    lists, in its order."""
     if not view.asks:
         raise TextError("Type a sentence first, for example what happens in the clip.")
-    weights, notice = view.term_weights(engine.default_weights), ""
-    where = view.where.clip_filter(mine, datetime.now(UTC))
+    weights, where = view.term_weights(engine.default_weights), view.where.clip_filter(datetime.now(UTC))
     result = engine.search(view.text, view.count + 1, weights, view.struck, view.mix, where)
-    clips: dict[str, ClipView] = {}
+    cards: list[html.Card] = []
     for hit in result.hits[: view.count]:
         with suppress(LibraryError):  # deleted since
-            clips[hit.clip_id] = engine.clip(hit.clip_id)
-    hits = [hit for hit in result.hits if hit.clip_id in clips]
-    view = replace(view, confidence=None, hits=tuple((hit.clip_id, hit.moment) for hit in hits[:MAX_COMPARED]))
-    for hit in hits:
+            cards.append(html.Card(len(cards) + 1, hit, engine.clip(hit.clip_id)))
+    return result, sorted(cards, key=lambda card: _sorting(view.order, card.clip))
+
+
+def run_search(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Panel]:
+    """Rank for the view's query and explain its open clip again: (view, results, panel)."""
+    (result, cards), notice = list_hits(engine, view), ""
+    best = [card.hit for card in sorted(cards, key=lambda card: card.rank)]
+    view = replace(view, confidence=None, hits=tuple((hit.clip_id, hit.moment) for hit in best[:MAX_COMPARED]))
+    for hit in best:
         if hit.clip_id == view.clip:
             view = replace(view, confidence=hit.confidence)
     if not view.struck:
@@ -141,9 +144,6 @@ def run_search(engine: EngineLike, view: ViewState, mine: Collection[str] = ()) 
         view, panel = run_explain(engine, view, view.moment)
     except LibraryError:  # deleted in another tab, or since the link was made
         view, panel, notice = view.closed(), None, GONE
-    ranks = {hit.clip_id: rank for rank, hit in enumerate(hits, start=1)}
-    hits.sort(key=lambda hit: _sorting(view.order, clips[hit.clip_id]))
-    cards = [html.Card(ranks[hit.clip_id], hit, clips[hit.clip_id]) for hit in hits]
     return view, html.results(result, cards, view, len(result.hits) > view.count, notice), panel
 
 
@@ -167,9 +167,8 @@ def run_explain(engine: EngineLike, view: ViewState, moment: int | None) -> tupl
     why = engine.explain(view.text, view.clip, moment, weights=weights, struck=view.struck, mix=view.mix)
     if not view.struck:
         view = replace(view, words=tuple(word.text for word in why.sentence.words))
-    about = explanation.Asked(view.text, view.words, view.struck, view.mix, view.confidence)
     comparison = _comparison(engine, view, weights, clip, why)
-    return view, explanation.payload(why, clip, weights, about, comparison)
+    return view, explanation.payload(why, clip, weights, view, comparison)
 
 
 def _comparison(
@@ -208,17 +207,17 @@ def run_describe(engine: EngineLike, view: ViewState, count: int = 10) -> tuple[
     return view, html.sentences(hits, clip, view), panel
 
 
-def show_search(engine: EngineLike, view: ViewState, mine: Collection[str]) -> tuple[ViewState, str, Panel]:
+def show_search(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Panel]:
     """As ``run_search``, with the library's wall where nothing was ever asked, and a sentence in the place of the
     results where something fails: nothing of an earlier query stays."""
     if view == replace(ViewState(), muted=view.muted, weights=view.weights, theme=view.theme, look=view.look):
         return view, html.wall(engine.list(0, MAX_WALL)), None
     try:
-        return run_search(engine, view, mine)
+        return run_search(engine, view)
     except VtrError as error:
         if not view.struck:
             return view.closed(), html.problem(str(error)), None
-        view, ranked, panel = show_search(engine, replace(view, struck=()), mine)  # struck words can be put back
+        view, ranked, panel = show_search(engine, replace(view, struck=()))  # struck words can be put back
         return view, html.problem(str(error)) + ranked, panel
 
 
@@ -244,7 +243,7 @@ def read_address(address: str) -> tuple[str, ViewState, str]:
     try:
         return *decode(address), ""
     except ConfigError as error:
-        return "search", ViewState(), str(error)
+        return "search", ViewState(), f"{error} The page shows its start instead."
 
 
 def read_example(engine: EngineLike, file: str, folder: str) -> str:

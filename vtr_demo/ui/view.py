@@ -41,14 +41,13 @@ class Where:
     added: str = ""
     mine: bool = False
 
-    def clip_filter(self, mine: Collection[str], now: datetime) -> ClipFilter | None:
-        """As the engine takes it; ``mine`` are the ids of one's own clips, ``now`` is in UTC."""
+    def clip_filter(self, now: datetime) -> ClipFilter | None:
+        """As the engine takes it; ``now`` is in UTC."""
         if self == Where():
             return None
         shortest, longest = LENGTHS.get(self.length, (0.0, math.inf))
         since = (now - timedelta(days=ADDED[self.added])).isoformat() if self.added else ""
-        ids = frozenset(mine) if self.mine else None
-        return ClipFilter(name=self.name, shortest_s=shortest, longest_s=longest, added_from=since, ids=ids)
+        return ClipFilter(name=self.name, shortest_s=shortest, longest_s=longest, added_from=since, own=self.mine)
 
 
 @dataclass(frozen=True)
@@ -197,6 +196,15 @@ class ViewState:
     def unmuted(self) -> ViewState:
         """With all concepts, and the sliders at their defaults."""
         return replace(self, muted=(), weights=())
+
+    def listed(self) -> ViewState:
+        """The query and what is listed for it alone."""
+        kept = ("text", "struck", "muted", "mix", "weights", "where", "order", "count")
+        return ViewState(**{name: getattr(self, name) for name in kept})
+
+    def explained(self, moment: int) -> ViewState:
+        """The query and the moment that is explained alone."""
+        return replace(self.listed(), where=Where(), order="best", count=PAGE, moment=moment)
 
     def closed(self) -> ViewState:
         """Without an explanation."""

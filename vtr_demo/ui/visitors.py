@@ -371,8 +371,10 @@ class VisitorEngine:
 
     # ------------------------------------------------------------------ inside
     def _seen(self, where: ClipFilter | None) -> ClipFilter:
-        where, mine = where or ClipFilter(), ("", self._visitor())
-        return replace(where, visitors=tuple(one for one in mine if where.visitors is None or one in where.visitors))
+        where, visitor = where or ClipFilter(), self._visitor()
+        mine = (visitor,) * bool(visitor) if where.own else ("", visitor)
+        asked = tuple(one for one in mine if where.visitors is None or one in where.visitors)
+        return replace(where, visitors=asked, own=False)
 
     def _mix(self, mix: Mix) -> Mix:
         """Refuse another visitor's clip as an example; an id of a file that was read is none of a clip."""
