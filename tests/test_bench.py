@@ -36,6 +36,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "VECTORS", SMALL)
+    monkeypatch.setattr(module, "RERANKED", SMALL)
 
 
 def test_every_case_runs_and_reports_what_it_compared(model: RetrievalModel, clip: Path) -> None:
@@ -79,6 +80,19 @@ def test_the_terms_that_are_timed_sum_to_the_scores(model: RetrievalModel, clip:
     case = CASES["reasons"](Bench(model, clip))
     scores = case.baseline().scores
     assert np.allclose([sum(terms.values()) for terms in case.ours()], scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["striking", "muting", "sliding"])
+def test_each_time_a_library_is_ranked_again_something_has_changed(
+    model: RetrievalModel, clip: Path, name: str
+) -> None:
+    case, before = CASES[name](Bench(model, clip)), []
+    for _ in range(3):
+        scores = [sum(terms.values()) for terms in case.ours()]
+        assert len(scores) == TOP
+        assert scores == pytest.approx(sorted(scores, reverse=True), abs=1e-6)
+        assert scores not in before
+        before.append(scores)
 
 
 def test_explaining_and_scoring_give_one_score(model: RetrievalModel, clip: Path) -> None:

@@ -13,7 +13,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from timeit import timeit
@@ -24,12 +24,24 @@ import torch
 
 from vtr_demo.errors import ConfigError, LibraryError
 from vtr_demo.evaluation.confidence import null_captions
+from vtr_demo.files import array_to_bytes
 from vtr_demo.library.database import LibraryState, write_database
 from vtr_demo.library.index import MEMBER_BITS, SEGMENT_ROWS, FaissVectors, VectorStore, member_ids
-from vtr_demo.library.records import KINDS, REQUIRED, ClipContents, FeatureVersion, StoredClip, StoredFile, file_name
+from vtr_demo.library.queries import Queries
+from vtr_demo.library.ranking import Ranking
+from vtr_demo.library.records import (
+    KINDS,
+    REQUIRED,
+    ClipContents,
+    FeatureVersion,
+    StoredClip,
+    StoredFile,
+    digest_of,
+    file_name,
+)
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.structures import LEVELS, FrameBatch, Sentence, VideoTokens, term_sums
+from vtr_demo.structures import LEVELS, FrameBatch, Sentence, TermWeights, VideoTokens, term_sums
 from vtr_demo.text.parser import parse, parse_many
 from vtr_demo.video.frames import read_frames
 
@@ -37,6 +49,8 @@ VECTORS, TOP = 20_000, 10
 """A library of about 5,000 clips with moments, and the hits that a search asks for."""
 LARGE, ROW = 100_000, 48
 """Clips of a large library, which ``--clips`` changes, and those on one page of its list."""
+RERANKED = 1_000
+"""Clips that are ranked again after a change of the query."""
 SENTENCE = "a dog runs after a ball while a cat sleeps on the sofa"
 
 
@@ -229,6 +243,29 @@ def changing(bench: Bench) -> Case:
     )
 
 
+def striking(bench: Bench) -> Case:
+    """A word is struck out, another each time, so that a sentence is read anew."""
+    return _reranking(bench, "a word is struck out", lambda n, words, plain: ({n % words, n // words % words}, plain))
+
+
+def muting(bench: Bench) -> Case:
+    """A concept is muted, which unrelated sentences must be compared by, too."""
+
+    def mute(n: int, _: int, plain: TermWeights) -> tuple[set[int], TermWeights]:
+        return set(), replace(plain, concepts=plain.concepts + n / 1e3, muted=(n % bench.model.model.config.concepts,))
+
+    return _reranking(bench, "a concept is muted", mute)
+
+
+def sliding(bench: Bench) -> Case:
+    """A slider is moved to where it never stood."""
+
+    def slide(n: int, _: int, plain: TermWeights) -> tuple[set[int], TermWeights]:
+        return set(), replace(plain, entity=plain.entity + n / 1e3)
+
+    return _reranking(bench, "a slider is moved", slide)
+
+
 CASES: dict[str, Callable[[Bench], Case]] = {
     "decoding": decoding,
     "heads": heads,
@@ -239,6 +276,9 @@ CASES: dict[str, Callable[[Bench], Case]] = {
     "codes": codes,
     "listing": listing,
     "changing": changing,
+    "striking": striking,
+    "muting": muting,
+    "sliding": sliding,
 }
 
 
@@ -300,6 +340,33 @@ def _every_frame(path: Path) -> Iterator[np.ndarray]:
             yield frame.to_ndarray(format="rgb24")
 
 
+def _reranking(
+    bench: Bench, what: str, change: Callable[[int, int, TermWeights], tuple[set[int], TermWeights]]
+) -> Case:
+    """A search of a library after each ``change`` (times, words, weights) -> (struck words, weights), to none used
+    before."""
+    model, queries, times = bench.model, Queries(bench.model), itertools.count(1)
+    real = model.encode_text(parse_many(null_captions()))
+    rows = torch.cat([real.levels.flatten(1), real.concepts.flatten(1)], 1).cpu().numpy()
+    rows = _rotated(rows, np.random.default_rng(0), RERANKED, model.model.width)
+    ranking, plain = Ranking(_searchable(rows), rows.shape[1]), model.model.default_weights
+    words = len(bench.sentence().words)
+
+    def search() -> list[dict[str, float]]:
+        struck, weights = change(next(times), words, plain)
+        query = queries.query(SENTENCE, struck)
+        flat = query.flat(weights)
+        best = ranking.rank(queries, flat, query.words_flat(weights), weights, TOP).clips
+        return [term_sums(flat, one.vector, model.model.width) for one in best[:TOP]]
+
+    return Case(
+        search,
+        lambda: model.encode_text([parse(SENTENCE)]),
+        f"the {TOP} best of {RERANKED} clips with their terms and confidence after {what}",
+        "parsing and encoding the sentence",
+    )
+
+
 def _rotated(real: np.ndarray, rng: np.random.Generator, count: int, width: int) -> np.ndarray:
     """Real vectors (N, F), each rotated towards another by a random angle, with a little noise; levels of norm 1."""
     one, other = rng.integers(len(real), size=(2, count))
@@ -311,9 +378,10 @@ def _rotated(real: np.ndarray, rng: np.random.Generator, count: int, width: int)
     return rotated
 
 
-def _drawn_clip(number: int) -> StoredClip:
+def _drawn_clip(number: int, vectors: StoredFile | None = None) -> StoredClip:
     digest = hashlib.sha256(str(number).encode()).hexdigest()
     files = {role: StoredFile(file_name(KINDS[role][0], digest, KINDS[role][1]), 1) for role in REQUIRED}
+    files |= {"vectors": vectors} if vectors else {}
     return StoredClip(
         f"{digest[:4]} {number}.mp4", f"/films/{number}.mp4", digest, 4.0, 640, 360,
         added="2026-01-01T00:00:00+00:00", number=max(number, 0), version=_VERSION.fingerprint,
@@ -337,6 +405,19 @@ def _unreadable(group: int) -> tuple[np.ndarray, np.ndarray]:
 def _stored(count: int) -> LibraryWriter:
     """A library whose catalogue holds so many clips, without their files; built once."""
     folder, clips = _folder(), [_drawn_clip(number) for number in range(1, count + 1)]
+    write_database(folder, LibraryState(_VERSION, {clip.id: clip for clip in clips}))
+    return LibraryWriter.open(folder, _VERSION)
+
+
+def _searchable(rows: np.ndarray) -> LibraryWriter:
+    """A library of a clip for each of the vectors (N, F), whose other files do not exist."""
+    folder, clips = _folder(), []
+    (folder / KINDS["vectors"][0]).mkdir()
+    for number, row in enumerate(rows, start=1):
+        data = array_to_bytes(row[None])
+        file = StoredFile(file_name(KINDS["vectors"][0], digest_of(data), KINDS["vectors"][1]), len(data))
+        (folder / file.name).write_bytes(data)
+        clips.append(_drawn_clip(number, file))
     write_database(folder, LibraryState(_VERSION, {clip.id: clip for clip in clips}))
     return LibraryWriter.open(folder, _VERSION)
 
