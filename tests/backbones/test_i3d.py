@@ -61,11 +61,30 @@ def test_the_order_of_frames_counts(motion: I3D) -> None:
     assert (forth - back).abs().max() > 1e-2
 
 
-def test_a_step_is_the_network_written_out_for_repeated_frames(motion: I3D) -> None:
-    frames = noise(2)
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_frames_are_read_as_if_each_were_repeated_four_times(motion: I3D, count: int) -> None:
+    frames = noise(count)
     pixels = F.interpolate(frames.permute(0, 3, 1, 2) / 127.5 - 1, (160, 160), mode="bilinear", antialias=True)
-    volume = torch.stack([pixels[0]] * 4 + [pixels[1]] * 4, dim=1)
-    assert torch.allclose(motion.frames(frames), motion(volume[None])[0].expand(2, -1), atol=1e-4)
+    volume = torch.stack([pixels[i // 4] for i in range(4 * count)], dim=1)
+    expected = motion(volume[None])[0]
+    expected = torch.stack([expected[i // 2] for i in range(count)])
+    assert torch.allclose(motion.frames(frames), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("window", "stride"), [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 1, 1)), ((2, 2, 2), (2, 2, 2))])
+def test_pooling_in_turns_is_pooling_at_once(window: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
+    volume = torch.rand(2, 3, 5, 9, 8)
+    at_once = F.max_pool3d(bundled._padded(volume, window, stride), window, stride)
+    assert torch.equal(bundled._max_pool(volume, window, stride), at_once)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 8, 9])
+def test_frames_get_the_same_with_and_without_gradients(motion: I3D, frames: int) -> None:
+    picture = noise(frames, seed=frames)
+    with torch.no_grad():
+        quick = motion.frames(picture)
+    assert torch.allclose(quick, motion.frames(picture), atol=1e-4)
+    assert torch.allclose(quick.softmax(-1), motion.frames(picture).softmax(-1), rtol=1e-4, atol=1e-7)
 
 
 def test_classes_are_kinetics_400_in_its_order() -> None:

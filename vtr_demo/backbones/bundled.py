@@ -19,7 +19,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, reduce
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -279,6 +279,7 @@ _MIXED: dict[str, tuple[int, ...]] = {
 """Channels of the branches, as in the paper's Figure 3 and GoogLeNet's table."""
 _POOLED = {"4b": (3, 3, 3), "5b": (2, 2, 2)}
 """Windows of the max pooling, in strides of two, before these modules."""
+_LAST = torch.channels_last_3d
 
 
 class I3D(nn.Module):
@@ -305,13 +306,7 @@ class I3D(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, T, H, W) in [-1, 1] to logits (B, ceil(T / 8), 400)."""
-        x = _max_pool(self.conv1(pixels), (1, 3, 3), (1, 2, 2))
-        x = _max_pool(self.conv2(x), (1, 3, 3), (1, 2, 2))
-        for name, mixed in self.mixed.items():
-            if name in _POOLED:
-                x = _max_pool(x, _POOLED[name], (2, 2, 2))
-            x = mixed(x)
-        return self.classifier(x.mean((3, 4)).transpose(1, 2))
+        return self._classified(_max_pool(self.conv1(pixels), (1, 3, 3), (1, 2, 2)))
 
     def frames(self, frames: Tensor) -> Tensor:
         """(T, H, W, 3) uint8 of one clip to logits (T, 400), each frame's from around it."""
@@ -319,10 +314,34 @@ class I3D(nn.Module):
         x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
         windows = []
         for part in x.split(WINDOW):
-            volume = part.repeat_interleave(REPEAT, dim=0).transpose(0, 1).unsqueeze(0)
-            logits = self(volume.contiguous(memory_format=torch.channels_last_3d))[0]
+            logits = self._classified(self._repeated(part.transpose(0, 1).unsqueeze(0)))[0]
             windows.append(logits.repeat_interleave(8 // REPEAT, dim=0)[: len(part)])
         return torch.cat(windows)
+
+    def _repeated(self, x: Tensor) -> Tensor:
+        """The first convolution and pooling of frames (1, 3, T, H, W), each repeated REPEAT = 4 times.
+
+        Seven taps in strides of two, over a frame that stands still for four, are three taps over the frames
+        themselves, whose weights are sums: one set for each of the two places that the stride has in a frame.
+        """
+        conv, sums = self.conv1.conv, []
+        for place in (-2, 0):  # where the window starts, in repeated frames, relative to its frame
+            frame = [(place + tap) // REPEAT + 1 for tap in range(conv.kernel_size[0])]
+            taps = [[tap for tap, one in enumerate(frame) if one == k] for k in range(3)]
+            sums.append(torch.stack([conv.weight[:, :, some].sum(2) for some in taps], dim=2))
+        x = _padded(x, (1, *conv.kernel_size[1:]), (1, *conv.stride[1:])).contiguous(memory_format=_LAST)
+        assert conv.bias is not None
+        both = F.conv3d(x, torch.cat(sums), conv.bias.repeat(2), (1, *conv.stride[1:]), (1, 0, 0))
+        x = _max_pool(F.relu_(both), (1, 3, 3), (1, 2, 2)).unflatten(1, (2, -1))
+        return x.permute(0, 2, 3, 1, 4, 5).flatten(2, 3).contiguous(memory_format=_LAST)
+
+    def _classified(self, x: Tensor) -> Tensor:
+        x = _max_pool(self.conv2(x), (1, 3, 3), (1, 2, 2))
+        for name, mixed in self.mixed.items():
+            if name in _POOLED:
+                x = _max_pool(x, _POOLED[name], (2, 2, 2))
+            x = mixed(x)
+        return self.classifier(x.mean((3, 4)).transpose(1, 2))
 
 
 class _Unit(nn.Module):
@@ -331,12 +350,21 @@ class _Unit(nn.Module):
     def __init__(self, inside: int, outside: int, side: int, *, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv3d(inside, outside, side, stride, padding=0 if stride > 1 else side // 2)
-        self.conv.weight.data = self.conv.weight.contiguous(memory_format=torch.channels_last_3d)
+        self.conv.weight.data = self.conv.weight.contiguous(memory_format=_LAST)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.conv.stride[0] > 1:
-            x = _padded(x, self.conv.kernel_size, self.conv.stride)
-        return F.relu_(self.conv(x))
+        conv = self.conv
+        if conv.stride[0] > 1:
+            x = _padded(x, conv.kernel_size, conv.stride)
+        precise = x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+        if precise and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
+            # For one thread and for small inputs PyTorch takes loops of its own, which are twice as slow and lose
+            # the layout, so that pooling is slow as well.
+            pads = 0 if conv.stride[0] > 1 else conv.kernel_size[0] // 2
+            y = torch.mkldnn_convolution(x, conv.weight, conv.bias, [pads] * 3, conv.stride, conv.dilation, 1)
+        else:
+            y = conv(x)
+        return F.relu_(y)
 
 
 class _Mixed(nn.Module):
@@ -364,8 +392,14 @@ def _padded(x: Tensor, window: tuple[int, ...], stride: tuple[int, ...]) -> Tens
     return F.pad(x, pads) if any(pads) else x
 
 
-def _max_pool(x: Tensor, window: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    return F.max_pool3d(_padded(x, window, stride), window, stride)  # zeros are neutral after a rectifier
+def _max_pool(x: Tensor, window: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
+    """Max pooling, in space and then in time: three times as fast on a CPU as both at once."""
+    x = _padded(x, window, stride).transpose(1, 2)  # zeros are neutral after a rectifier
+    x = F.max_pool2d(x.flatten(0, 1), window[1:], stride[1:]).unflatten(0, x.shape[:2]).transpose(1, 2)
+    if window[0] == 1:
+        return x
+    last = (x.shape[2] - window[0]) // stride[0] * stride[0]
+    return reduce(torch.maximum, (x[:, :, i : i + last + 1 : stride[0]] for i in range(window[0])))
 
 
 def load_i3d(path: Path | None = None) -> tuple[I3D, Tensor, tuple[str, ...]]:
