@@ -421,7 +421,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     space = bool(os.environ.get("SPACE_ID"))
     parser = argparse.ArgumentParser(description="Text-video search that shows its reasons.")
     parser.add_argument("--library", type=Path, default=HERE / "library", help="folder of the library")
-    parser.add_argument("--model", default="bundled", help="bundled, open_clip:NAME/PRETRAINED or a folder")
+    parser.add_argument("--model", default="bundled", help="bundled, open_clip:NAME/TAG or ORG/REPO, or a folder")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default: %(default)s")
     vectors_help = "keep the vectors in Milvus; default: in the library"
     parser.add_argument("--vectors", default="", metavar="milvus://HOST:PORT/COLLECTION", help=vectors_help)

@@ -265,6 +265,8 @@ class TrainConfig(Settings):
     """Further playground clips: two things that move in place, one left of or behind the other."""
     playground_stills: Natural = 0
     """Single pictures of the playground: who is left of, behind, on ... whom."""
+    playground_validation: Natural = 0
+    """Playground clips of unseen combinations to validate on where no files are named or held out for that."""
     grounding_captions: Natural = 0
     """Further captions of the playground, without pictures, whose words ``loss.grounding`` learns from."""
     sprites: str = ""
@@ -280,14 +282,13 @@ class TrainConfig(Settings):
     loss: LossConfig = LossConfig()
     freeze_backbone: bool = True
     """True: train the heads on cached tokens; False: fine-tune the towers end to end."""
+    hold_global: bool = False
+    """The global level stays what the towers alone rank by; the other levels and the concepts learn."""
     seed: int = 0
     steps: Count = 1000
     batch: Annotated[int, Field(ge=2)] = 128
     """Clips a step and process; ranking needs a negative."""
     mixture: MixtureConfig = MixtureConfig()
-    accumulate: Count = 1
-    """Batches whose gradients a step averages. Each is ranked by itself, so this saves memory but adds no
-    negatives; more processes do, since they share theirs."""
     lr: Positive = 1e-3
     allocation_lr: Positive = 1.0
     """Factor on ``lr`` of what allocates tokens to concepts."""
@@ -301,6 +302,11 @@ class TrainConfig(Settings):
     """Of a frozen motion tower; bf16 takes a third of the time where the processor has it. off: training
     data come without motion, which only the global and the action level hear."""
     checkpoint_activations: bool = False
+    """Compute the activations of learning towers, block by block, again in the backward pass."""
+    tower_chunk: Natural = 0
+    """Frames, and sentences, that go through learning towers at a time; 0: the whole batch. Their activations
+    are computed again in the backward pass, so that memory does not grow with ``batch`` while the gradients stay
+    those of the whole batch (as GradCache's, Gao et al. 2021)."""
     ema: BelowOne = 0.0
     """Decay of an exponential moving average of the weights; 0 is off."""
     learned_share: Share = 1.0
@@ -310,6 +316,8 @@ class TrainConfig(Settings):
     """Steps between extra saves of the resumable state; 0: save at evaluations only."""
     patience: int = 0
     """Evaluations without a better validation result before training stops; 0 never stops early."""
+    tracker: Literal["", "tensorboard", "trackio"] = ""
+    """What the log is reported to beside the CSV file."""
     device: str = "auto"
     cache: str = "cache"
     """Folder of tokens of frozen towers; empty: memory only."""
@@ -367,10 +375,15 @@ class TrainConfig(Settings):
         )
         require(not self.hold_out or bool(self.train), "hold_out takes clips from train, which names no data.")
         require(
-            not self.patience or bool(self.validation) or self.hold_out > 0,
-            "patience needs validation data to judge by; name some in validation, or set hold_out.",
+            not self.patience or bool(self.validation) or self.hold_out > 0 or self.playground_validation > 0,
+            "patience needs validation data to judge by; name some in validation, or set hold_out or "
+            "playground_validation.",
         )
         require(not self.new_concepts or bool(self.start), "new_concepts has no effect without start.")
+        require(
+            not (self.hold_global and self.start) and (self.freeze_backbone or not self.hold_global),
+            "hold_global keeps what frozen towers alone rank by; leave out start and freeze_backbone=false.",
+        )
         require(
             not self.grounding_captions or self.loss.grounding > 0,
             "grounding_captions has no effect while loss.grounding is 0.",
@@ -381,7 +394,7 @@ class TrainConfig(Settings):
             not (self.precision == "fp16" and self.device == "cpu"),
             "precision fp16 needs a GPU, but device is cpu; use bf16 or fp32.",
         )
-        for name in ("frame_cache", "checkpoint_activations"):
+        for name in ("frame_cache", "checkpoint_activations", "tower_chunk"):
             require(
                 not (getattr(self, name) and self.freeze_backbone),
                 f"{name} has no effect while freeze_backbone is true; set freeze_backbone=false.",

@@ -84,7 +84,7 @@ def _read_limit(text: str) -> tuple[str, float]:
 
 Folder = Annotated[Path | None, option("DIR")]
 Library = Annotated[Path, option("DIR", "Folder of the library.")]
-Model = Annotated[str, option("SPEC", "bundled, open_clip:NAME/PRETRAINED or a folder.")]
+Model = Annotated[str, option("SPEC", "bundled, open_clip:NAME/TAG, open_clip:ORG/REPO or a folder.")]
 Json = Annotated[bool, option(None, "Print JSON and nothing else.", "--json")]
 JsonFile = Annotated[Path | None, option("[FILE]", "Write the result there as well.", "--json")]
 Count = Annotated[int, option("N", "How many to list.", "-k", min=1)]

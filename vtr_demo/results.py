@@ -282,3 +282,5 @@ class Status:
     concept_names: tuple[str, ...]
     problems: tuple[str, ...]
     """One sentence for each stored clip that could not be read."""
+    train_command: str = ""
+    """What trains the heads of an untrained model, for its owner to type."""

@@ -136,8 +136,8 @@ def test_a_hub_cache_laid_by_hand_is_read_offline(
     (repository / "refs" / "main").write_text("0" * 40)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(open_clip_module, "_answers", lambda endpoint: False)
-    tower = load_backbone("open_clip:hf-hub:someone/small")
-    assert tower.fingerprint == load_backbone(str(small_clip)).fingerprint
+    for spec in ("open_clip:hf-hub:someone/small", "open_clip:someone/small"):
+        assert load_backbone(spec).fingerprint == load_backbone(str(small_clip)).fingerprint
     assert constants.HF_HUB_OFFLINE is False
 
 
@@ -149,8 +149,34 @@ def test_a_hub_that_does_not_answer_is_given_up_quickly(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
+    ("repository", "release"),
+    [
+        ("openai/clip-vit-base-patch32", "ViT-B-32-quickgelu/openai"),
+        ("openai/clip-vit-base-patch16", "ViT-B-16-quickgelu/openai"),
+        ("openai/clip-vit-large-patch14", "ViT-L-14-quickgelu/openai"),
+        ("openai/clip-vit-large-patch14-336", "ViT-L-14-336-quickgelu/openai"),
+        ("google/siglip-base-patch16-224", "ViT-B-16-SigLIP/webli"),
+        ("google/siglip-base-patch16-256-multilingual", "ViT-B-16-SigLIP-i18n-256/webli"),
+        ("google/siglip-so400m-patch14-384", "ViT-SO400M-14-SigLIP-384/webli"),
+        ("google/siglip2-base-patch16-224", "ViT-B-16-SigLIP2/webli"),
+        ("google/siglip2-base-patch32-256", "ViT-B-32-SigLIP2-256/webli"),
+        ("google/siglip2-so400m-patch16-512", "ViT-SO400M-16-SigLIP2-512/webli"),
+        ("google/siglip2-giant-opt-patch16-384", "ViT-gopt-16-SigLIP2-384/webli"),
+    ],
+)
+def test_repositories_of_transformers_stand_for_weights_that_open_clip_released(repository: str, release: str) -> None:
+    name, tag = open_clip_module.parse_source(repository)
+    assert f"{name}/{tag}" == release
+    assert tag in guarded_import("open_clip").list_pretrained_tags_by_model(name)
+
+
+@pytest.mark.parametrize(
     ("spec", "said"),
     [
+        ("openai/clip-vit-base-patch32", "ViT-B-32-quickgelu/openai are not in the local cache"),
+        ("open_clip:someone/nothing", "Hub cannot be reached"),
+        ("runs/typing-error", "open_clip:ORG/REPO"),
+        ("google/siglip2-base-patch16-naflex", "open_clip:ORG/REPO"),
         ("open_clip:ViT-B-32/openai", "Hub cannot be reached"),
         ("open_clip:hf-hub:someone/nothing", "Hub cannot be reached"),
         ("open_clip:ViT-B-32", "no weights are named"),

@@ -45,7 +45,7 @@ def test_a_batch_holds_its_share_of_stills(sprites: str, tmp_path: Path) -> None
         mixture=MixtureConfig(playground=0.25, still=0.5),
     )
     trainer = build_trainer(config)
-    draw = trainer.sampler.draw(trainer.rng(1, 0))
+    draw = trainer.sampler.draw(trainer.rng(1))
     kinds = [trainer.sampler.items[i].kind for i in draw.items]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {"video": 2, "playground": 2, "still": 4}
     assert trainer.train_step()["pairs"] > 0
@@ -70,7 +70,7 @@ def test_drawn_clips_make_room_along_a_line(sprites: str, tmp_path: Path) -> Non
     trainer = build_trainer(small_config(tmp_path, manifest, **counts, mixture=mixture))
     found = []
     for done in (0.0, 0.5, 1.0):
-        kinds = [trainer.sampler.items[i].kind for i in trainer.sampler.draw(trainer.rng(1, 0), done).items]
+        kinds = [trainer.sampler.items[i].kind for i in trainer.sampler.draw(trainer.rng(1), done).items]
         found.append(tuple(kinds.count(kind) for kind in ("video", "playground", "still")))
     assert found == [(2, 2, 4), (5, 1, 2), (8, 0, 0)]
     assert trainer.train_step()["pairs"] > 0

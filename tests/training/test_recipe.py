@@ -76,8 +76,8 @@ def test_the_total_ranks_by_the_weights_that_are_served_and_zero_weights_have_fi
 def test_validation_and_the_saved_sliders_are_those_of_the_validation_table(manifest: Path, tmp_path: Path) -> None:
     config = small_config(tmp_path, manifest, validation=(str(manifest),), steps=4, evaluate_every=2, lr=3e-3)
     trainer = build_trainer(config.replace(model=config.model.replace(**SERVED)))
-    metrics, table = trainer._validate()
-    assert table is not None
+    table = encode_table(trainer.trained(), trainer.validation, trainer.sampler.cache)
+    metrics = trainer.validate()
     values = [metrics[side][k] for side in ("text_to_video", "video_to_text") for k in ("R@1", "R@5", "R@10")]
     assert score_value(table, trainer.model.default_weights) == pytest.approx(float(np.mean(values)))
     best = load(str(trainer.run()))

@@ -30,9 +30,10 @@ from vtr_demo.model.mcsan import Roles
 from vtr_demo.model.s2ca import Concepts
 from vtr_demo.structures import VideoTokens
 from vtr_demo.training.distillation import Distiller
+from vtr_demo.training.logger import CsvLogger
 from vtr_demo.training.optim import ROLE_RATE, exponential_average
 from vtr_demo.training.setup import build_trainer
-from vtr_demo.training.trainer import CsvLogger, Trainer
+from vtr_demo.training.trainer import Trainer
 
 USAGE = ("usage video", "usage text", "usage video hard", "usage text hard")
 LIVE: dict[str, Any] = {"freeze_backbone": False, "lr": 3e-3, "backbone_lr": 1e-3}
@@ -65,7 +66,7 @@ def learnt_by_heart(config: TrainConfig, manifest: Path) -> Trainer:
     untrained = trainer.validate()
     best = trainer.run()
     rows = list(csv.DictReader((Path(config.out) / "log.csv").open()))
-    assert all(abs(float(row[term])) > 0 for row in rows for term in EVERY_TERM)
+    assert all(abs(float(row[term])) > 0 for row in rows[1:] for term in EVERY_TERM)
     answer = evaluate(load(str(best)), str(manifest))
     assert answer["text_to_video"]["R@1"] == answer["video_to_text"]["R@1"] == 100
     assert min(untrained[side]["R@1"] for side in ("text_to_video", "video_to_text")) < 100
@@ -192,7 +193,8 @@ def test_a_resumed_end_to_end_run_with_averages_is_the_uninterrupted_one(
     assert resumed.average is not None
     assert equal(straight.average.state_dict(), resumed.average.state_dict())
     logs = [list(csv.DictReader((tmp_path / name / "run" / "log.csv").open())) for name in "ab"]
-    assert all(float(row.pop("clips/s")) > 0 for log in logs for row in log)
+    assert all(float(row.pop("clips/s")) > 0 for log in logs for row in log[1:])
+    assert all(log[0].pop("clips/s") == "" for log in logs), "nothing was trained before the first row"
     assert logs[0] == logs[1]
     saved = [load(str(tmp_path / name / "run" / "best")) for name in "ab"]
     assert saved[0].backbone.fingerprint == saved[1].backbone.fingerprint
@@ -339,7 +341,7 @@ def test_the_progress_bar_names_the_loss_recall_and_the_use_of_concepts(
     monkeypatch.setattr("sys.stderr", screen)
     config = small_config(tmp_path, manifest, steps=2, evaluate_every=2, validation=(str(manifest),))
     build_trainer(config).run()
-    (row,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
+    _, row = csv.DictReader((tmp_path / "run" / "log.csv").open())
     loss = sum(float(row[name]) for name in EVERY_TERM - {"pairs"})
     recalls = f"{float(row['t2v R@1']):.1f}|{float(row['v2t R@1']):.1f}"
     used = f"{float(row['usage video hard']):.2f}|{float(row['usage text hard']):.2f}"
@@ -348,46 +350,79 @@ def test_the_progress_bar_names_the_loss_recall_and_the_use_of_concepts(
 
 
 class Writer:
-    """Stands in for TensorBoard's; keeps what it was told, by folder."""
+    """Stands in for TensorBoard's; keeps what is reported, by folder."""
 
-    told: ClassVar[list[tuple[str, str, float, int]]] = []
+    rows: ClassVar[list[tuple[str, str, float, int]]] = []
 
     def __init__(self, folder: str) -> None:
-        self.folder, self.closed = folder, False
+        self.folder = folder
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.closed = True
+        self.folder = "closed"
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
-        assert not self.closed
-        self.told.append((self.folder, name, value, step))
+        self.rows.append((self.folder, name, value, step))
 
 
-def test_tensorboard_is_told_every_column_where_it_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Trackio(ModuleType):
+    """Stands in for Trackio; keeps the runs that are opened and what is reported."""
+
+    def __init__(self) -> None:
+        super().__init__("trackio")
+        self.opened: list[dict[str, Any]] = []
+        self.rows: list[tuple[dict[str, float], int]] = []
+
+    def init(self, **run: Any) -> Trackio:
+        self.opened.append(run)
+        return self
+
+    def log(self, row: dict[str, float], step: int) -> None:
+        self.rows.append((row, step))
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
+def test_a_tracker_gets_every_row_of_the_log_under_its_step(
+    tracker: str, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    board, found = ModuleType("torch.utils.tensorboard"), importlib.util.find_spec
+    board, trackio, find = ModuleType("torch.utils.tensorboard"), Trackio(), importlib.util.find_spec
     board.SummaryWriter = Writer  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
-    for installed in (True, False):
-        monkeypatch.setattr(Writer, "told", [])
-        monkeypatch.setattr(
-            importlib.util,
-            "find_spec",
-            lambda name, *rest, here=installed: here or None if name == "tensorboard" else found(name, *rest),
-        )
-        book = CsvLogger(tmp_path / "log.csv", tmp_path / "board")
-        book.write({"step": 7, "t2v R@1": 25.0, "kl": 0.5})
-        folder = str(tmp_path / "board")
-        told = [(folder, "step", 7, 7), (folder, "t2v/R@1", 25.0, 7), (folder, "kl", 0.5, 7)]
-        assert Writer.told == (told if installed else [])
+    monkeypatch.setattr(Writer, "rows", [])
+    for name, module in (("torch.utils.tensorboard", board), ("trackio", trackio)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: name == tracker or find(name, *rest))
+    config = small_config(tmp_path, manifest, tracker=tracker, steps=4, evaluate_every=2)
+    build_trainer(config).run(until=2)
+    assert trackio.opened == [] or len(trackio.rows) == 1
+    build_trainer(config).run()
+    out = Path(config.out)
+    logged = list(csv.DictReader((out / "log.csv").open()))
+    assert [row["step"] for row in logged] == ["2", "4"]
+    expected = [{name: float(value) for name, value in row.items()} for row in logged]
+    if tracker == "tensorboard":
+        folder = str(out / "tensorboard")
+        rows = [(folder, k.replace(" ", "/"), v, int(row["step"])) for row in expected for k, v in row.items()]
+        assert Writer.rows == [pytest.approx(row) for row in rows]
+    else:
+        assert [(row | {"step": step}) for row, step in trackio.rows] == [pytest.approx(row) for row in expected]
+        assert {(run["name"], run["resume"]) for run in trackio.opened} == {(out.as_posix(), "allow")}
+        assert trackio.opened[0]["config"]["tracker"] == "trackio"
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
+def test_a_tracker_that_is_not_installed_is_named_before_any_work(
+    tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == tracker else find(name, *rest))
+    with pytest.raises(ConfigError, match=f"pip install {tracker}"):
+        build_trainer(small_config(tmp_path, tmp_path / "none.jsonl", tracker=tracker))
 
 
 def test_a_log_takes_new_columns_and_keeps_old_rows(tmp_path: Path) -> None:
-    book = CsvLogger(tmp_path / "log.csv", tmp_path / "board")
+    book = CsvLogger(tmp_path / "log.csv")
     for row in ({"step": 1, "a": 0.5}, {"step": 2, "a": 0.25}, {"step": 3, "b, c": 1.0}, {"step": 4, "a": 2.0}):
         book.write(row)
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
@@ -425,7 +460,7 @@ def test_a_checkpoint_does_not_differ_from_itself_but_from_another(manifest: Pat
 def test_every_config_is_sound_and_trains_on_what_it_is_named_after(path: Path) -> None:
     named = json.loads(path.read_text())["train"]
     config = read_config(path, [] if named else ["train=mine.jsonl"])
-    if path.stem not in ("tiny", "bundled", "concepts", "yours", "first-words"):
+    if path.stem not in ("tiny", "bundled", "clip-heads", "concepts", "yours", "first-words"):
         assert config.train == (path.stem.split(".")[0],)
         assert config.train[0] in SPLITS
 

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vtr_demo.errors import BackboneError, TextError
 from vtr_demo.files import fingerprint, sha256_of
@@ -35,6 +36,8 @@ class Backbone(nn.Module, ABC):
     """Dv"""
     grid: tuple[int, int]
     """(rows, columns) of patches; P is their product."""
+    contrastive = False
+    """Whether both towers learnt together from pairs of picture and text: training then starts from their score."""
     joint_width: int
     """Ds = Dt: the width of frame summaries, word tokens and sentence vectors."""
 
@@ -45,6 +48,9 @@ class Backbone(nn.Module, ABC):
         """Frames that go through the image tower at once when no gradient is asked for."""
         self.text_chunk = 64
         """Sentences that go through the text tower at once when no gradient is asked for."""
+        self.grad_chunk = 0
+        """Frames, and sentences, that go through learning towers at a time, their activations being computed again
+        in the backward pass; 0: all at once, activations are kept."""
         self.motion_half = False
         """Whether the motion tower, where there is one, computes in bfloat16 while it is frozen."""
         self.trainable = False
@@ -117,7 +123,17 @@ class Backbone(nn.Module, ABC):
         return torch.set_grad_enabled(self.trainable and torch.is_grad_enabled())
 
     def _chunk(self, size: int, total: int) -> int:
-        return total if torch.is_grad_enabled() and self.trainable else max(1, size)
+        return self.grad_chunk or total if self._learning else max(1, size)
+
+    @property
+    def _learning(self) -> bool:
+        return self.trainable and torch.is_grad_enabled()
+
+    def _run(self, tower: Callable[[Any], Any], inputs: Any) -> Any:
+        """``tower(inputs)``, whose activations are not kept where ``grad_chunk`` says so."""
+        if self.grad_chunk and self._learning:
+            return checkpoint(tower, inputs, use_reentrant=False)
+        return tower(inputs)
 
     # ----------------------------------------------------------------- frames
     def encode_frames(self, pixels: np.ndarray | Tensor, *, motion: bool = True) -> VideoTokens:
@@ -149,12 +165,17 @@ class Backbone(nn.Module, ABC):
     def _encode(self, frames: Tensor, lengths: list[int] | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """(N, H, W, 3) uint8 of clips of so many frames to float32 patches (N, P, Dv), summary and motion
         (N, Ds); no motion where the lengths are None."""
-        parts = [
-            self._frames(self._prepared(part)) for part in frames.split(self._chunk(self.frame_chunk, len(frames)))
-        ]
+        size = self._chunk(self.frame_chunk, len(frames))
+        parts = [self._run(lambda part: self._frames(self._prepared(part)), part) for part in frames.split(size)]
         patches, summary = (torch.cat(values).float() for values in zip(*parts, strict=True))
-        motion = None if lengths is None else self._motion(frames.split(lengths))
+        motion = None if lengths is None else self._moved(frames.split(lengths))
         return patches, summary, None if motion is None else motion.float()
+
+    def _moved(self, clips: Sequence[Tensor]) -> Tensor | None:
+        if not (self.grad_chunk and self._learning):
+            return self._motion(clips)
+        parts = [self._run(self._motion, [clip]) for clip in clips]
+        return None if parts[0] is None else torch.cat(parts)
 
     def _prepared(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 to normalised (N, 3, S, S); another size is resized, bicubic."""
@@ -174,7 +195,10 @@ class Backbone(nn.Module, ABC):
         with self._grad():
             step = self._chunk(self.text_chunk, len(sentences))
             parts = [
-                [_padded(value, width, extra) for value, extra in zip(self._text(some), (1, 1, 0), strict=True)]
+                [
+                    _padded(value, width, extra)
+                    for value, extra in zip(self._run(self._text, some), (1, 1, 0), strict=True)
+                ]
                 for some in (sentences[i : i + step] for i in range(0, len(sentences), step))
             ]
             tokens, pool, has = (torch.cat(values) for values in zip(*parts, strict=True))

@@ -2,7 +2,9 @@
 
     open_clip:NAME/TAG            a released model, from the Hub or its local cache
     open_clip:NAME/FILE           the architecture NAME with a local .safetensors, .pt or .bin file
-    open_clip:hf-hub:ORG/REPO     a Hub repository with an open_clip_config.json
+    open_clip:ORG/REPO            a Hub repository with an open_clip_config.json (or open_clip:hf-hub:ORG/REPO);
+                                  names of CLIP and SigLIP in the format of transformers stand for the same
+                                  weights as open_clip released them
     open_clip:local-dir:FOLDER    a folder with open_clip_config.json and the weights (or FOLDER alone)
 
 NAME ends at the first slash, so an absolute FILE gives two slashes in a row.
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -32,6 +35,11 @@ from vtr_demo.structures import Sentence
 _log = logging.getLogger(__name__)
 
 CONFIG_NAME = "open_clip_config.json"
+_TRANSFORMERS = re.compile(
+    r"(?:openai/clip-vit|google/siglip(?P<version>2?))-(?P<size>base|large|so400m|giant-opt)-patch(?P<patch>\d+)"
+    r"(?:-(?P<side>\d+))?(?P<many>-multilingual)?"
+)
+_SIZES = {"base": "B", "large": "L", "so400m": "SO400M", "giant-opt": "gopt"}
 HUB_TIMEOUT_S = 3.0
 """How long the Hub may take to answer before only the local cache is used (open_clip itself
 would try for half a minute)."""
@@ -40,6 +48,18 @@ would try for half a minute)."""
 def is_open_clip_folder(spec: str) -> bool:
     """Whether ``spec`` is a folder that open_clip can open."""
     return (Path(spec).expanduser() / CONFIG_NAME).is_file()
+
+
+def release_of(repository: str) -> str:
+    """Return the NAME/TAG under which open_clip has a Hub repository in the format of transformers, or ''."""
+    match = _TRANSFORMERS.fullmatch(repository)
+    if not match:
+        return ""
+    version, side, tower = match["version"], match["side"], f"ViT-{_SIZES[match['size']]}-{match['patch']}"
+    if version is None:
+        return f"{tower}{f'-{side}' if side else ''}-quickgelu/openai"
+    name = f"{tower}-SigLIP{version}{'-i18n' if match['many'] else ''}"
+    return f"{name}{f'-{side}' if side != '224' else ''}/webli"
 
 
 def open_model(source: str) -> tuple[Any, Any, dict[str, Any]]:
@@ -74,10 +94,12 @@ def parse_source(source: str) -> tuple[str, str | None]:
         return source, None
     if is_open_clip_folder(source):
         return _folder(source), None
-    name, _, pretrained = source.partition("/")
+    name, _, pretrained = (release_of(source) or source).partition("/")
     open_clip = guarded_import("open_clip")
     if name not in open_clip.list_models():
         near = get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4)
+        if not near and re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+            return f"hf-hub:{source}", None
         hint = f"did you mean {', '.join(near)}?" if near else "see open_clip.list_models() for the names."
         raise BackboneError(f"open_clip has no model {name!r}; {hint}")
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -172,7 +194,11 @@ def _reason(source: str, name: str, pretrained: str | None, error: Exception, re
         )
     told = " ".join(str(error).split()) or type(error).__name__
     told = told if len(told) <= 240 else f"{told[:240]}..."
-    remedy = "check that the files are complete and belong to this architecture" if local else "check the name"
+    remedy = "check the name"
+    if local:
+        remedy = "check that the files are complete and belong to this architecture"
+    elif name.startswith("hf-hub:"):
+        remedy = f"check the name, and that the repository has an {CONFIG_NAME}"
     return f"{what} cannot be loaded ({told.rstrip('.')}); {remedy}."
 
 
@@ -284,6 +310,8 @@ class OpenClipBackbone(Backbone):
     which puts it in the joint space (MaskCLIP, Zhou et al. 2022); for a plain ViT that is
     ``ln_post(token) @ proj``. Heads that cannot take a single patch hand over the raw patch.
     """
+
+    contrastive = True
 
     def __init__(self, spec: str) -> None:
         model, tokenizer, preprocess = open_model(spec.removeprefix("open_clip:"))

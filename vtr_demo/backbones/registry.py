@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vtr_demo.backbones.base import Backbone
-from vtr_demo.backbones.open_clip import is_open_clip_folder
+from vtr_demo.backbones.open_clip import is_open_clip_folder, release_of
 from vtr_demo.errors import BackboneError
 from vtr_demo.structures import Sentence
 
@@ -22,7 +22,7 @@ def load_backbone(spec: str, device: str = "cpu") -> Backbone:
     """Open the frozen towers that ``spec`` names.
 
     `bundled`; `open_clip:NAME/TAG` and its other forms (see ``vtr_demo.backbones.open_clip``); a folder with
-    an open_clip_config.json; `tiny` or `tiny:SEED`, random, for tests.
+    an open_clip_config.json; `openai/clip-vit-base-patch32` and its like; `tiny` or `tiny:SEED`, random, for tests.
     """
     kind, _, rest = spec.partition(":")
     backbone: Backbone
@@ -40,9 +40,14 @@ def load_backbone(spec: str, device: str = "cpu") -> Backbone:
         from vtr_demo.backbones.open_clip import OpenClipBackbone
 
         backbone = OpenClipBackbone(f"open_clip:local-dir:{spec}")
+    elif release_of(spec):
+        from vtr_demo.backbones.open_clip import OpenClipBackbone
+
+        backbone = OpenClipBackbone(f"open_clip:{release_of(spec)}")
     else:
         raise BackboneError(
-            f"Unknown model {spec!r}; use bundled, open_clip:NAME/TAG or a folder with an open_clip_config.json."
+            f"Unknown model {spec!r}; use bundled, open_clip:NAME/TAG, open_clip:ORG/REPO for a repository of the Hub, "
+            "or a folder with an open_clip_config.json."
         )
     return backbone.to(device)
 

@@ -412,6 +412,7 @@ class Engine:
             default_weights=self.default_weights,
             concept_names=concept_names(library, self.model),
             problems=library.problems(),
+            train_command=self.model.train_command,
         )
 
     # ------------------------------------------------------------------ inside

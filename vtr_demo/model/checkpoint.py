@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,6 +88,15 @@ class RetrievalModel:
         known = self.model.config.to_dict()
         settings = {k: v for k, v in known.items() if ADDED_OPTIONS.get(k, ...) != v} | REMOVED_OPTIONS
         return fingerprint(self.tower_fingerprint, settings, self.weights_digest)
+
+    @property
+    def train_command(self) -> str:
+        """The command that trains the heads over these towers; empty where they are trained."""
+        if self.model.config.trained:
+            return ""
+        config = "clip-heads" if self.backbone.contrastive else self.backbone.spec
+        override = f" --set {shlex.quote(f'model.backbone={self.backbone.spec}')}" if self.backbone.contrastive else ""
+        return f"python -m vtr_demo train --config {config}{override}"
 
     @property
     def names(self) -> tuple[str, ...]:

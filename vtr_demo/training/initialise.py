@@ -63,15 +63,17 @@ def data_dependent_init(
     *,
     seed: int,
     categories: Sequence[Tensor] | None = None,
+    zero_shot: bool = False,
 ) -> None:
     """Initialise ``model`` from samples of the training data, ``videos`` with reduced patches.
 
     All of it is our decision. The patch stem is the ridge regression of the frames' unit summaries on their
-    mean patches, unless patches and joint space have one width. Every level may attend to all tokens; the
-    action level weighs whole frames as much as patches where there is motion. Prototypes are the centres of a
-    k-means on patches and content words, each centred; those whose number is among ``categories``, (T, P) for
-    each clip and negative where unknown, are the mean direction of the patches of that category. Roles are
-    random, since a product of two constant factors has no gradient.
+    mean patches, unless patches and joint space have one width. Every level may attend to all tokens, but with
+    ``zero_shot`` the global level attends to whole frames alone, so that it ranks as the towers do; the action
+    level weighs whole frames as much as patches where there is motion. Prototypes are the centres of a k-means on
+    patches and content words, each centred; those whose number is among ``categories``, (T, P) for each clip and
+    negative where unknown, are the mean direction of the patches of that category. Roles are random, since a
+    product of two constant factors has no gradient.
     """
     pooled = torch.cat([v.patches.float().mean(2).flatten(0, 1) for v in videos])
     summaries = torch.cat([F.normalize(v.summary.float(), dim=-1).flatten(0, 1) for v in videos])
@@ -83,7 +85,8 @@ def data_dependent_init(
     patches = videos[0].patches.shape[2]
     halves, patches_only = [0.0, -math.log(patches)], [SUMMARY_PRIOR, 0.0]
     action = patches_only if videos[0].motion is None else halves
-    model.video.prior.copy_(torch.tensor([halves, patches_only, action, patches_only]))
+    whole = model.video.prior[0].tolist() if zero_shot else halves
+    model.video.prior.copy_(torch.tensor([whole, patches_only, action, patches_only]))
     new_prototypes(model, videos, texts, seed=seed, categories=categories)
     model.video.roles.draw()
     model.text.roles.draw()

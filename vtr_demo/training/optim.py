@@ -22,6 +22,8 @@ GLOBAL_HEAD = (
     *(f"{side}.pools.{LEVELS.index('global')}.value_hidden.weight" for side in ("video", "text")),
 )
 """Weights that the global level adds to the towers' joint space; zero-initialised."""
+OF_GLOBAL = ("video.whole", "video.pools.0", "text.pools.0", "text.word_bias")
+"""Parts of the model that the global level alone depends on, beside its row of ``video.prior``."""
 FINAL_FACTOR = 0.02
 """Factor on the learning rate at the last step."""
 MAX_SKIPPED = 10
@@ -85,6 +87,16 @@ def freeze_all_but(model: nn.Module, names: Sequence[str]) -> None:
             raise ConfigError(f"train_only names {name!r}, but the model has no such part; its parts are {parts}.")
     for name, parameter in parameters.items():
         parameter.requires_grad_(not names or any(_belongs(name, part) for part in names))
+
+
+def hold_global(model: VTRModel) -> None:
+    """Let nothing learn that the global level depends on, so that it ranks as it does now."""
+    for name, parameter in model.named_parameters():
+        if any(_belongs(name, part) for part in OF_GLOBAL):
+            parameter.requires_grad_(False)
+    others = torch.ones_like(model.video.prior)
+    others[LEVELS.index("global")] = 0
+    model.video.prior.register_hook(lambda gradient: gradient * others.to(gradient.device))
 
 
 def _belongs(parameter: str, part: str) -> bool:

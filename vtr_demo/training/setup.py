@@ -43,7 +43,15 @@ from vtr_demo.playground.render import find_sprites
 from vtr_demo.structures import LEVELS, Sentence, TextTokens
 from vtr_demo.training.distillation import Distiller
 from vtr_demo.training.initialise import data_dependent_init, fit_reduction, new_prototypes, warm_start
-from vtr_demo.training.optim import ClipAndStep, exponential_average, freeze_all_but, parameter_groups, warmup_cosine
+from vtr_demo.training.logger import open_tracker
+from vtr_demo.training.optim import (
+    ClipAndStep,
+    exponential_average,
+    freeze_all_but,
+    hold_global,
+    parameter_groups,
+    warmup_cosine,
+)
 from vtr_demo.training.resume import RunState
 from vtr_demo.training.trainer import RunOptions, Trainer, TrainingStep, averaged_modules
 
@@ -54,7 +62,8 @@ _FREE = {"trained", "dropout", "level_weights", "concept_weight"}
 """Model settings that do not shape weights: a run that starts from a checkpoint may change them."""
 _OF_CONCEPTS = {"concepts", "concept_width", "centred_shift", "assign_eps"}
 """Model settings of S2CA, which ``new_concepts`` builds anew."""
-_OF_THE_MACHINE = {"out": "", "cache": "", "device": "", "frame_cache": "", "workers": 1, "save_every": 0}
+_OF_THE_MACHINE = {"out": "", "cache": "", "device": "", "frame_cache": "", "workers": 1, "save_every": 0,
+                   "tracker": ""}  # fmt: skip
 """Settings that do not change a run's result; their values here stand in its identity."""
 _REDUCTION_CLIPS, _REDUCTION_DRAWN = 256, 64
 _INIT_CLIPS, _INIT_TEXTS = 512, 2048
@@ -180,6 +189,8 @@ def load_training_data(config: TrainConfig) -> TrainingData:
 def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trainer:
     """Build model, batches, objective and optimiser; ``data`` may be shared by runs on the same data."""
     config = resolve_start(config)
+    record = config.to_dict()
+    track = open_tracker(config.tracker, Path(config.out), record)
     data = data or load_training_data(config)
     teacher = load_backbone(config.teacher, str(data.device)) if config.teacher else None
     torch.manual_seed(config.seed)
@@ -193,6 +204,8 @@ def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trai
         sampler = _end_to_end_sampler(config, data, model, teacher)
     model.to(data.device)
     freeze_all_but(model, config.train_only)
+    if config.hold_global:
+        hold_global(model)
 
     distiller = None
     if config.loss.distill:
@@ -219,7 +232,6 @@ def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trai
     scaler = torch.amp.GradScaler(data.device.type, enabled=config.precision == "fp16")  # type: ignore[attr-defined]
     average = exponential_average(averaged_modules(model, towers), config.ema) if config.ema else None
 
-    record = config.to_dict()
     ranks = [distributed.world()] if distributed.world() > 1 else []
     run_id = fingerprint(record | _OF_THE_MACHINE, backbone.fingerprint, *ranks)
     parts = {
@@ -236,8 +248,7 @@ def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trai
             out=Path(config.out),
             seed=config.seed,
             steps=steps,
-            accumulate=config.accumulate,
-            clips=config.batch * config.accumulate * distributed.world(),
+            clips=config.batch * distributed.world(),
             evaluate_every=config.evaluate_every,
             save_every=config.save_every,
             patience=config.patience,
@@ -263,6 +274,7 @@ def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trai
             {k: part for k, part in parts.items() if part is not None},
             content_digests([*data.items, *data.validation]),
         ),
+        track=track,
     )
 
 
@@ -274,6 +286,9 @@ def _load_items(config: TrainConfig) -> tuple[list[Sample], list[Sample], tuple[
     validation, also_missing = load_samples(config.validation, config.validation_split, *places)
     if config.hold_out:
         items, validation = held_out(items, config.hold_out, config.seed)
+    if not validation and config.playground_validation:
+        count, seed = config.playground_validation, config.seed + 1
+        validation = playground_samples(count, seed, split="probe", sprites=config.sprites, negatives=False)
     if config.mirror:
         items += mirrored(items, config.video)
     for count, draw in (
@@ -341,7 +356,7 @@ def _frozen_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, te
     truth = _playground_truth(config, data.backbone)
     grounded = truth if config.loss.grounding else None
     tokens_of_texts = [text.tokens for text in data.texts.values()]
-    _initialise(model, data, data.cache, tokens_of_texts, grounded, config.new_concepts)
+    _initialise(model, data, data.cache, tokens_of_texts, grounded, config)
     taught = None
     if teacher is not None:
         tokens = _token_cache(config, teacher, None)
@@ -374,7 +389,7 @@ def _end_to_end_sampler(config: TrainConfig, data: TrainingData, model: VTRModel
     cache = VideoCache(None, backbone, config.video.clip_frames, reduce=reduce)
     truth = _playground_truth(config, backbone)
     grounded = truth if config.loss.grounding else None
-    _initialise(model, data, cache, list(tokens.values()), grounded, config.new_concepts)
+    _initialise(model, data, cache, list(tokens.values()), grounded, config)
     live = None
     if teacher is not None:
         live = LiveTeacher(teacher, backbone.grid)
@@ -382,6 +397,7 @@ def _end_to_end_sampler(config: TrainConfig, data: TrainingData, model: VTRModel
         live = LiveTeacher(frozen_copy(backbone), backbone.grid, reduce)
     backbone.unfreeze()
     backbone.set_grad_checkpointing(config.checkpoint_activations)
+    backbone.grad_chunk = config.tower_chunk
     videos = EndToEndVideos(backbone, reduce, data.frames)
     return EndToEndSampler(
         data.items, videos, captions, data.labels, config.batch, config.mixture, backbone, live, truth, data.short
@@ -411,11 +427,11 @@ def _initialise(
     cache: VideoCache,
     texts: list[TextTokens],
     truth: PlaygroundTruth | None,
-    new_concepts: bool,
+    config: TrainConfig,
 ) -> None:
     if data.start:
-        warm_start(model, data.start, data.vocabulary, concepts=not new_concepts)
-        if not new_concepts:
+        warm_start(model, data.start, data.vocabulary, concepts=not config.new_concepts)
+        if not config.new_concepts:
             return
     # float16 on the CPU, so that runs start alike whether their towers learn or not
     tokens = [text.half().to("cpu") for text in _every(texts, _INIT_TEXTS)]
@@ -425,8 +441,11 @@ def _initialise(
     if truth is not None:
         categories = [truth.padded(item, clip.patches.shape[1:3]) for item, clip in zip(items, clips, strict=True)]
     # one seed, so that runs find comparable concepts
-    initialise = new_prototypes if data.start else data_dependent_init
-    initialise(model, clips, tokens, seed=0, categories=categories)
+    if data.start:
+        new_prototypes(model, clips, tokens, seed=0, categories=categories)
+    else:
+        zero_shot = data.backbone.contrastive or config.hold_global
+        data_dependent_init(model, clips, tokens, seed=0, categories=categories, zero_shot=zero_shot)
 
 
 def _every(values: Sequence[_T], count: int) -> list[_T]:

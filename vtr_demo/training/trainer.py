@@ -6,14 +6,11 @@ that was not.
 
 from __future__ import annotations
 
-import csv
-import importlib.util
-import io
 import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,21 +36,22 @@ from vtr_demo.evaluation.evaluate import (
     encode_table,
     validation_value,
 )
-from vtr_demo.evaluation.metrics import Table, report
+from vtr_demo.evaluation.metrics import report
 from vtr_demo.files import json_bytes, replace_file
 from vtr_demo.model.checkpoint import RetrievalModel, save
 from vtr_demo.model.model import VTRModel
-from vtr_demo.structures import TextTokens
+from vtr_demo.structures import TermWeights, TextTokens
 from vtr_demo.training.concept_names import name_concepts, naming_data
 from vtr_demo.training.distillation import Distiller
 from vtr_demo.training.frozen import FrozenLevels
+from vtr_demo.training.logger import CsvLogger, Track
 from vtr_demo.training.objective import autocast, check_finite, loss_terms
 from vtr_demo.training.optim import ClipAndStep, global_head, swap_in, training_mode, wise_ft
 from vtr_demo.training.resume import RunState
 from vtr_demo.training.sliders import choose_weights
 
 log = logging.getLogger(__name__)
-LOG, CONFIG, BOARD, MISSING, BEST = "log.csv", "config.json", "tensorboard", "missing.txt", "best"
+LOG, CONFIG, MISSING, BEST = "log.csv", "config.json", "missing.txt", "best"
 _RANK_STRIDE = 999_983  # ranks draw different noise for the heads
 _USAGE_STEP = 2**31  # seeds the batch on which the use of concepts is measured
 
@@ -86,52 +84,11 @@ class TrainingStep(nn.Module):
         return loss_terms(self.model, batch, self.loss, self.distiller, self.precision, self.frozen)
 
 
-class CsvLogger:
-    """Appends rows to the CSV file ``path``; a later column is empty in earlier rows.
-
-    ``board``: folder of TensorBoard events; none are written without the package.
-    """
-
-    def __init__(self, path: Path, board: Path | None = None) -> None:
-        self._path = path
-        self._board = board if board and importlib.util.find_spec("tensorboard") else None
-
-    def write(self, row: Mapping[str, float]) -> None:
-        """Add one row; ``step`` is its place on TensorBoard's axis."""
-        self._write_csv(row)
-        if self._board is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            with SummaryWriter(str(self._board)) as writer:  # type: ignore[no-untyped-call]
-                for name, value in row.items():
-                    writer.add_scalar(name.replace(" ", "/"), value, int(row["step"]))  # type: ignore[no-untyped-call]
-
-    def _write_csv(self, row: Mapping[str, float]) -> None:
-        known, rows = self._read()
-        columns = [*known, *(name for name in row if name not in known)]
-        if known == columns:
-            with self._path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, columns).writerow(row)
-            return
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows([*rows, row])
-        replace_file(self._path, text.getvalue().encode())
-
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        if not self._path.exists():
-            return [], []
-        with self._path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            return list(reader.fieldnames or ()), list(reader)
-
-
 @dataclass(frozen=True)
 class RunOptions:
     """Plain values of a run.
 
-    out: folder of its files. clips: those of one step, of all its parts and processes. learned_share: WiSE-FT
+    out: folder of its files. clips: those of one step, of all processes. learned_share: WiSE-FT
     coefficient. keep_towers: checkpoints hold the towers. record: the settings as they are written beside the
     log and into checkpoints. missing: lines that name absent videos. start: the training of the checkpoint
     that this run changes in parts.
@@ -140,7 +97,6 @@ class RunOptions:
     out: Path
     seed: int
     steps: int
-    accumulate: int
     clips: int
     evaluate_every: int
     save_every: int
@@ -154,13 +110,14 @@ class RunOptions:
 
 @dataclass
 class Progress:
-    """Counters of a run: steps taken, best validation value, evaluations since then, sums of loss terms.
+    """Counters of a run: steps taken, best validation value and its step, evaluations since, sums of loss terms.
 
     Sums, and the seconds that steps took, are those since the last evaluation.
     """
 
     step: int = 0
     best: float = -math.inf
+    best_step: int = 0
     stale: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -184,6 +141,7 @@ class Trainer:
         scaler: Any,
         average: AveragedModel | None,
         state: RunState,
+        track: Track | None = None,
     ) -> None:
         self.options, self.out, self.progress = options, options.out, Progress()
         self.model, self.backbone, self.vocabulary = trained.model, trained.backbone, trained.vocabulary
@@ -194,7 +152,7 @@ class Trainer:
         self.stepper = stepper
         self._trained = trained
         self._global_start = global_head(trained.model)
-        self._logger = CsvLogger(self.out / LOG, self.out / BOARD)
+        self._logger = CsvLogger(self.out / LOG, track)
         self._validation_texts: dict[str, TextTokens] | None = None
         self.training_step: nn.Module = computed
         if distributed.world() > 1:
@@ -210,39 +168,28 @@ class Trainer:
         Raises TrainingError, and leaves the weights alone, where a term or the gradient is not finite.
         """
         self.progress.step += 1
-        step, parts = self.progress.step, self.options.accumulate
+        step, steps = self.progress.step, self.options.steps
         torch.manual_seed(self.options.seed * 1_000_003 + step + _RANK_STRIDE * distributed.rank())
         training_mode(self.model)
         self.backbone.train()
         self.optimizer.zero_grad()
-        sums: dict[str, float] = {}
-        for part in range(parts):
-            if step < self.options.steps:
-                self.sampler.prefetch(self.rng(step + 1, part), (step + 1) / self.options.steps)
-            with self._gradient_sync(part == parts - 1):
-                terms = self.training_step(self.sampler, self.rng(step, part), step / self.options.steps)
-                values = torch.stack(list(terms.values()))
-                self.scaler.scale(values.sum() / parts).backward()
-            # After backward(), so that the GPU has all its work before Python waits.
-            bad = check_finite(terms)
-            self._stop_if(f"The loss term {bad!r}" if bad else "")
-            for name, value in zip(terms, values.tolist(), strict=True):
-                sums[name] = sums.get(name, 0.0) + value / parts
+        if step < steps:
+            self.sampler.prefetch(self.rng(step + 1), (step + 1) / steps)
+        terms = self.training_step(self.sampler, self.rng(step), step / steps)
+        values = torch.stack(list(terms.values()))
+        self.scaler.scale(values.sum()).backward()
+        # After backward(), so that the GPU has all its work before Python waits.
+        bad = check_finite(terms)
+        self._stop_if(f"The loss term {bad!r}" if bad else "")
         self._stop_if(self.stepper.step())
         self.scheduler.step()
         if self.average:
             self.average.update_parameters(self._averaged_modules())
-        return sums
+        return dict(zip(terms, values.tolist(), strict=True))
 
-    def rng(self, step: int, part: int) -> np.random.Generator:
-        """Return the generator of one part of a step."""
-        return np.random.default_rng([self.options.seed, step, part])
-
-    def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
-        """Ranks exchange gradients once a step, with the last of its parts."""
-        if last or distributed.world() == 1:
-            return nullcontext()
-        return self.training_step.no_sync()  # type: ignore[operator]
+    def rng(self, step: int) -> np.random.Generator:
+        """Return the generator of a step's batch."""
+        return np.random.default_rng([self.options.seed, step, 0])
 
     def _stop_if(self, what: str) -> None:
         if what:
@@ -257,14 +204,17 @@ class Trainer:
     def run(self, *, until: int | None = None) -> Path:
         """Train to the last step (or ``until``), from the saved state if there is one.
 
-        Evaluates every ``evaluate_every`` steps and at the end; returns the folder of the best checkpoint.
+        Evaluates every ``evaluate_every`` steps and at the end, and before the first where there are validation
+        data, so that the best checkpoint is never worse than the start; returns its folder.
         """
         from tqdm import tqdm
 
         self.resume()
         self._write_settings()
+        if self.validation and self.progress == Progress():
+            self._evaluate()
         steps, progress = self.options.steps, self.progress
-        last = min(until or steps, steps)
+        last = steps if until is None else min(until, steps)
         bar = tqdm(
             total=last,
             initial=progress.step,
@@ -337,10 +287,14 @@ class Trainer:
         """Return metrics on the validation items, by the weights that are saved; empty without any."""
         return self._validate()[0]
 
-    def _validate(self) -> tuple[dict[str, Any], Table | None]:
-        """Return the metrics, and the table that they come from."""
+    def _validate(self) -> tuple[dict[str, Any], TermWeights]:
+        """Return the metrics, and the sliders that they were measured with.
+
+        Before the first step these are the config's, later those that do best here; a checkpoint starts with them.
+        """
+        weights = self.model.training_weights
         if not self.validation:
-            return {}, None
+            return {}, weights
         if self.towers is None and self._validation_texts is None:
             sentences = [s for item in self.validation for s in item.sentences]
             self._validation_texts = text_tokens(sentences, self.backbone)
@@ -349,22 +303,24 @@ class Trainer:
             assert trained.vocabulary is not None
             table = encode_table(trained, self.validation, self._validation_tokens, self._validation_texts)
             precision = attribute_precision(self.model, table, self.validation, trained.vocabulary, self.sampler.labels)
-        metrics = report(table, self.model.training_weights, resamples=200)
-        return metrics | {"attributes": precision}, table
+        if self.progress.step:
+            weights = choose_weights(table, weights)
+        return report(table, weights, resamples=200) | {"attributes": precision}, weights
 
     def usage(self) -> dict[str, float]:
         """Return the entropy of the concepts' use on a training batch; see ``concept_usage``."""
         self.model.eval()
         self.backbone.eval()
         with torch.no_grad():
-            batch = self.sampler.batch(self.rng(_USAGE_STEP, 0), self.progress.step / self.options.steps)
+            batch = self.sampler.batch(self.rng(_USAGE_STEP), self.progress.step / self.options.steps)
             return concept_usage(self.model, batch)
 
     def _evaluate(self) -> str:
         """Validate, save and log on rank 0; every rank takes its outcome. Returns a line for the bar."""
         outcome = (self._judge(), self.progress) if distributed.rank() == 0 else None
         line, progress = distributed.all_gather_object(outcome)[0]
-        self.progress.best, self.progress.stale = progress.best, progress.stale
+        for name in ("best", "best_step", "stale"):
+            setattr(self.progress, name, getattr(progress, name))
         self.progress.sums, self.progress.seconds = {}, 0.0
         return str(line)
 
@@ -372,17 +328,17 @@ class Trainer:
         progress = self.progress
         count = (progress.step - 1) % self.options.evaluate_every + 1
         losses = {name: value / count for name, value in progress.sums.items()}
-        metrics, table = self._validate()
+        metrics, weights = self._validate()
         value = validation_value(metrics) if metrics else float(progress.step)
-        if value > progress.best:
-            progress.best, progress.stale = value, 0
-            self._save_best(table)
-        else:
-            progress.stale += 1
-        speed = self.options.clips * count / progress.seconds
+        progress.stale = 0 if value > progress.best else progress.stale + 1
+        if value > progress.best or (value == progress.best and not progress.best_step):  # trained, and no worse
+            progress.best, progress.best_step = value, progress.step
+            self._save_best(weights)
+        speed = self.options.clips * count / progress.seconds if progress.seconds else math.nan
         progress.sums, progress.seconds = {}, 0.0
         self._save()
-        row: dict[str, float] = {"step": progress.step, "validation": value, "clips/s": speed, **losses}
+        row: dict[str, float] = {"step": progress.step, "validation": value, **losses}
+        row |= {"clips/s": speed} if losses else {}
         for side, short in (("text_to_video", "t2v"), ("video_to_text", "v2t")):
             if metrics:
                 row |= {f"{short} {name}": metrics[side][name] for name in ("R@1", "R@10", "MdR")}
@@ -394,16 +350,14 @@ class Trainer:
         used = f"{row['usage video hard']:.2f}|{row['usage text hard']:.2f}"
         return f"loss {sum(losses.values()):.2f}{recalls}, concepts {used}, {speed:.3g} clips/s"
 
-    def _save_best(self, table: Table | None) -> None:
-        """Save the weights, with sliders that are chosen on the validation table, where there is one."""
+    def _save_best(self, weights: TermWeights) -> None:
+        """Save the model, with ``weights`` as its sliders."""
         self.backbone.eval()
         config = self.model.config
         with self.judged_weights():
             names, scores = name_concepts(self.model, *naming_data(self.sampler))
             self._trained = replace(self._trained, concept_names=names, concept_scores=scores)
-            if table is not None:
-                weights = choose_weights(table, self.model.training_weights)
-                self.model.config = config.replace(level_weights=weights.levels(), concept_weight=weights.concepts)
+            self.model.config = config.replace(level_weights=weights.levels(), concept_weight=weights.concepts)
             save(self.out / BEST, self.trained(), with_backbone=self.options.keep_towers)
         self.model.config = config
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from vtr_demo.results import LONGEST_NAME, ConceptView
+from vtr_demo.results import LONGEST_NAME, ConceptView, Status
 from vtr_demo.ui.html import render
 
 
-def gallery(views: Sequence[ConceptView], muted: Collection[int] = (), nameable: bool = False) -> str:
+def gallery(
+    views: Sequence[ConceptView], muted: Collection[int] = (), nameable: bool = False, status: Status | None = None
+) -> str:
     """Every concept, the one that holds most of the picture first; ``nameable``: names can be changed."""
     return render(
         "concepts",
@@ -18,4 +20,5 @@ def gallery(views: Sequence[ConceptView], muted: Collection[int] = (), nameable:
         muted=muted,
         nameable=nameable,
         max_name=LONGEST_NAME,
+        status=status,
     )

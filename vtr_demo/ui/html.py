@@ -26,6 +26,7 @@ from vtr_demo.results import (
     ExampleView,
     Hit,
     SearchResult,
+    Status,
     confidence_word,
 )
 from vtr_demo.structures import MAX_EXCLUDED, TERMS
@@ -182,9 +183,9 @@ def example_captions(clips: Sequence[ClipView], count: int = 6) -> list[str]:
     return examples[:count]
 
 
-def examples(captions: Sequence[str]) -> str:
-    """Example sentences that run when clicked."""
-    return render("search", "examples", captions=captions)
+def examples(captions: Sequence[str], status: Status | None = None) -> str:
+    """What the model of ``status`` lacks, and example sentences that run when clicked."""
+    return render("search", "examples", captions=captions, status=status)
 
 
 def wall(page: ClipPage) -> str:

@@ -278,7 +278,7 @@ def guarded(handler: Callable[..., Any], to_error: Callable[[str], Exception]) -
 def concept_gallery(engine: EngineLike, view: ViewState, nameable: bool) -> str:
     """What the concepts hold in the library as it is, and which the ``view`` mutes; ``nameable`` where the
     visitor may rename them."""
-    return concepts.gallery(engine.concepts(), view.muted, nameable)
+    return concepts.gallery(engine.concepts(), view.muted, nameable, engine.status())
 
 
 def rename_concept(engine: EngineLike, click: Mapping[str, object]) -> bool:
@@ -316,7 +316,8 @@ def library_parts(engine: EngineLike) -> list[str]:
     """Examples, numbers and About for the library as it is."""
     status = engine.status()
     captioned = engine.list(0, MAX_LOOKED, where=ClipFilter(captioned=True)).clips
-    return [html.examples(html.example_captions(captioned)), sections.library_state(status), sections.about(status)]
+    examples = html.examples(html.example_captions(captioned), status)
+    return [examples, sections.library_state(status), sections.about(status)]
 
 
 def clip_picker(engine: EngineLike, view: ViewState) -> str:

@@ -293,7 +293,8 @@ class VisitorEngine:
         status, clips = self._engine.status(), self.clips()
         problems = (f"{len(status.problems)} clips cannot be read.",) if status.problems else ()
         moments, stored = sum(len(clip.moments) for clip in clips), sum(clip.stored_bytes for clip in clips)
-        return replace(status, clips=len(clips), moments=moments, stored_bytes=stored, directory="", problems=problems)
+        return replace(status, clips=len(clips), moments=moments, stored_bytes=stored, directory="", problems=problems,
+                       train_command="")  # fmt: skip
 
     # ------------------------------------------------------------------ changing
     def read_example(self, path: Path, name: str = "") -> ExampleView:
