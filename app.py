@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,27 @@ def still_wanted() -> bool:
 def reports_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Turn the package's errors into a message on the page; nothing on it changes then."""
     return state.guarded(handler, partial(gr.Error, title="That did not work", print_exception=False))
+
+
+def in_place(
+    at: int, of: int, kept: Callable[..., str] = lambda *_: ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Turn the package's errors into a sentence in the ``at``-th ``of`` the components that a handler updates, after
+    what is ``kept`` there; the others stay as they are."""
+
+    def wrap(handler: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(handler)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return handler(*args, **kwargs)
+            except VtrError as error:
+                shown = [gr.skip()] * of
+                shown[at] = kept(*args) + html.problem(str(error))
+                return shown if of > 1 else shown[0]
+
+        return call
+
+    return wrap
 
 
 @dataclass(frozen=True)
@@ -111,18 +132,17 @@ def search_tab(engine: EngineLike, address: gr.HTML) -> tuple[gr.HTML, TabParts,
     def ask(old: ViewState, text: str, *weights: float) -> list[Any]:
         return show(old.asking(text).weighing(weights, defaults))
 
+    refused = in_place(3, len(outputs), lambda old, *_: html.ask_more(old, state.example_of(engine, old)))
+
+    @refused
     def click(old: ViewState, event: gr.EventData) -> list[Any]:
-        try:
-            new = old.after(event._data)
-        except VtrError as error:
-            raise gr.Error(str(error), title="That did not work", print_exception=False) from error
-        return show(new)
+        return show(old.after(event._data))
 
     def reweigh(old: ViewState, *weights: float) -> list[Any]:
         new = old.weighing(weights, defaults)
         return show(new) if new.asks else [new, *[gr.skip()] * (len(outputs) - 1)]
 
-    @reports_errors
+    @refused
     def take(old: ViewState, path: str) -> list[Any]:
         read = state.read_example(engine, path, get_upload_folder())
         return show(old.after({"do": "like", "clip": read}))
@@ -163,7 +183,7 @@ def describe_tab(engine: EngineLike, address: gr.HTML) -> tuple[gr.HTML, Any, Ta
         new = old.after(event._data)
         return show(replace(new if new.clip else ViewState(clip=old.clip, where=new.where), own=sentences))
 
-    @reports_errors
+    @in_place(2, len(outputs))
     def take(file: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
         clip_id = state.add_upload(engine, file, get_upload_folder(), progress_report(progress))
         return show(ViewState(clip=clip_id))
@@ -187,7 +207,7 @@ def concepts_tab(
     """
     wall, drawn_for = html_block('<p class="empty">Reading the library …</p>', "gallery"), gr.State(None)
 
-    @reports_errors
+    @in_place(0, 2)
     def show(before: object, looked: ViewState) -> list[Any]:
         now = (tuple(clip.clip_id for clip in engine.clips()), looked.muted)
         return [gr.skip() if now == before else state.concept_gallery(engine, looked, not shared), now]
@@ -229,24 +249,24 @@ def library_tab(engine: EngineLike, shared: bool) -> tuple[gr.HTML, gr.HTML, gr.
     def own() -> list[str] | None:
         return state.own_clips(engine) if shared else None
 
-    @reports_errors
+    @in_place(1, 4)
     def add(paths: list[str], count: int, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
         report = state.add_uploads(engine, paths, get_upload_folder(), progress_report(progress))
         return [None, shelf.report(engine, report), count + 1, Listing(new=report.added)]
 
-    @reports_errors
+    @in_place(0, 2)
     def take_captions(path: str, count: int) -> list[Any]:
         (file,) = sections.uploaded([path], get_upload_folder())
         return [shelf.imported(engine.import_captions(file, own())), count + 1]
 
-    @reports_errors
+    @in_place(0, 4)
     def click(old: Listing, count: int, event: gr.EventData) -> list[Any]:
         said = shelf.act(engine, event._data, own())
         if said is None:
             return [gr.skip(), gr.skip(), new := old.after(event._data), shelf.shelf(engine, new, own())]
         return [said, count + 1, old, gr.skip()]
 
-    @reports_errors
+    @in_place(0, 2)
     def renew(count: int, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
         engine.rebuild(progress=progress_report(progress))
         return [shelf.success("The index holds every stored clip that can be read."), count + 1]
@@ -267,7 +287,7 @@ def measure_tab(engine: EngineLike) -> None:
         file = gr.File(label=sections.CAPTIONS_LABEL, file_types=CAPTION_FILES, height=150)
         go = gr.Button("Measure", variant="primary", elem_id="measure", scale=0)
 
-    @reports_errors
+    @in_place(0, 1)
     def measure(path: str | None) -> str:
         given = sections.uploaded([path], get_upload_folder())[0] if path else None
         return sections.measurement(engine.measure(given))
@@ -355,7 +375,7 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
         changed = changes.change(refresh, listing, parts, **QUIET)
         changed.then(follow, [search.view, describe.view], [picker, *search.outputs], **LIVE)
 
-        @reports_errors
+        @in_place(0, 1)
         def guided(event: gr.EventData) -> str:
             return tour(engine, event._data)
 

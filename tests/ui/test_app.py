@@ -281,6 +281,20 @@ def test_importing_the_page_starts_nothing(served):
     assert app.build_ui(served[0]) is not app.build_ui(served[0])
 
 
+def test_an_error_is_one_sentence_in_its_place_and_all_else_stays():
+    @app.in_place(1, 3, lambda given: f"<i>{given}</i>")
+    def handler(given: str) -> list[str]:
+        if given == "bad":
+            raise LibraryError("It is <gone>.")
+        return ["a", "b", "c"]
+
+    assert handler("good") == ["a", "b", "c"]
+    first, said, last = handler("bad")
+    assert first == last == app.gr.skip()
+    assert said.startswith("<i>bad</i>")
+    assert "It is &lt;gone&gt;." in said
+
+
 # --------------------------------------------------------------------------- arguments
 class Opened:
     """Stands in for the engine and remembers how it was opened."""
@@ -336,11 +350,14 @@ def test_without_arguments_the_library_lies_at_home_and_only_this_machine_sees_t
 
 def test_a_space_is_shared_and_open_to_all(pages, tmp_path, monkeypatch):
     monkeypatch.setenv("SPACE_ID", "someone/demo")
-    app.main(["--library", str(tmp_path / "mine"), "--model", "x", "--port", "7861", "--device", "cuda:1"])
+    with socket.socket() as free:
+        free.bind(("0.0.0.0", 0))
+        port = free.getsockname()[1]
+    app.main(["--library", str(tmp_path / "mine"), "--model", "x", "--port", str(port), "--device", "cuda:1"])
     (page,) = pages
     assert (page.engine.library, page.engine.model) == (tmp_path / "mine", "x")
     assert page.engine.options["device"] == "cuda:1"
-    assert (page.options["server_name"], page.options["server_port"], page.shared) == ("0.0.0.0", 7861, SharedConfig())
+    assert (page.options["server_name"], page.options["server_port"], page.shared) == ("0.0.0.0", port, SharedConfig())
 
 
 def test_a_library_that_cannot_be_written_is_opened_for_reading(pages, tmp_path, monkeypatch, caplog):

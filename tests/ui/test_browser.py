@@ -99,6 +99,40 @@ def test_a_part_a_word_and_a_box_each_filter_the_others(page, served):
     assert "It speaks for" in page.text_content("#panel .speaks")
 
 
+def test_a_box_is_drawn_and_the_film_is_played_by_keys(page, served):
+    score = open_first(page)
+    page.wait_for_function("document.querySelector('#panel .view canvas').width > 50")
+    alignment = served[0].explain(SENTENCE, served[0].search(SENTENCE).hits[0]).alignment
+    frames = alignment.all_terms().sum(axis=(0, 1))
+    rows, columns = alignment.grid
+    frame = frames[frames.sum(axis=1).argmax(), 1:].reshape(rows, columns)
+    page.focus("#panel .view")
+    top, left, height, width = rows >> 1, columns >> 1, 1, 1
+    for key in ("ArrowRight", "Shift+ArrowLeft", "Shift+ArrowUp"):
+        page.keyboard.press(key)
+        left, width = (left - 1, 2) if key == "Shift+ArrowLeft" else (left, width)
+        top, height = (top - 1, 2) if key == "Shift+ArrowUp" else (top, height)
+        (box,) = numbers(page, "#panel .picked .score")
+        assert box == pytest.approx(1000 * frame[top : top + height, left : left + width].sum(), abs=1)
+        assert page.evaluate("document.activeElement.dataset.key") == "view"
+    adds_up(page, box)
+    page.keyboard.press("Escape")
+    adds_up(page, score)
+
+    page.wait_for_function("document.querySelector('#panel video').readyState >= 1")
+    play, video = page.locator("#panel .play"), "document.querySelector('#panel video')"
+    play.focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(play).to_have_attribute("aria-label", "Pause")
+    page.wait_for_function(f"!{video}.paused && {video}.currentTime > 0")
+    page.keyboard.press("Space")
+    sync_api.expect(play).to_have_attribute("aria-label", "Play")
+    page.wait_for_selector("#panel .stage:not(.playing)")
+    page.focus("#panel .stage input[type=range]")
+    page.keyboard.press("Home")
+    page.wait_for_function(f"{video}.currentTime < 0.6")
+
+
 def test_a_word_is_struck_out_and_put_back(page, served):
     score = open_first(page)
     page.click("#panel .word[data-row='3']")

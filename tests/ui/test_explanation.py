@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.fake_engine import FakeEngine
 from vtr_demo.results import confidence_word
-from vtr_demo.structures import TERMS, TermWeights
+from vtr_demo.structures import TERMS, Mix, Sentence, TermWeights
 from vtr_demo.ui import explanation, state
 from vtr_demo.ui.view import ViewState
 
@@ -115,6 +115,16 @@ def test_the_verdict_names_the_largest_part_its_strongest_word_and_how_sure_it_i
         assert word in says.lower()
         assert explanation.BECAUSE["entity"] in says
         assert "“ball”" in says
+
+
+def test_a_verdict_speaks_of_what_was_asked_for(engine):
+    why = engine.explain(SENTENCE, engine.clips()[0].clip_id, weights=TermWeights(1, 0, 0, 0, 0))
+    alone = replace(why, sentence=Sentence("", ()))
+    assert "sentence and clip" in explanation.verdict(why)
+    says = explanation.verdict(alone, mix=Mix("abc"))
+    assert "example and clip" in says
+    assert "sentence" not in says
+    assert "left out" in explanation.verdict(alone, mix=Mix(exclude=("a dog",)))
 
 
 def test_a_score_without_positive_parts_is_said_to_have_none(engine):

@@ -182,6 +182,17 @@ def test_a_visitor_who_has_opened_nothing_is_told_that_reasons_can_be_opened(eng
     assert "Open one to see why" not in state.run_describe(engine, replace(view, text=SENTENCE))[1]
 
 
+def test_one_sentence_that_cannot_be_read_never_refuses_the_others(engine):
+    clip_id = engine.clips()[0].clip_id
+    lines = ["a red ball rolls", "狗在雪地里", "", "???", "the moon rises"]
+    _, ranked, _ = state.show_describe(engine, ViewState(clip=clip_id, own="\n".join(lines)))
+    assert sorted(re.findall(r'data-text="([^"]*)"', ranked)) == [lines[0], lines[4]]
+    assert re.findall(r"Line (\d), “([^”]*)”, is left out", ranked) == [("2", lines[1]), ("4", lines[3])]
+    _, ranked, _ = state.show_describe(engine, ViewState(clip=clip_id, own=lines[1]))
+    assert ranked.count('role="alert"') == 1
+    assert "English" in ranked
+
+
 def test_an_uncertain_result_says_so(engine):
     result = replace(engine.search(SENTENCE), confident=False)
     cards = [html.Card(1, hit, engine.clip(hit.clip_id)) for hit in result.hits]

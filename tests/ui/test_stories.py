@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import re
+import socket
+import subprocess
+import sys
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 import app
+from tests.helpers.fake_engine import SCENES, write_clip
 from tests.ui.test_browser import QUERY, ask, sync_api
 from vtr_demo.library.engine import Engine
 from vtr_demo.structures import Mix
@@ -174,6 +180,73 @@ def test_a_picture_is_a_query_and_stays_outside_the_library(page, library):
     assert cards(page) == ranked(library, "", Mix(like))
     assert cards(page)[0][0] == "camel_approaches.mp4"
     assert library.clips() == before
+
+
+def test_what_is_no_picture_is_refused_where_it_was_given_and_an_example_that_is_gone_is_left_out(
+    page, library, addresses, tmp_path
+):
+    ask(page, "a bird at night")
+    before, broken = cards(page), tmp_path / "holiday.png"
+    broken.write_text("no picture")
+    page.set_input_files("#askmore input[type=file]", str(broken))
+    expect(page.locator("#ask-mix .problem")).to_contain_text("holiday.png")
+    assert cards(page) == before
+    ask(page, "a bird")
+    expect(page.locator("#ask-mix .problem")).to_have_count(0)
+    page.goto(f"{addresses[0]}#q=a+bird&like=0123456789ab&share=0.3")
+    expect(page.locator("#results .problem")).to_contain_text("example is gone")
+    assert cards(page) == ranked(library, "a bird")
+    wait_for_address(page, "^#q=a.bird$")
+    page.goto(f"{addresses[0]}#like=0123456789ab")
+    expect(page.locator("#results .problem")).to_contain_text("example is gone")
+    expect(page.locator("#results .wall .card")).to_have_count(len(library.clips()))
+
+
+@pytest.fixture
+def restarting(tmp_path) -> Iterator[Callable[[], str]]:
+    """Starts the page of a library in a process of its own, in the place of the one before; returns its address."""
+    with closing(Engine.open(tmp_path / "library", "tiny")) as engine:
+        engine.add([write_clip(scene, tmp_path)[0] for scene in SCENES[:3]])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start() -> str:
+        for process in running:
+            process.kill()
+            process.wait()
+        words = ["app.py", "--library", str(tmp_path / "library"), "--model", "tiny", "--port", str(port)]
+        running.append(subprocess.Popen([sys.executable, *words], cwd=Path(app.__file__).parent))
+        address = f"http://127.0.0.1:{port}/"
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(address, timeout=5):
+                return address
+            assert running[-1].poll() is None
+            time.sleep(0.1)
+        raise AssertionError("the page did not start")
+
+    yield start
+    running[-1].kill()
+    running[-1].wait()
+
+
+def test_a_link_shows_the_same_after_the_server_was_killed_and_started_again(browser, restarting):
+    address, screens = restarting(), []
+    link = f"{address}#q=a+red+ball+rolls&strike=1&mute=0&weights=1.0,0.5,1.0,1.0,1.0&order=name&theme=dark"
+    for _ in range(2):
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        page = context.new_page()
+        page.goto(link)
+        if not screens:
+            page.click("#results .hit-card .face >> nth=0")
+            link = wait_for_address(page, "clip=")
+        page.wait_for_selector("#panel .figure")
+        screens.append(shown(page))
+        context.close()
+        assert restarting() == address
+    assert screens[0] == screens[1]
+    assert "ball" in screens[0][0]
 
 
 def test_results_are_filtered_sorted_and_more_on_demand(page, library, addresses):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vtr_demo.results import ClipView, Explanation, confidence_word
-from vtr_demo.structures import LEVELS, TERMS, Alignment, TermWeights
+from vtr_demo.structures import LEVELS, NO_MIX, TERMS, Alignment, Mix, TermWeights
 from vtr_demo.ui.address import encode
 from vtr_demo.ui.html import TERM_LESSONS, TERM_NAMES, clip_url, data_uri, display_name, percentage
 from vtr_demo.ui.view import ViewState
@@ -33,6 +33,14 @@ BECAUSE = {
     "concepts": "words and picture fall into the same concepts",
 }
 """What a term says for a clip, after “because”."""
+BECAUSE_ALIKE = {
+    "global": "example and clip are alike as a whole",
+    "entity": "they show like things",
+    "action": "alike things happen in them",
+    "relationship": "things stand and act alike in them",
+    "concepts": "both pictures fall into the same concepts",
+}
+"""The same where an example is all that is asked for."""
 
 
 def payload(
@@ -61,7 +69,7 @@ def payload(
         "moment": why.moment,
         "moment_scores": why.moment_scores if why.moment >= 0 else (),
         "score": alignment.score,
-        "verdict": verdict(why, about.confidence),
+        "verdict": verdict(why, about.confidence, about.mix),
         "confidence": None
         if about.confidence is None
         else {"word": confidence_word(about.confidence), "percentage": percentage(about.confidence)},
@@ -148,19 +156,20 @@ def _base64(values: np.ndarray, kind: str) -> str:
 
 
 # --------------------------------------------------------------------------- in one sentence
-def verdict(why: Explanation, confidence: float | None = None) -> str:
+def verdict(why: Explanation, confidence: float | None = None, mix: Mix = NO_MIX) -> str:
     """Say in one sentence how well the clip fits, which part of the score says so, by which words and when,
     and the word that counts most against it."""
-    alignment = why.alignment
-    terms = alignment.terms()
-    term, best = max(terms.items(), key=lambda item: item[1])
+    alignment, words = why.alignment, why.sentence.words
+    if not words and not mix.like:
+        return "Nothing is asked for here, so a clip stands the higher, the less it shows of what is left out."
+    term, best = max(alignment.terms().items(), key=lambda item: item[1])
     if best <= 0:
-        return "Nothing in this clip speaks for the sentence: no part of the score is positive."
+        asked = "sentence" if words else "example"
+        return f"Nothing in this clip speaks for the {asked}: no part of the score is positive."
     by_word, by_frame = word_parts(alignment)[1:], picked(alignment, "total").sum(axis=1)
-    says = _opening(confidence) + f", mostly because {BECAUSE[term]}"
-    words = why.sentence.words
+    says = _opening(confidence) + f", mostly because {(BECAUSE if words else BECAUSE_ALIKE)[term]}"
     told = [int(i) for i in np.argsort(-by_word) if i >= len(words) or not words[i].is_function_word]
-    carry = [i for i in told[:2] if by_word[i] > 0.4 * by_word[told[0]] > 0]
+    carry = [i for i in told[:2] if words and by_word[i] > 0.4 * by_word[told[0]] > 0]
     if carry:
         names = " and ".join(f"“{alignment.words[i + 1]}”" for i in carry)
         says += f"; {names} {'carries' if len(carry) == 1 else 'carry'} most of it"

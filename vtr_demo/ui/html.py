@@ -244,9 +244,12 @@ def clip_picker(page: ClipPage, selected: str = "", name: str = "") -> str:
     return render("describe", "picker", page=page, selected=selected, name=name)
 
 
-def sentences(hits: Sequence[CaptionHit], clip: ClipView, view: ViewState) -> str:
-    """Ranked sentences for a clip; a sentence opens its explanation. Of the open one, some words may be struck."""
+def sentences(hits: Sequence[CaptionHit], clip: ClipView, view: ViewState, notes: Sequence[str] = ()) -> str:
+    """Ranked sentences for a clip; a sentence opens its explanation. Of the open one, some words may be struck.
+    ``notes`` name those that were left out."""
     span = bar_range([hit.terms for hit in hits])
     words = [(word, index in view.struck) for index, word in enumerate(view.words)] if view.struck else []
     rows = [(hit, link("describe", replace(view, text=hit.text, struck=()))) for hit in hits]
-    return render("describe", "sentences", rows=rows, span=span, clip=clip, open_text=view.text, words=words)
+    return render(
+        "describe", "sentences", rows=rows, span=span, clip=clip, open_text=view.text, words=words, notes=notes
+    )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache, wraps
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Protocol, cast
 
 from vtr_demo.errors import ConfigError, LibraryError, TextError, VtrError
@@ -27,12 +28,17 @@ from vtr_demo.results import (
     Status,
 )
 from vtr_demo.structures import NO_MIX, Mix, TermWeights
+from vtr_demo.text.parser import clean
 from vtr_demo.ui import concepts, explanation, html, sections
 from vtr_demo.ui.address import decode
 from vtr_demo.ui.view import ViewState
 from vtr_demo.video.frames import LimitConfig
 
 GONE = "The clip that was open is no longer in the library; here are the others."
+GONE_EXAMPLE = (
+    "The example is gone: a file is kept in memory for a while only, and a clip may have been deleted. Here is what "
+    "there is without it; choose it again."
+)
 GONE_HERE = "This clip is no longer in the library; choose another."
 MAX_WALL, MAX_PICKED, MAX_LOOKED = 48, 60, 200
 """Clips on the wall, to choose from under Describe, and looked through for examples: the newest."""
@@ -189,11 +195,12 @@ def _comparison(
 
 def run_describe(engine: EngineLike, view: ViewState, count: int = 10) -> tuple[ViewState, str, Panel]:
     """Rank sentences for the view's clip, its own ones, one a line, or the library's, and explain the open one:
-    (view, ranking, panel). The open sentence is ranked without its struck words."""
+    (view, ranking, panel). The open sentence is ranked without its struck words; one that cannot be read is left out
+    and named."""
     if not view.clip:
         raise TextError("Choose a clip first, or upload one.")
     clip, weights = engine.clip(view.clip), view.term_weights(engine.default_weights)
-    own = [line.strip() for line in view.own.splitlines() if line.strip()]
+    own, left_out = _own_sentences(view.own)
     hits = engine.describe(view.clip, captions=own or None, k=max(count, len(own)), weights=weights)
     if view.struck:
         left = engine.explain(view.text, view.clip, -1, weights=weights, struck=view.struck).sentence.text
@@ -204,12 +211,31 @@ def run_describe(engine: EngineLike, view: ViewState, count: int = 10) -> tuple[
         if hit.text == view.text:
             view = replace(view, confidence=hit.confidence)
     view, panel = run_explain(engine, view, -1)
-    return view, html.sentences(hits, clip, view), panel
+    return view, html.sentences(hits, clip, view, left_out), panel
+
+
+def _own_sentences(lines: str) -> tuple[list[str], list[str]]:
+    """Split what was written into the sentences that can be read and a note for each of the others."""
+    own, left_out, first = [], [], None
+    for number, line in enumerate(lines.splitlines(), start=1):
+        try:
+            if line.strip():
+                clean(line)
+                own.append(line.strip())
+        except TextError as error:
+            left_out.append(f"Line {number}, “{shorten(line, 40, placeholder=' …')}”, is left out. {error}")
+            first = first or error
+    if first and not own:
+        raise first
+    return own, left_out
 
 
 def show_search(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Panel]:
     """As ``run_search``, with the library's wall where nothing was ever asked, and a sentence in the place of the
-    results where something fails: nothing of an earlier query stays."""
+    results where something fails: nothing of an earlier query stays. An example that is gone is left out."""
+    if view.mix.like and example_of(engine, view) is None:
+        view, ranked, panel = show_search(engine, view.after({"do": "unlike"}))
+        return view, html.problem(GONE_EXAMPLE) + ranked, panel
     if view == replace(ViewState(), muted=view.muted, weights=view.weights, theme=view.theme, look=view.look):
         return view, html.wall(engine.list(0, MAX_WALL)), None
     try:
@@ -253,13 +279,10 @@ def read_example(engine: EngineLike, file: str, folder: str) -> str:
 
 
 def example_of(engine: EngineLike, view: ViewState) -> ExampleView | None:
-    """The example of a view, by a name of its own where it is gone, so that it can be taken away."""
-    if not view.mix.like:
-        return None
-    try:
-        return engine.example(view.mix.like)
-    except LibraryError:
-        return ExampleView(view.mix.like, "an example that is gone")
+    """The example of a view; None where it has none, or it is gone."""
+    with suppress(LibraryError):
+        return engine.example(view.mix.like) if view.mix.like else None
+    return None
 
 
 def guarded(handler: Callable[..., Any], to_error: Callable[[str], Exception]) -> Callable[..., Any]:

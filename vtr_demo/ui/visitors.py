@@ -44,7 +44,7 @@ COOKIE = "vtr_visitor"
 PURGE_S = 600
 LONG = ("search", "read_example", "describe", "explain", "concepts", "measure", "add", "rebuild")
 """What an engine may take long for."""
-OPEN = ("default_weights", "limits", "weigh", "example", "concepts")
+OPEN = ("default_weights", "limits", "weigh", "concepts")
 """What a visitor may use of an engine as it is; all else is refused unless ``VisitorEngine`` has it."""
 _visitor: ContextVar[str] = ContextVar("visitor", default="")
 _address: ContextVar[str] = ContextVar("address", default="/")
@@ -303,6 +303,10 @@ class VisitorEngine:
             return self._engine.read_example(path, name)
         finally:
             Path(path).unlink(missing_ok=True)
+
+    def example(self, example_id: str) -> ExampleView:
+        """As the engine, for a file or a clip that the visitor may see."""
+        return self._engine.example(self._mix(Mix(example_id)).like)
 
     def add(self, paths: Sequence[Path], **options: Any) -> IndexReport:
         """Add uploads as the visitor's own, within the quotas; the raw files are removed at once."""

@@ -101,7 +101,8 @@
 
     choose(change) {
       const pick = { ...this.pick, ...change };
-      const same = Object.keys(change).every((key) => String(change[key] && [...[change[key]].flat()]) === String(this.pick[key] && [...[this.pick[key]].flat()]));
+      const said = (value) => (value instanceof Set ? [...value].join() : String(value));
+      const same = Object.keys(change).every((key) => said(change[key]) === said(this.pick[key]));
       this.pick = same ? { ...this.pick, ...Object.fromEntries(Object.keys(change).map((key) => [key, null])) } : pick;
       if (this.pick.concept !== null && this.pick.term !== null && this.pick.term !== CONCEPTS) this.pick = { ...this.pick, [("concept" in change) ? "term" : "concept"]: null };
       this.draw();

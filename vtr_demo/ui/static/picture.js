@@ -139,10 +139,14 @@
         const far = panel.data.seconds.map((other) => Math.abs(other - second));
         return far.indexOf(Math.min(...far));
       };
-      video.addEventListener("play", () => this.node.classList.add("playing"));
+      video.addEventListener("play", () => {
+        this.node.classList.add("playing");
+        this.sayPlaying();
+      });
       video.addEventListener("error", () => this.node.classList.add("filmless"));
       video.addEventListener("timeupdate", () => { if (!video.paused) this.tell(video.currentTime); });
       video.addEventListener("pause", () => {
+        this.sayPlaying();
         if (!this.node.classList.contains("playing")) return;
         this.node.classList.remove("playing");
         if (this.node.isConnected) panel.look(nearest(video.currentTime));
@@ -240,7 +244,13 @@
       this.keys.replaceChildren(...(panel.paint === "map" ? this.key() : []));
       this.timeline.replaceChildren(...this.moments());
       if (this.video.paused) this.tell(data.seconds[frame]);
-      this.play.textContent = this.video.paused ? "▶" : "❚❚";
+      this.sayPlaying();
+    }
+
+    sayPlaying() {
+      const { paused } = this.video;
+      this.play.textContent = paused ? "▶" : "❚❚";
+      this.play.setAttribute("aria-label", paused ? "Play" : "Pause");
     }
 
     // Every moment of a long clip, as high as its score; a click explains it.
