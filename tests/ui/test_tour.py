@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.helpers.fake_engine import SCENES, FakeEngine
+from vtr_demo.library.engine import Engine
 from vtr_demo.structures import TERMS
 from vtr_demo.ui import tour
+
+SAMPLES = Path(__file__).parents[2] / "sample_videos"
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +32,11 @@ def test_what_moved_most_is_what_the_engine_says_whatever_was_guessed(engine, at
         drawn = tour.tour(engine, {"do": "tour", "step": str(at), "guess": guess})
         most = re.search(r"<strong>([A-Z]\w+)</strong> (?:moved|adds) most, by ([+−]?\d+\.\d+)", drawn)
         if step.after:
-            after = engine.explain(step.after, clip, moment=-1).alignment.terms()
-            moved = {name: after[name] - before[name] for name in TERMS}
+            afters = [engine.explain(text, clip, moment=-1).alignment.terms() for text in step.after]
+            every = [{name: after[name] - before[name] for name in TERMS} for after in afters]
+            rest = [{name: abs(value) for name, value in one.items() if name != step.about} for one in every]
+            leads = [abs(one[step.about]) - max(others.values()) for one, others in zip(every, rest, strict=True)]
+            moved = every[leads.index(max(leads))]
         elif step.mutes:
             muted = [replace(engine.default_weights, muted=(k,)) for k in range(len(engine.concept_names))]
             every = [engine.explain(step.before, clip, moment=-1, weights=one).alignment.terms() for one in muted]
@@ -48,3 +56,14 @@ def test_without_the_sample_clips_there_is_no_tour_and_nonsense_starts_it_anew(e
     for click in ({"step": "9"}, {"step": "-1"}, {"guess": "x"}, {"step": ["0"]}):
         assert tour.tour(engine, click) == invitation
     assert "most" not in tour.tour(engine, {"step": "0", "guess": "x"}).split("guesses")[1]
+
+
+@pytest.mark.slow
+def test_each_lesson_holds_for_the_bundled_model(tmp_path):
+    names = sorted({step.clip for step in tour.STEPS})
+    with closing(Engine.open(tmp_path / "library")) as bundled:
+        bundled.add([SAMPLES / f"{name}.mp4" for name in names])
+        for at, step in enumerate(tour.STEPS):
+            about = step.about or ("concepts" if step.mutes else "global")
+            drawn = tour.tour(bundled, {"step": str(at), "guess": about})
+            assert "As you said" in drawn, (step.title, re.findall(r"<p>.*?</p>", drawn))
