@@ -7,15 +7,19 @@ import hashlib
 import os
 import stat
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import BaseModel
 
+from tests.helpers.stored import contents_of
+from vtr_demo import files
 from vtr_demo.errors import LibraryError
 from vtr_demo.files import FolderLock, fingerprint, replace_file
 from vtr_demo.library.content import ContentFiles
+from vtr_demo.structures import VideoTokens
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace", "interrupt"])
@@ -152,3 +156,41 @@ def test_a_disk_that_cannot_wait_for_a_folder_still_takes_files(
     number = errno.EIO
     with pytest.raises(OSError, match=os.strerror(number)):
         replace_file(tmp_path / "a", b"2")
+
+
+# --------------------------------------------------------------------------- arrays as bytes
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("packed", [False, True])
+def test_tokens_come_back_as_float16_holds_them_and_give_the_same_bytes_again(share: float, packed: bool) -> None:
+    torch.manual_seed(int(10 * share))
+    patches = torch.randn(1, 3, 6, 50) * torch.tensor([1e-7, 1e-4, 1.0, 6e4 / 6]).repeat(225).view(1, 3, 6, 50)
+    patches = patches * (torch.rand(1, 3, 6, 50) < share)
+    tokens = VideoTokens(patches, torch.randn(1, 3, 4), torch.tensor([[True, True, False]]), (2, 3), None)
+    data = files.tokens_to_bytes(tokens, packed=packed)
+    back = files.tokens_from_bytes(data)
+    assert torch.equal(back.patches, tokens.patches.half().float())
+    assert torch.equal(back.summary, tokens.summary.half().float())
+    assert torch.equal(back.frame_mask, tokens.frame_mask)
+    assert (back.grid, back.motion) == ((2, 3), None)
+    assert files.tokens_to_bytes(back, packed=packed) == data
+
+
+def test_packed_tokens_that_are_mostly_zero_take_a_quarter_and_infinite_ones_are_refused() -> None:
+    patches = torch.randn(1, 3, 6, 1280).clamp(min=1).sub(1)  # as after a rectifier
+    tokens = VideoTokens(patches, torch.zeros(1, 3, 4), torch.ones(1, 3) > 0, (2, 3))
+    assert 4 * len(files.tokens_to_bytes(tokens, packed=True)) < len(files.tokens_to_bytes(tokens)) + 10_000
+    with pytest.raises(LibraryError, match="do not fit float16"):
+        files.tokens_to_bytes(replace(tokens, patches=patches + 1e6), packed=True)
+
+
+def test_frames_that_were_decoded_from_a_file_are_written_as_that_file() -> None:
+    frames = contents_of(0).frames
+    kept = files.compressed(frames)
+    assert kept.pixels.shape == frames.pixels.shape
+    assert len(files.frames_to_bytes(kept)) < len(files.frames_to_bytes(frames))
+    again = files.frames_from_bytes(files.frames_to_bytes(kept))
+    assert (again.pixels == kept.pixels).all()
+    assert (files.compressed(again).pixels == kept.pixels).all(), "no loss by the second time"
+    part = kept.take([1, 3])
+    assert (files.frames_from_bytes(files.frames_to_bytes(part)).pixels == kept.pixels[[1, 3]]).all()
+    assert (files.frames_from_bytes(files.frames_to_bytes(kept), [2]).pixels == kept.pixels[2:3]).all()

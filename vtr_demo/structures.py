@@ -51,12 +51,16 @@ class CropBox:
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """Frames as the model sees them: pixels (T, H, W, 3) uint8 RGB, seconds (T,) from pts."""
+    """Frames as the model sees them: pixels (T, H, W, 3) uint8 RGB, seconds (T,) from pts.
+
+    ``coded`` is the file that these very frames were decoded from, where there is one: it is stored as it is.
+    """
 
     pixels: np.ndarray
     seconds: np.ndarray
     crop: CropBox
     duration_s: float
+    coded: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or self.pixels.shape[-1] != 3 or self.pixels.dtype != np.uint8:
@@ -72,7 +76,7 @@ class FrameBatch:
     def take(self, indices: Sequence[int]) -> FrameBatch:
         """Return the frames at ``indices``, which must not decrease in time."""
         rows = list(indices)
-        return replace(self, pixels=self.pixels[rows], seconds=self.seconds[rows])
+        return replace(self, pixels=self.pixels[rows], seconds=self.seconds[rows], coded=None)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ import torch
 
 from tests.helpers.drawn import draw_clip, moving_square_clip
 from tests.helpers.models import NULLS, checkpoint_of
+from vtr_demo import files
 from vtr_demo.errors import ConfigError, LibraryError, TextError, VideoError
 from vtr_demo.evaluation import confidence
-from vtr_demo.library import indexing
+from vtr_demo.library import indexing, records
 from vtr_demo.library.engine import Engine
 from vtr_demo.model.checkpoint import ADDED_OPTIONS, untrained
 from vtr_demo.results import ClipFilter
@@ -82,6 +83,40 @@ def test_the_parts_of_a_list_make_up_the_library(original: Engine) -> None:
     for bad in ((-1, 2, "oldest"), (0, 1001, "oldest"), (0, -1, "oldest"), (0, 1, "best")):
         with pytest.raises(LibraryError, match="A list takes"):
             original.list(*bad)
+
+
+def test_the_model_saw_the_very_frames_that_are_stored_and_ranks_with_the_tokens_that_are(original: Engine) -> None:
+    library, model = original._indexer.library, original.model
+    for clip in original.clips():
+        frames, tokens = library.frames(clip.clip_id), library.tokens(clip.clip_id)
+        seen = indexing.encode_frames(model, frames)
+        for name in ("patches", "summary"):
+            assert torch.equal(getattr(seen, name), getattr(tokens, name))
+        whole = indexing.whole_frames(clip.duration_s, len(frames), model)
+        moments = library.get(clip.clip_id).moments
+        vectors = indexing.clip_vectors(model, tokens, whole, moments)
+        np.testing.assert_allclose(library.clip_vectors(clip.clip_id), vectors, atol=1e-6)
+
+
+def test_tokens_of_an_earlier_version_are_read_as_they_are_and_packed_when_indexed_again(
+    copied: Callable[..., Engine], clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = copied()
+    library, clip_id = engine._indexer.writer(), by_name(engine, "numbers.mp4")
+    clip, before, tokens = library.get(clip_id), library.clip_vectors(clip_id), library.tokens(clip_id)
+    with monkeypatch.context() as earlier:
+        earlier.setitem(records.KINDS, "tokens", ("tokens", ".bin"))
+        library._put(clip, {"tokens": files.tokens_to_bytes(tokens)}, kept=clip)
+    assert library.get(clip_id).files["tokens"].name.endswith(".bin")
+    hits = engine.search("red", weights=MIXED).hits
+    assert torch.equal(library.tokens(clip_id).patches, tokens.patches)
+    report = engine.add(clips, keep_copy=False)
+    assert (report.added, len(report.known), report.failed) == ((), 4, ())
+    assert library.get(clip_id) == clip
+    assert torch.equal(library.tokens(clip_id).patches, tokens.patches)
+    np.testing.assert_array_equal(library.clip_vectors(clip_id), before)
+    assert engine.search("red", weights=MIXED).hits == hits
+    assert not list(Path(engine.status().directory).glob("tokens/*.bin"))
 
 
 def test_milvus_answers_as_the_librarys_own_vectors_do(copied: Callable[..., Engine], tmp_path: Path) -> None:

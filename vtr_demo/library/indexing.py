@@ -15,7 +15,7 @@ import torch
 
 from vtr_demo.config import VideoConfig
 from vtr_demo.errors import LibraryError, VideoError, VtrError, readable_name, stop_if_unwanted
-from vtr_demo.files import sha256_of
+from vtr_demo.files import compressed, sha256_of
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import ClipContents, FeatureVersion, StoredClip, id_of
 from vtr_demo.library.segments import Moment, find_moments, plan_frames, shot_cuts
@@ -55,7 +55,7 @@ def encode_clip(path: Path, model: RetrievalModel, limits: LimitConfig, info: Vi
     info = info or probe_guarded(path, limits=limits)
     plan = plan_frames(info.duration_s, model.video)
     size = model.backbone.frame_size
-    frames = read_frames_guarded(path, plan.seconds, size=size, config=model.video, limits=limits)
+    frames = compressed(read_frames_guarded(path, plan.seconds, size=size, config=model.video, limits=limits))
     cuts = shot_cuts(frames) if len(plan.seconds) > len(plan.whole) else []
     moments = tuple(find_moments(frames.seconds, cuts, info.duration_s, model.video))
     return EncodedClip(info, frames, encode_frames(model, frames), plan.whole, moments)
@@ -296,7 +296,9 @@ class Indexer:
         else:
             batch.known.append(name)
         if captions and captions != clip.captions and clip.visitor == batch.visitor:
-            library.update(replace(clip, captions=captions))
+            clip = library.update(replace(clip, captions=captions))
+        with suppress(LibraryError):  # it only saves space
+            library.pack(clip)
         batch.overwritten |= {old.id: source for old in there if old.id != clip.id and "media" not in old.files}
 
     def _keep_up(

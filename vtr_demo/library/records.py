@@ -25,13 +25,14 @@ FILE_NAME = re.compile(rf"({'|'.join(FOLDERS)})/[0-9a-f]{{64}}\.[a-z0-9]{{1,8}}"
 
 KINDS = {
     "frames": ("frames", ".npz"),
-    "tokens": ("tokens", ".safetensors"),
+    "tokens": ("tokens", ".packed"),
     "vectors": ("vectors", ".npy"),
     "poster": ("pictures", ".jpg"),
     "media": ("media", ""),
     "browser": ("media", ""),
 }
-"""Role of a clip's file -> its folder and ending; an empty one is that of the video."""
+"""Role of a clip's file -> its folder and ending; an empty one is that of the video. Tokens that end in
+``.bin`` are from before they were packed, and are read as they are."""
 
 REQUIRED = ("frames", "tokens", "vectors", "poster")
 """Roles that every whole clip has."""

@@ -185,6 +185,13 @@ class LibraryWriter(LibraryReader):
             check_vectors(clip, vectors)
             return self._put(clip, {"vectors": files.array_to_bytes(vectors)}, kept=clip)
 
+    def pack(self, clip: StoredClip) -> None:
+        """Store the tokens of a clip as they are packed today, where an earlier version did not; nothing is lost."""
+        if not clip.files["tokens"].name.endswith(KINDS["tokens"][1]):
+            with self._changing(f"{clip.name} was not packed", held=False):
+                tokens = files.tokens_to_bytes(self.tokens(clip.id), packed=True)
+                self._put(clip, {"tokens": tokens}, kept=self.get(clip.id), tower=clip.tower)
+
     def update(self, clip: StoredClip, copy: Path | None = None) -> StoredClip:
         """Store another name, place or captions of a clip, or a ``copy`` of its original; everything else stays."""
         with self._changing(f"{clip.name} was not changed", held=False):
@@ -568,7 +575,7 @@ def _encoded(clip: StoredClip, contents: ClipContents) -> dict[str, bytes | Path
     poster = frames.pixels[len(frames) // 2] if contents.poster is None else contents.poster
     encoded: dict[str, bytes | Path] = {
         "frames": files.frames_to_bytes(frames),
-        "tokens": files.tokens_to_bytes(contents.tokens),
+        "tokens": files.tokens_to_bytes(contents.tokens, packed=True),
         "vectors": files.array_to_bytes(vectors),
         "poster": files.jpeg(poster),
     }

@@ -147,7 +147,7 @@ def _read_folder(folder: Path) -> tuple[StoredClip, FeatureVersion, dict[str, Pa
     files, places = {}, {}
     for inside, role in roles.items():
         path = folder / inside
-        name = file_name(KINDS[role][0], values["digests"][inside], KINDS[role][1] or path.suffix)
+        name = file_name(KINDS[role][0], values["digests"][inside], path.suffix)
         if path.is_file():
             files[role], places[name] = StoredFile(name, path.stat().st_size), path
     clip = StoredClip(
