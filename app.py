@@ -209,7 +209,7 @@ def concepts_tab(
 
     @in_place(0, 2)
     def show(before: object, looked: ViewState) -> list[Any]:
-        now = (tuple(clip.clip_id for clip in engine.clips()), looked.muted)
+        now = ([(one.patches, one.words, one.top_words) for one in engine.concepts()], looked.muted)
         return [gr.skip() if now == before else state.concept_gallery(engine, looked, not shared), now]
 
     @reports_errors
@@ -247,7 +247,7 @@ def library_tab(engine: EngineLike, shared: bool) -> tuple[gr.HTML, gr.HTML, gr.
     told = [outcome, changes]
 
     def own() -> list[str] | None:
-        return state.own_clips(engine) if shared else None
+        return [clip.clip_id for clip in engine.uploads()] if shared else None
 
     @in_place(1, 4)
     def add(paths: list[str], count: int, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
@@ -356,7 +356,7 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
             gr.events.api(reports_errors(function), concurrency_id=group, concurrency_limit=1)
 
         def refresh(listed: Listing) -> list[str]:
-            own = state.own_clips(engine) if shared else None
+            own = [clip.clip_id for clip in engine.uploads()] if shared else None
             return [*state.library_parts(engine), shelf.shelf(engine, listed, own)]
 
         def follow(found: ViewState, described: ViewState) -> list[Any]:

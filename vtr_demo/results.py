@@ -112,8 +112,9 @@ class ClipFilter:
 
     name, folder: a part of the file name, and of the original's folder, in either case; seconds from
     shortest_s to longest_s; added_from <= added < added_before, as ISO dates or times in UTC; visitors:
-    whose clips, where "" is those of the library itself, and None everyone's; captioned: with or without captions; own:
-    those whose film was copied in, as of an upload; on a page that strangers share, those of the visitor who asks.
+    whose clips, where "" is those of the library itself, and None everyone's; uploaded: those of visitors alone;
+    captioned: with or without captions; own: those whose film was copied in, as of an upload; on a page that strangers
+    share, those of the visitor who asks.
     """
 
     name: str = ""
@@ -123,6 +124,7 @@ class ClipFilter:
     added_from: str = ""
     added_before: str = ""
     visitors: tuple[str, ...] | None = None
+    uploaded: bool = False
     captioned: bool | None = None
     own: bool = False
 
@@ -237,6 +239,8 @@ class Measurement:
     """What a clip takes on disk, on average, its pixels and tokens included."""
     left_out: tuple[str, ...] = ()
     """A sentence for each line of a file of captions that could not be used."""
+    library: int = 0
+    """Clips that there are; more than ``clips`` where it was measured among some."""
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,8 @@ def soft(held: np.ndarray) -> np.ndarray:
 
 def _theirs(clip: ClipView, where: ClipFilter | None) -> bool:
     where = where or ClipFilter()
+    if where.uploaded and not clip.visitor:
+        return False
     return (where.visitors is None or clip.visitor in where.visitors) and (
         not where.own or clip.path.name[:5] == "copy-"
     )
@@ -192,6 +194,10 @@ class FakeEngine:
         for clip_id in old:
             self.delete(clip_id)
         return len(old)
+
+    def uploads(self) -> tuple[ClipView, ...]:
+        """What visitors added."""
+        return tuple(clip for clip in self.clips() if clip.visitor)
 
     def visitor_key(self) -> bytes:
         """A key that anyone may know."""
@@ -477,10 +483,10 @@ class FakeEngine:
         if progress:
             progress(1.0, "index rebuilt")
 
-    def status(self) -> Status:
+    def status(self, where: ClipFilter | None = None) -> Status:
         """The state of the drawn library."""
-        stored = sum(view.stored_bytes for _, view in self._clips.values())
+        stored = [view.stored_bytes for _, view in self._clips.values() if _theirs(view, where)]
         return Status(
-            "fake", True, len(self._clips), 2 * len(self._clips), stored, "cpu", str(self.folder),
+            "fake", True, len(stored), 2 * len(stored), sum(stored), "cpu", str(self.folder),
             self.default_weights, self.concept_names, (),
         )  # fmt: skip

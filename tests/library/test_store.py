@@ -145,7 +145,7 @@ def test_bytes_are_those_on_disk_and_equal_files_are_kept_once(tmp_path: Path) -
     ids = library(tmp_path)
     reader = LibraryReader.open(tmp_path, OURS)
     sizes = sum((tmp_path / name).stat().st_size for name in on_disk(tmp_path))
-    assert reader.stored_bytes() == reader.stored_bytes(ids[0]) + reader.stored_bytes(ids[1]) == sizes
+    assert reader.sums().bytes == sum(reader.get(one).stored_bytes for one in ids) == sizes
     with LibraryWriter.open(tmp_path, OURS) as store:
         twin = store.add(clip_of(7), contents_of(1))
         assert twin.files == store.get(ids[1]).files
@@ -335,8 +335,8 @@ def test_what_a_reader_sees_of_a_state_is_what_the_writer_wrote(tmp_path: Path) 
             assert reader.list() == store.list()
             for where in (reader, store):
                 assert len(where) == len(where.list())
-                assert where.stored_bytes() == sum(clip.stored_bytes for clip in where.list())
-                assert where.moments() == sum(len(clip.moments) for clip in where.list())
+                assert where.sums().bytes == sum(clip.stored_bytes for clip in where.list())
+                assert where.sums().moments == sum(len(clip.moments) for clip in where.list())
                 assert where.numbers().tolist() == [clip.number for clip in where.list()]
 
 

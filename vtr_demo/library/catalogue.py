@@ -27,17 +27,21 @@ CREATE TABLE IF NOT EXISTS catalogue (
     version TEXT NOT NULL, number INTEGER NOT NULL, id TEXT NOT NULL,
     name BLOB NOT NULL, folder BLOB NOT NULL, seconds REAL NOT NULL, added TEXT NOT NULL, visitor TEXT NOT NULL,
     moments INTEGER NOT NULL, bytes INTEGER NOT NULL, content INTEGER, missing TEXT NOT NULL, captions INTEGER NOT NULL,
+    source INTEGER NOT NULL, copied INTEGER NOT NULL,
     PRIMARY KEY (version, number, id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS catalogue_name ON catalogue (version, name, number);
 CREATE INDEX IF NOT EXISTS catalogue_seconds ON catalogue (version, seconds, number);
 CREATE INDEX IF NOT EXISTS catalogue_bytes ON catalogue (version, bytes, number);
+CREATE INDEX IF NOT EXISTS catalogue_source ON catalogue (version, source);
+CREATE INDEX IF NOT EXISTS catalogue_visitor ON catalogue (version, number) WHERE visitor <> '';
+CREATE INDEX IF NOT EXISTS catalogue_captioned ON catalogue (version, number) WHERE captions > 0;
 CREATE INDEX IF NOT EXISTS catalogue_missing ON catalogue (version, number) WHERE missing <> '';
 CREATE TABLE IF NOT EXISTS uses (file INTEGER NOT NULL, owner INTEGER NOT NULL, PRIMARY KEY (file, owner))
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS derived (value TEXT NOT NULL);
 """
-_COLUMNS = "version, number, id, name, folder, seconds, added, visitor, moments, bytes, content, missing, captions"
+_COLUMNS = "version, number, id, name, folder, seconds, added, visitor, moments, bytes, content, missing, captions, source, copied"
 _ORDERS: dict[str, str] = {
     "oldest": "number",
     "newest": "number DESC",
@@ -46,8 +50,6 @@ _ORDERS: dict[str, str] = {
     "longest": "seconds DESC, number",
     "largest": "bytes DESC, number",
 }
-_COPIED = """id IN (SELECT id FROM clips WHERE clips.version = catalogue.version
-    AND json_type(body, ?) IS NOT NULL)"""
 _AT_ONCE = 500
 
 
@@ -56,7 +58,7 @@ def _row(clip: StoredClip) -> tuple[Any, ...]:
     return (
         clip.version, clip.number, clip.id, _text(clip.name), _text(str(PurePath(clip.source).parent)),
         float(clip.duration_s), clip.added, clip.visitor, len(clip.moments), clip.stored_bytes,
-        clip.content if "vectors" in clip.files else None, missing, len(clip.captions),
+        clip.content if "vectors" in clip.files else None, missing, len(clip.captions), _number(clip.source), int("media" in clip.files),
     )  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def _text(text: str) -> bytes:
 
 def _number(text: str) -> int:
     """A number of 63 bits for a name; two that are alike keep a file too long, never too short."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
 
 
 def _hash(row: Sequence[Any]) -> int:
@@ -207,6 +209,46 @@ class Catalogue:
         """Return how many clips, moments and bytes there are; asks the tables only after a change."""
         return self._all_totals().get(self.version.fingerprint if version is None else version, Totals())
 
+    def sums(self, where: ClipFilter) -> Totals:
+        """Return how many clips, moments and bytes match; where only some visitors' clips do not, these are counted."""
+        if where == ClipFilter():
+            return self.totals()
+        if "" in (where.visitors or ()) and where == ClipFilter(visitors=where.visitors):
+            every, hidden = self.totals(), self._sums(*self._others(where.visitors or ()))
+            return Totals(every.clips - hidden.clips, every.moments - hidden.moments, every.bytes - hidden.bytes)
+        return self._sums(*self._where(where))
+
+    def hidden(self, visitors: Sequence[str]) -> np.ndarray:
+        """Return the numbers (N,) int64, ascending, of the clips that other visitors added."""
+        condition, values = self._others(visitors)
+        rows = self._rows(f"SELECT number FROM catalogue WHERE {condition} ORDER BY number", values)
+        return np.array(rows, np.int64).reshape(-1)
+
+    def spread(self, count: int, where: ClipFilter) -> list[StoredClip]:
+        """Return up to ``count`` clips with vectors that match, spread evenly over the numbers; costs as much as
+        ``count``, unless few match."""
+        if self.sums(where).clips <= count:
+            return [clip for clip in self.page(where) if "vectors" in clip.files]
+        condition, values = self._where(where)
+        ends = "SELECT number FROM catalogue WHERE version = ? ORDER BY number"
+        mine = (self.version.fingerprint,)
+        first, last = (self._rows(f"{ends} {way} LIMIT 1", mine)[0][0] for way in ("", "DESC"))
+        starts = np.linspace(first, last, count).astype(np.int64).tolist()
+        following = (
+            f"SELECT id FROM catalogue WHERE {condition} AND content IS NOT NULL AND number >= value "
+            "ORDER BY number LIMIT 1"
+        )
+        ids = self._rows(f"SELECT ({following}) FROM json_each(?)", (*values, json.dumps(starts)))
+        return self._clips([one for one in dict.fromkeys(one for (one,) in ids) if one is not None])
+
+    def at(self, source: str) -> list[StoredClip]:
+        """Return the clips that came from a path, in order of arrival."""
+        rows = self._rows(
+            "SELECT id FROM catalogue WHERE version = ? AND source = ? ORDER BY number",
+            (self.version.fingerprint, _number(source)),
+        )
+        return [clip for clip in self._clips([one for (one,) in rows]) if clip.source == source]
+
     def page(
         self, where: ClipFilter, order: Order = "oldest", offset: int = 0, limit: int | None = None
     ) -> list[StoredClip]:
@@ -217,13 +259,6 @@ class Catalogue:
             (*values, -1 if limit is None else limit, offset),
         )
         return self._clips([one for (one,) in ids])
-
-    def count(self, where: ClipFilter) -> int:
-        """Return how many clips match."""
-        if where == ClipFilter():
-            return self.totals().clips
-        condition, values = self._where(where)
-        return int(self._rows(f"SELECT count(*) FROM catalogue WHERE {condition}", values)[0][0])
 
     def ids(self, version: str) -> list[str]:
         """Return the ids of all clips of a version, in order of arrival."""
@@ -273,6 +308,15 @@ class Catalogue:
             bodies |= dict(self._rows(query, (version, *part)))
         return [clip_from_json(bodies[one]) for one in ids if one in bodies]
 
+    def _sums(self, condition: str, values: Sequence[Any]) -> Totals:
+        query = f"SELECT count(*), ifnull(sum(moments), 0), ifnull(sum(bytes), 0) FROM catalogue WHERE {condition}"
+        return Totals(*self._rows(query, values)[0])
+
+    def _others(self, visitors: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
+        """What other visitors added."""
+        condition = "version = ? AND visitor <> '' AND visitor NOT IN (SELECT value FROM json_each(?))"
+        return condition, (self.version.fingerprint, json.dumps(sorted(visitors)))
+
     def _where(self, where: ClipFilter) -> tuple[str, tuple[Any, ...]]:
         conditions, values = ["version = ?"], [self.version.fingerprint]
         given: list[tuple[bool, str, Any]] = [
@@ -282,13 +326,16 @@ class Catalogue:
             (where.longest_s < float("inf"), "seconds <= ?", where.longest_s),
             (bool(where.added_from), "added >= ?", where.added_from),
             (bool(where.added_before), "added < ?", where.added_before),
-            (where.captioned is not None, "(captions > 0) = ?", where.captioned),
-            (where.own, _COPIED, "$.files.media"),
+            (where.own, "copied = ?", 1),
         ]
         for used_here, condition, value in given:
             if used_here:
                 conditions.append(condition)
                 values.append(value)
+        if where.captioned is not None:
+            conditions.append("captions > 0" if where.captioned else "captions = 0")
+        if where.uploaded or "" not in (where.visitors or ("",)):
+            conditions.append("visitor <> ''")  # lets SQLite use the index of these
         if where.visitors is not None:
             conditions.append("visitor IN (SELECT value FROM json_each(?))")
             values.append(json.dumps(sorted(where.visitors)))

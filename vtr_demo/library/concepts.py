@@ -78,10 +78,8 @@ def concept_views(
 
 
 def _collect_clips(model: RetrievalModel, library: LibraryReader) -> list[_ClipConcepts]:
-    clips = library.list(where=ClipFilter(visitors=("",)))  # a visitor's clips are no one else's to see
     collected = []
-    for place in sorted({round(i) for i in np.linspace(0, len(clips) - 1, min(MAX_CLIPS, len(clips)))}):
-        clip = clips[place]
+    for clip in library.spread(MAX_CLIPS, ClipFilter(visitors=("",))):  # a visitor's clips are no one else's to see
         try:
             tokens = library.tokens(clip.id)
         except LibraryError:  # the library names it among its problems

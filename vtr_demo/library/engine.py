@@ -55,8 +55,8 @@ from vtr_demo.structures import NO_MIX, Mix, TermWeights, VideoFeatures, term_su
 from vtr_demo.video.frames import LimitConfig
 
 VISITOR_KEY = "visitor_key"
-MOST_LISTED = 1_000
-"""Clips in one part of a list."""
+MOST_LISTED, MOST_READ = 1_000, 500
+"""Clips in one part of a list, and captions of other clips that are ranked for one where none are given."""
 
 
 class Engine:
@@ -164,11 +164,14 @@ class Engine:
         weights: TermWeights | None = None,
         where: ClipFilter | None = None,
     ) -> tuple[CaptionHit, ...]:
-        """Rank sentences for a clip as a whole; by default general ones and the captions of the clips ``where``."""
+        """Rank sentences for a clip as a whole; by default general ones, its captions, and up to 500 of those of
+        the clips ``where``, spread over them."""
         clip, tokens = self._library.get(clip_id), self._library.tokens(clip_id)
         whole = whole_frames(clip.duration_s, tokens.patches.shape[1], self.model)
         if captions is None:
-            captions = [*(text for one in self._library.list(where=where) for text in one.captions), *null_captions()]
+            others = self._library.spread(MOST_READ, replace(where or ClipFilter(), captioned=True))
+            texts = dict.fromkeys(text for one in (clip, *others) for text in one.captions)
+            captions = [*list(texts)[:MOST_READ], *null_captions()]
         return self._ranked(encode_parts(self.model, tokens, [whole])[0], captions, k, weights)
 
     def describe_file(
@@ -240,7 +243,9 @@ class Engine:
         self, captions: Path | None = None, weights: TermWeights | None = None, where: ClipFilter | None = None
     ) -> Measurement:
         """Measure how well the clips ``where`` and captions find each other: their own captions, or a file's."""
-        return measure_library(self._queries, self._ranking, captions, weights or self.default_weights, where)
+        return measure_library(
+            self._queries, self._ranking, self._library, captions, weights or self.default_weights, where
+        )
 
     # ------------------------------------------------------------------ library
     def clips(self) -> tuple[ClipView, ...]:
@@ -358,9 +363,13 @@ class Engine:
         self._indexer.writer().delete(clip_id)
         self._refresh()
 
+    def uploads(self) -> tuple[ClipView, ...]:
+        """Return the clips that visitors added."""
+        return tuple(map(self._clip_view, self._library.list(where=ClipFilter(uploaded=True))))
+
     def forget_visitors(self, before: str) -> int:
         """Delete what visitors added before an ISO time; returns how many clips that were."""
-        old = [clip for clip in self._library.list(where=ClipFilter(added_before=before)) if clip.visitor]
+        old = self._library.list(where=ClipFilter(added_before=before, uploaded=True))
         for clip in old:
             with suppress(LibraryError):  # its visitor was faster
                 self._indexer.writer().delete(clip.id)
@@ -398,15 +407,16 @@ class Engine:
             finally:
                 self._refresh()
 
-    def status(self) -> Status:
-        """Return the model, sizes and problems."""
+    def status(self, where: ClipFilter | None = None) -> Status:
+        """Return the model, problems, and the sizes of all clips or those ``where``."""
         library = self._library
+        sums = library.sums(where)
         return Status(
             model=self.model.spec,
             trained=self.model.model.config.trained,
-            clips=len(library),
-            moments=library.moments(),
-            stored_bytes=library.stored_bytes(),
+            clips=sums.clips,
+            moments=sums.moments,
+            stored_bytes=sums.bytes,
             device=str(next(self.model.model.parameters()).device),
             directory=str(library.directory),
             default_weights=self.default_weights,

@@ -60,9 +60,17 @@ class VectorStore(Protocol):
     def remove(self, groups: np.ndarray) -> None:
         """Remove all vectors of these groups; unknown ones change nothing."""
 
-    def search(self, query: np.ndarray, k: int, *, groups: np.ndarray | None = None, grouped: bool = True) -> Found:
-        """Find the ``k`` largest inner products with ``query`` (F,), among ``groups`` if given, and with
-        ``grouped`` only the best of each group."""
+    def search(
+        self,
+        query: np.ndarray,
+        k: int,
+        *,
+        groups: np.ndarray | None = None,
+        without: np.ndarray | None = None,
+        grouped: bool = True,
+    ) -> Found:
+        """Find the ``k`` largest inner products with ``query`` (F,), among ``groups`` if given, else of all but
+        ``without``, and with ``grouped`` only the best of each group."""
 
     def vectors(self, ids: np.ndarray) -> np.ndarray:
         """Return vectors (N, F) by id; raises ``KeyError`` for one that is not there."""
@@ -127,9 +135,14 @@ class _Segment:
         here = (self.ids[rows] == ids) & self.live[rows] if len(self.ids) else np.zeros(len(ids), bool)
         return here, rows[here]
 
-    def allowed(self, groups: np.ndarray | None) -> np.ndarray:
-        """Return (n,) bool: the vectors that are alive and of one of ``groups`` (sorted)."""
-        return self.live if groups is None else self.live & contains(groups, self.ids >> MEMBER_BITS)
+    def clear(self, mask: np.ndarray, groups: np.ndarray) -> None:
+        """Set ``mask`` (n,) to False at the vectors of ``groups``."""
+        if len(groups) > _FEW:
+            mask[contains(np.sort(groups), self.ids >> MEMBER_BITS)] = False
+            return
+        for group in groups if len(self.ids) else ():
+            first, last = np.searchsorted(self.ids, [group << MEMBER_BITS, (group + 1) << MEMBER_BITS])
+            mask[first:last] = False
 
 
 def contains(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -249,25 +262,32 @@ class FaissVectors:
 
     def remove(self, groups: np.ndarray) -> None:
         """Remove groups, see ``VectorStore``."""
-        groups = np.sort(np.asarray(groups, np.int64))
         with self._lock:
             for segment in (*self._segments, self._tail):
-                if len(groups) > _FEW:
-                    segment.live[contains(groups, segment.ids >> MEMBER_BITS)] = False
-                    continue
-                for group in groups if len(segment.ids) else ():
-                    first, last = np.searchsorted(segment.ids, [group << MEMBER_BITS, (group + 1) << MEMBER_BITS])
-                    segment.live[first:last] = False
+                segment.clear(segment.live, np.asarray(groups, np.int64))
 
-    def search(self, query: np.ndarray, k: int, *, groups: np.ndarray | None = None, grouped: bool = True) -> Found:
+    def search(
+        self,
+        query: np.ndarray,
+        k: int,
+        *,
+        groups: np.ndarray | None = None,
+        without: np.ndarray | None = None,
+        grouped: bool = True,
+    ) -> Found:
         """Search, see ``VectorStore``."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         query = checked(np.asarray(query)[None], self.width)[0]
         with self._lock:
             segments = [one for one in (*self._segments, self._tail) if len(one.ids)]
-        groups = None if groups is None else np.sort(np.asarray(groups, np.int64))
-        masks = [segment.allowed(groups).copy() for segment in segments]
+            masks = [segment.live.copy() for segment in segments]
+        if groups is not None:
+            wanted = np.sort(np.asarray(groups, np.int64))
+            masks = [m & contains(wanted, one.ids >> MEMBER_BITS) for m, one in zip(masks, segments, strict=True)]
+        elif without is not None:
+            for mask, segment in zip(masks, segments, strict=True):
+                segment.clear(mask, without)
         total = sum(int(mask.sum()) for mask in masks)
         if total <= EXACT_UP_TO:
             return self._search_all(segments, masks, query, k, grouped)

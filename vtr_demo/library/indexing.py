@@ -22,7 +22,7 @@ from vtr_demo.library.segments import Moment, find_moments, plan_frames, shot_cu
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.s2ca import kmeans
-from vtr_demo.results import ClipFilter, IndexReport
+from vtr_demo.results import IndexReport
 from vtr_demo.structures import FrameBatch, VideoFeatures, VideoTokens, pad_video_tokens
 from vtr_demo.video.frames import LimitConfig, VideoInfo, convert_for_browser, probe_guarded, read_frames_guarded
 
@@ -138,11 +138,10 @@ def load_prototypes(model: RetrievalModel, fitted: dict[str, Any]) -> None:
 class _Batch:
     """What has become of the files of one ``add``; see ``IndexReport``.
 
-    places: ids of clips by the path of their original; overwritten: the path of clips that may have lost it.
+    overwritten: the path of clips that may have lost it.
     """
 
     visitor: str = ""
-    places: dict[str, list[str]] = field(default_factory=dict)
     added: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -218,8 +217,6 @@ class Indexer:
         that are given replace those of a known clip.
         """
         library, batch = self.writer(), _Batch(visitor)
-        for clip in library.list(where=ClipFilter(visitors=("", visitor))):
-            batch.places.setdefault(clip.source, []).append(clip.id)
         if not self.ready:
             self._keep_prototypes(library, self._first_look(paths, progress))
         for i, path in enumerate(paths):
@@ -280,7 +277,7 @@ class Indexer:
     ) -> None:
         """Add one file, or note what has become of the clip that it is."""
         source = str(path.resolve())
-        there = [library.get(key) for key in batch.places.get(source, ()) if key in library]
+        there = [one for one in library.at(source) if one.visitor in ("", batch.visitor)]
         clip = next((one for one in there if _unchanged(one, path) and library.healthy(one.id)), None)
         if clip is None:
             clip, info = self._add_one(library, path, name, captions, keep_copy, batch.visitor)
@@ -292,7 +289,6 @@ class Indexer:
                 batch.known.append(name)
                 if clip.visitor == batch.visitor:
                     clip = self._keep_up(library, clip, path, name, keep_copy, batch)
-            batch.places.setdefault(source, []).append(clip.id)
         else:
             batch.known.append(name)
         if captions and captions != clip.captions and clip.visitor == batch.visitor:

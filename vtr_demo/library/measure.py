@@ -1,13 +1,14 @@
 """Measure how well the clips of a library are found by their captions, ranked as its searches rank.
 
-A clip counts by its best moment, as among the hits; protocol ``merged`` (see ``evaluation.metrics``).
+A clip counts by its best moment, as among the hits; protocol ``merged`` (see ``evaluation.metrics``). In a large
+library this is done among some of its clips, those with captions first.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from vtr_demo.evaluation.metrics import ablations, report
 from vtr_demo.library.index import VectorStore
 from vtr_demo.library.queries import Queries
 from vtr_demo.library.ranking import Ranking
+from vtr_demo.library.reader import LibraryReader
 from vtr_demo.results import ClipFilter, Measurement, Recall
 from vtr_demo.structures import TermWeights, TextFeatures
 from vtr_demo.text.parser import parse_many
 
 MOST_CAPTIONS, MOST_BYTES = 5_000, 5_000_000
+MOST_CLIPS = 5_000
+"""Clips that are measured among: some 100 MB of vectors (our decision)."""
 TIMED = 5
 
 
@@ -71,25 +75,36 @@ def right_answers(
 
 
 def measure_library(
-    queries: Queries, ranking: Ranking, captions: Path | None, weights: TermWeights, where: ClipFilter | None = None
+    queries: Queries,
+    ranking: Ranking,
+    library: LibraryReader,
+    captions: Path | None,
+    weights: TermWeights,
+    where: ClipFilter | None = None,
 ) -> Measurement:
     """Measure both directions among the clips ``where`` with their own captions, or those of a file."""
-    view = ranking.table(where)
-    known: Mapping[str, Sequence[str]]
+    where = where or ClipFilter()
     left_out: tuple[str, ...] = ()
     if captions is None:
-        known = {clip_id: record.captions for clip_id, record in view.clips.items()}
+        clips = library.spread(MOST_CLIPS, replace(where, captioned=True))
+        known: Mapping[str, Sequence[str]] = {clip.id: clip.captions for clip in clips}
     else:
         table = read_captions(captions, max_bytes=MOST_BYTES, max_rows=MOST_CAPTIONS)
-        known, left_out = match_captions(table, [(key, clip.name, clip.source) for key, clip in view.clips.items()])
+        every = library.list(where=where)
+        known, left_out = match_captions(table, [(clip.id, clip.name, clip.source) for clip in every])
         if not known:
             raise LibraryError(f"No line of {table.name} fits a clip of this library; {describe_left_out(left_out)}.")
+        clips = tuple(clip for clip in every if clip.id in known)[:MOST_CLIPS]
+    others = [clip for clip in library.spread(MOST_CLIPS, where) if clip.id not in known]
+    chosen = sorted((*clips, *others[: MOST_CLIPS - len(clips)]), key=lambda clip: clip.number)
+    view = ranking.table(chosen)
     texts, starts, positives = right_answers(known, view.owners)
     features = queries.model.encode_text(parse_many(texts))
     forth, back, without = recalls(LibraryTable(features, view.vectors, starts, positives), weights)
     return Measurement(
         texts=len(texts),
         clips=len(starts),
+        library=library.count(where),
         captioned=back.queries,
         text_to_video=forth,
         video_to_text=back,

@@ -74,12 +74,21 @@ class MilvusVectors:
             some = [int(group) for group in groups[start : start + _AT_ONCE]]
             self._client.delete(self._name, filter=f"group in {some}")
 
-    def search(self, query: np.ndarray, k: int, *, groups: np.ndarray | None = None, grouped: bool = True) -> Found:
+    def search(
+        self,
+        query: np.ndarray,
+        k: int,
+        *,
+        groups: np.ndarray | None = None,
+        without: np.ndarray | None = None,
+        grouped: bool = True,
+    ) -> Found:
         """Search, see ``VectorStore``; certain only where every vector was scored."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         query, wanted = checked(np.asarray(query)[None], self.width)[0], max(RESCORED, 2 * k)
-        allowed = "" if groups is None else f"group in {[int(group) for group in groups]}"
+        some, word = (groups, "in") if groups is not None else (without, "not in")
+        allowed = "" if some is None or not len(some) else f"group {word} {[int(group) for group in some]}"
         none = np.zeros(0, np.int64)
         while True:
             hits: list[Any] = []

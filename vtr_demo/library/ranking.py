@@ -120,11 +120,14 @@ class Ranking:
         leave_out: str = "",
     ) -> Ranked:
         """Rank clips for a query (F,), of which ``words`` (F,) are the part that is compared with other sentences."""
-        groups = None if where is None else self._library.numbers(where)
-        searched = len(self._library) if groups is None else len(groups)
-        unreadable = len(self._unreadable if groups is None else self._unreadable.intersection(groups.tolist()))
+        hidden = None if where is None else self._library.hidden(where)
+        groups = None if where is None or hidden is not None else self._library.numbers(where)
+        searched = self._library.count(where) if groups is None else len(groups)
+        unreadable = self._unreadable.difference(() if hidden is None else hidden.tolist())
+        if groups is not None:
+            unreadable = unreadable.intersection(groups.tolist())
         count = min(max(k + bool(leave_out), NEAREST), max(1, searched))
-        best = self.store.search(flat, count, groups=groups)
+        best = self.store.search(flat, count, groups=groups, without=hidden)
         p_values = None
         if words is not None and len(best.ids):
             null, unrelated = self.null(queries, weights), queries.nulls().flat(weights).cpu().numpy()
@@ -133,11 +136,12 @@ class Ranking:
         ranked = []
         for i, (key, score) in enumerate(zip(best.ids.tolist(), best.scores.tolist(), strict=True)):
             clip = clips.get(key >> MEMBER_BITS)
-            if clip is not None and clip.id != leave_out:  # None: deleted since
+            late = hidden is not None and where is not None and clip and clip.visitor not in (where.visitors or ())
+            if clip is not None and clip.id != leave_out and not late:  # None: deleted since; late: added since
                 p_value = None if p_values is None else float(p_values[i])
                 moment = (key & ((1 << MEMBER_BITS) - 1)) - 1
                 ranked.append(RankedClip(clip, moment, score, best.vectors[i], p_value))
-        return Ranked(tuple(ranked), searched - unreadable, best.certain)
+        return Ranked(tuple(ranked), searched - len(unreadable), best.certain)
 
     def vectors_of(self, clip: StoredClip) -> np.ndarray:
         """Return what is searched for a clip (M, F), or (1, F) for one without moments."""
@@ -146,12 +150,12 @@ class Ranking:
         except KeyError as error:
             raise LibraryError(f"{clip.name} is not searchable; rebuild the library.") from error
 
-    def table(self, where: ClipFilter | None = None) -> VectorTable:
-        """Read all vectors of the clips ``where``, which takes as much memory as they do."""
-        clips = {clip.id: clip for clip in self._library.list(where=where) if clip.number not in self._unreadable}
-        owners = tuple((clip.id, int(member) - 1) for clip in clips.values() for member in self._members(clip))
-        ids = [member_ids(clip.number, self._members(clip)) for clip in clips.values()]
-        return VectorTable(self.store.vectors(np.concatenate([np.zeros(0, np.int64), *ids])), owners, clips)
+    def table(self, clips: Sequence[StoredClip]) -> VectorTable:
+        """Read all vectors of clips, those that can be read, which takes as much memory as they do."""
+        known = {clip.id: clip for clip in clips if clip.number not in self._unreadable}
+        owners = tuple((clip.id, int(member) - 1) for clip in known.values() for member in self._members(clip))
+        ids = [member_ids(clip.number, self._members(clip)) for clip in known.values()]
+        return VectorTable(self.store.vectors(np.concatenate([np.zeros(0, np.int64), *ids])), owners, known)
 
     def null(self, queries: Queries, weights: TermWeights) -> NullDistribution:
         """Return how far unrelated sentences stand out in the library; kept for the last 64 settings."""
@@ -160,11 +164,7 @@ class Ranking:
             if weights in kept:
                 kept.move_to_end(weights)
                 return kept[weights]
-        numbers = self._library.numbers()
-        if self._unreadable:
-            numbers = numbers[~np.isin(numbers, [*self._unreadable])]
-        spread = np.unique(np.linspace(0, max(len(numbers) - 1, 0), min(SAMPLE, len(numbers))).astype(np.int64))
-        clips = self._library.by_number(numbers[spread].tolist()).values()
+        clips = [clip for clip in self._library.spread(SAMPLE) if clip.number not in self._unreadable]
         ids = np.concatenate([np.zeros(0, np.int64), *(member_ids(one.number, self._members(one)) for one in clips)])
         ids = ids[:: -(-len(ids) // (2 * SAMPLE)) or 1]
         try:

@@ -13,7 +13,7 @@ from vtr_demo import files
 from vtr_demo.errors import LibraryError, unknown_clip
 from vtr_demo.files import library_errors
 from vtr_demo.library import takeover
-from vtr_demo.library.catalogue import Catalogue
+from vtr_demo.library.catalogue import Catalogue, Totals
 from vtr_demo.library.content import ContentFiles
 from vtr_demo.library.database import (
     DATABASE,
@@ -93,12 +93,31 @@ class LibraryReader:
 
     def count(self, where: ClipFilter | None = None) -> int:
         """Return how many clips match."""
-        return self._catalogue.count(where or ClipFilter())
+        return self.sums(where).clips
+
+    def sums(self, where: ClipFilter | None = None) -> Totals:
+        """Return how many clips, moments and bytes match."""
+        return self._catalogue.sums(where or ClipFilter())
+
+    def spread(self, count: int, where: ClipFilter | None = None) -> tuple[StoredClip, ...]:
+        """Return up to ``count`` clips that can be searched and match, spread evenly over the library."""
+        return tuple(self._catalogue.spread(count, where or ClipFilter()))
+
+    def at(self, source: str) -> tuple[StoredClip, ...]:
+        """Return the clips that came from a path, in order of arrival."""
+        return tuple(self._catalogue.at(source))
 
     @property
     def writable(self) -> bool:
         """Whether this may change the library."""
         return False
+
+    def hidden(self, where: ClipFilter) -> np.ndarray | None:
+        """Return the numbers (N,) int64, ascending, of all that a filter leaves out, where it hides visitors' clips
+        alone; else None."""
+        visitors = where.visitors or ()
+        only = "" in visitors and where == ClipFilter(visitors=visitors)
+        return self._catalogue.hidden(visitors) if only else None
 
     def numbers(self, where: ClipFilter | None = None) -> np.ndarray:
         """Return the numbers (N,) int64, ascending, of the clips that can be searched and match."""
@@ -225,14 +244,6 @@ class LibraryReader:
         """Whether a file of a clip is there as it was written."""
         file = self.get(clip_id).files.get(role)
         return file is not None and self._files.intact(file)
-
-    def stored_bytes(self, clip_id: str | None = None) -> int:
-        """Return what one clip, or all of them, take on disk; asks the disk for nothing."""
-        return self._catalogue.totals().bytes if clip_id is None else self.get(clip_id).stored_bytes
-
-    def moments(self) -> int:
-        """Return how many moments the clips have."""
-        return self._catalogue.totals().moments
 
     # ------------------------------------------------------------------ inside
     def _notices(self) -> dict[str, str]:

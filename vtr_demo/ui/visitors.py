@@ -258,10 +258,9 @@ class VisitorEngine:
         """As the engine, among the clips that the visitor may see."""
         return self._engine.measure(captions, weights, self._seen(None))
 
-    def clips(self) -> tuple[ClipView, ...]:
-        """The clips that the visitor may see."""
-        mine = ("", self._visitor())
-        return tuple(clip for clip in self._engine.clips() if clip.visitor in mine)
+    def uploads(self) -> tuple[ClipView, ...]:
+        """The clips that the visitor added."""
+        return self.list(0, self._shared.visitor_clips, where=ClipFilter(own=True)).clips
 
     def list(
         self, offset: int = 0, limit: int = 48, order: Any = "newest", where: ClipFilter | None = None
@@ -290,11 +289,9 @@ class VisitorEngine:
 
     def status(self) -> Status:
         """As the engine, of the clips that the visitor may see; no paths, and no names of others' clips."""
-        status, clips = self._engine.status(), self.clips()
+        status = self._engine.status(self._seen(None))
         problems = (f"{len(status.problems)} clips cannot be read.",) if status.problems else ()
-        moments, stored = sum(len(clip.moments) for clip in clips), sum(clip.stored_bytes for clip in clips)
-        return replace(status, clips=len(clips), moments=moments, stored_bytes=stored, directory="", problems=problems,
-                       train_command="")  # fmt: skip
+        return replace(status, directory="", problems=problems, train_command="")
 
     # ------------------------------------------------------------------ changing
     def read_example(self, path: Path, name: str = "") -> ExampleView:
@@ -349,7 +346,7 @@ class VisitorEngine:
 
     def import_captions(self, path: Any, only: Collection[str] | None = None) -> CaptionReport:
         """As the engine, for the clips that the visitor added."""
-        own = [clip.clip_id for clip in self.clips() if clip.visitor and (only is None or clip.clip_id in only)]
+        own = [clip.clip_id for clip in self.uploads() if only is None or clip.clip_id in only]
         return self._engine.import_captions(path, own)
 
     def _own(self, clip_id: str) -> ClipView:
@@ -359,18 +356,18 @@ class VisitorEngine:
         return clip
 
     def _check_quotas(self, visitor: str, paths: Sequence[Path]) -> None:
-        theirs = [clip for clip in self._engine.clips() if clip.visitor]
-        own = [clip for clip in theirs if clip.visitor == visitor]
+        own = self._engine.status(ClipFilter(visitors=(visitor,)))
+        theirs = self._engine.status(ClipFilter(uploaded=True))
         shared, new = self._shared, sum(path.stat().st_size for path in paths)
-        for clips, most, most_bytes, whose in (
+        for status, most, most_bytes, whose in (
             (own, shared.visitor_clips, shared.visitor_bytes, "your clips"),
             (theirs, shared.all_clips, shared.all_bytes, "all visitors' clips"),
         ):
-            taken = sum(clip.stored_bytes for clip in clips)
-            if len(clips) + len(paths) > most or taken + new > most_bytes:
+            if status.clips + len(paths) > most or status.stored_bytes + new > most_bytes:
+                there = f"{status.clips} with {status.stored_bytes / 1e6:.0f} MB"
                 raise LibraryError(
                     f"This shared page keeps at most {most} clips and {most_bytes / 1e6:.0f} MB of {whose}, and "
-                    f"there are {len(clips)} with {taken / 1e6:.0f} MB; delete one of yours, wait until old ones are "
+                    f"there are {there}; delete one of yours, wait until old ones are "
                     f"gone (after {shared.kept_hours:g} hours), or run the page on your own machine."
                 )
 
