@@ -63,14 +63,15 @@ def assert_same(store: VectorStore, plain: Plain, seed: int) -> None:
     with pytest.raises(KeyError):
         store.vectors(member_ids(10_000, [0]))
     present = sorted({key >> MEMBER_BITS for key in plain.rows})
-    for some in (None, set(), set(present[::2]), {9_999}):
+    hiding = ((None, set(present[1::3])), (None, set()))
+    for some, without in ((None, None), (set(), None), (set(present[::2]), None), ({9_999}, None), *hiding):
         for grouped in (True, False):
             query = rows_of(seed)[0] * (np.arange(WIDTH) % 3 > 0)
-            found = store.search(
-                query, 7, groups=None if some is None else np.array(sorted(some), np.int64), grouped=grouped
-            )
+            groups, hidden = (None if one is None else np.array([*one], np.int64) for one in (some, without))
+            found = store.search(query, 7, groups=groups, without=hidden, grouped=grouped)
+            left = some if without is None else {*present} - without
             assert [*zip(found.ids.tolist(), found.scores.tolist(), strict=True)] == plain.search(
-                query, 7, some, grouped
+                query, 7, left, grouped
             )
             expected = np.array([plain.rows[key] for key in found.ids.tolist()])
             np.testing.assert_array_equal(found.vectors, expected.reshape(-1, WIDTH))
@@ -82,6 +83,7 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(module, "SEGMENT_ROWS", 16)
     if request.param == "codes":
         monkeypatch.setattr(module, "EXACT_UP_TO", 0)
+        monkeypatch.setattr(module, "CODED", 6)
     if request.param == "milvus":
         pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed (requirements-scale.txt)")
         from vtr_demo.library.milvus import MilvusVectors
@@ -241,6 +243,7 @@ def assert_holds(store: FaissVectors, count: int) -> None:
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SEGMENT_ROWS", 16)
+    monkeypatch.setattr(module, "CODED", 6)
 
 
 @pytest.mark.usefixtures("small_segments")
@@ -297,7 +300,7 @@ def test_a_kill_or_failed_write_at_any_step_costs_time_alone(tmp_path: Path, kil
 def test_a_flipped_bit_in_any_file_changes_no_answer(tmp_path: Path) -> None:
     opened(tmp_path, 20)
     rng, paths = random.Random(0), sorted(tmp_path.glob("*"))
-    assert {path.suffix for path in paths} == {".npz", ".npy", ".codes"}
+    assert {path.suffix for path in paths} == {".npz", ".vectors", ".codes", ".basis"}
     for number in range(60):
         path = paths[number % len(paths)]
         before = path.read_bytes()
