@@ -315,7 +315,7 @@ def test_a_click_decodes_nothing_and_needs_no_file(
 # ---------------------------------------------------------------------- confidence
 def standing_out(engine: Engine, text: str) -> dict[str, float]:
     """By clip: the standardised score of its best moment, from the engine's own stored vectors."""
-    table = engine._ranking.table()
+    table = engine._ranking.table(engine._library.list())
     vectors, owners = table.vectors, table.owners
     flats = engine._queries.flat([parse(t) for t in (*NULLS, text)], MIXED) @ vectors.T
     mean, spread = flats[:-1].mean(axis=0), flats[:-1].std(axis=0)

@@ -135,6 +135,7 @@ class _Segment:
         self.residual = np.zeros(0)
         """Largest error of a code, by chunk of numbers, and last the largest part outside of the subspace."""
         self.crcs: np.ndarray | None = None
+        self.checked = np.zeros(len(ids), bool)
         self.path: Path | None = None
 
     def rows_of(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +173,8 @@ def _subspace(vectors: np.ndarray) -> np.ndarray:
     basis = np.random.default_rng(0).standard_normal((width, CODED), dtype=np.float32)
     for _ in range(4):
         basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
-    return np.ascontiguousarray(basis)
+    inside = rows @ basis  # along its own axes, so that the codes of narrow ones are as fine
+    return np.ascontiguousarray(basis @ np.linalg.eigh(inside.T @ inside)[1])
 
 
 def _project(vectors: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -357,7 +359,7 @@ class FaissVectors:
         """Return what is held in memory: codes, ids and, with ``vectors``, those that are not mapped."""
         with self._lock:
             sealed = sum(
-                one.ids.nbytes + one.live.nbytes + (0 if one.crcs is None else one.crcs.nbytes)
+                one.ids.nbytes + one.live.nbytes + one.checked.nbytes + (0 if one.crcs is None else one.crcs.nbytes)
                 + (one.vectors.nbytes if vectors and one.path is None else 0)
                 + (one.codes.codes.size() + 4 * one.codes.pq.centroids.size() if one.codes else 0)
                 for one in self._segments
@@ -380,7 +382,9 @@ class FaissVectors:
         return found(candidates.ids, self._gather(segments, candidates), query, k, grouped, certain=True)
 
     def _products(self, segment: _Segment, mask: np.ndarray, query: np.ndarray) -> np.ndarray:
-        rows = segment.vectors if mask.all() else segment.vectors[np.flatnonzero(mask)]
+        places = np.flatnonzero(mask)
+        self._check(segment, places)
+        rows = segment.vectors if mask.all() else segment.vectors[places]
         scores = np.zeros(len(rows), np.float32)
         for first, last in _weighted_runs(query):
             scores += rows[:, first:last] @ query[first:last]
@@ -443,14 +447,27 @@ class FaissVectors:
         return out
 
     def _rows(self, segment: _Segment, rows: np.ndarray) -> np.ndarray:
-        """Return vectors of a segment by row; one that has changed on disk is read from where it came from."""
-        vectors = np.asarray(segment.vectors[rows])
-        if segment.crcs is not None and self._read is not None:
-            for i, row in enumerate(rows):
-                if zlib.crc32(vectors[i].tobytes()) != segment.crcs[row]:
+        """Return vectors of a segment by row."""
+        self._check(segment, rows)
+        return np.asarray(segment.vectors[rows])
+
+    def _check(self, segment: _Segment, rows: np.ndarray) -> None:
+        """Hold vectors against their digests when they are first used; one that has changed on disk is read from
+        where it came from, and left out from then on where that fails."""
+        if segment.crcs is None or self._read is None:
+            return
+        for row in rows[~segment.checked[rows]].tolist():
+            if zlib.crc32(segment.vectors[row].tobytes()) != segment.crcs[row]:
+                right = np.zeros((1, self.width), np.float32)
+                try:
                     ids, fresh = self._read(int(segment.ids[row] >> MEMBER_BITS))
-                    vectors[i] = fresh[ids == segment.ids[row]][0]
-        return vectors
+                    right = fresh[ids == segment.ids[row]]
+                except LibraryError:
+                    segment.live[row] = False
+                if not segment.vectors.flags.writeable:
+                    segment.vectors = np.array(segment.vectors)
+                segment.vectors[row] = right[0]
+            segment.checked[row] = True
 
     # ------------------------------------------------------------------ keeping
     def _append(self, ids: np.ndarray, rows: np.ndarray, tags: np.ndarray) -> None:
