@@ -28,16 +28,15 @@ EXACT_UP_TO = 20_000
 """Vectors that are all scored exactly; among more, codes choose which are (our decision: 200 MB and some 20 ms)."""
 SEGMENT_ROWS = 8_192
 """Vectors that are coded together and lie in one file."""
-RESCORED = 400
-"""Least number of vectors scored exactly after a search among codes. Measured for ten among 65,536: with 50 recall
-is .997, with 100 1.000; with 400 the bound also makes the ten certain, for a fifth more time (our decision)."""
+RESCORED = 1_000
+"""Least number of vectors scored exactly after a search among codes (our decision; README.md has what was measured)."""
 CODED = 512
 """Numbers of a vector that are coded, in the subspace that holds most of the vectors. Measured on the bundled model's
 (2,560 numbers): a search takes a fifteenth of the time of coding all of them, and with any one term alone the ten best
 of 60,000 were among the first 2,000 (with 384 not all); of the global level's 384 numbers alone, 97.8 % were among
 the first 400."""
-_FITTED, _DRIFTED = 2_048, 1.5
-"""Vectors to which a subspace is fitted; how many times as much outside it makes a segment fit another one."""
+_DRIFTED = 1.5
+"""How many times as much outside of the subspace makes a segment fit one of its own."""
 _LEVELS, _CHUNK, _TIE, _FEW = 16, 128, 1e-4, 32
 
 
@@ -93,7 +92,7 @@ def member_ids(group: int, members: Sequence[int] | range) -> np.ndarray:
 
 def exact_scores(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Return inner products (N,) float32 of ``vectors`` (N, F) that do not depend on which are scored together."""
-    return (vectors * query).sum(axis=1, dtype=np.float64).astype(np.float32)
+    return (vectors * query).sum(axis=1)  # pairwise, row by row
 
 
 def best_places(ids: np.ndarray, scores: np.ndarray, k: int, grouped: bool) -> np.ndarray:
@@ -169,11 +168,10 @@ def _subspace(vectors: np.ndarray) -> np.ndarray:
     width = vectors.shape[1]
     if width <= CODED:
         return np.eye(width, dtype=np.float32)
-    rows = np.asarray(vectors[:: -(-len(vectors) // _FITTED)])
     basis = np.random.default_rng(0).standard_normal((width, CODED), dtype=np.float32)
-    for _ in range(4):
-        basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
-    inside = rows @ basis  # along its own axes, so that the codes of narrow ones are as fine
+    for _ in range(3):
+        basis = np.linalg.qr(vectors.T @ (vectors @ basis))[0]
+    inside = vectors @ basis  # along its own axes, so that the codes of narrow ones are as fine
     return np.ascontiguousarray(basis @ np.linalg.eigh(inside.T @ inside)[1])
 
 
@@ -209,12 +207,11 @@ def _encode(vectors: np.ndarray) -> tuple[Any, np.ndarray]:
     return packed(plain), np.sqrt(errors.max(axis=0))
 
 
-def _margin(segment: _Segment, query: np.ndarray) -> float:
-    """Return by how much a code's score may be too low: its error by Cauchy and Schwarz in each chunk and outside of
-    the subspace, and that of the table, which is rounded to 8 bits an entry and 16 bits a sum."""
-    coded = query @ segment.basis
+def _margin(segment: _Segment, coded: np.ndarray, outside: float) -> float:
+    """Return by how much a code's score may be too low for a query that is ``coded`` (C,) in the subspace, and has
+    the norm ``outside`` without: its error by Cauchy and Schwarz in each chunk and outside, and that of the table,
+    which is rounded to 8 bits an entry and 16 bits a sum."""
     norms = np.sqrt(np.add.reduceat(coded.astype(np.float64) ** 2, np.arange(0, len(coded), _CHUNK)))
-    outside = np.linalg.norm(query - segment.basis @ coded)
     spans = np.abs(coded) * _extent(segment.codes)
     step = max(spans.max(initial=0) / 255, spans.sum() / 65535)
     return float(np.append(norms, outside) @ segment.residual + step * np.count_nonzero(coded))
@@ -412,7 +409,11 @@ class FaissVectors:
             if len(best.ids) == k or wanted >= every:
                 break
             wanted = min(every, 4 * wanted)
-        margin = max((_margin(one, query) for one in segments if one.codes is not None), default=_TIE)
+        margin = _TIE
+        for basis in {id(one.basis): one.basis for one in segments if one.codes is not None}.values():
+            coded = query @ basis
+            outside = float(np.linalg.norm(query - basis @ coded))
+            margin = max(margin, *(_margin(one, coded, outside) for one in segments if one.basis is basis))
         return replace(best, certain=cutoff == -np.inf or bool(best.scores[-1] >= cutoff + margin))
 
     def _candidates(
