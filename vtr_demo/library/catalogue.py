@@ -41,7 +41,10 @@ CREATE TABLE IF NOT EXISTS uses (file INTEGER NOT NULL, owner INTEGER NOT NULL, 
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS derived (value TEXT NOT NULL);
 """
-_COLUMNS = "version, number, id, name, folder, seconds, added, visitor, moments, bytes, content, missing, captions, source, copied"
+_COLUMNS = (
+    "version, number, id, name, folder, seconds, added, visitor, moments, bytes, content, missing, captions, source, "
+    "copied"
+)
 _ORDERS: dict[str, str] = {
     "oldest": "number",
     "newest": "number DESC",
@@ -58,7 +61,8 @@ def _row(clip: StoredClip) -> tuple[Any, ...]:
     return (
         clip.version, clip.number, clip.id, _text(clip.name), _text(str(PurePath(clip.source).parent)),
         float(clip.duration_s), clip.added, clip.visitor, len(clip.moments), clip.stored_bytes,
-        clip.content if "vectors" in clip.files else None, missing, len(clip.captions), _number(clip.source), int("media" in clip.files),
+        clip.content if "vectors" in clip.files else None, missing, len(clip.captions),
+        _number(clip.source), int("media" in clip.files),
     )  # fmt: skip
 
 
