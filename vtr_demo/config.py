@@ -135,7 +135,7 @@ class ModelConfig(Settings):
     centred_shift: bool = True
     """Subtract from the cross-attention's shift of the prototypes its mean over K (see ``s2ca``)."""
     focus: Natural = 0
-    """Width of the network by which the entity level tells things from their surroundings; 0 leaves it out."""
+    """Width of the network that looks for things for the entity level (see ``mcsan.Focus``); 0 leaves it out."""
     assign_eps: float = 1.0
     """epsilon in the mean over a concept's tokens (GroupViT uses 1.0)."""
     dropout: BelowOne = 0.1
@@ -193,7 +193,9 @@ class LossConfig(Settings):
     grounding: NonNegative = 0.0
     """Cross-entropy of the allocation of patches and words on the playground, whose truth is known."""
     focus: NonNegative = 0.0
-    """Cross-entropy of the entity level's attention and the patches of things, on the playground."""
+    """Cross-entropy of the focus's attention and the patches of things, on the playground."""
+    anchor: NonNegative = 0.0
+    """Squared distance of files' entity vectors from what they are without the focus."""
     short: NonNegative = 0.0
     """Ranking loss of short queries ("a dog", "jumping", "in the forest"); every clip that has it is right."""
     occurrence: NonNegative = 0.0

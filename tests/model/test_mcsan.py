@@ -175,11 +175,13 @@ def test_a_focus_moves_the_entity_level_alone_and_its_parts_stay_exact() -> None
     with torch.no_grad():
         before, out = plain.video(tokens), focused.video(tokens)
         assert torch.allclose(focused.video.parts(out).sum(2), out.vectors, atol=1e-5)
-        assert torch.allclose(out.weights.sum(-1), torch.ones(2, 4), atol=1e-6)
+        assert out.things is not None
+        assert torch.allclose(out.things.sum(-1), torch.ones(2), atol=1e-6)
         others = [GLOBAL, ACTION, RELATIONSHIP]
         assert torch.allclose(out.vectors[:, others], before.vectors[:, others])
         assert not torch.allclose(out.vectors[:, ENTITY], before.vectors[:, ENTITY], atol=1e-3)
-        focused.video.focus[-1].weight.zero_()  # as a new one is
+        focused.video.focus.name[-1].weight.zero_()  # as a new one is
+        focused.video.focus.name[-1].bias.zero_()
         assert torch.allclose(focused.video(tokens).vectors, before.vectors, atol=1e-5)
 
 

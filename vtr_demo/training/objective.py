@@ -15,6 +15,7 @@ from vtr_demo.config import LossConfig
 from vtr_demo.data.captions import sentence_vector
 from vtr_demo.data.grounding import KINDS, UNKNOWN, AllocationTruth, GroundedCaptions
 from vtr_demo.data.sampler import Batch, HardNegatives, ShortTexts, Teaching
+from vtr_demo.model.mcsan import ENTITY
 from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.structures import (
     LEVELS,
@@ -194,6 +195,8 @@ def loss_terms(
         terms["occurrence"] = config.occurrence * _occurrence(output, batch)
     if config.focus and batch.truth is not None:
         terms["focus"] = config.focus * _focus(output, batch.truth)
+    if config.anchor and batch.truth is not None:
+        terms["anchor"] = config.anchor * _anchor(output, batch.truth)
     if config.short and batch.short is not None:
         terms["short"] = config.short * _short(model, output.own, batch.short, config.scale, weights, precision)
     if distiller is not None and config.distill:
@@ -316,16 +319,39 @@ def _grounding(output: BatchOutput, truth: AllocationTruth) -> Tensor:
 
 
 def _focus(output: BatchOutput, truth: AllocationTruth) -> Tensor:
-    """Return ``losses.attention_nll`` of the entity level on the patches that show things, of clips with any."""
-    level = LEVELS.index("entity")
+    """Return ``losses.attention_nll`` of the focus on the patches that show things, of clips with any."""
     labels = [F.pad(group, (1, 0), value=UNKNOWN).flatten(1) for group in truth.patches]
     things = [(label >= 0) & (label < len(KINDS)) for label in labels]
     total = torch.stack([mask.any(1).sum() for mask in things]).sum()
     terms = [
-        losses.attention_nll(out.levels.weights[:, level], mask) * (mask.any(1).sum() / total.clamp(min=1))
+        losses.attention_nll(_attention(out), mask) * (mask.any(1).sum() / total.clamp(min=1))
         for out, mask in zip(output.videos, things, strict=True)
     ]
     return torch.stack(terms).sum() * distributed.rank_weight(total)
+
+
+def _attention(out: Encoded) -> Tensor:
+    """Return (B, N) of the focus, or of the entity level where there is none."""
+    return out.levels.weights[:, ENTITY] if out.levels.things is None else out.levels.things
+
+
+def _anchor(output: BatchOutput, truth: AllocationTruth) -> Tensor:
+    """Return the mean squared distance of the entity vectors of files from what they are without the focus.
+
+    Files show what no truth is known of (our decision: what a focus learns on drawn things must not move them).
+    """
+    terms, counts = [], []
+    for out, labels in zip(output.videos, truth.patches, strict=True):
+        files = (labels == UNKNOWN).flatten(1).all(1)
+        plain = out.levels.plain
+        if plain is not None:
+            moved = (out.levels.vectors[:, ENTITY] - plain.detach()).float().square().sum(1)
+            terms.append((moved * files).sum())
+            counts.append(files.sum())
+    if not terms:
+        return output.own.meaning.new_zeros(())
+    total = torch.stack(counts).sum()
+    return torch.stack(terms).sum() / total.clamp(min=1) * distributed.rank_weight(total)
 
 
 def _short(

@@ -405,7 +405,7 @@ def _end_to_end_sampler(config: TrainConfig, data: TrainingData, model: VTRModel
 
 
 def _playground_truth(config: TrainConfig, backbone: Backbone) -> PlaygroundTruth | None:
-    if not (config.loss.grounding or config.loss.focus):
+    if not (config.loss.grounding or config.loss.focus or config.loss.anchor):
         return None
     return PlaygroundTruth(config.video.clip_frames, backbone.grid, config.sprites)
 
