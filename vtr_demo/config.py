@@ -195,7 +195,7 @@ class LossConfig(Settings):
     focus: NonNegative = 0.0
     """Cross-entropy of the focus's attention and the patches of things, on the playground."""
     anchor: NonNegative = 0.0
-    """Squared distance of files' entity vectors from what they are without the focus."""
+    """Squared distance of the entity vectors of files and captions from what they were before the run."""
     short: NonNegative = 0.0
     """Ranking loss of short queries ("a dog", "jumping", "in the forest"); every clip that has it is right."""
     occurrence: NonNegative = 0.0

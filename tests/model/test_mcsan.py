@@ -171,7 +171,7 @@ def test_a_focus_moves_the_entity_level_alone_and_its_parts_stay_exact() -> None
     focused = small_model(focus=3)
     missing, _ = focused.load_state_dict(plain.state_dict(), strict=False)
     assert missing
-    assert all(name.startswith("video.focus.") for name in missing)
+    assert all(name.startswith(("video.focus.", "text.brief.")) for name in missing)
     with torch.no_grad():
         before, out = plain.video(tokens), focused.video(tokens)
         assert torch.allclose(focused.video.parts(out).sum(2), out.vectors, atol=1e-5)
@@ -183,6 +183,15 @@ def test_a_focus_moves_the_entity_level_alone_and_its_parts_stay_exact() -> None
         focused.video.focus.name[-1].weight.zero_()  # as a new one is
         focused.video.focus.name[-1].bias.zero_()
         assert torch.allclose(focused.video(tokens).vectors, before.vectors, atol=1e-5)
+
+
+def test_short_queries_have_gates_of_their_own_and_captions_keep_theirs() -> None:
+    plain, focused, tokens = small_model(), small_model(focus=3), text_tokens(1, 2, 4, 5, 7)
+    focused.load_state_dict(plain.state_dict(), strict=False)
+    with torch.no_grad():
+        (_, before), (_, after) = plain.text(tokens), focused.text(tokens)
+    moved = (torch.nan_to_num(after - before).abs() > 1e-4).any(1)
+    assert moved.tolist() == [True, True, True, False, False]
 
 
 def test_pooling_weights_sum_to_one_over_real_tokens() -> None:

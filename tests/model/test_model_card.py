@@ -27,7 +27,9 @@ def checkpoint() -> dict[str, Any]:
 
 
 def test_the_card_counts_what_the_checkpoint_was_trained_on(card, checkpoint):
-    concepts, config = checkpoint["training"]["config"], checkpoint["training"]["start"]["config"]
+    words = checkpoint["training"]  # the last of three runs, each of which began with the one before
+    concepts, config = words["start"]["config"], words["start"]["start"]["config"]
+    assert f"{words['config']['playground_stills']:,} drawn pictures" in card
     assert f"{concepts['playground_stills']:,} stills and {concepts['playground_clips']} clips" in card
     assert f"{concepts['steps']} steps of {concepts['batch']}" in card
     kinds = [config[f"playground_{kind}"] for kind in ("clips", "encounters", "neighbours")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.helpers.models import PATCH, WIDTH, alive, small_model, text_tokens, video_tokens
 from vtr_demo.config import LossConfig
+from vtr_demo.data.grounding import UNKNOWN, AllocationTruth
 from vtr_demo.data.sampler import ShortTexts
 from vtr_demo.model.mcsan import LevelOutput
 from vtr_demo.model.model import Encoded, VTRModel
@@ -136,6 +138,25 @@ def test_the_focus_is_least_where_the_attention_is_spread_over_the_things() -> N
     assert float(attention_nll(spread, mask)) == pytest.approx(math.log(2))
     assert float(attention_nll(aside, mask)) == pytest.approx(-(math.log(0.1) + math.log(0.2)) / 2)
     assert float(attention_nll(aside, mask[1:])) == 0
+
+
+def test_the_anchor_is_how_far_files_and_captions_have_moved_and_drawn_clips_are_free() -> None:
+    config = LossConfig(anchor=1.0)
+    heads, data = small_model(focus=3, trained=True), batch()
+    start = deepcopy(heads.text)
+    labels = tuple(torch.full(v.patches.shape[:3], UNKNOWN) for v in data.videos)
+    words = torch.full((6, 8), UNKNOWN)
+    labels[1][2:] = 3  # the last two clips are drawn
+    data = replace(data, truth=AllocationTruth(labels, words))
+    with torch.no_grad():
+        heads.text.pools[1].value_base.weight.add_(0.1 * torch.randn(WIDTH, WIDTH))
+        term = loss_terms(heads, data, config, start=start)["anchor"]
+        outs = [heads.video(v) for v in data.videos]
+        files = [out.vectors[:n, 1] - out.plain[:n] for out, n in zip(outs, (2, 2), strict=True)]
+        texts = heads.text(data.texts)[0].vectors[:, 1] - start(data.texts)[0].vectors[:, 1]
+    expected = sum(float(d.square().sum()) for d in files) / 4 + float(texts.square().sum()) / 6
+    assert float(term) == pytest.approx(expected, rel=1e-4)
+    assert expected > 0
 
 
 def divergence(first: torch.Tensor, second: torch.Tensor) -> float:

@@ -42,7 +42,8 @@ BASE_MIX = ((1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
 SHORTEST = 1e-4
 """Length below which a sum of tokens is rounding (changes that cancel out) and is not normalised."""
 _WHOLE_HIDDEN = 1024  # width of the network from a frame's mean patch to its summary token
-_NAMING = 6  # width of the network that names things, as a multiple of the one that looks for them
+_NAMING = 12  # width of the network that names things, as a multiple of the one that looks for them
+_CAPTION = 5  # words from which a text is a caption; fewer are a query
 _FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite and trainable
 
 
@@ -143,7 +144,7 @@ class Focus(nn.Module):
     """What the entity level adds for the things in a picture: it looks at them and names them.
 
     A level's value is linear in its tokens, which ranks whole captions well but tells one small thing from another
-    badly. So a network of ``width`` looks for things, one of six times that width turns each token into what
+    badly. So a network of ``width`` looks for things, one of twelve times that width turns each token into what
     the thing there is called, and their weighted sum is added to the level's: an exact sum over tokens still.
     It reads tokens of single frames, nothing of motion. Initially the sum is zero. Our decision.
     """
@@ -384,7 +385,7 @@ def _frame_motion(tokens: VideoTokens) -> Tensor | None:
 class TextLevels(nn.Module):
     """Pools the words of each level; starts as the tower's sentence vector and plain word means."""
 
-    def __init__(self, width: int, hidden: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, hidden: int, heads: int, dropout: float, *, focus: int = 0) -> None:
         super().__init__()
         self.enter = nn.Linear(width, hidden)
         self.order = nn.Linear(8, hidden)
@@ -395,6 +396,8 @@ class TextLevels(nn.Module):
         self.roles = Roles(2 * width + 2, width)
         self.word_bias = nn.Parameter(torch.zeros(()))
         self.gate = zero_linear(width, len(LEVELS), bias=True)
+        # added for short queries, and not at all from _CAPTION words on: "a dog" leans on the entity level
+        self.brief = zero_linear(width, len(LEVELS), bias=True) if focus else None
 
     def forward(self, tokens: TextTokens) -> tuple[LevelOutput, Tensor]:
         """Compute levels, and level logits (B, L) that are -inf where the sentence lacks the level."""
@@ -419,7 +422,11 @@ class TextLevels(nn.Module):
         relation = torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], base * roles)
         vectors = self.pools.vectors(_append(pooled[:, :RELATIONSHIP], relation), weights, hiddens)
         sentence = F.normalize((weights[:, :1] @ base).squeeze(1), dim=-1)
-        gates = self.gate(sentence).masked_fill(~mask.any(-1), -torch.inf)
+        gates = self.gate(sentence)
+        if self.brief is not None:
+            brevity = (_CAPTION - tokens.word_mask.sum(1, keepdim=True)).clamp_min(0) / (_CAPTION - 1)
+            gates = gates + brevity * self.brief(sentence)
+        gates = gates.masked_fill(~mask.any(-1), -torch.inf)
         return LevelOutput(vectors, weights, base, hiddens, roles), gates
 
     def parts(self, out: LevelOutput) -> Tensor:

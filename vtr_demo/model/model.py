@@ -71,7 +71,7 @@ class VTRModel(nn.Module):
             self.reduction = self.reduction[:, :entered].clone()
         hidden = config.hidden
         self.video = VideoLevels(entered, width, hidden, config.heads, config.dropout, focus=config.focus)
-        self.text = TextLevels(width, hidden, config.heads, config.dropout)
+        self.text = TextLevels(width, hidden, config.heads, config.dropout, focus=config.focus)
         self.concepts = Concepts(
             width, config.concepts, config.concept_width, eps=config.assign_eps, centred_shift=config.centred_shift
         )

@@ -15,7 +15,7 @@ from vtr_demo.config import LossConfig
 from vtr_demo.data.captions import sentence_vector
 from vtr_demo.data.grounding import KINDS, UNKNOWN, AllocationTruth, GroundedCaptions
 from vtr_demo.data.sampler import Batch, HardNegatives, ShortTexts, Teaching
-from vtr_demo.model.mcsan import ENTITY
+from vtr_demo.model.mcsan import ENTITY, TextLevels
 from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.structures import (
     LEVELS,
@@ -161,12 +161,13 @@ def loss_terms(
     distiller: Distiller | None = None,
     precision: torch.dtype | None = None,
     frozen: FrozenLevels | None = None,
+    start: TextLevels | None = None,
 ) -> dict[str, Tensor]:
     """Return every term that has a weight, multiplied by it; their sum is the training loss.
 
     With several processes the mean of the terms over the ranks is that of the joint batch, and so is the
     mean of the gradients (see ``distributed``). ``precision``: half type of the heads' autocast; the
-    losses are computed in float32. MCSAN names the ranking, KL and focal terms, S2CA the concept-level
+    losses are computed in float32. ``start``: the text side as it was before training. MCSAN names the ranking, KL and focal terms, S2CA the concept-level
     alignment and the distillation; their sum and its weights are our decision.
     """
     output = encode(model, batch, precision, frozen)
@@ -195,8 +196,8 @@ def loss_terms(
         terms["occurrence"] = config.occurrence * _occurrence(output, batch)
     if config.focus and batch.truth is not None:
         terms["focus"] = config.focus * _focus(output, batch.truth)
-    if config.anchor and batch.truth is not None:
-        terms["anchor"] = config.anchor * _anchor(output, batch.truth)
+    if config.anchor and batch.truth is not None and start is not None:
+        terms["anchor"] = config.anchor * _anchor(output, batch, start)
     if config.short and batch.short is not None:
         terms["short"] = config.short * _short(model, output.own, batch.short, config.scale, weights, precision)
     if distiller is not None and config.distill:
@@ -335,23 +336,24 @@ def _attention(out: Encoded) -> Tensor:
     return out.levels.weights[:, ENTITY] if out.levels.things is None else out.levels.things
 
 
-def _anchor(output: BatchOutput, truth: AllocationTruth) -> Tensor:
-    """Return the mean squared distance of the entity vectors of files from what they are without the focus.
+def _anchor(output: BatchOutput, batch: Batch, start: TextLevels) -> Tensor:
+    """Return how far the entity vectors of files and of captions lie from what they were, as mean squared distances.
 
-    Files show what no truth is known of (our decision: what a focus learns on drawn things must not move them).
+    A clip's is compared with the one without the focus, a caption's with that of ``start``. What is learnt
+    from drawn things must not move real ones (our decision).
     """
+    assert batch.truth is not None
     terms, counts = [], []
-    for out, labels in zip(output.videos, truth.patches, strict=True):
+    for out, labels in zip(output.videos, batch.truth.patches, strict=True):
         files = (labels == UNKNOWN).flatten(1).all(1)
-        plain = out.levels.plain
-        if plain is not None:
-            moved = (out.levels.vectors[:, ENTITY] - plain.detach()).float().square().sum(1)
-            terms.append((moved * files).sum())
-            counts.append(files.sum())
-    if not terms:
-        return output.own.meaning.new_zeros(())
+        plain = out.levels.vectors[:, ENTITY] if out.levels.plain is None else out.levels.plain
+        terms.append(((out.levels.vectors[:, ENTITY] - plain.detach()).float().square().sum(1) * files).sum())
+        counts.append(files.sum())
     total = torch.stack(counts).sum()
-    return torch.stack(terms).sum() / total.clamp(min=1) * distributed.rank_weight(total)
+    clips = torch.stack(terms).sum() / total.clamp(min=1) * distributed.rank_weight(total)
+    with torch.no_grad():
+        before = start(batch.texts)[0].vectors[:, ENTITY]
+    return clips + (output.texts.levels.vectors[:, ENTITY] - before).float().square().sum(1).mean()
 
 
 def _short(

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class TrainingStep(nn.Module):
         super().__init__()
         self.model, self.distiller, self.towers = model, distiller, towers
         self.loss, self.precision = loss, precision
+        self.start = deepcopy(model.text).eval().requires_grad_(False) if loss.anchor else None
         levels = (*model.video.parameters(), *model.text.parameters())
         self.frozen = None if any(p.requires_grad for p in levels) else FrozenLevels(model)
 
@@ -81,7 +83,7 @@ class TrainingStep(nn.Module):
         device = next(self.model.parameters()).device
         with autocast(device, self.precision if self.towers is not None else None):
             batch = sampler.batch(rng, done).to(device)
-        return loss_terms(self.model, batch, self.loss, self.distiller, self.precision, self.frozen)
+        return loss_terms(self.model, batch, self.loss, self.distiller, self.precision, self.frozen, self.start)
 
 
 @dataclass(frozen=True)
