@@ -167,8 +167,9 @@ def loss_terms(
 
     With several processes the mean of the terms over the ranks is that of the joint batch, and so is the
     mean of the gradients (see ``distributed``). ``precision``: half type of the heads' autocast; the
-    losses are computed in float32. ``start``: the text side as it was before training. MCSAN names the ranking, KL and focal terms, S2CA the concept-level
-    alignment and the distillation; their sum and its weights are our decision.
+    losses are computed in float32. ``start``: the text side as it was before training. MCSAN names the ranking,
+    KL and focal terms, S2CA the concept-level alignment and the distillation; their sum and its weights are our
+    decision.
     """
     output = encode(model, batch, precision, frozen)
     gathered, weights = output.gathered, model.training_weights
@@ -188,20 +189,36 @@ def loss_terms(
         used = [_balance(out, out.concept_mask) for out in output.videos]
         used.append(_balance(output.texts, _content_mask(batch.texts)))
         terms["balance"] = config.balance * torch.stack(used).mean()
-    if config.grounding and batch.truth is not None:
-        terms["grounding"] = config.grounding * _grounding(output, batch.truth)
-        if batch.captions is not None:
-            terms["captions"] = config.grounding * _caption_words(model, batch.captions, precision, frozen)
-    if config.occurrence and batch.truth is not None:
-        terms["occurrence"] = config.occurrence * _occurrence(output, batch)
-    if config.focus and batch.truth is not None:
-        terms["focus"] = config.focus * _focus(output, batch.truth)
-    if config.anchor and batch.truth is not None and start is not None:
-        terms["anchor"] = config.anchor * _anchor(output, batch, start)
+    if batch.truth is not None:
+        terms |= _of_truth(model, batch, output, batch.truth, config, precision, frozen)
+        if config.anchor and start is not None:
+            terms["anchor"] = config.anchor * _anchor(output, batch.texts, batch.truth, start)
     if config.short and batch.short is not None:
         terms["short"] = config.short * _short(model, output.own, batch.short, config.scale, weights, precision)
     if distiller is not None and config.distill:
         terms["distill"] = config.distill * _distillation(output, batch, distiller)
+    return terms
+
+
+def _of_truth(
+    model: VTRModel,
+    batch: Batch,
+    output: BatchOutput,
+    truth: AllocationTruth,
+    config: LossConfig,
+    precision: torch.dtype | None,
+    frozen: FrozenLevels | None,
+) -> dict[str, Tensor]:
+    """Return the weighted terms that need the playground's truth."""
+    terms = {}
+    if config.grounding:
+        terms["grounding"] = config.grounding * _grounding(output, truth)
+        if batch.captions is not None:
+            terms["captions"] = config.grounding * _caption_words(model, batch.captions, precision, frozen)
+    if config.occurrence:
+        terms["occurrence"] = config.occurrence * _occurrence(output, batch)
+    if config.focus:
+        terms["focus"] = config.focus * _focus(output, truth)
     return terms
 
 
@@ -336,15 +353,14 @@ def _attention(out: Encoded) -> Tensor:
     return out.levels.weights[:, ENTITY] if out.levels.things is None else out.levels.things
 
 
-def _anchor(output: BatchOutput, batch: Batch, start: TextLevels) -> Tensor:
+def _anchor(output: BatchOutput, texts: TextTokens, truth: AllocationTruth, start: TextLevels) -> Tensor:
     """Return how far the entity vectors of files and of captions lie from what they were, as mean squared distances.
 
     A clip's is compared with the one without the focus, a caption's with that of ``start``. What is learnt
     from drawn things must not move real ones (our decision).
     """
-    assert batch.truth is not None
     terms, counts = [], []
-    for out, labels in zip(output.videos, batch.truth.patches, strict=True):
+    for out, labels in zip(output.videos, truth.patches, strict=True):
         files = (labels == UNKNOWN).flatten(1).all(1)
         plain = out.levels.vectors[:, ENTITY] if out.levels.plain is None else out.levels.plain
         terms.append(((out.levels.vectors[:, ENTITY] - plain.detach()).float().square().sum(1) * files).sum())
@@ -352,7 +368,7 @@ def _anchor(output: BatchOutput, batch: Batch, start: TextLevels) -> Tensor:
     total = torch.stack(counts).sum()
     clips = torch.stack(terms).sum() / total.clamp(min=1) * distributed.rank_weight(total)
     with torch.no_grad():
-        before = start(batch.texts)[0].vectors[:, ENTITY]
+        before = start(texts)[0].vectors[:, ENTITY]
     return clips + (output.texts.levels.vectors[:, ENTITY] - before).float().square().sum(1).mean()
 
 
