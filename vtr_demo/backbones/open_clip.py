@@ -368,7 +368,7 @@ class OpenClipBackbone(Backbone):
         ids = self.tokenizer([sentence.text for sentence in sentences])
         states, summary = self._text_states(ids.to(self.device))
         shares = [
-            word_shares(sentence.words, token_spans(self.tokenizer, sentence.text, row))
+            word_shares(sentence.words, token_spans(self.tokenizer, sentence.text, row)[: states.shape[1]])
             for sentence, row in zip(sentences, ids.numpy(), strict=True)
         ]
         means, weights = mean_by_share(states, stack_shares(shares, states.shape[1], self.device))
@@ -378,15 +378,20 @@ class OpenClipBackbone(Backbone):
         return tokens, pool, weights[:, 1:] > 0
 
     def _text_states(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Token states (B, N, D) in the joint space, and the text embedding (B, D) as it comes."""
+        """Token states (B, N, D) in the joint space, and the text embedding (B, D) as it comes.
+
+        N is shorter than the ids where nothing looks at those that follow the last end of a text.
+        """
         text = getattr(self.model, "text", None)
+        if _looks_back(text or self.model):
+            return _causal_states(text or self.model, ids)
         if text is not None and not hasattr(text, "forward_intermediates"):
             return _hugging_face_states(text, ids)
-        options = {"text_indices": 1} if text is None else {"indices": 1, "output_fmt": "NLC"}
         if text is None:
-            out = self.model.forward_intermediates(text=ids, normalize=False, normalize_intermediates=True, **options)
+            options = {"normalize": False, "normalize_intermediates": True, "text_indices": 1}
+            out = self.model.forward_intermediates(text=ids, **options)
         else:
-            out = text.forward_intermediates(ids, normalize_intermediates=True, **options)
+            out = text.forward_intermediates(ids, normalize_intermediates=True, indices=1, output_fmt="NLC")
         project = (self.model if text is None else text).text_projection
         return _projected(out["text_intermediates"][-1], project), out["text_features"]
 
@@ -402,6 +407,24 @@ def _projected(values: Tensor, projection: Any) -> Tensor:
     if projection is None:
         return values
     return projection(values) if isinstance(projection, nn.Module) else values @ projection
+
+
+def _looks_back(tower: Any) -> bool:
+    """Whether a text tower's tokens see those before them alone, and its embedding is the state of the end of text."""
+    pool = getattr(tower, "text_pool_type", None) or getattr(tower, "pool_type", None)
+    return (
+        getattr(tower, "attn_mask", None) is not None and pool == "argmax" and getattr(tower, "cls_emb", None) is None
+    )
+
+
+def _causal_states(tower: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """As the tower's own forward, without what follows the longest text: a fifth of the time for short ones."""
+    ends = ids.argmax(dim=-1)
+    length = int(ends.max()) + 1
+    x = tower.token_embedding(ids[:, :length]) + tower.positional_embedding[:length]
+    x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
+    states = _projected(x, tower.text_projection)
+    return states, states[torch.arange(len(ids), device=ids.device), ends]
 
 
 def _hugging_face_states(text: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
