@@ -421,7 +421,7 @@ _IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
         lambda c: c.motion_precision != "fp32" and not c.start and c.model.backbone != "bundled",
         "only the bundled towers have a motion tower",
     ),
-    ("sprites", lambda c: not c.drawn, "nothing of the playground is drawn"),
+    ("sprites", lambda c: not (c.drawn or c.playground_validation), "nothing of the playground is drawn"),
     (
         "mixture.playground",
         lambda c: not c.drawn_clips,

@@ -130,7 +130,7 @@ def load_training_data(config: TrainConfig) -> TrainingData:
     device = distributed.resolve_device(config.device)
     if config.precision == "fp16" and device.type != "cuda":
         raise ConfigError("precision fp16 needs a GPU, and there is none; use bf16 or fp32.")
-    if config.drawn:
+    if config.drawn or config.playground_validation:
         find_sprites(config.sprites)  # a missing folder shows before any work
     torch.manual_seed(config.seed)
     start = load(config.start, str(device)) if config.start else None
