@@ -66,7 +66,7 @@ class CaptionHit:
     score: float
     terms: dict[str, float]
     confidence: float
-    """1 - p: about the share of unrelated texts that score lower with this clip."""
+    """1 - p: about the share of draws of as many unrelated texts as were ranked that all score lower with this clip."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,22 @@ def test_the_smallest_p_value_of_an_unrelated_query_is_uniform(clips: int) -> No
         assert np.mean(np.array(found) <= share + 1e-9) == pytest.approx(share, abs=3.5 * error)
 
 
+@pytest.mark.parametrize("count", [1, 10, 400])
+def test_the_best_of_many_unrelated_sentences_seldom_stands_out_from_as_many(count: int) -> None:
+    found = []
+    for seed in range(200):
+        table = drawn(seed, 300 + count, 1)
+        values = NullDistribution([table[:300]]).p_values_among(table[300:, 0], count)
+        order = np.argsort(table[300:, 0])
+        assert (np.diff(values[order]) <= 1e-9).all()
+        found.append(values.min())
+    for share in (0.05, 0.2, 0.5):
+        error = np.sqrt(share * (1 - share) / len(found))
+        assert (
+            np.mean(np.array(found) <= share) <= share + 3.5 * error + 0.03
+        )  # a normal tail falls faster than assumed
+
+
 def test_p_values_lie_above_zero_up_to_one_and_never_rise_with_the_score() -> None:
     null = NullDistribution([drawn(0, 50, 4)])
     for clip in range(4):

@@ -238,7 +238,7 @@ def test_confidence_is_rounded_down(share, text):
 
 
 def test_limits_are_stated():
-    assert shelf.upload_label(LimitConfig()) == "Add videos, up to 200.0 MB and 15 minutes each"
+    assert shelf.upload_label(LimitConfig()) == "Add videos, up to 200 MB and 15 minutes each"
 
 
 def test_the_page_loads_nothing_from_elsewhere():

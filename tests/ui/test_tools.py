@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,47 @@ def test_every_tool_answers_the_same_json_by_gradio_and_by_mcp(client, served):
         for record in tool.outputSchema["$defs"].values():
             described += record["properties"].values()
         assert all(field.get("description") for field in described)
+
+
+HOST = """(results) => new Promise((done) => {
+  const frame = document.createElement('iframe'), [view, ...answers] = results, shown = [];
+  const say = (message) => frame.contentWindow.postMessage({ jsonrpc: '2.0', ...message }, '*');
+  const tell = (params) => say({ method: 'ui/notifications/tool-result', params });
+  const next = () => answers.length ? tell(answers.shift()) : done(shown);
+  addEventListener('message', ({ data }) => {
+    if (data.method === 'ui/initialize') say({ id: data.id, result: { protocolVersion: data.params.protocolVersion } });
+    if (data.method === 'ui/notifications/initialized') next();
+    if (data.method !== 'ui/notifications/size-changed') return;
+    shown.push([frame.contentDocument.body.innerText, data.params.height]);
+    next();
+  });
+  frame.srcdoc = view;
+  document.body.append(frame);
+})"""
+"""A host of MCP Apps: shows the view and hands it answers; resolves to what it then says, and its height."""
+
+
+@pytest.mark.browser
+def test_the_view_shows_an_answer_with_its_parts_or_its_text_alone_or_why_there_is_none(browser, served):
+    given = arguments(served[0])["explain_match"]
+    calls = [("explain_match", given), ("explain_match", {**given, "clip_id": "nowhere"})]
+    with ThreadPoolExecutor(1) as beside:  # the browser's driver has a loop of its own in this thread
+        _, (answer, refused), view = beside.submit(asyncio.run, by_mcp(served[1], calls)).result()
+    assert refused.isError
+    whole, error = (one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in (answer, refused))
+    text = {key: value for key, value in whole.items() if key != "structuredContent"}
+    page = browser.new_page()
+    by_parts, by_text, why_not = page.evaluate(HOST, [view.text, whole, text, error])
+    page.close()
+    assert by_parts == by_text
+    lines = by_parts[0].splitlines()
+    match = answer.structuredContent
+    assert lines[0] == f"{match['name']}: {match['score']:.3f}"
+    for name, value in [*match["terms"].items(), *((word["word"], word["adds"]) for word in match["words"])]:
+        assert name in lines
+        assert f"{value:.3f}" in lines
+    assert by_parts[1] > why_not[1]
+    assert why_not[0].strip() == refused.content[0].text.strip()
 
 
 def test_links_lead_to_the_film_the_pictures_and_the_page(client, served):

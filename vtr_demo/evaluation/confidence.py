@@ -78,6 +78,16 @@ class NullDistribution:
         """Of scores (R,) with the clips ``rows`` (R,): in (0, 1]; never rises as a clip's score rises."""
         return self._shares((scores - self.mean[rows]) / self.spread[rows])
 
+    def p_values_among(self, scores: np.ndarray, count: int) -> np.ndarray:
+        """Of scores (R,) with the only clip, each the best of ``count`` sentences: the share of draws of as many
+        unrelated sentences of which one stands out as much. Above the highest tenth of the unrelated sentences
+        standardised scores are taken to fall exponentially (our decision)."""
+        z_scores, highest = (scores - self.mean[0]) / self.spread[0], self._sorted[-max(1, len(self._sorted) // 10) :]
+        share, start = self._shares(z_scores), highest[0]
+        fall = np.exp(-np.maximum(z_scores - start, 0) / max(highest.mean() - start, _TIE))
+        share = np.where(z_scores > start, len(highest) / len(self._sorted) * fall, share)
+        return -np.expm1(count * np.log1p(-np.clip(share, 1e-9, 1 - 1e-12)))
+
     def p_values_beside(self, scores: np.ndarray, unrelated: np.ndarray) -> np.ndarray:
         """As ``p_values``, of scores (R,) with clips of which the unrelated sentences' scores (M, R) are given."""
         mean, spread = _mean_and_spread(unrelated)

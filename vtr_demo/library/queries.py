@@ -208,7 +208,7 @@ class Queries:
             raise TextError("There is no sentence to rank; write at least one.")
         flats = self.flat(parse_many(texts), weights)
         scores = flats @ vector
-        shares = self.null(vector[None], weights).p_values(scores, np.zeros(len(scores), np.int64))
+        shares = self.null(vector[None], weights).p_values_among(scores, len(texts))
         width = self.model.model.width
         return tuple(
             CaptionHit(

@@ -65,7 +65,7 @@ def fixed(value: float, digits: int) -> str:
 
 def size(count: int) -> str:
     """Format bytes for a person."""
-    return f"{count / 2**20:.1f} MB" if count >= 2**20 else f"{max(1, round(count / 1024))} kB"
+    return f"{count / 2**20:.1f} MB".replace(".0 ", " ") if count >= 2**20 else f"{max(1, round(count / 1024))} kB"
 
 
 def percentage(share: float) -> str:

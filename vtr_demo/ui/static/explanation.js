@@ -206,9 +206,9 @@
       };
       const chip = (row, text, denied) => h("button", {
         class: `word heat${row === 0 || data.extras.includes(row) ? " wholeword" : ""}${denied ? " denied" : ""}`, style: this.tint(shown[row], limit), "data-key": `word-${row}`, "data-row": row,
-        "aria-pressed": String(pick.word === row), "aria-label": `${quoted(text, row)} adds ${written(units[row])}`,
+        "aria-pressed": String(pick.word === row),
         onclick: () => this.choose({ word: row }),
-      }, text, h("small", null, written(units[row])));
+      }, text, " ", h("small", null, written(units[row])));
       const cell = (entry) => h("span", { class: "cellword" },
         entry.row === null
           ? h("button", { class: "word struck", "data-do": "strike", "data-word": entry.index, "data-key": `struck-${entry.index}`, title: "Struck out; click to put it back" }, h("s", null, entry.text), h("small", null, "put back"))
@@ -338,14 +338,14 @@
       const wholes = data.seconds.map((_, t) => heat[t * cells]);
       const units = apportion([...frames, add(wholes)], this.units({ ...pick, frame: null, cells: null }));
       const tiles = data.seconds.map((_, t) => h("button", {
-        class: "shot", "data-key": `shot-${t}`, "data-frame": t, "aria-pressed": String(t === this.frame), "aria-label": `Frame at ${data.times[t]}: its patches add ${written(units[t])}`,
+        class: "shot", "data-key": `shot-${t}`, "data-frame": t, "aria-pressed": String(t === this.frame),
         onclick: () => this.look(t),
-      }, this.canvas(t, heat, limit), h("span", null, h("span", null, data.times[t]), h("b", null, written(units[t])))));
+      }, this.canvas(t, heat, limit), h("span", null, h("span", null, data.times[t]), " ", h("b", null, written(units[t])))));
       const whole = h("button", {
         class: "shot wholeframes", "data-key": "shot-whole", "aria-pressed": String(Boolean(pick.cells?.has(0))),
         onclick: () => this.choose({ frame: null, cells: new Set([0]) }),
       }, h("em", null, "Whole frames"), h("small", null, "what the frames add as wholes, which lies nowhere in the picture"), h("span", null, h("span", null, "all"), h("b", null, written(units[frames.length]))));
-      return [h("div", { class: "shots" }, tiles, whole),
+      return [h("div", { class: "shots", role: "group", "aria-label": "Frames and what their patches add" }, tiles, whole),
         h("p", { class: "soft hint" }, "A frame opens above; there, draw a box to ask which words it speaks for. The tiles add up to ", h("b", null, written(add(units))), ".")];
     }
 

@@ -37,7 +37,9 @@
     write();
   };
   document.addEventListener("vtr-look", write);
-  const watchTabs = () => new MutationObserver(write).observe(document.body, { subtree: true, attributeFilter: ["aria-selected"] });
+  // Gradio's label hides what stands on the button; without it the text is the name.
+  const unlabel = () => document.querySelectorAll(".upload-container[aria-label]").forEach((node) => node.removeAttribute("aria-label"));
+  const watchTabs = () => new MutationObserver(() => (write(), setTimeout(unlabel, 500))).observe(document.body, { subtree: true, attributeFilter: ["aria-selected"] });
   if (document.body) watchTabs();
   else addEventListener("DOMContentLoaded", watchTabs);
 
