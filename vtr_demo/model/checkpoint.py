@@ -94,9 +94,8 @@ class RetrievalModel:
         """The command that trains the heads over these towers; empty where they are trained."""
         if self.model.config.trained:
             return ""
-        config = "clip-heads" if self.backbone.contrastive else self.backbone.spec
-        override = f" --set {shlex.quote(f'model.backbone={self.backbone.spec}')}" if self.backbone.contrastive else ""
-        return f"python -m vtr_demo train --config {config}{override}"
+        backbone = shlex.quote(f"model.backbone={self.backbone.spec}")
+        return f"python -m vtr_demo train --config clip-heads --set {backbone}"
 
     @property
     def names(self) -> tuple[str, ...]:
