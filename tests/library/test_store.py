@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
@@ -495,3 +496,21 @@ def test_captions_of_many_clips_change_in_one_step_and_nothing_else_does(tmp_pat
         np.testing.assert_array_equal(store.clip_vectors(ids[2]), contents_of(2).vectors)
     with LibraryWriter.open(tmp_path, OURS) as store:
         assert [clip.captions for clip in store.list()] == [(clip_of(0).name,), (clip_of(2).name,)]
+
+
+def test_a_check_takes_up_strays_that_make_a_clip_and_puts_the_others_aside(tmp_path: Path) -> None:
+    library(tmp_path / "lib", 2)
+    library(tmp_path / "other", 3)
+    with LibraryWriter.open(tmp_path / "lib", OURS) as store:
+        store.check()
+        assert store.problems() == ()
+        for name in on_disk(tmp_path / "other") - on_disk(tmp_path / "lib"):
+            shutil.copy(tmp_path / "other" / name, tmp_path / "lib" / name)
+        (tmp_path / "lib" / "frames" / "stray.bin").write_bytes(b"whose?")
+        store.check()
+        assert len(store) == 3
+        assert "1 clips were taken up again and 1 files moved" in store.problems()[0]
+        assert (tmp_path / "lib" / "lost" / "frames" / "stray.bin").read_bytes() == b"whose?"
+        store.check()
+        assert store.problems() == ()
+        assert len(store.list()) == 3

@@ -203,6 +203,10 @@ class Catalogue:
         """Whether a file belongs to any clip of any version."""
         return bool(self._rows("SELECT 1 FROM uses WHERE file = ?", (_number(name),)))
 
+    def noted(self) -> set[str]:
+        """Return the names of the files that are being added or removed."""
+        return {name for (name,) in self._rows("SELECT file FROM pending", ())}
+
     # ------------------------------------------------------------------ many
     def versions(self) -> list[str]:
         """Return the versions that have clips, the one that counts first."""

@@ -91,15 +91,16 @@ class ContentFiles:
         with suppress(OSError):
             (self.directory / name).unlink(missing_ok=True)
 
-    def listed(self) -> Iterator[str]:
-        """Names of everything in the library's folders; drafts of a killed write are removed."""
+    def listed(self, *, clean: bool = True) -> Iterator[str]:
+        """Names of everything in the library's folders, drafts left out; with ``clean``, when nobody writes, these
+        are those of a killed write and are removed."""
         for folder in FOLDERS:
             with suppress(FileNotFoundError), os.scandir(self.directory / folder) as entries:
                 for entry in entries:
-                    if _DRAFT.fullmatch(entry.name):
-                        self.remove(f"{folder}/{entry.name}")
-                    else:
+                    if not _DRAFT.fullmatch(entry.name):
                         yield f"{folder}/{entry.name}"
+                    elif clean:
+                        self.remove(f"{folder}/{entry.name}")
 
     def move_to_lost(self, name: str) -> None:
         """Put aside what the library does not know; an equal name there gets a number."""

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +37,8 @@ of 60,000 were among the first 2,000 (with 384 not all); of the global level's 3
 the first 400."""
 _DRIFTED = 1.5
 """How many times as much outside of the subspace makes a segment fit one of its own."""
+_LEAST, _MORE = 64, 4
+"""How many of a segment are looked at first, beside so many times as many as are expected there."""
 _LEVELS, _CHUNK, _TIE, _FEW = 16, 128, 1e-4, 32
 
 
@@ -133,6 +135,7 @@ class _Segment:
         self.basis = np.zeros((0, 0), np.float32)
         self.residual = np.zeros(0)
         """Largest error of a code, by chunk of numbers, and last the largest part outside of the subspace."""
+        self.extent = np.zeros(0, np.float32)
         self.crcs: np.ndarray | None = None
         self.checked = np.zeros(len(ids), bool)
         self.path: Path | None = None
@@ -207,14 +210,28 @@ def _encode(vectors: np.ndarray) -> tuple[Any, np.ndarray]:
     return packed(plain), np.sqrt(errors.max(axis=0))
 
 
-def _margin(segment: _Segment, coded: np.ndarray, outside: float) -> float:
-    """Return by how much a code's score may be too low for a query that is ``coded`` (C,) in the subspace, and has
-    the norm ``outside`` without: its error by Cauchy and Schwarz in each chunk and outside, and that of the table,
-    which is rounded to 8 bits an entry and 16 bits a sum."""
-    norms = np.sqrt(np.add.reduceat(coded.astype(np.float64) ** 2, np.arange(0, len(coded), _CHUNK)))
-    spans = np.abs(coded) * _extent(segment.codes)
-    step = max(spans.max(initial=0) / 255, spans.sum() / 65535)
-    return float(np.append(norms, outside) @ segment.residual + step * np.count_nonzero(coded))
+@dataclass(frozen=True)
+class _Coded:
+    """A query in a subspace (C,), and its norms by chunk, as those of ``_Segment.residual``."""
+
+    query: np.ndarray
+    norms: np.ndarray
+
+    @classmethod
+    def of(cls, query: np.ndarray, basis: np.ndarray) -> _Coded:
+        """From a query (F,) and the subspace's basis (F, C)."""
+        inside = query @ basis
+        squares = inside.astype(np.float64) ** 2
+        outside = max(float(query.astype(np.float64) @ query) - squares.sum(), 0.0)
+        norms = np.sqrt(np.append(np.add.reduceat(squares, np.arange(0, len(inside), _CHUNK)), outside))
+        return cls(inside, norms)
+
+    def margin(self, segment: _Segment) -> float:
+        """Return by how much a code's score may be too low: its error by Cauchy and Schwarz in each chunk and outside
+        of the subspace, and that of the table, which is rounded to 8 bits an entry and 16 bits a sum."""
+        spans = np.abs(self.query) * segment.extent
+        step = max(spans.max(initial=0) / 255, spans.sum() / 65535)
+        return float(self.norms @ segment.residual + step * len(spans))
 
 
 @dataclass(frozen=True)
@@ -399,45 +416,64 @@ class FaissVectors:
         """Take the best by code and score them exactly; more of them until there are ``k``."""
         every = sum(len(one.ids) for one in segments)
         wanted = min(every, int(max(RESCORED, 2 * k) * every / total))
+        bases = {id(one.basis): one.basis for one in segments if one.codes is not None}
+        coded = {key: _Coded.of(query, basis) for key, basis in bases.items()}
         while True:
-            candidates, approximate = self._candidates(segments, query, wanted)
-            cutoff = float(approximate.min()) if len(candidates.ids) < every else -np.inf
+            candidates, cutoff = self._candidates(segments, coded, query, wanted)
             candidates = candidates.take(
                 np.array([masks[n][row] for n, row in zip(candidates.segments, candidates.rows, strict=True)], bool)
             )
-            best = found(candidates.ids, self._gather(segments, candidates), query, k, grouped, certain=True)
-            if len(best.ids) == k or wanted >= every:
+            scores = self._exact_scores(segments, candidates, query)
+            places = best_places(candidates.ids, scores, k, grouped)
+            if len(places) == k or wanted >= every:
                 break
             wanted = min(every, 4 * wanted)
-        margin = _TIE
-        for basis in {id(one.basis): one.basis for one in segments if one.codes is not None}.values():
-            coded = query @ basis
-            outside = float(np.linalg.norm(query - basis @ coded))
-            margin = max(margin, *(_margin(one, coded, outside) for one in segments if one.basis is basis))
-        return replace(best, certain=cutoff == -np.inf or bool(best.scores[-1] >= cutoff + margin))
+        best, scores = candidates.take(places), scores[places]
+        certain = cutoff == -np.inf
+        if not certain:
+            margins = [coded[id(one.basis)].margin(one) for one in segments if one.codes is not None]
+            certain = bool(scores[-1] >= cutoff + max(margins, default=_TIE))
+        return Found(best.ids, scores, self._gather(segments, best), certain)
+
+    def _exact_scores(self, segments: Sequence[_Segment], candidates: _Candidates, query: np.ndarray) -> np.ndarray:
+        """Score candidates (N,) some at a time, so that their vectors stay in the processor's cache."""
+        scores = np.empty(len(candidates.ids), np.float32)
+        for n in np.unique(candidates.segments):
+            mine = np.flatnonzero(candidates.segments == n)
+            for start in range(0, len(mine), _CHUNK):
+                some = mine[start : start + _CHUNK]
+                scores[some] = exact_scores(self._rows(segments[n], candidates.rows[some]), query)
+        return scores
 
     def _candidates(
-        self, segments: Sequence[_Segment], query: np.ndarray, count: int
-    ) -> tuple[_Candidates, np.ndarray]:
-        """Return the ``count`` best by code, dead ones and others that are not allowed among them, and scores."""
-        bases = {id(one.basis): one.basis for one in segments if one.codes is not None}
-        coded = {key: (query @ basis)[None] for key, basis in bases.items()}
+        self, segments: Sequence[_Segment], coded: dict[int, _Coded], query: np.ndarray, count: int
+    ) -> tuple[_Candidates, float]:
+        """Return the ``count`` best by code, dead ones and others that are not allowed among them, and the highest
+        score that any other may have by its code."""
 
-        def best(segment: _Segment) -> tuple[np.ndarray, np.ndarray]:
+        def best(segment: _Segment, most: int) -> tuple[np.ndarray, np.ndarray]:
             if segment.codes is None:
                 exact = segment.vectors @ query
-                rows = np.argsort(-exact, kind="stable")[:count]
+                rows = np.argsort(-exact, kind="stable")[:most]
                 return rows, exact[rows]
-            scores, rows = segment.codes.search(coded[id(segment.basis)], min(count, len(segment.ids)))
+            scores, rows = segment.codes.search(coded[id(segment.basis)].query[None], most)
             return rows[0], scores[0]
 
+        every = sum(len(one.ids) for one in segments)
+        most = [min(count, len(one.ids)) for one in segments]
+        first = [min(one, _LEAST + _MORE * count * one // every) for one in most]
         with self._lock:
             pool = self._pool = self._pool or ThreadPoolExecutor(thread_name_prefix="vectors")
-        parts = list(pool.map(best, segments))
-        candidates = _Candidates.of(segments, [(n, rows) for n, (rows, _) in enumerate(parts)])
-        scores = np.concatenate([scores for _, scores in parts])
-        keep = np.argsort(-scores, kind="stable")[:count]
-        return candidates.take(keep), scores[keep]
+        parts = list(pool.map(best, segments, first))
+        while True:
+            scores = np.concatenate([scores for _, scores in parts])
+            keep = np.argsort(-scores)[:count]
+            cutoff = float(scores[keep[-1]]) if len(keep) == count < every else -np.inf
+            short = [n for n, (rows, held) in enumerate(parts) if len(rows) < most[n] and held[-1] > cutoff]
+            if not short:  # no segment may have more of the best
+                return _Candidates.of(segments, [(n, rows) for n, (rows, _) in enumerate(parts)]).take(keep), cutoff
+            for n in short:
+                parts[n] = best(segments[n], most[n])
 
     def _gather(self, segments: Sequence[_Segment], candidates: _Candidates) -> np.ndarray:
         """Return the vectors (N, F) of candidates."""
@@ -516,6 +552,7 @@ class FaissVectors:
             self._newest = basis, share
         segment.codes, errors = _encode(coded)
         segment.basis, segment.residual = basis, np.append(errors, outside.max())
+        segment.extent = _extent(segment.codes)
 
     def _write(self, segment: _Segment, tags: np.ndarray) -> None:
         """Write vectors and codes, then the table that names them by its digest and makes them count."""
@@ -573,6 +610,7 @@ class FaissVectors:
         segment = _Segment(ids, vectors, live)
         segment.codes, segment.residual = faiss.deserialize_index(np.frombuffer(codes, np.uint8)), residual
         segment.basis, segment.crcs, segment.path = basis, crcs, path
+        segment.extent = _extent(segment.codes)
         self._newest = basis, usual
         return segment
 
@@ -600,7 +638,7 @@ def _remove(path: Path) -> None:
 
 
 def _extent(codes: Any) -> np.ndarray:
-    """Return (F,) the range of each number's sixteen levels."""
+    """Return (C,) the range of each number's sixteen levels."""
     import faiss
 
     levels = faiss.vector_to_array(codes.pq.centroids).reshape(-1, _LEVELS)

@@ -27,6 +27,7 @@ from vtr_demo import files
 from vtr_demo.errors import LibraryError, unknown_clip
 from vtr_demo.files import FolderLock, library_errors, sha256_of, write_synced
 from vtr_demo.library import takeover
+from vtr_demo.library.content import LOST
 from vtr_demo.library.database import (
     DATABASE,
     MOST_SWEPT,
@@ -253,8 +254,25 @@ class LibraryWriter(LibraryReader):
             self._commit([(version, clip_id, None) for version in known], settings)
 
     def check(self) -> None:
-        """Read every file of every clip, so that ``problems`` and ``damaged`` are complete."""
+        """Read every file of every clip, so that ``problems`` and ``damaged`` are complete.
+
+        Files that no clip uses are taken up again where they make a clip, or else moved to ``lost``.
+        """
         self._files.forget_checks()
+        with self._changing("The library was not checked"):
+            there = set(self._files.listed(clean=False)) - self._catalogue.noted()
+            adopted, unknown = self._adopted(there, {})
+            for name in unknown:
+                self._files.move_to_lost(name)
+            problems = {key: text for key, text in self._problems.items() if key != "stray"}
+            if adopted or unknown:
+                problems["stray"] = (
+                    f"{self.directory} held files that no clip uses: {len(adopted)} clips were taken up again and "
+                    f"{len(unknown)} files moved to {self.directory / LOST}."
+                )
+            self._problems = problems
+            if adopted:
+                self._commit(adopted)
         for clip in self.list():
             for role, file in (*clip.files.items(), ("record", StoredFile(clip.record_name, 0))):
                 if not self._files.intact(file):
