@@ -13,7 +13,7 @@ from PIL import Image
 from vtr_demo.errors import VtrError
 from vtr_demo.structures import Alignment, CropBox, Sentence, TermWeights
 
-STRONG, WEAK = 0.95, 0.6
+STRONG, WEAK = 0.95, 0.8
 """Confidence from which a match is strong, and below which it is none (our decision; ``CONFIDENT_P``)."""
 
 

@@ -110,7 +110,7 @@ def test_a_muted_concept_adds_nothing_and_can_be_counted_again(engine):
 # --------------------------------------------------------------------------- in words
 def test_the_verdict_names_the_largest_part_its_strongest_word_and_how_sure_it_is(engine):
     why = engine.explain("a ball", engine.clips()[0].clip_id, weights=TermWeights(0, 1, 0, 0, 0))
-    for confidence, word in ((0.99, "strong"), (0.7, "weak"), (0.1, "no real match")):
+    for confidence, word in ((0.99, "strong"), (0.8, "weak"), (0.1, "no real match")):
         says = explanation.verdict(why, confidence)
         assert word in says.lower()
         assert explanation.BECAUSE["entity"] in says
