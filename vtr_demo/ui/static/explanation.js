@@ -314,7 +314,7 @@
           h("span", { class: "level-name" }, dot(name), label),
           h("span", { class: "level-bar" }, h("i", { class: `${name}${values[term] < 0 ? " minus" : ""}`, style: bar })),
           h("b", { class: "score" }, written(units[term])),
-          h("span", { class: "soft weight", title: term === CONCEPTS ? "On top of the four levels, whose weights make 100 %" : "What the sentence and the sliders give this level; the four make 100 %" }, `weight ${Math.round(100 * weight)} %`),
+          h("span", { class: "soft weight", title: term === CONCEPTS ? "On top of the four levels, whose weights make 100 %" : "What the sentence and the sliders give this level; the four make 100 %" }, `${term === CONCEPTS ? "plus " : "weight "}${Math.round(100 * weight)} %`),
           h("span", { class: "soft hears" }, hears, said && ` Here: ${said}.`, seen && [h("br"), `Seen in the clip, whatever is asked: ${seen}.`])));
       });
       return [h("ul", { class: "levels" }, rows), this.versus()];
@@ -450,14 +450,14 @@
       return h("tbody", null, rows.map(([label, a, b], i) => {
         const width = (50 * Math.abs(a - b)) / limit;
         return h("tr", null, h("th", { scope: "row" }, label), h("td", { class: "score" }, written(sides[0][i])), h("td", { class: "score" }, written(sides[1][i])),
-          h("td", { class: "lean" }, h("i", { class: a >= b ? "more" : "less", style: { left: `${a >= b ? 50 : 50 - width}%`, width: `${width}%` } })),
+          h("td", { class: "lean" }, h("i", { class: a >= b ? "ahead" : "behind", style: { left: `${a >= b ? 50 : 50 - width}%`, width: `${width}%` } })),
           h("td", { class: "score" }, written(sides[0][i] - sides[1][i])));
       }));
     };
     return [h("p", { class: "reason" }, says), h("div", { class: "gridwrap" }, h("table", { class: "versus" },
       h("thead", null, h("tr", null, h("th"), names.map((name) => h("th", { scope: "col" }, name)), h("th", { class: "lean" }), h("th", { scope: "col" }, "difference"))),
       body(terms), body(words),
-      h("tbody", null, h("tr", null, h("th", { scope: "row" }, "score"), both.map((units) => h("td", { class: "score" }, written(units))), h("td"), h("td", { class: "score" }, written(both[0] - both[1])))))),
+      h("tbody", null, h("tr", null, h("th", { scope: "row" }, "score"), both.map((units) => h("td", { class: "score" }, written(units))), h("td", { class: "lean" }), h("td", { class: "score" }, written(both[0] - both[1])))))),
       h("p", { class: "soft hint" }, "The parts add up to the difference of the scores, and so do the words.")];
   };
 

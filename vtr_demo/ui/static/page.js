@@ -91,7 +91,9 @@
 
   window.vtrShowPanel = () =>
     requestAnimationFrame(() => {
-      const shown = (selector) => [...document.querySelectorAll(selector)].find((node) => node.offsetParent);
+      const menu = [...document.querySelectorAll("details[open]")].find((one) => one.contains(event.target));
+    if (menu) return void (menu.open = false);
+    const shown = (selector) => [...document.querySelectorAll(selector)].find((node) => node.offsetParent);
       const panel = shown(".explained") || shown("#ranking");
       const top = panel ? panel.getBoundingClientRect().top : 0;
       if (top < 0 || top > innerHeight * 0.5) panel.scrollIntoView({ block: "start", behavior: "smooth" });
