@@ -14,7 +14,7 @@ from tests.helpers.drawn import draw_clip
 from tests.helpers.small_runs import small_config
 from vtr_demo.config import CONFIGS, ModelConfig, TrainConfig, VideoConfig, read_config
 from vtr_demo.errors import CheckpointError, ConfigError
-from vtr_demo.model.checkpoint import RetrievalModel, load
+from vtr_demo.model.checkpoint import RetrievalModel, described, load
 from vtr_demo.structures import LEVELS
 from vtr_demo.text.parser import parse_many
 from vtr_demo.training.optim import global_head
@@ -178,7 +178,8 @@ def test_a_run_that_starts_from_nothing_is_settled_already(manifest: Path) -> No
 
 def test_the_bundled_checkpoint_can_be_gone_on_from_by_its_own_config_and_without_one() -> None:
     config = read_config(CONFIGS / "bundled.json", ['train=["a.jsonl"]', "start=bundled"])
-    assert resolve_start(config).model == config.model.replace(trained=True)
+    kept = described("bundled")[0].focus  # of the first words, which that config does not have
+    assert resolve_start(config).model == config.model.replace(trained=True, focus=kept)
     bare = resolve_start(TrainConfig(train=("a.jsonl",), start="bundled"))
     assert bare.model == resolve_start(config).model
 
