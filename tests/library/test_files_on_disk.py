@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.drawn import draw_clip
-from vtr_demo.errors import LibraryError
+from vtr_demo.errors import LibraryError, StoppedError
 from vtr_demo.library import indexing
 from vtr_demo.library.engine import Engine
+from vtr_demo.library.store import LibraryWriter
 
 RED, GREEN, BLUE = (210, 30, 30), (30, 190, 60), (30, 60, 200)
 pytestmark = pytest.mark.usefixtures("few_null_captions")
@@ -177,7 +179,7 @@ def test_a_deleted_file_is_pruned_and_a_restored_one_plays_again(engine, folder)
 
 def test_a_file_that_grows_while_it_is_read_is_not_stored(engine, folder, monkeypatch):
     new = film(folder / "new.mp4", BLUE)
-    real: Callable = indexing.encode_clip
+    real: Callable = indexing.read_clip
 
     def growing(path: Path, *rest: object) -> object:
         encoded = real(path, *rest)
@@ -185,10 +187,81 @@ def test_a_file_that_grows_while_it_is_read_is_not_stored(engine, folder, monkey
             stream.write(b"more")
         return encoded
 
-    monkeypatch.setattr(indexing, "encode_clip", growing)
+    monkeypatch.setattr(indexing, "read_clip", growing)
     ((_, reason),) = engine.add([new], keep_copy=False).failed
     assert "changed while it was read" in reason
     assert len(check(engine)) == 2
+
+
+# --------------------------------------------------------------------------- many files
+def test_files_are_taken_in_their_order_whatever_lies_between_them(engine, folder):
+    shutil.copy(film(folder / "new.mp4", BLUE), folder / "same.mp4")
+    (folder / "text.mp4").write_text("no film")
+    order = ["new.mp4", "a.mp4", "same.mp4", "text.mp4", "new.mp4", "absent.mp4", "b.mp4"]
+    report = engine.add([folder / name for name in order], captions=[[name] for name in order], keep_copy=False)
+    (added,) = report.added
+    assert engine.clip(added).name == "new.mp4"
+    assert report.known == ("a.mp4", "same.mp4", "new.mp4", "b.mp4")
+    assert [name for name, _ in report.failed] == ["text.mp4", "absent.mp4"]
+    assert {clip.name: clip.captions for clip in engine.clips()} == {
+        "a.mp4": ("a.mp4",),
+        "b.mp4": ("b.mp4",),
+        "new.mp4": ("new.mp4",),  # given last
+    }
+    assert len(check(engine)) == 3
+
+
+def test_the_next_file_is_read_while_one_is_stored(engine, folder, monkeypatch):
+    films = [film(folder / f"{i}.mp4", (10 * i, 90, 200)) for i in range(3)]
+    begun, stored, waits = threading.Event(), [], []
+    read: Callable = indexing.read_clip
+    add: Callable = LibraryWriter.add
+
+    def reading(path: Path, *rest: object) -> object:
+        if path == films[1]:
+            begun.set()
+        return read(path, *rest)
+
+    def adding(*arguments: object) -> object:
+        if not stored:
+            waits.append(begun.wait(60))
+        stored.append(1)
+        return add(*arguments)
+
+    monkeypatch.setattr(indexing, "read_clip", reading)
+    monkeypatch.setattr(LibraryWriter, "add", adding)
+    assert len(engine.add(films, keep_copy=False).added) == 3
+    assert waits == [True]
+
+
+def test_who_stops_keeps_what_was_stored_and_leaves_no_thread(engine, folder, tmp_path):
+    films = [film(folder / f"{i}.mp4", (10 * i, 90, 200)) for i in range(5)]
+    before = set(threading.enumerate())
+
+    def stop(share: float, _: str) -> None:
+        if share > 0.3:
+            raise StoppedError("enough")
+
+    with pytest.raises(StoppedError):
+        engine.add(films, keep_copy=False, progress=stop)
+    assert {clip.name for clip in engine.clips()} == {"a.mp4", "b.mp4", "0.mp4", "1.mp4"}
+    assert set(threading.enumerate()) <= before
+    report = engine.add(films, keep_copy=False)
+    assert (report.known, len(report.added)) == (("0.mp4", "1.mp4"), 3)
+
+
+def test_progress_names_the_file_and_the_time_left_by_the_last_ones(engine, folder, monkeypatch):
+    films = [film(folder / f"{i}.mp4", (10 * i, 90, 200)) for i in range(6)]
+    clock = iter(range(0, 10_000, 40))
+    monkeypatch.setattr(indexing.time, "perf_counter", lambda: float(next(clock)))
+    texts: list[str] = []
+    engine.add(films, keep_copy=False, progress=lambda _, text: texts.append(text))
+    assert texts[:3] == [f"{i}.mp4 ({i + 1} of 6)" for i in range(3)]
+    assert texts[3:6] == [
+        "3.mp4 (4 of 6, about 2 min left)",
+        "4.mp4 (5 of 6, about 80 s left)",
+        "5.mp4 (6 of 6, about 40 s left)",
+    ]
 
 
 def test_what_was_noted_survives_and_older_records_are_read_as_before(engine, folder, spec, tmp_path):

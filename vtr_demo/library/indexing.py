@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,31 +37,51 @@ PROTOTYPES = "prototypes"
 _POINTS = 20_000
 """Tokens among which prototypes are sought."""
 _CLIPS_FOR_PROTOTYPES = 32
+READERS = max(2, min(8, (os.cpu_count() or 2) // 2))
+"""Files that are read at a time while others are encoded and stored, each in a process of its own."""
+_RECENT = 20
+"""Files by whose time the rest is estimated."""
 _SETTLED_NS = 2 * 10**9
 """A file that was changed more lately than so may change again without showing it: disks count time coarsely."""
 
 
 # --------------------------------------------------------------------------- from a file to features
 @dataclass(frozen=True)
-class EncodedClip:
-    """A clip after the image tower. ``whole`` indexes the frames that stand for all of it."""
+class ReadClip:
+    """A clip before the towers. ``whole`` indexes the frames that stand for all of it."""
 
     info: VideoInfo
     frames: FrameBatch
-    tokens: VideoTokens
     whole: tuple[int, ...]
     moments: tuple[Moment, ...]
 
 
-def encode_clip(path: Path, model: RetrievalModel, limits: LimitConfig, info: VideoInfo | None = None) -> EncodedClip:
-    """Read a file in the guarded worker and run the image tower; raises ``VideoError``."""
+@dataclass(frozen=True)
+class EncodedClip(ReadClip):
+    """A clip after the towers."""
+
+    tokens: VideoTokens
+
+
+def encode_clip(path: Path, model: RetrievalModel, limits: LimitConfig) -> EncodedClip:
+    """Read a file in the guarded worker and run the towers; raises ``VideoError``."""
+    return encode_read(read_clip(path, model, limits), model)
+
+
+def encode_read(clip: ReadClip, model: RetrievalModel) -> EncodedClip:
+    """Run the towers on what was read of a file."""
+    return EncodedClip(**vars(clip), tokens=encode_frames(model, clip.frames))
+
+
+def read_clip(path: Path, model: RetrievalModel, limits: LimitConfig, info: VideoInfo | None = None) -> ReadClip:
+    """Read a file in the guarded worker, the frames as they are stored; raises ``VideoError``."""
     info = info or probe_guarded(path, limits=limits)
     plan = plan_frames(info.duration_s, model.video)
     size = model.backbone.frame_size
     frames = compressed(read_frames_guarded(path, plan.seconds, size=size, config=model.video, limits=limits))
     cuts = shot_cuts(frames) if len(plan.seconds) > len(plan.whole) else []
     moments = tuple(find_moments(frames.seconds, cuts, info.duration_s, model.video))
-    return EncodedClip(info, frames, encode_frames(model, frames), plan.whole, moments)
+    return ReadClip(info, frames, plan.whole, moments)
 
 
 def encode_frames(model: RetrievalModel, frames: FrameBatch) -> VideoTokens:
@@ -134,6 +157,22 @@ def load_prototypes(model: RetrievalModel, fitted: dict[str, Any]) -> None:
 
 
 # --------------------------------------------------------------------------- from features to a library
+@dataclass(frozen=True)
+class _Prepared:
+    """A file on its way: its state and digest when it was read, and what is stored of it.
+
+    Each stage adds its part; ``clip`` stays None where the content was known.
+    """
+
+    state: os.stat_result
+    modified_ns: int
+    digest: str
+    clip: ReadClip | None = None
+    poster: np.ndarray | None = None
+    playable: Path | None = None
+    vectors: np.ndarray | None = None
+
+
 @dataclass
 class _Batch:
     """What has become of the files of one ``add``; see ``IndexReport``.
@@ -219,15 +258,22 @@ class Indexer:
         library, batch = self.writer(), _Batch(visitor)
         if not self.ready:
             self._keep_prototypes(library, self._first_look(paths, progress))
-        for i, path in enumerate(paths):
-            stop_if_unwanted()
-            name = names[i] if names else readable_name(path)
-            if progress:
-                progress(i / len(paths), f"{name} ({i + 1} of {len(paths)})")
-            try:
-                self._take(library, batch, path, name, tuple(captions[i]) if captions else (), keep_copy)
-            except (VtrError, OSError) as error:
-                batch.failed.append((name, _sentence(error, name)))
+        ends = deque([time.perf_counter()], _RECENT + 1)
+        with (
+            tempfile.TemporaryDirectory(prefix="vtr-") as scratch,
+            closing(self._prepare_ahead(library, batch, paths, Path(scratch))) as prepared,
+        ):
+            for i, (path, ready) in enumerate(zip(paths, prepared, strict=True)):
+                stop_if_unwanted()
+                name = names[i] if names else readable_name(path)
+                if progress:
+                    progress(i / len(paths), f"{name} ({i + 1} of {len(paths)}{_time_left(ends, len(paths) - i)})")
+                texts = tuple(captions[i]) if captions else ()
+                try:
+                    self._take(library, batch, path, name, texts, keep_copy, ready.result())
+                except (VtrError, OSError) as error:
+                    batch.failed.append((name, _sentence(error, name)))
+                ends.append(time.perf_counter())
         replaced = []
         for clip_id, source in batch.overwritten.items():  # last: its film may lie under another name now
             if clip_id in library and (old := library.get(clip_id)).source == source:
@@ -272,15 +318,75 @@ class Indexer:
         return self.library
 
     # ------------------------------------------------------------------ one clip
+    def _prepare_ahead(
+        self, library: LibraryWriter, batch: _Batch, paths: Sequence[Path], scratch: Path
+    ) -> Generator[Future[_Prepared | None]]:
+        """Yield what becomes of each file, in order, while the next ones are read and encoded."""
+        readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+        encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        waiting: deque[Future[_Prepared | None]] = deque()
+
+        def read(path: Path) -> _Prepared | None:
+            if any(self._is_current(library, clip, path) for clip in _at(library, batch.visitor, path)):
+                return None
+            return self._read(path, scratch, lambda digest: library.find_by_digest(digest, batch.visitor) is not None)
+
+        def encode(reading: Future[_Prepared | None]) -> _Prepared | None:
+            done = reading.result()
+            return done and self._encode(done)
+
+        try:
+            for path in paths:
+                waiting.append(encoder.submit(encode, readers.submit(read, path)))
+                if len(waiting) > READERS:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            readers.shutdown(wait=False, cancel_futures=True)
+            encoder.shutdown(cancel_futures=True)
+            readers.shutdown()
+
+    def _read(self, path: Path, scratch: Path, is_known: Callable[[str], bool] = lambda _: False) -> _Prepared:
+        """Read all that is stored of a file, unless its digest is known."""
+        info = probe_guarded(path, limits=self._limits)  # refuses what must not even be read whole
+        state = path.stat()
+        (_, modified_ns), digest = _size_and_time(path), sha256_of(path)
+        if is_known(digest):
+            return _Prepared(state, modified_ns, digest)
+        clip, playable = read_clip(path, self._model, self._limits, info), None
+        if not info.browser_playable:
+            playable = Path(tempfile.mkstemp(".mp4", dir=scratch)[1])
+            convert_for_browser(path, playable, limits=self._limits)
+        poster = read_poster(path, info, float(clip.frames.seconds[len(clip.frames) // 2]), self._limits)
+        return _Prepared(state, modified_ns, digest, clip, poster, playable)
+
+    def _encode(self, read: _Prepared) -> _Prepared:
+        """Run towers and heads on what was read."""
+        if read.clip is None:
+            return read
+        clip = encode_read(read.clip, self._model)
+        vectors = clip_vectors(self._model, clip.tokens, clip.whole, clip.moments)
+        return replace(read, clip=clip, vectors=vectors)
+
+    def _is_current(self, library: LibraryWriter, clip: StoredClip, path: Path) -> bool:
+        return _unchanged(clip, path) and library.healthy(clip.id)
+
     def _take(
-        self, library: LibraryWriter, batch: _Batch, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool
+        self,
+        library: LibraryWriter,
+        batch: _Batch,
+        path: Path,
+        name: str,
+        captions: tuple[str, ...],
+        keep_copy: bool,
+        ready: _Prepared | None,
     ) -> None:
         """Add one file, or note what has become of the clip that it is."""
-        source = str(path.resolve())
-        there = [one for one in library.at(source) if one.visitor in ("", batch.visitor)]
-        clip = next((one for one in there if _unchanged(one, path) and library.healthy(one.id)), None)
+        source, there = str(path.resolve()), _at(library, batch.visitor, path)
+        clip = next((one for one in there if self._is_current(library, one, path)), None)
         if clip is None:
-            clip, info = self._add_one(library, path, name, captions, keep_copy, batch.visitor)
+            clip, info = self._add_one(library, path, name, captions, keep_copy, batch.visitor, ready)
             if info is not None:
                 batch.added.append(clip.id)
                 if info.note:
@@ -314,47 +420,55 @@ class Indexer:
         return clip if current == clip else library.update(current)
 
     def _add_one(
-        self, library: LibraryWriter, path: Path, name: str, captions: tuple[str, ...], keep_copy: bool, visitor: str
+        self,
+        library: LibraryWriter,
+        path: Path,
+        name: str,
+        captions: tuple[str, ...],
+        keep_copy: bool,
+        visitor: str,
+        ready: _Prepared | None = None,
     ) -> tuple[StoredClip, VideoInfo | None]:
         """Store a file as a clip; returns it and what it is, or the clip of the same content and None."""
-        info = probe_guarded(path, limits=self._limits)  # refuses what must not even be read whole
-        before = path.stat()
-        (size, modified_ns), digest = _size_and_time(path), sha256_of(path)
-        if (known := library.find_by_digest(digest, visitor)) is not None:
+        if ready is not None and (known := library.find_by_digest(ready.digest, visitor)) is not None:
             return known, None
+        if ready is None or ready.clip is None:  # known when it was read, and deleted since
+            with tempfile.TemporaryDirectory(prefix="vtr-") as scratch:
+                ready = self._encode(self._read(path, Path(scratch)))
+                return self._add_one(library, path, name, captions, keep_copy, visitor, ready)
+        digest, encoded = ready.digest, ready.clip
+        assert isinstance(encoded, EncodedClip)
+        assert ready.vectors is not None
         if not captions and id_of(digest, visitor) in library:  # it is damaged
             captions = library.get(id_of(digest, visitor)).captions
-        encoded = encode_clip(path, self._model, self._limits, info)
         clip = StoredClip(
             name=name,
             source=str(path.resolve()),
             digest=digest,
-            duration_s=info.duration_s,
-            width=info.width,
-            height=info.height,
+            duration_s=encoded.info.duration_s,
+            width=encoded.info.width,
+            height=encoded.info.height,
             moments=encoded.moments,
             captions=captions,
-            size=size,
-            modified_ns=modified_ns,
+            size=ready.state.st_size,
+            modified_ns=ready.modified_ns,
             visitor=visitor,
         )
-        with tempfile.TemporaryDirectory(prefix="vtr-") as folder:
-            playable = None
-            if not info.browser_playable:
-                playable = convert_for_browser(path, Path(folder) / "browser.mp4", limits=self._limits)
-            middle = float(encoded.frames.seconds[len(encoded.frames) // 2])
-            contents = ClipContents(
-                encoded.frames,
-                encoded.tokens,
-                clip_vectors(self._model, encoded.tokens, encoded.whole, encoded.moments),
-                poster=read_poster(path, info, middle, self._limits),
-                copy=path if keep_copy else None,
-                playable=playable,
-            )
-            after = path.stat()
-            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise VideoError(path, "it changed while it was read", "index it again once it is complete")
-            return library.add(clip, contents), info
+        contents = ClipContents(
+            encoded.frames,
+            encoded.tokens,
+            ready.vectors,
+            poster=ready.poster,
+            copy=path if keep_copy else None,
+            playable=ready.playable,
+        )
+        after = path.stat()
+        if (after.st_size, after.st_mtime_ns) != (ready.state.st_size, ready.state.st_mtime_ns):
+            raise VideoError(path, "it changed while it was read", "index it again once it is complete")
+        stored = library.add(clip, contents)
+        if ready.playable:
+            ready.playable.unlink()
+        return stored, encoded.info
 
     def _repair_one(self, library: LibraryWriter, clip: StoredClip) -> str:
         """Make a clip whole from what is left of it; returns its id, a new one where its file has changed."""
@@ -480,6 +594,18 @@ class Indexer:
             kept = {**library.setting(PROTOTYPES), self._model.fingerprint: fitted}
             library.set_setting(PROTOTYPES, kept)
             load_prototypes(self._model, fitted)
+
+
+def _at(library: LibraryWriter, visitor: str, path: Path) -> list[StoredClip]:
+    """Return the clips whose original lies, or lay, at ``path``, and which are the visitor's or the library's own."""
+    return [clip for clip in library.at(str(path.resolve())) if clip.visitor in ("", visitor)]
+
+
+def _time_left(ends: deque[float], files: int) -> str:
+    """Return how long so many files take, by the ends of the last ones; empty while nothing is known or it is short."""
+    if len(ends) < 4 or (left := files * (ends[-1] - ends[0]) / (len(ends) - 1)) < 5:
+        return ""
+    return f", about {left:.0f} s left" if left < 100 else f", about {left / 60:.0f} min left"
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -39,7 +39,7 @@ from vtr_demo.video.decode import RESAVE, LimitConfig, library_errors
 
 log = logging.getLogger("vtr_demo.video")
 
-IDLE_WORKERS = 2
+IDLE_WORKERS = max(2, min(8, (os.cpu_count() or 2) // 2))
 CPU_PER_SECOND = {"frames": 1.0, "convert": 2.0}
 """Processor seconds that each second of a film adds to limits.decode_timeout_s."""
 WALL_FACTOR = 10
