@@ -27,6 +27,7 @@ from vtr_demo.evaluation.confidence import null_captions
 from vtr_demo.files import array_to_bytes
 from vtr_demo.library.database import LibraryState, write_database
 from vtr_demo.library.index import MEMBER_BITS, SEGMENT_ROWS, FaissVectors, VectorStore, member_ids
+from vtr_demo.library.indexing import Indexer, read_clip
 from vtr_demo.library.queries import Queries
 from vtr_demo.library.ranking import Ranking
 from vtr_demo.library.records import (
@@ -43,7 +44,7 @@ from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.structures import LEVELS, FrameBatch, Sentence, TermWeights, VideoTokens, term_sums
 from vtr_demo.text.parser import parse, parse_many
-from vtr_demo.video.frames import read_frames
+from vtr_demo.video.frames import LimitConfig, read_frames
 
 VECTORS, TOP = 20_000, 10
 """A library of about 5,000 clips with moments, and the hits that a search asks for."""
@@ -51,6 +52,8 @@ LARGE, ROW = 100_000, 48
 """Clips of a large library, which ``--clips`` changes, and those on one page of its list."""
 RERANKED = 1_000
 """Clips that are ranked again after a change of the query."""
+INDEXED = 8
+"""Files that are indexed."""
 SENTENCE = "a dog runs after a ball while a cat sleeps on the sofa"
 
 
@@ -118,6 +121,31 @@ def decoding(bench: Bench) -> Case:
         "every frame of the file in order",
         wanted.nbytes,
         whole,
+    )
+
+
+def indexing(bench: Bench) -> Case:
+    """From files to a library, against the towers alone; the clip, and others of its folder."""
+    model, limits = bench.model, LimitConfig()
+    others = sorted(path for path in bench.clip.parent.glob(f"*{bench.clip.suffix}") if path != bench.clip)
+    paths = [bench.clip, *others][:INDEXED]
+    pixels = [read_clip(path, model, limits).frames.pixels for path in paths]
+
+    def index() -> int:
+        with tempfile.TemporaryDirectory(prefix="vtr-bench-") as folder:
+            indexer = Indexer.open(Path(folder), model, limits)
+            indexer.add(paths, keep_copy=False)
+            indexer.close()
+            return indexer.library.stored_bytes()
+
+    stored = index()
+    return Case(
+        index,
+        lambda: [model.backbone.encode_frames(frames) for frames in pixels],
+        f"{len(paths)} files read, encoded and stored ({stored / len(paths) / 1e3:.0f} kB each)",
+        "the towers on the same frames, decoded before; memory: 450 kB a clip",
+        stored,
+        450_000 * len(paths),
     )
 
 
@@ -268,6 +296,7 @@ def sliding(bench: Bench) -> Case:
 
 CASES: dict[str, Callable[[Bench], Case]] = {
     "decoding": decoding,
+    "indexing": indexing,
     "heads": heads,
     "reading": reading,
     "searching": searching,
