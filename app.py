@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -45,6 +46,8 @@ INGEST = MODEL | {"concurrency_id": "ingest"}
 LISTING = LIVE | {"concurrency_id": "listing", "trigger_mode": "multiple"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 SHARED = SharedConfig.model_fields
+QUERY = 5
+"""Where the sentence stands among what a search updates."""
 
 
 def still_wanted() -> bool:
@@ -327,8 +330,43 @@ class Page(gr.Blocks):
         super().validate_inputs(block_fn, inputs)
 
 
-def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Blocks:
-    """The page over an engine. ``sharing``: strangers may use it, each with their own clips, within its limits."""
+class Filling:
+    """Indexes the sample clips into an empty library while the page is served."""
+
+    def __init__(self, engine: Any, folder: Path) -> None:
+        """Begin at once, in a thread."""
+        self._engine, self._folder, self.share = engine, folder, 0.0
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def _fill(self) -> None:
+        log = logging.getLogger("vtr_demo.app")
+
+        def told(share: float, what: str) -> None:
+            self.share = min(share, 0.99)
+            log.info("%3.0f %% %s", 100 * share, what)
+
+        try:
+            self._engine.add_samples(self._folder, progress=told)
+        except VtrError as error:
+            log.warning("The sample clips were not added: %s", error)
+        finally:
+            self.share = 1.0
+
+    def note(self) -> str:
+        """What the page says of it; empty once it is done."""
+        if self.share >= 1:
+            return ""
+        text = (
+            f"First start: the sample clips are being read, {self.share:.0%} done. Those that are here can be searched."
+        )
+        return html.render("macros", "notice", text=text)
+
+
+def build_ui(
+    engine: EngineLike, sharing: SharedConfig | None = None, filling: Callable[[], str] = lambda: ""
+) -> gr.Blocks:
+    """The page over an engine. ``sharing``: strangers may use it, each with their own clips, within its limits;
+    ``filling`` tells how far the sample clips are, empty where they are all there."""
     engine, shared = page_engine(state.cache_explanations(engine), sharing), sharing is not None
     with Page(
         title="Find the clip. See why.", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)
@@ -336,7 +374,7 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
         with gr.Row(elem_id="top"):
             html_block(sections.masthead(sharing))
             address = address_block()
-        here = gr.Textbox(visible=False)
+        here, news, clock = gr.Textbox(visible=False), html_block(elem_id="news"), gr.Timer(3, active=False)
         with gr.Tabs() as tab_bar:
             with gr.Tab("Search", id="search"):
                 guide = html_block(elem_id="tour")
@@ -360,7 +398,9 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
             return [*state.library_parts(engine), shelf.shelf(engine, listed, own)]
 
         def follow(found: ViewState, described: ViewState) -> list[Any]:
-            return [state.clip_picker(engine, described), *search.show(found)]
+            shown = search.show(found)
+            shown[QUERY] = gr.skip()  # where somebody may be writing
+            return [state.clip_picker(engine, described), *shown]
 
         parts = [examples, numbers, about, clips]
         demo.load(refresh, listing, parts, **QUIET)
@@ -380,7 +420,15 @@ def build_ui(engine: EngineLike, sharing: SharedConfig | None = None) -> gr.Bloc
             return tour(engine, event._data)
 
         guide.click(guided, None, guide, **LIVE)
-        demo.load(lambda: tour(engine), None, guide, **QUIET)
+
+        def tick(count: int, before: int) -> list[Any]:
+            said, total = filling(), engine.list(0, 0).total
+            seen = [said, gr.Timer(active=bool(said)), total]
+            return [*seen, count + (before not in (-1, total)), gr.skip() if said else tour(engine)]
+
+        seen = gr.State(-1)
+        for event in (demo.load, clock.tick):
+            event(tick, [changes, seen], [news, clock, seen, changes, guide], **QUIET)
     return demo.queue(max_size=64)
 
 
@@ -513,17 +561,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         "progress": lambda share, what: log.info("%3.0f %% %s", 100 * share, what),
     }  # fmt: skip
     try:
-        engine = Engine.open(args.library, args.model, samples=HERE / "sample_videos", **options)
+        engine = Engine.open(args.library, args.model, **options)
     except LibraryError as error:
         try:
-            engine = Engine.open(args.library, args.model, readonly=True, **options)
+            engine = Engine.open(args.library, args.model, **(options := {**options, "readonly": True}))
         except VtrError:
             sys.exit(str(error))
         log.warning("%s Until then the page shows the library as it is and changes nothing.", error)
     except VtrError as error:
         sys.exit(str(error))
     sharing = SharedConfig(**{k: v for k, v in args.limits if k in SHARED}) if args.shared else None
-    demo = build_ui(engine, sharing)
+    filling = Filling(engine, HERE / "sample_videos") if engine.wants_samples and not options.get("readonly") else None
+    demo = build_ui(engine, sharing, filling.note if filling else lambda: "")
     try:
         served = launch_options(engine, sharing, args.allow_host)
         demo.launch(server_name=args.host, server_port=args.port, **served)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import threading
@@ -310,6 +311,39 @@ def test_a_click_decodes_nothing_and_needs_no_file(
         assert engine.describe(hit.clip_id, ["a dog"])
         assert engine.clip(hit.clip_id).poster.is_file()
     assert "gone.mp4" in [clip.name for clip in engine.clips()]
+
+
+# ---------------------------------------------------------------------- samples
+def test_sample_clips_come_a_few_at_a_time_and_what_a_kill_leaves_undone_is_done_at_the_next_start(
+    clips: list[Path], spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for clip in clips[:3]:
+        shutil.copy(clip, tmp_path)
+    rows = [json.dumps({"path": clip.name, "captions": [f"number {n}"]}) for n, clip in enumerate(clips[:3])]
+    (tmp_path / "manifest.jsonl").write_text("\n".join(rows))
+    engine = Engine.open(tmp_path / "library", spec)
+    assert engine.wants_samples
+    engine.add([clips[3]])  # from here on the prototypes stand
+    monkeypatch.setattr("vtr_demo.library.engine.SAMPLES_AT_ONCE", 1)
+    add, shares = engine.add, []
+
+    def killed(paths: list[Path], **options: Any) -> Any:
+        if paths[0].name == clips[1].name:
+            raise KeyboardInterrupt
+        return add(paths, **options)
+
+    monkeypatch.setattr(engine, "add", killed)
+    with pytest.raises(KeyboardInterrupt):
+        engine.add_samples(tmp_path, progress=lambda share, _: shares.append(share))
+    assert len(engine.clips()) == 2
+    assert len(engine.search("a square").hits) == 2
+    assert shares == sorted(shares)
+    assert max(shares) <= 1 / 3 + 1e-9
+    engine.close()
+    engine = Engine.open(tmp_path / "library", spec, samples=tmp_path)
+    assert {clip.captions for clip in engine.clips()} == {(), ("number 0",), ("number 1",), ("number 2",)}
+    assert not engine.wants_samples
+    engine.close()
 
 
 # ---------------------------------------------------------------------- confidence

@@ -304,6 +304,8 @@ class Opened:
     def __init__(self, library: Path, model: str, **options: Any) -> None:
         self.library, self.model, self.options = library, model, options
 
+    wants_samples = False
+
     def visitor_key(self) -> bytes:
         return b"key"
 
@@ -329,7 +331,8 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[Page]:
     """The pages that were opened."""
     opened: list[Page] = []
 
-    def build(engine: Any, sharing: Any) -> Page:
+    def build(engine: Any, sharing: Any, filling: Any) -> Page:
+        assert filling() == ""
         opened.append(Page(engine, sharing))
         return opened[-1]
 
@@ -343,7 +346,6 @@ def test_without_arguments_the_library_lies_at_home_and_only_this_machine_sees_t
     app.main([])
     (page,) = pages
     assert (page.engine.library, page.engine.model) == (app.HERE / "library", "bundled")
-    assert page.engine.options["samples"] == app.HERE / "sample_videos"
     assert page.engine.options["device"] == "cpu"
     assert (page.options["server_name"], page.options["server_port"], page.shared) == ("127.0.0.1", None, None)
 

@@ -54,7 +54,8 @@ from vtr_demo.results import (
 from vtr_demo.structures import NO_MIX, Mix, TermWeights, VideoFeatures, term_sums
 from vtr_demo.video.frames import LimitConfig
 
-VISITOR_KEY = "visitor_key"
+VISITOR_KEY, SAMPLES = "visitor_key", "samples"
+SAMPLES_AT_ONCE = 4
 MOST_LISTED, MOST_READ = 1_000, 500
 """Clips in one part of a list, and captions of other clips that are ranked for one where none are given."""
 
@@ -97,7 +98,7 @@ class Engine:
         indexer = Indexer.open(Path(library), loaded, limits, rebuild=rebuild, readonly=readonly, progress=progress)
         engine = cls(loaded, indexer, limits, vectors)
         engine._ranking.null(engine._queries, engine.default_weights)  # so that the first search need not wait
-        if samples is not None and not len(indexer.library):
+        if samples is not None and engine.wants_samples:
             engine.add_samples(samples, progress=progress)
         return engine
 
@@ -312,13 +313,33 @@ class Engine:
                     self._forget_encodings()
                 self._refresh()
 
-    def add_samples(self, folder: Path | str, *, progress: Progress | None = None) -> IndexReport:
-        """Index the clips of a manifest with their captions, leaving the files where they are."""
+    @property
+    def wants_samples(self) -> bool:
+        """Whether the library is empty, or was left before all sample clips were in it."""
+        return not len(self._library) or bool(self._library.setting(SAMPLES).get("pending"))
+
+    def add_samples(self, folder: Path | str, *, progress: Progress | None = None) -> None:
+        """Index the clips of a manifest with their captions, leaving the files where they are.
+
+        A few at a time, so that those which are in can be searched; an untrained model, whose prototypes come from
+        the first clips, takes all at once. What a kill leaves undone is done at the next start.
+        """
         from vtr_demo.data.manifest import load_manifest
 
         clips = load_manifest(Path(folder) / "manifest.jsonl").clips
-        paths, captions = [clip.path for clip in clips], [clip.captions for clip in clips]
-        return self.add(paths, captions=captions, keep_copy=False, progress=progress)
+        few = SAMPLES_AT_ONCE if self._indexer.ready else len(clips)
+        self._indexer.writer().set_setting(SAMPLES, {"pending": True})
+        for start in range(0, len(clips), few):
+            part = clips[start : start + few]
+
+            def told(share: float, what: str, start: int = start, count: int = len(part)) -> None:
+                if progress and (share < 1 or start + count == len(clips)):
+                    progress((start + share * count) / len(clips), what)
+
+            self.add(
+                [clip.path for clip in part], captions=[clip.captions for clip in part], keep_copy=False, progress=told
+            )
+        self._indexer.writer().set_setting(SAMPLES, {"pending": False})
 
     def edit(self, clip_id: str, *, name: str | None = None, captions: Sequence[str] | None = None) -> ClipView:
         """Give a clip another name or other captions; what cannot be read is refused and changes nothing."""
