@@ -314,6 +314,21 @@ def test_a_click_decodes_nothing_and_needs_no_file(
 
 
 # ---------------------------------------------------------------------- samples
+def test_searches_go_on_at_new_settings_while_clips_are_added(clips: list[Path], spec: str, tmp_path: Path) -> None:
+    engine, found, settings = Engine.open(tmp_path / "library", spec), [], iter(np.linspace(0.5, 1.5, 99).tolist())
+
+    def search(*_: Any) -> None:
+        found.append(len(engine.search("a square", weights=replace(MIXED, entity=next(settings))).hits))
+
+    engine.add(clips[:1])
+    engine.add(clips[1:], progress=search)
+    search()
+    assert len(found) > 3
+    assert min(found) >= 1
+    assert found[-1] == len(clips)
+    engine.close()
+
+
 def test_sample_clips_come_a_few_at_a_time_and_what_a_kill_leaves_undone_is_done_at_the_next_start(
     clips: list[Path], spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

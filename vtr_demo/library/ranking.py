@@ -165,12 +165,15 @@ class Ranking:
                 kept.move_to_end(weights)
                 return kept[weights]
         clips = [clip for clip in self._library.spread(SAMPLE) if clip.number not in self._unreadable]
-        ids = np.concatenate([np.zeros(0, np.int64), *(member_ids(one.number, self._members(one)) for one in clips)])
-        ids = ids[:: -(-len(ids) // (2 * SAMPLE)) or 1]
-        try:
-            sample = self.store.vectors(ids)
-        except KeyError:  # a clip was deleted meanwhile: what is left is asked for once more
-            return self.null(queries, weights)
+        while True:
+            members = (member_ids(one.number, self._members(one)) for one in clips)
+            ids = np.concatenate([np.zeros(0, np.int64), *members])
+            try:
+                sample = self.store.vectors(ids[:: -(-len(ids) // (2 * SAMPLE)) or 1])
+                break
+            except KeyError as error:  # deleted meanwhile, or not yet taken up
+                missing = int(error.args[0]) >> MEMBER_BITS
+                clips = [one for one in clips if one.number != missing]
         null = queries.null(sample, weights, self.store.count())
         with self._lock:
             kept[weights] = null
