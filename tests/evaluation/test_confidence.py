@@ -107,3 +107,15 @@ def test_scores_that_are_equal_but_for_rounding_are_tied() -> None:
     null = NullDistribution([np.zeros((30, 4)) + noise])
     assert null.p_values(1e-7 * rng.normal(size=4), np.arange(4)).tolist() == [1] * 4
     assert null.p_values(np.full(4, 0.1), np.arange(4)).tolist() == [1 / 31] * 4
+
+
+def test_a_sample_of_a_library_gives_about_the_p_values_of_all_of_it() -> None:
+    scores = np.random.default_rng(3).normal(size=(200, 12_000))
+    whole, sample = NullDistribution([scores]), NullDistribution([scores[:, ::6]], 12_000)
+    bare = NullDistribution([scores[:, ::6]])
+    heights, rows = np.linspace(2.5, 5.5, 40), np.zeros(40, np.int64)
+    expected = whole.p_values(heights, rows)
+    errors, without = (one.p_values(heights, rows) - expected for one in (sample, bare))
+    assert errors.min() > -0.05, "a sample claims no more confidence than the whole library"
+    assert np.abs(errors).mean() < np.abs(without).mean()
+    assert without.min() < -0.3, "the extrapolation is needed"

@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -514,3 +515,33 @@ def test_a_check_takes_up_strays_that_make_a_clip_and_puts_the_others_aside(tmp_
         store.check()
         assert store.problems() == ()
         assert len(store.list()) == 3
+
+
+def test_sums_hidden_clips_and_a_spread_are_those_of_a_loop_over_all(tmp_path: Path) -> None:
+    visitors = ["", "ann", "", "bob", "ann", "", ""]
+    with LibraryWriter.open(tmp_path, OURS) as store:
+        for n, visitor in enumerate(visitors):
+            captions = ("a dog",) if n % 3 == 0 else ()
+            store.add(replace(clip_of(n), visitor=visitor, captions=captions), contents_of(n))
+        clips = store.list()
+        for where, matches in (
+            (ClipFilter(), lambda clip: True),
+            (ClipFilter(visitors=("", "ann")), lambda clip: clip.visitor in ("", "ann")),
+            (ClipFilter(visitors=("ann",)), lambda clip: clip.visitor == "ann"),
+            (ClipFilter(visitors=()), lambda clip: False),
+            (ClipFilter(uploaded=True), lambda clip: clip.visitor != ""),
+            (ClipFilter(captioned=True, visitors=("",)), lambda clip: clip.captions and not clip.visitor),
+            (ClipFilter(captioned=False), lambda clip: not clip.captions),
+        ):
+            mine = [clip for clip in clips if matches(clip)]
+            sums = store.sums(where)
+            assert (sums.clips, sums.bytes) == (len(mine), sum(clip.stored_bytes for clip in mine))
+            assert store.list(where=where) == tuple(mine)
+            assert store.spread(len(mine), where) == tuple(mine)
+            some = store.spread(2, where)
+            assert len(some) <= 2
+            assert {clip.id for clip in some} <= {clip.id for clip in mine}
+            assert some or not mine
+            hidden = store.hidden(where)
+            assert hidden is None or {*hidden.tolist()} == {clip.number for clip in clips} - {c.number for c in mine}
+        assert [store.at(clip.source) for clip in clips] == [(clip,) for clip in clips]
