@@ -272,7 +272,7 @@ def test_concepts_are_shown_by_what_they_hold_the_fullest_first(engine):
     order = [int(number) - 1 for number in re.findall(r'class="swatch"[^>]*></i><span>(\d+)</span>', text)]
     assert order == sorted(range(len(views)), key=lambda k: -views[k].patches)
     shares = [share for k in order for share in (views[k].patches, views[k].words)]
-    widths = [float(width) for width in re.findall(r'<i style="width:([\d.]+)%', text)]
+    widths = [float(width) for width in re.findall(r'<i title="[^"]*" style="width:([\d.]+)%', text)]
     assert widths == pytest.approx([100 * share / max(shares) for share in shares], abs=0.06)
     assert text.count('data-do="choose"') == sum(len(view.shots) for view in views)
     assert text.count("Too few captions") == sum(view.agreement is None for view in views)
