@@ -26,8 +26,9 @@ from vtr_demo.errors import ConfigError, LibraryError
 from vtr_demo.evaluation.confidence import null_captions
 from vtr_demo.files import array_to_bytes
 from vtr_demo.library.database import LibraryState, write_database
+from vtr_demo.library.encoding import read_clip
 from vtr_demo.library.index import MEMBER_BITS, SEGMENT_ROWS, FaissVectors, VectorStore, member_ids
-from vtr_demo.library.indexing import Indexer, read_clip
+from vtr_demo.library.indexing import Indexer
 from vtr_demo.library.queries import Queries
 from vtr_demo.library.ranking import Ranking
 from vtr_demo.library.records import (

@@ -20,7 +20,7 @@ from tests.helpers.models import NULLS, checkpoint_of
 from vtr_demo import files
 from vtr_demo.errors import ConfigError, LibraryError, TextError, VideoError
 from vtr_demo.evaluation import confidence
-from vtr_demo.library import indexing, records
+from vtr_demo.library import encoding, indexing, records
 from vtr_demo.library.engine import Engine
 from vtr_demo.model.checkpoint import ADDED_OPTIONS, untrained
 from vtr_demo.results import ClipFilter
@@ -90,12 +90,12 @@ def test_the_model_saw_the_very_frames_that_are_stored_and_ranks_with_the_tokens
     library, model = original._indexer.library, original.model
     for clip in original.clips():
         frames, tokens = library.frames(clip.clip_id), library.tokens(clip.clip_id)
-        seen = indexing.encode_frames(model, frames)
+        seen = encoding.encode_frames(model, frames)
         for name in ("patches", "summary"):
             assert torch.equal(getattr(seen, name), getattr(tokens, name))
-        whole = indexing.whole_frames(clip.duration_s, len(frames), model)
+        whole = encoding.whole_frames(clip.duration_s, len(frames), model)
         moments = library.get(clip.clip_id).moments
-        vectors = indexing.clip_vectors(model, tokens, whole, moments)
+        vectors = encoding.clip_vectors(model, tokens, whole, moments)
         np.testing.assert_allclose(library.clip_vectors(clip.clip_id), vectors, atol=1e-6)
 
 

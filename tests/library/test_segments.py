@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtr_demo.config import VideoConfig
-from vtr_demo.library.indexing import clip_vectors, encode_parts, whole_frames
+from vtr_demo.library.encoding import clip_vectors, encode_parts, whole_frames
 from vtr_demo.library.segments import WHOLE_SHARE, Moment, find_moments, fused, plan_frames
 from vtr_demo.model.checkpoint import untrained
 

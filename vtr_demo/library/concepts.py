@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vtr_demo.errors import LibraryError
-from vtr_demo.library.indexing import encode_parts, whole_frames
+from vtr_demo.library.encoding import encode_parts, whole_frames
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
 from vtr_demo.library.store import LibraryWriter

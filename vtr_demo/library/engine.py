@@ -17,17 +17,10 @@ from vtr_demo.errors import ConfigError, LibraryError
 from vtr_demo.evaluation.confidence import CONFIDENT_P, null_captions
 from vtr_demo.library.concepts import concept_names, concept_views, rename
 from vtr_demo.library.edits import edited, imported
+from vtr_demo.library.encoding import encode_clip, encode_parts, fit_prototypes, load_prototypes, whole_frames
 from vtr_demo.library.explain import explain_match, make_hit
 from vtr_demo.library.index import exact_scores
-from vtr_demo.library.indexing import (
-    Indexer,
-    Progress,
-    encode_clip,
-    encode_parts,
-    fit_prototypes,
-    load_prototypes,
-    whole_frames,
-)
+from vtr_demo.library.indexing import Indexer, Progress
 from vtr_demo.library.measure import measure_library
 from vtr_demo.library.queries import Examples, Queries, Query
 from vtr_demo.library.ranking import Ranking

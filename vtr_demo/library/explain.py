@@ -10,7 +10,7 @@ import torch
 
 from vtr_demo.errors import LibraryError
 from vtr_demo.library.concepts import concept_names
-from vtr_demo.library.indexing import encode_parts, whole_frames
+from vtr_demo.library.encoding import encode_parts, whole_frames
 from vtr_demo.library.queries import Queries, Query
 from vtr_demo.library.ranking import RankedClip
 from vtr_demo.library.reader import LibraryReader

@@ -14,28 +14,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from vtr_demo.config import VideoConfig
 from vtr_demo.errors import LibraryError, VideoError, VtrError, readable_name, stop_if_unwanted
-from vtr_demo.files import compressed, sha256_of
+from vtr_demo.files import sha256_of
+from vtr_demo.library.encoding import (
+    EncodedClip,
+    ReadClip,
+    clip_vectors,
+    encode_clip,
+    encode_frames,
+    encode_read,
+    fit_prototypes,
+    load_prototypes,
+    read_clip,
+    read_poster,
+    whole_frames,
+)
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import ClipContents, FeatureVersion, StoredClip, id_of
-from vtr_demo.library.segments import Moment, find_moments, plan_frames, shot_cuts
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.model.s2ca import kmeans
 from vtr_demo.results import IndexReport
-from vtr_demo.structures import FrameBatch, VideoFeatures, VideoTokens, pad_video_tokens
-from vtr_demo.video.frames import LimitConfig, VideoInfo, convert_for_browser, probe_guarded, read_frames_guarded
+from vtr_demo.structures import VideoTokens
+from vtr_demo.video.frames import LimitConfig, VideoInfo, convert_for_browser, probe_guarded
 
 Progress = Callable[[float, str], None]
-POSTER_SIDE = 480
-"""The longer side of a clip's poster in pixels."""
 PROTOTYPES = "prototypes"
 """The setting that keeps the prototypes of an untrained model, by the model's fingerprint."""
-_POINTS = 20_000
-"""Tokens among which prototypes are sought."""
 _CLIPS_FOR_PROTOTYPES = 32
 READERS = max(2, min(8, (os.cpu_count() or 2) // 2))
 """Files that are read at a time while others are encoded and stored, each in a process of its own."""
@@ -45,118 +50,6 @@ _SETTLED_NS = 2 * 10**9
 """A file that was changed more lately than so may change again without showing it: disks count time coarsely."""
 
 
-# --------------------------------------------------------------------------- from a file to features
-@dataclass(frozen=True)
-class ReadClip:
-    """A clip before the towers. ``whole`` indexes the frames that stand for all of it."""
-
-    info: VideoInfo
-    frames: FrameBatch
-    whole: tuple[int, ...]
-    moments: tuple[Moment, ...]
-
-
-@dataclass(frozen=True)
-class EncodedClip(ReadClip):
-    """A clip after the towers."""
-
-    tokens: VideoTokens
-
-
-def encode_clip(path: Path, model: RetrievalModel, limits: LimitConfig) -> EncodedClip:
-    """Read a file in the guarded worker and run the towers; raises ``VideoError``."""
-    return encode_read(read_clip(path, model, limits), model)
-
-
-def encode_read(clip: ReadClip, model: RetrievalModel) -> EncodedClip:
-    """Run the towers on what was read of a file."""
-    return EncodedClip(**vars(clip), tokens=encode_frames(model, clip.frames))
-
-
-def read_clip(path: Path, model: RetrievalModel, limits: LimitConfig, info: VideoInfo | None = None) -> ReadClip:
-    """Read a file in the guarded worker, the frames as they are stored; raises ``VideoError``."""
-    info = info or probe_guarded(path, limits=limits)
-    plan = plan_frames(info.duration_s, model.video)
-    size = model.backbone.frame_size
-    frames = compressed(read_frames_guarded(path, plan.seconds, size=size, config=model.video, limits=limits))
-    cuts = shot_cuts(frames) if len(plan.seconds) > len(plan.whole) else []
-    moments = tuple(find_moments(frames.seconds, cuts, info.duration_s, model.video))
-    return ReadClip(info, frames, plan.whole, moments)
-
-
-def encode_frames(model: RetrievalModel, frames: FrameBatch) -> VideoTokens:
-    """Run the image tower, rounded as the library stores it: a vector never depends on when it was made."""
-    tokens = model.backbone.encode_frames(frames.pixels)
-    return tokens.half().to(tokens.patches.device)
-
-
-def read_poster(path: Path, info: VideoInfo, second: float, limits: LimitConfig) -> np.ndarray:
-    """Read the whole picture (H, W, 3) uint8 at ``second``, in its own proportions."""
-    squashed = VideoConfig(fit="squash")
-    square = read_frames_guarded(path, [second], size=POSTER_SIDE, config=squashed, limits=limits).pixels
-    scale = POSTER_SIDE / max(info.width, info.height)
-    size = (max(1, round(info.height * scale)), max(1, round(info.width * scale)))
-    picture = torch.from_numpy(square).permute(0, 3, 1, 2).float()
-    shaped = torch.nn.functional.interpolate(picture, size, mode="bilinear", antialias=True)
-    return shaped[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
-
-
-def whole_frames(duration_s: float, count: int, model: RetrievalModel) -> tuple[int, ...]:
-    """Return which of ``count`` stored frames stand for the whole clip."""
-    plan = plan_frames(duration_s, model.video)
-    return plan.whole if len(plan.seconds) == count else tuple(range(count))
-
-
-@torch.no_grad()
-def encode_parts(
-    model: RetrievalModel, tokens: VideoTokens, parts: Sequence[Sequence[int]], chunk: int = 16
-) -> list[VideoFeatures]:
-    """Run the heads on several frame selections of one clip, in batches of ``chunk``."""
-    device = next(model.model.parameters()).device
-    features = []
-    for start in range(0, len(parts), chunk):
-        batch = pad_video_tokens([tokens.take(list(part)) for part in parts[start : start + chunk]])
-        features.append(model.model.encode_video(batch.to(device)))
-    return features
-
-
-def clip_vectors(
-    model: RetrievalModel, tokens: VideoTokens, whole: Sequence[int], moments: Sequence[Moment]
-) -> np.ndarray:
-    """Return the video side of the score (1+M, F) float32: the whole clip, then its M moments."""
-    parts = [tuple(whole), *(moment.frames for moment in moments)]
-    rows = [features.flat().cpu() for features in encode_parts(model, tokens, parts)]
-    return np.ascontiguousarray(torch.cat(rows).numpy(), dtype=np.float32)
-
-
-@torch.no_grad()
-def fit_prototypes(model: RetrievalModel, clips: Sequence[VideoTokens]) -> dict[str, list]:
-    """Fit prototypes (K, D) by k-means on the clips' own tokens, and the centre (2, D) of both modalities.
-
-    Returns plain lists, to be kept. The centre of the text stays zero, for no sentence has been read.
-    """
-    device = next(model.model.parameters()).device
-    tokens = []
-    for clip in clips:
-        out = model.model.forward_video(clip.to(device))
-        tokens.append(out.concept_tokens[out.concept_mask].cpu())
-    points = torch.cat(tokens)
-    points = points[torch.linspace(0, len(points) - 1, min(len(points), _POINTS)).long()]
-    centre = torch.stack([points.mean(0), torch.zeros_like(points[0])])
-    prototypes = model.model.concepts.prototypes
-    fitted = kmeans(points - centre[0], len(prototypes))
-    return {"centre": centre.tolist(), "prototypes": fitted.tolist()}
-
-
-@torch.no_grad()
-def load_prototypes(model: RetrievalModel, fitted: dict[str, Any]) -> None:
-    """Set prototypes and centre of a model to those of ``fit_prototypes``."""
-    concepts = model.model.concepts
-    concepts.centre.copy_(torch.tensor(fitted["centre"]))
-    concepts.prototypes.copy_(torch.tensor(fitted["prototypes"]).reshape_as(concepts.prototypes))
-
-
-# --------------------------------------------------------------------------- from features to a library
 @dataclass(frozen=True)
 class _Prepared:
     """A file on its way: its state and digest when it was read, and what is stored of it.

@@ -15,7 +15,7 @@ import torch
 from vtr_demo.errors import LibraryError, TextError
 from vtr_demo.evaluation.confidence import NullDistribution, null_captions
 from vtr_demo.files import sha256_of
-from vtr_demo.library.indexing import encode_clip, encode_frames, encode_parts, whole_frames
+from vtr_demo.library.encoding import encode_clip, encode_frames, encode_parts, whole_frames
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
 from vtr_demo.model.checkpoint import RetrievalModel
