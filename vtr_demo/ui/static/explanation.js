@@ -152,7 +152,7 @@
       return h("div", { class: "line head" },
         h("h2", null, clip.name),
         h("span", { class: "tools" },
-          h("details", { class: "take" }, h("summary", { class: "quiet", "data-key": "take" }, "Take away"),
+          h("details", { class: "take" }, h("summary", { class: "quiet", "data-key": "take" }, "Download"),
             h("ul", null, take.map(([label, url]) => h("li", null, h("a", { href: url, download: true }, label))))),
           h("button", { class: "quiet", "data-do": "close", "aria-label": "Close the explanation" }, "Close")));
     }
