@@ -266,6 +266,7 @@ def test_results_are_filtered_sorted_and_more_on_demand(page, library, addresses
     page.check('#results [data-change="mine"]')
     page.click('#results [data-do="unfilter"]')
     expect(page.locator("#results .hit-card")).to_have_count(len(library.clips()))
+    assert page.input_value('#results [data-change="name"]') == ""
     page.click("#results .filters summary")
     page.check('#results [data-change="mine"]')
     expect(page.locator("#results .hit-card strong")).to_have_text(["film"])

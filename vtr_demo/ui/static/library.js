@@ -67,15 +67,12 @@
     }
   });
 
-  // After the server has drawn the shelf anew, which keeps its elements: what is chosen, what the fields show, the form.
+  // After the server has drawn the shelf anew, which keeps its elements: what is chosen, the form.
   window.vtrShelf = () => setTimeout(() => {
     const there = new Set(boxes().map((box) => box.dataset.pick));
     for (const id of leaving) if (!there.has(id)) chosen.delete(id);
     leaving = [];
     paint();
-    for (const field of shelf().querySelectorAll("[data-change]")) {
-      if (field !== document.activeElement) field.value = field.matches("select") ? field.querySelector("[selected]").value : field.getAttribute("value");
-    }
     if (!saving) return;
     const opener = [...shelf().querySelectorAll("[data-editor]")].find((one) => one.dataset.editor === back);
     saving = false;

@@ -62,6 +62,12 @@
   document.addEventListener("focusin", ({ target }) => { held = target; });
   window.vtrRefocus = (element) => {
     element.classList.remove("waiting");
+    // Gradio patches what is there, and a field that was used keeps its own state whatever its attributes say.
+    for (const field of element.querySelectorAll("[data-change]")) {
+      if (field.type === "checkbox") field.checked = field.defaultChecked;
+      else if (field.matches("select")) field.value = (field.querySelector("[selected]") || field.options[0]).value;
+      else if (field !== document.activeElement || field.matches(".leaveout")) field.value = field.defaultValue;
+    }
     const alone = !document.activeElement || document.activeElement === document.body;
     if (!alone || !held || held.isConnected || !held.dataset) return;
     const same = (node) => JSON.stringify({ ...node.dataset }) === JSON.stringify({ ...held.dataset });
@@ -91,9 +97,7 @@
 
   window.vtrShowPanel = () =>
     requestAnimationFrame(() => {
-      const menu = [...document.querySelectorAll("details[open]")].find((one) => one.contains(event.target));
-    if (menu) return void (menu.open = false);
-    const shown = (selector) => [...document.querySelectorAll(selector)].find((node) => node.offsetParent);
+      const shown = (selector) => [...document.querySelectorAll(selector)].find((node) => node.offsetParent);
       const panel = shown(".explained") || shown("#ranking");
       const top = panel ? panel.getBoundingClientRect().top : 0;
       if (top < 0 || top > innerHeight * 0.5) panel.scrollIntoView({ block: "start", behavior: "smooth" });
@@ -136,6 +140,8 @@
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter") asking(event.target);
     if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+    const menu = [...document.querySelectorAll("details[open]")].find((one) => one.contains(event.target));
+    if (menu) return void (menu.open = false);
     const shown = [...document.querySelectorAll('[data-do="close"]')].find((button) => button.offsetParent);
     if (shown) shown.click();
   });
