@@ -410,7 +410,7 @@ def build_ui(
             return arrive(search, describe, event._data.get("address"), first=False)
 
         demo.load(partial(arrive, search, describe), here, places, js=theme.ARRIVE, **LIVE)
-        address.click(travel, None, places, **LIVE)
+        address.click(travel, None, places, **LIVE).then(None, js=theme.SHOW_ADDRESS, **QUIET)
         taken.then(lambda count: count + 1, changes, changes, **QUIET)
         changed = changes.change(refresh, listing, parts, **QUIET)
         changed.then(follow, [search.view, describe.view], [picker, *search.outputs], **LIVE)

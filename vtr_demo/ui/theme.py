@@ -57,6 +57,8 @@ watch('value', () => window.vtrAddress(element.querySelector('[data-address]')))
 ARRIVE = "(address, ...others) => [window.vtrArrive(), ...others]"
 SHELF = "watch('value', window.vtrShelf);"
 TO_NEW = "() => window.vtrShowNew()"
+SHOW_ADDRESS = "() => document.querySelectorAll('[data-address]').forEach(window.vtrAddress)"
+"""For an address that leads to what is shown already: nothing changes then that would correct it."""
 TO_PANEL = "() => window.vtrShowPanel()"
 TO_TILE = "() => document.querySelector('.tile.open')?.scrollIntoView({ block: 'nearest' })"
 THEME = {
