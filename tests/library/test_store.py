@@ -500,10 +500,13 @@ def test_captions_of_many_clips_change_in_one_step_and_nothing_else_does(tmp_pat
 
 
 def test_a_check_takes_up_strays_that_make_a_clip_and_puts_the_others_aside(tmp_path: Path) -> None:
-    library(tmp_path / "lib", 2)
-    library(tmp_path / "other", 3)
+    ids = library(tmp_path / "other", 3)
+    shutil.copytree(tmp_path / "other", tmp_path / "lib")
     with LibraryWriter.open(tmp_path / "lib", OURS) as store:
+        store.delete(ids[2])
+        store.empty_deleted()
         store.check()
+        assert len(store) == 2
         assert store.problems() == ()
         for name in on_disk(tmp_path / "other") - on_disk(tmp_path / "lib"):
             shutil.copy(tmp_path / "other" / name, tmp_path / "lib" / name)
