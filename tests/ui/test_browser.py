@@ -128,8 +128,6 @@ def test_a_box_is_drawn_and_the_film_is_played_by_keys(page, served):
     page.keyboard.press("Space")
     sync_api.expect(play).to_have_attribute("aria-label", "Play")
     page.wait_for_selector("#panel .stage:not(.playing)")
-    page.press("#panel .stage input[type=range]", "Home")
-    sync_api.expect(page.locator("#panel .stage input[type=range]")).to_have_value("0")
 
 
 def test_a_word_is_struck_out_and_put_back(page, served):
