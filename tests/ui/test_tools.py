@@ -55,25 +55,29 @@ def arguments(engine: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-async def by_mcp(url: str, calls: list[tuple[str, dict[str, Any]]]) -> tuple[list[Any], list[Any], Any]:
+def by_mcp(url: str, calls: list[tuple[str, dict[str, Any]]]) -> tuple[list[Any], list[Any], Any]:
     """(tools, answers, the text of the view) from an MCP client."""
     from mcp import ClientSession
     from mcp.client.streamable_http import streamablehttp_client
 
-    async with (
-        streamablehttp_client(f"{url}gradio_api/mcp/") as (reading, writing, _),
-        ClientSession(reading, writing) as session,
-    ):
-        await session.initialize()
-        listed = (await session.list_tools()).tools
-        answers = [await session.call_tool(name, given) for name, given in calls]
-        return listed, answers, (await session.read_resource(tools.VIEW)).contents[0]
+    async def ask() -> tuple[list[Any], list[Any], Any]:
+        async with (
+            streamablehttp_client(f"{url}gradio_api/mcp/") as (reading, writing, _),
+            ClientSession(reading, writing) as session,
+        ):
+            await session.initialize()
+            listed = (await session.list_tools()).tools
+            answers = [await session.call_tool(name, given) for name, given in calls]
+            return listed, answers, (await session.read_resource(tools.VIEW)).contents[0]
+
+    with ThreadPoolExecutor(1) as beside:  # a browser's driver, once started, has a loop of its own in this thread
+        return beside.submit(asyncio.run, ask()).result()
 
 
 def test_every_tool_answers_the_same_json_by_gradio_and_by_mcp(client, served):
     engine, url = served
     given = arguments(engine)
-    listed, answers, view = asyncio.run(by_mcp(url, [*given.items()]))
+    listed, answers, view = by_mcp(url, [*given.items()])
     assert [tool.name for tool in listed] == NAMES
     assert view.mimeType == tools.VIEW_TYPE
     assert "ui/initialize" in view.text
@@ -113,8 +117,7 @@ HOST = """(results) => new Promise((done) => {
 def test_the_view_shows_an_answer_with_its_parts_or_its_text_alone_or_why_there_is_none(browser, served):
     given = arguments(served[0])["explain_match"]
     calls = [("explain_match", given), ("explain_match", {**given, "clip_id": "nowhere"})]
-    with ThreadPoolExecutor(1) as beside:  # the browser's driver has a loop of its own in this thread
-        _, (answer, refused), view = beside.submit(asyncio.run, by_mcp(served[1], calls)).result()
+    _, (answer, refused), view = by_mcp(served[1], calls)
     assert refused.isError
     whole, error = (one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in (answer, refused))
     text = {key: value for key, value in whole.items() if key != "structuredContent"}
@@ -213,7 +216,7 @@ def test_a_body_that_is_no_call_ends_in_a_message(served, name, body):
     ],
 )
 def test_a_refusal_names_the_argument_what_it_must_be_and_what_came(client, served, name, values, message):
-    _, answers, _ = asyncio.run(by_mcp(served[1], [(name, values)]))
+    _, answers, _ = by_mcp(served[1], [(name, values)])
     assert answers[0].isError
     assert message in answers[0].content[0].text
     if values:
