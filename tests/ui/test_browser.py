@@ -128,6 +128,9 @@ def test_a_box_is_drawn_and_the_film_is_played_by_keys(page, served):
     page.keyboard.press("Space")
     sync_api.expect(play).to_have_attribute("aria-label", "Play")
     page.wait_for_selector("#panel .stage:not(.playing)")
+    for key, second in (("End", alignment.seconds[-1]), ("Home", alignment.seconds[0])):  # of the moment, not the film
+        page.press("#panel .stage input[type=range]", key)
+        page.wait_for_function(f"Math.abs({video}.currentTime - {second}) < 0.05")
 
 
 def test_a_word_is_struck_out_and_put_back(page, served):
