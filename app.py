@@ -37,6 +37,7 @@ from vtr_demo.ui.view import MAX_SENTENCES, MAX_TEXT, ViewState
 from vtr_demo.video.decode import LimitConfig, read_limit
 from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
+log = logging.getLogger("vtr_demo.app")
 HERE = Path(__file__).parent
 CAPTION_FILES = [".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson"]
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
@@ -330,6 +331,11 @@ class Page(gr.Blocks):
         super().validate_inputs(block_fn, inputs)
 
 
+def log_progress(share: float, what: str) -> None:
+    """Say on the terminal how far something is."""
+    log.info("%3.0f %% %s", 100 * share, what)
+
+
 class Filling:
     """Indexes the sample clips into an empty library while the page is served."""
 
@@ -339,11 +345,9 @@ class Filling:
         threading.Thread(target=self._fill, daemon=True).start()
 
     def _fill(self) -> None:
-        log = logging.getLogger("vtr_demo.app")
-
         def told(share: float, what: str) -> None:
             self.share = min(share, 0.99)
-            log.info("%3.0f %% %s", 100 * share, what)
+            log_progress(share, what)
 
         try:
             self._engine.add_samples(self._folder, progress=told)
@@ -552,13 +556,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     settle_in()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("vtr_demo").setLevel(logging.INFO)
-    log = logging.getLogger("vtr_demo.app")
     if args.port:
         require_port(args.host, args.port)  # before a model is opened, which takes a while
     options: dict[str, Any] = {
         "device": args.device, "vectors": args.vectors,
         "limits": LimitConfig(**{k: v for k, v in args.limits if k not in SHARED}),
-        "progress": lambda share, what: log.info("%3.0f %% %s", 100 * share, what),
+        "progress": log_progress,
     }  # fmt: skip
     try:
         engine = Engine.open(args.library, args.model, **options)

@@ -43,7 +43,7 @@ from vtr_demo.library.records import (
 )
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.structures import LEVELS, FrameBatch, Sentence, TermWeights, VideoTokens, term_sums
+from vtr_demo.structures import LEVELS, FrameBatch, Sentence, TermWeights, TextFeatures, VideoTokens, term_sums
 from vtr_demo.text.parser import parse, parse_many
 from vtr_demo.video.frames import LimitConfig, read_frames
 
@@ -222,9 +222,7 @@ def explaining(bench: Bench) -> Case:
 
 def codes(bench: Bench) -> Case:
     """A search among many clips by 4-bit codes, against reading its sentence; memory against 1,400 bytes a clip."""
-    model, sentences = bench.model, parse_many(null_captions())
-    known = model.encode_text(sentences)
-    real = torch.cat([known.levels.flatten(1), known.concepts.flatten(1)], 1).cpu().numpy()
+    model, (known, real) = bench.model, _real_vectors(bench.model)
     queries = known.flat(model.model.default_weights).cpu().numpy()[::5]
     store, rng = FaissVectors(real.shape[1], _folder(), _unreadable), np.random.default_rng(0)
     scores = [np.zeros((len(queries), 0), np.float32)]
@@ -376,9 +374,7 @@ def _reranking(
     """A search of a library after each ``change`` (times, words, weights) -> (struck words, weights), to none used
     before."""
     model, queries, times = bench.model, Queries(bench.model), itertools.count(1)
-    real = model.encode_text(parse_many(null_captions()))
-    rows = torch.cat([real.levels.flatten(1), real.concepts.flatten(1)], 1).cpu().numpy()
-    rows = _rotated(rows, np.random.default_rng(0), RERANKED, model.model.width)
+    rows = _rotated(_real_vectors(model)[1], np.random.default_rng(0), RERANKED, model.model.width)
     ranking, plain = Ranking(_searchable(rows), rows.shape[1]), model.model.default_weights
     words = len(bench.sentence().words)
 
@@ -395,6 +391,12 @@ def _reranking(
         f"the {TOP} best of {RERANKED} clips with their terms and confidence after {what}",
         "parsing and encoding the sentence",
     )
+
+
+def _real_vectors(model: RetrievalModel) -> tuple[TextFeatures, np.ndarray]:
+    """Return the shipped sentences' features, and these as vectors (N, F) without gates and weights."""
+    known = model.encode_text(parse_many(null_captions()))
+    return known, torch.cat([known.levels.flatten(1), known.concepts.flatten(1)], 1).cpu().numpy()
 
 
 def _rotated(real: np.ndarray, rng: np.random.Generator, count: int, width: int) -> np.ndarray:

@@ -128,6 +128,11 @@ class ClipFilter:
     captioned: bool | None = None
     own: bool = False
 
+    @property
+    def hides_visitors_alone(self) -> bool:
+        """Return whether clips of other visitors are all that it leaves out."""
+        return "" in (self.visitors or ()) and self == ClipFilter(visitors=self.visitors)
+
 
 @dataclass(frozen=True)
 class ClipPage:

@@ -221,7 +221,7 @@ class Catalogue:
         """Return how many clips, moments and bytes match; where only some visitors' clips do not, these are counted."""
         if where == ClipFilter():
             return self.totals()
-        if "" in (where.visitors or ()) and where == ClipFilter(visitors=where.visitors):
+        if where.hides_visitors_alone:
             every, hidden = self.totals(), self._sums(*self._others(where.visitors or ()))
             return Totals(every.clips - hidden.clips, every.moments - hidden.moments, every.bytes - hidden.bytes)
         return self._sums(*self._where(where))

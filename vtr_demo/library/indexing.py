@@ -37,13 +37,14 @@ from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import IndexReport
 from vtr_demo.structures import VideoTokens
 from vtr_demo.video.frames import LimitConfig, VideoInfo, convert_for_browser, probe_guarded
+from vtr_demo.video.sandbox import IDLE_WORKERS
 
 Progress = Callable[[float, str], None]
 PROTOTYPES = "prototypes"
 """The setting that keeps the prototypes of an untrained model, by the model's fingerprint."""
 _CLIPS_FOR_PROTOTYPES = 32
-READERS = max(2, min(8, (os.cpu_count() or 2) // 2))
-"""Files that are read at a time while others are encoded and stored, each in a process of its own."""
+READERS = IDLE_WORKERS
+"""Files that are read at a time while others are encoded and stored: one for each process that waits for work."""
 _RECENT = 20
 """Files by whose time the rest is estimated."""
 _SETTLED_NS = 2 * 10**9

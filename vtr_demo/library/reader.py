@@ -115,9 +115,7 @@ class LibraryReader:
     def hidden(self, where: ClipFilter) -> np.ndarray | None:
         """Return the numbers (N,) int64, ascending, of all that a filter leaves out, where it hides visitors' clips
         alone; else None."""
-        visitors = where.visitors or ()
-        only = "" in visitors and where == ClipFilter(visitors=visitors)
-        return self._catalogue.hidden(visitors) if only else None
+        return self._catalogue.hidden(where.visitors or ()) if where.hides_visitors_alone else None
 
     def numbers(self, where: ClipFilter | None = None) -> np.ndarray:
         """Return the numbers (N,) int64, ascending, of the clips that can be searched and match."""

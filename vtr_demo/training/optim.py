@@ -12,15 +12,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vtr_demo.errors import ConfigError
-from vtr_demo.model.mcsan import Roles
+from vtr_demo.model.mcsan import GLOBAL, Roles
 from vtr_demo.model.model import VTRModel
 from vtr_demo.model.s2ca import Concepts
-from vtr_demo.structures import LEVELS
 
-GLOBAL_HEAD = (
-    "video.whole.3.weight",
-    *(f"{side}.pools.{LEVELS.index('global')}.value_hidden.weight" for side in ("video", "text")),
-)
+GLOBAL_HEAD = ("video.whole.3.weight", *(f"{side}.pools.{GLOBAL}.value_hidden.weight" for side in ("video", "text")))
 """Weights that the global level adds to the towers' joint space; zero-initialised."""
 OF_GLOBAL = ("video.whole", "video.pools.0", "text.pools.0", "text.word_bias")
 """Parts of the model that the global level alone depends on, beside its row of ``video.prior``."""
@@ -95,7 +91,7 @@ def hold_global(model: VTRModel) -> None:
         if any(_belongs(name, part) for part in OF_GLOBAL):
             parameter.requires_grad_(False)
     others = torch.ones_like(model.video.prior)
-    others[LEVELS.index("global")] = 0
+    others[GLOBAL] = 0
     model.video.prior.register_hook(lambda gradient: gradient * others.to(gradient.device))
 
 

@@ -50,7 +50,7 @@ STEPS = (
 
 def tour(engine: EngineLike, click: Mapping[str, object] | None = None) -> str:
     """A step of the tour, its answer where the ``click`` guesses, or the invitation; empty without the sample clips."""
-    clips = {step.clip: _clip(engine, step.clip) for step in STEPS}
+    clips = {name: _clip(engine, name) for name in {step.clip for step in STEPS}}
     if not all(clips.values()):
         return ""
     number, guess = str((click or {}).get("step", "")), str((click or {}).get("guess", ""))
