@@ -300,7 +300,7 @@ def test_a_click_decodes_nothing_and_needs_no_file(
 
     for module, name in [
         (sandbox, "call"), (frames, "read_frames"), (frames, "probe"), (indexing, "encode_read"),
-        (indexing, "probe_guarded"), (encoding, "probe_guarded"), (encoding, "read_frames_guarded"),
+        (indexing, "read_clip"), (encoding, "read_film_guarded"),
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, refuse)
     engine.close()
@@ -485,7 +485,7 @@ def test_a_file_that_is_known_is_not_decoded_again(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a known file was decoded")
 
-    monkeypatch.setattr(encoding, "read_frames_guarded", refuse)
+    monkeypatch.setattr(encoding, "read_film_guarded", refuse)
     assert engine.add(clips).known == tuple(clip.name for clip in clips)
 
 

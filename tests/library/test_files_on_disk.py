@@ -17,6 +17,7 @@ from vtr_demo.errors import LibraryError, StoppedError
 from vtr_demo.library import indexing
 from vtr_demo.library.engine import Engine
 from vtr_demo.library.store import LibraryWriter
+from vtr_demo.video import sandbox
 
 RED, GREEN, BLUE = (210, 30, 30), (30, 190, 60), (30, 60, 200)
 pytestmark = pytest.mark.usefixtures("few_null_captions")
@@ -65,7 +66,7 @@ def refuse(*_: object, **__: object) -> None:
 
 def test_what_has_not_changed_is_known_without_being_read(engine, folder, monkeypatch):
     monkeypatch.setattr(indexing, "sha256_of", refuse)
-    monkeypatch.setattr(indexing, "probe_guarded", refuse)
+    monkeypatch.setattr(indexing, "read_clip", refuse)
     report = engine.add(files(folder), keep_copy=False)
     assert (report.added, report.known, report.failed) == ((), ("a.mp4", "b.mp4"), ())
 
@@ -209,6 +210,13 @@ def test_files_are_taken_in_their_order_whatever_lies_between_them(engine, folde
         "new.mp4": ("new.mp4",),  # given last
     }
     assert len(check(engine)) == 3
+
+
+def test_a_file_is_decoded_once(engine, folder, monkeypatch):
+    jobs, call = [], sandbox.call
+    monkeypatch.setattr(sandbox, "call", lambda job, *rest, **more: (jobs.append(job), call(job, *rest, **more))[1])
+    engine.add([film(folder / "new.mp4", BLUE), folder / "a.mp4"], keep_copy=False)
+    assert jobs == ["film"]
 
 
 def test_the_next_file_is_read_while_one_is_stored(engine, folder, monkeypatch):

@@ -15,8 +15,15 @@ import pytest
 from tests.helpers.drawn import draw_clip
 from vtr_demo.config import VideoConfig
 from vtr_demo.errors import VideoError
-from vtr_demo.video import frames, sandbox
-from vtr_demo.video.frames import LimitConfig, close_workers, probe, probe_guarded, read_frames_guarded
+from vtr_demo.video import sandbox
+from vtr_demo.video.frames import (
+    LimitConfig,
+    close_workers,
+    probe,
+    probe_guarded,
+    read_film_guarded,
+    read_frames_guarded,
+)
 
 LIMITS = LimitConfig()
 ROOT = Path(__file__).parents[2]
@@ -197,6 +204,31 @@ def test_a_description_that_makes_no_sense_becomes_a_sentence(clip, monkeypatch,
         probe_guarded(clip, limits=LIMITS)
 
 
+FILM = {"duration_s": 1.0, "seconds": [i / 8 for i in range(8)], "box": [0, 0, 8, 8, 8, 8], "info": INFO}
+FILM_BYTES = 8 * 8 * 8 * 3 + 480 * 480 * 3
+
+
+def test_a_film_read_at_once_is_taken(clip, monkeypatch):
+    monkeypatch.setattr(sandbox, "call", lambda *_, **__: (FILM, bytes(FILM_BYTES)))
+    info, batch, poster = read_film_guarded(clip, size=8, config=VideoConfig(), limits=LIMITS)
+    assert (info.width, len(batch), poster.shape) == (8, 8, (480, 480, 3))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"info": None}, {"info": {}}, {"info": {**INFO, "width": 16}}, {"info": {**INFO, "duration_s": 9.0}},
+        {"info": {**INFO, "width": -8}}, {"duration_s": 2.0}, {"seconds": [0.0] * 7}, {"box": None},
+        {"payload": 0}, {"payload": 480 * 480 * 3}, {"payload": FILM_BYTES - 1}, {"payload": FILM_BYTES + 1},
+    ],
+)  # fmt: skip
+def test_a_film_that_makes_no_sense_becomes_a_sentence(clip, monkeypatch, change):
+    payload = bytes(change.get("payload", FILM_BYTES))
+    monkeypatch.setattr(sandbox, "call", lambda *_, **__: ({**FILM, **change}, payload))
+    with pytest.raises(VideoError, match="makes no sense"):
+        read_film_guarded(clip, size=8, config=VideoConfig(), limits=LIMITS)
+
+
 @on_linux
 @pytest.mark.parametrize("answer", [b"", b"x" * 7, b"\xff" * 64, b"\2" + bytes(15) + b"[]", b"\1" + bytes(15) + b"{"])
 def test_bytes_that_are_no_answer_count_as_a_crash(answer):
@@ -215,8 +247,7 @@ def test_no_mutated_file_ends_a_batch(tmp_path):
         data[places] = rng.integers(0, 256, len(places))
         (tmp_path / "bad.mp4").write_bytes(data.tobytes())
         try:
-            frames.probe_guarded(tmp_path / "bad.mp4", limits=LIMITS)
-            batch = read_frames_guarded(tmp_path / "bad.mp4", 8, size=16, config=VideoConfig(), limits=LIMITS)
+            _, batch, _ = read_film_guarded(tmp_path / "bad.mp4", size=16, config=VideoConfig(), limits=LIMITS)
             assert (np.diff(batch.seconds) >= 0).all()
         except VideoError:
             continue

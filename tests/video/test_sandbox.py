@@ -23,11 +23,14 @@ from vtr_demo.video.frames import (
     LimitConfig,
     close_workers,
     convert_for_browser,
+    plan_frames,
     probe,
     probe_guarded,
+    read_film_guarded,
     read_frames,
     read_frames_guarded,
 )
+from vtr_demo.video.reader import poster_size, resized
 
 LIMITS = LimitConfig(decode_timeout_s=30)
 CONFIG = VideoConfig()
@@ -87,6 +90,42 @@ def test_guarded_and_unguarded_reading_agree(clip):
     assert probe(clip) == probe_guarded(clip, limits=LIMITS)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("short.mp4", {"frames": 1}),
+        ("plain.mp4", {"frames": 40}),
+        ("long.webm", {"frames": 120, "codec": "libvpx-vp9", "vfr": True, "size": (133, 77)}),
+        ("phone.mov", {"rotate": 90, "size": (180, 320), "gop": 1000}),
+        ("stream.ts", {"size": (1280, 720), "start_s": 3.7}),
+        ("cut.mkv", {"frames": 90}),
+        ("damaged.mp4", {"frames": 60, "gop": 60}),
+    ],
+)
+def test_one_call_gives_what_many_give(tmp_path, name, options):
+    path = tmp_path / name
+    draw_clip(path, **options)
+    data = bytearray(path.read_bytes())
+    if name == "cut.mkv":
+        del data[len(data) // 2 :]
+    if name == "damaged.mp4":
+        data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
+    path.write_bytes(data)
+    info, frames, poster = read_film_guarded(path, size=48, config=CONFIG, limits=LIMITS)
+    assert info == probe(path)
+    again = read_frames(path, plan_frames(info.duration_s, CONFIG).seconds, size=48, config=CONFIG)
+    np.testing.assert_array_equal(frames.pixels, again.pixels)
+    np.testing.assert_array_equal(frames.seconds, again.seconds)
+    assert (frames.crop, frames.duration_s) == (again.crop, again.duration_s)
+    middle = [frames.seconds[len(frames) // 2]]
+    whole = read_frames(path, middle, size=480, config=VideoConfig(fit="squash")).pixels[0]
+    width, height = poster_size(info.width, info.height)
+    assert poster.shape == (height, width, 3)
+    assert max(width, height) == 480
+    assert width / height == pytest.approx(info.width / info.height, rel=0.01)
+    assert np.abs(poster.astype(int) - resized(whole, (width, height))).mean() < 2
+
+
 def test_threads_read_side_by_side(clip):
     seen: list[list[int]] = []
 
@@ -125,6 +164,7 @@ def test_a_file_beyond_a_limit_is_refused_by_name(clip, tmp_path, limits, says):
     for attempt in (
         lambda: probe_guarded(clip, limits=limits),
         lambda: read_frames_guarded(clip, 2, size=8, config=CONFIG, limits=limits),
+        lambda: read_film_guarded(clip, size=8, config=CONFIG, limits=limits),
         lambda: convert_for_browser(clip, tmp_path / "copy.mp4", limits=limits),
     ):
         with pytest.raises(VideoError, match=rf"^clip\.mp4: .*{says}\.$"):

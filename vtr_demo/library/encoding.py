@@ -10,26 +10,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from vtr_demo.config import VideoConfig
 from vtr_demo.files import compressed
-from vtr_demo.library.segments import Moment, find_moments, plan_frames, shot_cuts
+from vtr_demo.library.segments import Moment, find_moments, shot_cuts
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.s2ca import kmeans
 from vtr_demo.structures import FrameBatch, VideoFeatures, VideoTokens, pad_video_tokens
-from vtr_demo.video.frames import LimitConfig, VideoInfo, probe_guarded, read_frames_guarded
+from vtr_demo.video.frames import LimitConfig, VideoInfo, plan_frames, read_film_guarded
 
-POSTER_SIDE = 480
-"""The longer side of a clip's poster in pixels."""
 _POINTS = 20_000
 """Tokens among which prototypes are sought."""
 
 
 @dataclass(frozen=True)
 class ReadClip:
-    """A clip before the towers. ``whole`` indexes the frames that stand for all of it."""
+    """A clip before the towers. ``whole`` indexes the frames that stand for all of it.
+
+    poster: the middle frame (H, W, 3) uint8, in its own proportions.
+    """
 
     info: VideoInfo
     frames: FrameBatch
+    poster: np.ndarray
     whole: tuple[int, ...]
     moments: tuple[Moment, ...]
 
@@ -51,32 +52,20 @@ def encode_read(clip: ReadClip, model: RetrievalModel) -> EncodedClip:
     return EncodedClip(**vars(clip), tokens=encode_frames(model, clip.frames))
 
 
-def read_clip(path: Path, model: RetrievalModel, limits: LimitConfig, info: VideoInfo | None = None) -> ReadClip:
+def read_clip(path: Path, model: RetrievalModel, limits: LimitConfig) -> ReadClip:
     """Read a file in the guarded worker, the frames as they are stored; raises ``VideoError``."""
-    info = info or probe_guarded(path, limits=limits)
-    plan = plan_frames(info.duration_s, model.video)
-    size = model.backbone.frame_size
-    frames = compressed(read_frames_guarded(path, plan.seconds, size=size, config=model.video, limits=limits))
+    size, video = model.backbone.frame_size, model.video
+    info, frames, poster = read_film_guarded(path, size=size, config=video, limits=limits)
+    frames, plan = compressed(frames), plan_frames(info.duration_s, video)
     cuts = shot_cuts(frames) if len(plan.seconds) > len(plan.whole) else []
-    moments = tuple(find_moments(frames.seconds, cuts, info.duration_s, model.video))
-    return ReadClip(info, frames, plan.whole, moments)
+    moments = tuple(find_moments(frames.seconds, cuts, info.duration_s, video))
+    return ReadClip(info, frames, poster, plan.whole, moments)
 
 
 def encode_frames(model: RetrievalModel, frames: FrameBatch) -> VideoTokens:
     """Run the image tower, rounded as the library stores it: a vector never depends on when it was made."""
     tokens = model.backbone.encode_frames(frames.pixels)
     return tokens.half().to(tokens.patches.device)
-
-
-def read_poster(path: Path, info: VideoInfo, second: float, limits: LimitConfig) -> np.ndarray:
-    """Read the whole picture (H, W, 3) uint8 at ``second``, in its own proportions."""
-    squashed = VideoConfig(fit="squash")
-    square = read_frames_guarded(path, [second], size=POSTER_SIDE, config=squashed, limits=limits).pixels
-    scale = POSTER_SIDE / max(info.width, info.height)
-    size = (max(1, round(info.height * scale)), max(1, round(info.width * scale)))
-    picture = torch.from_numpy(square).permute(0, 3, 1, 2).float()
-    shaped = torch.nn.functional.interpolate(picture, size, mode="bilinear", antialias=True)
-    return shaped[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy()
 
 
 def whole_frames(duration_s: float, count: int, model: RetrievalModel) -> tuple[int, ...]:

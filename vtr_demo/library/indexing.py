@@ -27,7 +27,6 @@ from vtr_demo.library.encoding import (
     fit_prototypes,
     load_prototypes,
     read_clip,
-    read_poster,
     whole_frames,
 )
 from vtr_demo.library.reader import LibraryReader
@@ -36,7 +35,7 @@ from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import IndexReport
 from vtr_demo.structures import VideoTokens
-from vtr_demo.video.frames import LimitConfig, VideoInfo, convert_for_browser, probe_guarded
+from vtr_demo.video.frames import LimitConfig, VideoInfo, check_file, convert_for_browser
 from vtr_demo.video.sandbox import IDLE_WORKERS
 
 Progress = Callable[[float, str], None]
@@ -62,7 +61,6 @@ class _Prepared:
     modified_ns: int
     digest: str
     clip: ReadClip | None = None
-    poster: np.ndarray | None = None
     playable: Path | None = None
     vectors: np.ndarray | None = None
 
@@ -243,17 +241,15 @@ class Indexer:
 
     def _read(self, path: Path, scratch: Path, is_known: Callable[[str], bool] = lambda _: False) -> _Prepared:
         """Read all that is stored of a file, unless its digest is known."""
-        info = probe_guarded(path, limits=self._limits)  # refuses what must not even be read whole
-        state = path.stat()
+        state = check_file(path, self._limits).stat()  # refuses what must not even be hashed
         (_, modified_ns), digest = _size_and_time(path), sha256_of(path)
         if is_known(digest):
             return _Prepared(state, modified_ns, digest)
-        clip, playable = read_clip(path, self._model, self._limits, info), None
-        if not info.browser_playable:
+        clip, playable = read_clip(path, self._model, self._limits), None
+        if not clip.info.browser_playable:
             playable = Path(tempfile.mkstemp(".mp4", dir=scratch)[1])
             convert_for_browser(path, playable, limits=self._limits)
-        poster = read_poster(path, info, float(clip.frames.seconds[len(clip.frames) // 2]), self._limits)
-        return _Prepared(state, modified_ns, digest, clip, poster, playable)
+        return _Prepared(state, modified_ns, digest, clip, playable)
 
     def _encode(self, read: _Prepared) -> _Prepared:
         """Run towers and heads on what was read."""
@@ -352,7 +348,7 @@ class Indexer:
             encoded.frames,
             encoded.tokens,
             ready.vectors,
-            poster=ready.poster,
+            poster=encoded.poster,
             copy=path if keep_copy else None,
             playable=ready.playable,
         )
@@ -377,10 +373,7 @@ class Indexer:
         poster = None
         if not library.intact(clip.id, "poster"):
             with suppress(VtrError):  # without the file, the middle of what the model saw
-                path = library.media(clip.id, original=True)
-                middle = float(frames.seconds[len(frames) // 2])
-                info = probe_guarded(path, limits=self._limits)
-                poster = read_poster(path, info, middle, self._limits)
+                poster = read_clip(library.media(clip.id, original=True), self._model, self._limits).poster
         return library.replace(clip, ClipContents(frames, tokens, self._vectors(clip, tokens), poster)).id
 
     def _index_again(self, library: LibraryWriter, clip: StoredClip) -> str:

@@ -1,9 +1,8 @@
-"""Which seconds of a clip are read, and how its frames fall into moments."""
+"""How a clip's frames fall into moments."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,36 +10,13 @@ import numpy as np
 
 from vtr_demo.config import VideoConfig
 from vtr_demo.structures import FrameBatch
-from vtr_demo.video.frames import spread_seconds
 
 CUT, CUT_RATIO = 0.35, 2.0
 """Least distance of two frames at a hard cut, and how far it stands out among its neighbours."""
 
-FRAMES_PER_SECOND = 2.0
-"""How densely a clip with several moments is read; cuts are found at this resolution."""
 WHOLE_SHARE = 0.3
 """The part of a moment's score that comes from the whole clip (our decision). Of ten shares, in films of
 seven and of four real clips (see the model card), none finds more films first in both."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The seconds to read, ascending, and which of them stand for the whole clip."""
-
-    seconds: tuple[float, ...]
-    whole: tuple[int, ...]
-
-
-def plan_frames(duration_s: float, config: VideoConfig) -> Plan:
-    """The evenly spread frames of the whole clip; in longer clips, a regular timeline between them."""
-    whole = spread_seconds(duration_s, config.clip_frames)
-    extra: list[float] = []
-    if duration_s > 1.5 * config.moment_s:
-        wanted = math.ceil(duration_s * FRAMES_PER_SECOND)
-        extra = spread_seconds(duration_s, max(1, min(wanted, config.max_frames - len(whole))))
-    seconds = sorted({*whole, *extra})
-    places = {second: i for i, second in enumerate(seconds)}
-    return Plan(tuple(seconds), tuple(places[second] for second in whole))
 
 
 def find_moments(seconds: np.ndarray, cuts: Sequence[int], duration_s: float, config: VideoConfig) -> list[Moment]:

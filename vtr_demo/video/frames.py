@@ -21,18 +21,32 @@ import numpy as np
 from vtr_demo.config import VideoConfig
 from vtr_demo.errors import ConfigError, VideoError
 from vtr_demo.structures import CropBox, FrameBatch
-from vtr_demo.video import sandbox
+from vtr_demo.video import reader, sandbox
 from vtr_demo.video.decode import RESAVE, LimitConfig
-from vtr_demo.video.reader import Clip, VideoInfo, check_seconds, describe, read_clip, read_photo, spread_seconds
+from vtr_demo.video.reader import (
+    Clip,
+    Plan,
+    VideoInfo,
+    check_seconds,
+    describe,
+    poster_size,
+    read_clip,
+    read_photo,
+    spread_seconds,
+)
 from vtr_demo.video.sandbox import close_workers
 
 __all__ = [
     "LimitConfig",
+    "Plan",
     "VideoInfo",
+    "check_file",
     "close_workers",
     "convert_for_browser",
+    "plan_frames",
     "probe",
     "probe_guarded",
+    "read_film_guarded",
     "read_frames",
     "read_frames_guarded",
     "spread_seconds",
@@ -46,12 +60,12 @@ _TRUSTED = LimitConfig(max_bytes=2**62, max_duration_s=math.inf, max_pixels=2**3
 # ---------------------------------------------------------------------- looking
 def probe(path: str | Path) -> VideoInfo:
     """What a trusted file holds, from its time stamps and its first frame; VideoError if nothing."""
-    return describe(_checked(path))
+    return describe(check_file(path))
 
 
 def probe_guarded(path: str | Path, *, limits: LimitConfig) -> VideoInfo:
     """As `probe`, for a file of unknown origin: in a guarded process, within ``limits``."""
-    path = _checked(path, limits)
+    path = check_file(path, limits)
     values, _ = sandbox.call("describe", path, {}, limits)
     return _info(path, values, limits)
 
@@ -68,7 +82,7 @@ def read_frames(path: str | Path, seconds: Sequence[float] | int, *, size: int, 
     """
     if config.reader == "decord":
         return read_frames_guarded(path, seconds, size=size, config=config, limits=_TRUSTED)
-    return _batch(read_clip(_checked(path), seconds, size=size, fit=config.fit, reader="pyav"))
+    return _batch(read_clip(check_file(path), seconds, size=size, fit=config.fit, reader="pyav"))
 
 
 def read_frames_guarded(
@@ -83,19 +97,49 @@ def read_frames_guarded(
     check_seconds(seconds, 0.0)  # what the caller got wrong is refused here, not in the worker
     wanted = seconds if isinstance(seconds, int) else [float(second) for second in seconds]
     arguments = {"seconds": wanted, "size": size, "fit": config.fit, "reader": config.reader}
-    path = _checked(path, limits)
+    path = check_file(path, limits)
     values, payload = sandbox.call("frames", path, arguments, limits, account=limits is not _TRUSTED)
     return _batch(_clip(path, values, payload, size, wanted if isinstance(wanted, int) else len(wanted)))
 
 
+def plan_frames(duration_s: float, config: VideoConfig) -> Plan:
+    """The seconds at which a film is read to be indexed: see `reader.plan_frames`."""
+    return reader.plan_frames(duration_s, **_sampling(config))
+
+
+def read_film_guarded(
+    path: str | Path, *, size: int, config: VideoConfig, limits: LimitConfig
+) -> tuple[VideoInfo, FrameBatch, np.ndarray]:
+    """All that indexing needs of a file of unknown origin, in one guarded call, by PyAV whatever ``config`` says.
+
+    What `probe_guarded` tells, the frames at `plan_frames` as by `read_frames_guarded`, and the poster: the
+    middle frame as a whole picture (H, W, 3) uint8.
+    """
+    path = check_file(path, limits)
+    arguments = {"size": size, "fit": config.fit, "sampling": _sampling(config)}
+    values, payload = sandbox.call("film", path, arguments, limits)
+    described = values.get("info")
+    info = _info(path, described if type(described) is dict else {}, limits)
+    width, height = poster_size(info.width, info.height)
+    cut = len(payload) - 3 * width * height
+    if cut < 0 or values.get("duration_s") != info.duration_s:
+        raise _wrong_answer(path)
+    clip = _clip(path, values, payload[:cut], size, len(plan_frames(info.duration_s, config).seconds))
+    return info, _batch(clip), np.frombuffer(payload[cut:], np.uint8).reshape(height, width, 3)
+
+
+def _sampling(config: VideoConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in ("clip_frames", "moment_s", "max_frames")}
+
+
 def still_frames(image_path: str | Path, *, size: int, config: VideoConfig) -> FrameBatch:
     """A photo as a clip of one frame at second 0 and of no duration, turned upright by its EXIF tag."""
-    return _batch(read_photo(_checked(image_path), size=size, fit=config.fit))
+    return _batch(read_photo(check_file(image_path), size=size, fit=config.fit))
 
 
 def still_frames_guarded(image_path: str | Path, *, size: int, config: VideoConfig, limits: LimitConfig) -> FrameBatch:
     """As `still_frames`, for a file of unknown origin: in a guarded process, within ``limits``."""
-    path = _checked(image_path, limits)
+    path = check_file(image_path, limits)
     values, payload = sandbox.call("photo", path, {"size": size, "fit": config.fit}, limits)
     return _batch(_clip(path, values, payload, size, 1))
 
@@ -108,7 +152,7 @@ def convert_for_browser(path: str | Path, target: str | Path, *, limits: LimitCo
     a guarded process. The copy appears at once and whole, or not at all.
     """
     target = Path(target)
-    source = _checked(path, limits)
+    source = check_file(path, limits)
     part = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         part.touch()  # the process that converts may write this file, and no other
@@ -178,7 +222,7 @@ def _wrong_answer(path: Path) -> VideoError:
     return VideoError(path, "the decoder gave an answer that makes no sense", RESAVE)
 
 
-def _checked(path: str | Path, limits: LimitConfig | None = None) -> Path:
+def check_file(path: str | Path, limits: LimitConfig | None = None) -> Path:
     """The path of a regular, readable, not empty file within the size limit."""
     path = Path(path)
     try:

@@ -7,6 +7,7 @@ hangs for ever on MPEG-TS and cannot read AV1 or broken files, so those are refu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,11 @@ VIDEO_EXTENSIONS = (
 """Endings of video files, for the page and the command line alike; the preferred ones come first."""
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jfif", ".avif")
 """Endings of photos, which stand beside clips in manifests."""
+
+FRAMES_PER_SECOND = 2.0
+"""How densely a clip with several moments is read; cuts are found at this resolution."""
+POSTER_SIDE = 480
+"""The longer side of a clip's poster in pixels."""
 
 _ANIMATED = ("WEBP", "PNG", "AVIF")
 """Pictures of which one frame would not be all; the pages of a TIFF and the views of an MPO are."""
@@ -78,19 +84,61 @@ def spread_seconds(duration_s: float, count: int) -> list[float]:
     return [duration_s * (2 * i + 1) / (2 * count) for i in range(count)]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The seconds to read, ascending, and which of them stand for the whole clip."""
+
+    seconds: tuple[float, ...]
+    whole: tuple[int, ...]
+
+
+def plan_frames(duration_s: float, *, clip_frames: int, moment_s: float, max_frames: int) -> Plan:
+    """The evenly spread frames of the whole clip; in longer clips, a regular timeline between them."""
+    whole = spread_seconds(duration_s, clip_frames)
+    extra: list[float] = []
+    if duration_s > 1.5 * moment_s:
+        wanted = math.ceil(duration_s * FRAMES_PER_SECOND)
+        extra = spread_seconds(duration_s, max(1, min(wanted, max_frames - len(whole))))
+    seconds = sorted({*whole, *extra})
+    places = {second: i for i, second in enumerate(seconds)}
+    return Plan(tuple(seconds), tuple(places[second] for second in whole))
+
+
 def describe(path: str | Path, limits: LimitConfig | None = None) -> VideoInfo:
     """Read the time stamps and decode the first frame; VideoError where there is none."""
     with Source(path, limits) as source:
-        _, _, frame = _first(source)
-        orientation = orientation_of(frame)
-        width, height = source.size(frame, orientation.transposed)
-        timeline, codec, container = source.timeline, source.codec, _container(source)
-        playable = codec in _PLAYABLE.get(container, ()) and frame.format.name in ("yuv420p", "yuvj420p")
-        playable = playable and source.is_plain and not orientation.is_mirror and not is_wide_gamut(frame)
-        duration_s, count = timeline.duration_s, len(timeline.ticks)
-        fps = count / duration_s if duration_s > 0 else 0.0
-        note = f"reading ended at {duration_s:.1f} s ({source.ended_early})" if source.ended_early else ""
-        return VideoInfo(duration_s, width, height, fps, codec, container, orientation.degrees, count, playable, note)
+        return _described(source)
+
+
+def read_film(
+    path: str | Path, *, size: int, fit: str, sampling: dict[str, Any], limits: LimitConfig | None = None
+) -> tuple[VideoInfo, Clip, np.ndarray]:
+    """What `describe` tells, the frames of `plan_frames`, and the middle one whole (H, W, 3), in one reading."""
+    with Source(path, limits) as source:
+        info = _described(source)
+        seconds = plan_frames(info.duration_s, **sampling).seconds
+        clip, frame = _read_source(source, seconds, size, fit)
+        shape = poster_size(info.width, info.height)
+        return info, clip, resized(to_rgb(frame, orientation_of(frame), max(shape)), shape)
+
+
+def poster_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the poster of a film."""
+    scale = POSTER_SIDE / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _described(source: Source) -> VideoInfo:
+    _, _, frame = _first(source)
+    orientation = orientation_of(frame)
+    width, height = source.size(frame, orientation.transposed)
+    timeline, codec, container = source.timeline, source.codec, _container(source)
+    playable = codec in _PLAYABLE.get(container, ()) and frame.format.name in ("yuv420p", "yuvj420p")
+    playable = playable and source.is_plain and not orientation.is_mirror and not is_wide_gamut(frame)
+    duration_s, count = timeline.duration_s, len(timeline.ticks)
+    fps = count / duration_s if duration_s > 0 else 0.0
+    note = f"reading ended at {duration_s:.1f} s ({source.ended_early})" if source.ended_early else ""
+    return VideoInfo(duration_s, width, height, fps, codec, container, orientation.degrees, count, playable, note)
 
 
 def read_clip(
@@ -128,13 +176,18 @@ def square_box(width: int, height: int, fit: str) -> tuple[int, int, int, int, i
 
 def square_view(picture: np.ndarray, box: tuple[int, ...], size: int) -> np.ndarray:
     """The view ``box`` of an upright picture (H, W, 3), stored at any scale, as (size, size, 3)."""
-    from PIL import Image
-
     left, top, width, height, full_width, full_height = box
     sx, sy = picture.shape[1] / full_width, picture.shape[0] / full_height
-    part = (left * sx, top * sy, (left + width) * sx, (top + height) * sy)
-    image = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC, box=part)
-    return np.array(image)
+    return resized(picture, (size, size), (left * sx, top * sy, (left + width) * sx, (top + height) * sy))
+
+
+def resized(
+    picture: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """A picture (H, W, 3), or the part ``box`` of it, with another width and height."""
+    from PIL import Image
+
+    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC, box=box))
 
 
 def read_photo(path: str | Path, *, size: int, fit: str, limits: LimitConfig | None = None) -> Clip:
@@ -168,26 +221,35 @@ def _read_pyav(
     path: str | Path, seconds: Sequence[float] | int, size: int, fit: str, limits: LimitConfig | None
 ) -> Clip:
     with Source(path, limits) as source:
-        timeline = source.timeline
-        wanted = [timeline.tick_at(second) for second in check_seconds(seconds, timeline.duration_s)]
-        box: tuple[int, int, int, int, int, int] | None = None
-        views: dict[int, tuple[int, np.ndarray]] = {}
-        for tick, own, frame in source.frames(sorted(set(wanted))):
-            orientation = orientation_of(frame)
-            box = box or square_box(*source.size(frame, orientation.transposed), fit)
-            views[tick] = own, square_view(to_rgb(frame, orientation, size), box, size)
-        if box is None:
-            raise _no_picture(path)
-        # A tick whose frame is damaged shows the frame before it, as a player does; so does one for which
-        # a damaged stream has an earlier frame than for the tick before.
-        held = views[min(views)]
-        rows = []
-        for tick in wanted:
-            row = views.get(tick, held)
-            held = row if row[0] >= held[0] else held
-            rows.append(held)
-        shown_s = np.array([timeline.second(own) for own, _ in rows])
-        return Clip(np.stack([view for _, view in rows]), shown_s, box, timeline.duration_s)
+        return _read_source(source, seconds, size, fit)[0]
+
+
+def _read_source(source: Source, seconds: Sequence[float] | int, size: int, fit: str) -> tuple[Clip, Any]:
+    """The frames at ``seconds``, and the middle one as PyAV gives it."""
+    timeline = source.timeline
+    wanted = [timeline.tick_at(second) for second in check_seconds(seconds, timeline.duration_s)]
+    box: tuple[int, int, int, int, int, int] | None = None
+    views: dict[int, tuple[int, np.ndarray]] = {}
+    middle, nearest = wanted[len(wanted) // 2], (False, -math.inf)
+    for tick, own, frame in source.frames(sorted(set(wanted))):
+        orientation = orientation_of(frame)
+        box = box or square_box(*source.size(frame, orientation.transposed), fit)
+        views[tick] = own, square_view(to_rgb(frame, orientation, size), box, size)
+        place = (tick <= middle, tick if tick <= middle else -tick)
+        if place > nearest:  # where the middle one is damaged, the frame before, as below
+            nearest, shown = place, frame
+    if box is None:
+        raise _no_picture(source.path)
+    # A tick whose frame is damaged shows the frame before it, as a player does; so does one for which
+    # a damaged stream has an earlier frame than for the tick before.
+    held = views[min(views)]
+    rows = []
+    for tick in wanted:
+        row = views.get(tick, held)
+        held = row if row[0] >= held[0] else held
+        rows.append(held)
+    shown_s = np.array([timeline.second(own) for own, _ in rows])
+    return Clip(np.stack([view for _, view in rows]), shown_s, box, timeline.duration_s), shown
 
 
 def _first(source: Source) -> tuple[int, int, Any]:

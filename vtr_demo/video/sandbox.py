@@ -40,7 +40,7 @@ from vtr_demo.video.decode import RESAVE, LimitConfig, library_errors
 log = logging.getLogger("vtr_demo.video")
 
 IDLE_WORKERS = max(2, min(8, (os.cpu_count() or 2) // 2))
-CPU_PER_SECOND = {"frames": 1.0, "convert": 2.0}
+CPU_PER_SECOND = {"frames": 1.0, "film": 1.0, "convert": 2.0}
 """Processor seconds that each second of a film adds to limits.decode_timeout_s."""
 WALL_FACTOR = 10
 """How many times its processor time a job may take by the clock, on however busy a machine."""
@@ -284,7 +284,11 @@ def _crash(status: int | None) -> dict[str, Any]:
 # ---------------------------------------------------------------------- the worker's side
 def serve() -> None:
     """The worker's loop: answer one request after the other until the input ends."""
-    # What a job needs is imported before it gives up the right to read files.
+    # What a job needs is imported here, once, and before it gives up the right to read files.
+    import av.subtitles.stream  # noqa: F401
+    import numpy.ma  # noqa: F401
+    import PIL.Image  # noqa: F401
+
     from vtr_demo.video import reader, transcode  # noqa: F401
 
     library_errors()
@@ -402,6 +406,14 @@ def _frames(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
     return _pixels(read_clip(path, limits=limits, **arguments))
 
 
+def _film(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
+    from vtr_demo.video.reader import read_film
+
+    info, clip, poster = read_film(path, limits=limits, **arguments)
+    values, payload = _pixels(clip)
+    return {**values, "info": asdict(info)}, payload + poster.tobytes()
+
+
 def _photo(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
     from vtr_demo.video.reader import read_photo
 
@@ -420,7 +432,7 @@ def _convert(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
     return {}, b""
 
 
-_JOBS = {"describe": _describe, "frames": _frames, "photo": _photo, "convert": _convert}
+_JOBS = {"describe": _describe, "frames": _frames, "film": _film, "photo": _photo, "convert": _convert}
 
 
 # ---------------------------------------------------------------------- the wire between them
