@@ -23,7 +23,7 @@ files
 video text playground
 backbones viz
 model data ui
-evaluation
+evaluation vectors
 training library
 bench console
 cli app
@@ -34,8 +34,8 @@ __main__
 HOMES = {
     "gradio": "app vtr_demo/ui/theme",
     "starlette": "app vtr_demo/ui/api",
-    "faiss": "vtr_demo/library/index",
-    "pymilvus": "vtr_demo/library/milvus",
+    "faiss": "vtr_demo/vectors/codes",
+    "pymilvus": "vtr_demo/vectors/milvus",
     "joblib": "vtr_demo/distributed",
     "spacy": "vtr_demo/text/parser",
     "emoji": "vtr_demo/text/parser",

@@ -15,8 +15,8 @@ from vtr_demo import bench as module
 from vtr_demo.bench import CASES, TOP, Bench, Case, measure, run, select, table
 from vtr_demo.cli import main
 from vtr_demo.errors import ConfigError
-from vtr_demo.library.index import MEMBER_BITS
 from vtr_demo.model.checkpoint import RetrievalModel, load
+from vtr_demo.vectors.base import MEMBER_BITS
 
 SMALL = 300
 

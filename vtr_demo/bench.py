@@ -27,7 +27,6 @@ from vtr_demo.evaluation.confidence import null_captions
 from vtr_demo.files import array_to_bytes
 from vtr_demo.library.database import LibraryState, write_database
 from vtr_demo.library.encoding import read_clip
-from vtr_demo.library.index import MEMBER_BITS, SEGMENT_ROWS, FaissVectors, VectorStore, member_ids
 from vtr_demo.library.indexing import Indexer
 from vtr_demo.library.queries import Queries
 from vtr_demo.library.ranking import Ranking
@@ -45,6 +44,8 @@ from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.structures import LEVELS, FrameBatch, Sentence, TermWeights, TextFeatures, VideoTokens, term_sums
 from vtr_demo.text.parser import parse, parse_many
+from vtr_demo.vectors.base import MEMBER_BITS, VectorStore, member_ids
+from vtr_demo.vectors.local import SEGMENT_ROWS, FaissVectors
 from vtr_demo.video.frames import LimitConfig, read_frames
 
 VECTORS, TOP = 20_000, 10

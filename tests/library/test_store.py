@@ -32,9 +32,9 @@ from tests.helpers.stored import (
 from vtr_demo import files
 from vtr_demo.errors import LibraryError
 from vtr_demo.library.database import read_catalogue
+from vtr_demo.library.moments import Moment
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import ClipContents, StoredClip, clip_from_json
-from vtr_demo.library.segments import Moment
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.results import ClipFilter, Order
 from vtr_demo.structures import CropBox, FrameBatch, VideoTokens

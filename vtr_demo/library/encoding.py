@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vtr_demo.files import compressed
-from vtr_demo.library.segments import Moment, find_moments, shot_cuts
+from vtr_demo.library.moments import Moment, find_moments, shot_cuts
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.s2ca import kmeans
 from vtr_demo.structures import FrameBatch, VideoFeatures, VideoTokens, pad_video_tokens

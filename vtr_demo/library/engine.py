@@ -19,7 +19,6 @@ from vtr_demo.library.concepts import concept_names, concept_views, rename
 from vtr_demo.library.edits import edited, imported
 from vtr_demo.library.encoding import encode_clip, encode_parts, fit_prototypes, load_prototypes, whole_frames
 from vtr_demo.library.explain import explain_match, make_hit
-from vtr_demo.library.index import exact_scores
 from vtr_demo.library.indexing import Indexer, Progress
 from vtr_demo.library.measure import measure_library
 from vtr_demo.library.queries import Examples, Queries, Query
@@ -45,6 +44,7 @@ from vtr_demo.results import (
     Status,
 )
 from vtr_demo.structures import NO_MIX, Mix, TermWeights, VideoFeatures, term_sums
+from vtr_demo.vectors.base import exact_scores
 from vtr_demo.video.frames import LimitConfig
 
 VISITOR_KEY, SAMPLES = "visitor_key", "samples"

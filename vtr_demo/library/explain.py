@@ -11,10 +11,10 @@ import torch
 from vtr_demo.errors import LibraryError
 from vtr_demo.library.concepts import concept_names
 from vtr_demo.library.encoding import encode_parts, whole_frames
+from vtr_demo.library.moments import WHOLE_SHARE, fused
 from vtr_demo.library.queries import Queries, Query
 from vtr_demo.library.ranking import RankedClip
 from vtr_demo.library.reader import LibraryReader
-from vtr_demo.library.segments import WHOLE_SHARE, fused
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import Explanation, Hit
 from vtr_demo.structures import LEVELS, Alignment, TermWeights, VideoFeatures

@@ -17,13 +17,13 @@ import numpy as np
 from vtr_demo.data.caption_files import describe_left_out, match_captions, read_captions
 from vtr_demo.errors import LibraryError
 from vtr_demo.evaluation.metrics import ablations, report
-from vtr_demo.library.index import VectorStore
 from vtr_demo.library.queries import Queries
 from vtr_demo.library.ranking import Ranking
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.results import ClipFilter, Measurement, Recall
 from vtr_demo.structures import TermWeights, TextFeatures
 from vtr_demo.text.parser import parse_many
+from vtr_demo.vectors.base import VectorStore
 
 MOST_CAPTIONS, MOST_BYTES = 5_000, 5_000_000
 MOST_CLIPS = 5_000

@@ -12,13 +12,14 @@ import numpy as np
 
 from vtr_demo.errors import LibraryError
 from vtr_demo.evaluation.confidence import NullDistribution
-from vtr_demo.library.index import MEMBER_BITS, FaissVectors, VectorStore, member_ids
+from vtr_demo.library.moments import fused
 from vtr_demo.library.queries import Queries
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
-from vtr_demo.library.segments import fused
 from vtr_demo.results import ClipFilter
 from vtr_demo.structures import TermWeights
+from vtr_demo.vectors.base import MEMBER_BITS, VectorStore, member_ids
+from vtr_demo.vectors.local import FaissVectors
 
 VECTORS = "index"
 """The folder inside a library that holds full segments of vectors; it can be removed at any time."""
@@ -81,7 +82,7 @@ class Ranking:
 
     def _remote(self, spec: str, width: int) -> VectorStore:
         """Open a store outside the library and bring it in step with the clips."""
-        from vtr_demo.library.milvus import MilvusVectors
+        from vtr_demo.vectors.milvus import MilvusVectors
 
         store = MilvusVectors.open(spec, width)
         numbers, tags = self._library.contents()

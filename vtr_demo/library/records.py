@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vtr_demo.library.segments import Moment
+from vtr_demo.library.moments import Moment
 from vtr_demo.structures import FrameBatch, VideoTokens
 
 FORMAT = 2

@@ -18,8 +18,8 @@ from vtr_demo.errors import LibraryError
 from vtr_demo.files import sync_folder
 from vtr_demo.library.content import ContentFiles
 from vtr_demo.library.database import LibraryState, write_database, write_mirror
+from vtr_demo.library.moments import Moment
 from vtr_demo.library.records import CLIP_ID, KINDS, FeatureVersion, StoredClip, StoredFile, file_name
-from vtr_demo.library.segments import Moment
 
 MANIFEST, CLIPS, NOTES = "library.json", "clips", "notes"
 _FOLDER = re.compile(r"([0-9a-f]{12})-[0-9a-f]{8}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vtr_demo.errors import LibraryError
-from vtr_demo.library.index import MEMBER_BITS, RESCORED, Found, checked, found
+from vtr_demo.vectors.base import MEMBER_BITS, RESCORED, SearchResult, checked, rank_exactly
 
 _AT_ONCE = 1_000
 """Vectors in one request: some 10 MB."""
@@ -82,7 +82,7 @@ class MilvusVectors:
         groups: np.ndarray | None = None,
         without: np.ndarray | None = None,
         grouped: bool = True,
-    ) -> Found:
+    ) -> SearchResult:
         """Search, see ``VectorStore``; certain only where every vector was scored."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
@@ -99,7 +99,7 @@ class MilvusVectors:
             every = len(hits) < min(wanted, _MOST)
             ids = np.array([hit["id"] for hit in hits], np.int64) if hits else none
             rows = np.array([hit["entity"]["vector"] for hit in hits], np.float32).reshape(-1, self.width)
-            best = found(ids, rows, query, k, grouped, certain=every)
+            best = rank_exactly(ids, rows, query, k, grouped, certain=every)
             if every or len(best.ids) == k or wanted >= _MOST:
                 return best
             wanted *= 4

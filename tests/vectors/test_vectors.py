@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from tests.helpers.stored import Faults
 from vtr_demo.errors import LibraryError, ScoreError
-from vtr_demo.library import index as module
-from vtr_demo.library.index import MEMBER_BITS, FaissVectors, VectorStore, exact_scores, member_ids
+from vtr_demo.vectors import codes, local
+from vtr_demo.vectors.base import MEMBER_BITS, VectorStore, exact_scores, member_ids
+from vtr_demo.vectors.local import FaissVectors
 
 WIDTH = 13
 NewStore = Callable[[], VectorStore]
@@ -80,13 +81,13 @@ def assert_same(store: VectorStore, plain: Plain, seed: int) -> None:
 @pytest.fixture(params=["memory", "files", "codes", "milvus"])
 def new_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewStore:
     """Makes empty stores; those of FAISS have small segments, and for `codes` no vector is scored unless chosen."""
-    monkeypatch.setattr(module, "SEGMENT_ROWS", 16)
+    monkeypatch.setattr(local, "SEGMENT_ROWS", 16)
     if request.param == "codes":
-        monkeypatch.setattr(module, "EXACT_UP_TO", 0)
-        monkeypatch.setattr(module, "CODED", 6)
+        monkeypatch.setattr(local, "EXACT_UP_TO", 0)
+        monkeypatch.setattr(codes, "CODED", 6)
     if request.param == "milvus":
         pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed (requirements-scale.txt)")
-        from vtr_demo.library.milvus import MilvusVectors
+        from vtr_demo.vectors.milvus import MilvusVectors
 
         return lambda: MilvusVectors(str(tmp_path / "vectors.db"), WIDTH)
     return lambda: FaissVectors(WIDTH, None if request.param == "memory" else tmp_path / "index")
@@ -176,8 +177,8 @@ def test_a_search_equals_brute_force_up_to_rounding(n: int, k: int, seed: int, r
 
 def coded(monkeypatch: pytest.MonkeyPatch, vectors: np.ndarray) -> FaissVectors:
     """A store whose vectors, one a group, are all chosen by their codes."""
-    monkeypatch.setattr(module, "SEGMENT_ROWS", 500)
-    monkeypatch.setattr(module, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(local, "SEGMENT_ROWS", 500)
+    monkeypatch.setattr(local, "EXACT_UP_TO", 0)
     store = FaissVectors(vectors.shape[1])
     for group, vector in enumerate(vectors):
         put(store, group, vector[None])
@@ -242,8 +243,8 @@ def assert_holds(store: FaissVectors, count: int) -> None:
 
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SEGMENT_ROWS", 16)
-    monkeypatch.setattr(module, "CODED", 6)
+    monkeypatch.setattr(local, "SEGMENT_ROWS", 16)
+    monkeypatch.setattr(codes, "CODED", 6)
 
 
 @pytest.mark.usefixtures("small_segments")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vtr_demo.config import VideoConfig
 from vtr_demo.library.encoding import clip_vectors, encode_parts, whole_frames
-from vtr_demo.library.segments import WHOLE_SHARE, Moment, find_moments, fused
+from vtr_demo.library.moments import WHOLE_SHARE, Moment, find_moments, fused
 from vtr_demo.model.checkpoint import untrained
 from vtr_demo.video.frames import plan_frames
 
