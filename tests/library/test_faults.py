@@ -30,7 +30,7 @@ from tests.helpers.stored import (
     on_disk,
 )
 from vtr_demo.errors import LibraryError
-from vtr_demo.library import store as store_module
+from vtr_demo.library import transactions
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.store import LibraryWriter
 
@@ -368,14 +368,14 @@ def test_what_the_library_does_not_know_is_put_aside_or_taken_up_and_never_delet
 
 def test_a_full_disk_can_be_read_and_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = library(tmp_path, 3)
-    monkeypatch.setattr(store_module, "_free_bytes", lambda folder: 0)
+    monkeypatch.setattr(transactions, "_free_bytes", lambda folder: 0)
     assert_holds(LibraryReader.open(tmp_path, OURS), [0, 1, 2])
     with LibraryWriter.open(tmp_path, OURS) as store:
         store.delete(ids[0])
-        assert not (tmp_path / store_module.RESERVE).exists(), "it was given up for the deletion"
+        assert not (tmp_path / transactions.RESERVE).exists(), "it was given up for the deletion"
         monkeypatch.undo()
         store.delete(ids[1])
-        assert (tmp_path / store_module.RESERVE).stat().st_size == store_module.RESERVE_BYTES
+        assert (tmp_path / transactions.RESERVE).stat().st_size == transactions.RESERVE_BYTES
     assert_holds(LibraryReader.open(tmp_path, OURS), [2])
 
 

@@ -456,7 +456,7 @@ def test_what_was_set_aside_goes_for_good_when_its_time_is_over_or_the_model_cha
         kept = {name for name in on_disk(tmp_path / "a") if name in store.get(ids[1]).file_names()}
         store.set_aside([ids[0]])
     with pytest.MonkeyPatch.context() as later:
-        later.setattr("vtr_demo.library.store.KEPT", timedelta(hours=-1))
+        later.setattr("vtr_demo.library.transactions.KEPT", timedelta(hours=-1))
         with LibraryWriter.open(tmp_path / "a", OURS) as store:
             assert store.deleted() == ()
             assert on_disk(tmp_path / "a") == kept

@@ -1,0 +1,345 @@
+"""Changes of a library that a kill cannot break: opened, settled, and committed whole.
+
+Files are noted as pending, then written; then one transaction makes them count; then what nothing uses is removed.
+The next opening settles what a kill has left between two of these steps.
+"""
+
+from __future__ import annotations
+
+import builtins
+import shutil
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from vtr_demo.errors import LibraryError
+from vtr_demo.files import FolderLock, library_errors, write_synced
+from vtr_demo.library import takeover
+from vtr_demo.library.database import (
+    DATABASE,
+    MOST_SWEPT,
+    Database,
+    DatabaseDamage,
+    check_mirror,
+    is_damage,
+    is_full,
+    read_only,
+    sqlite_errors,
+    write_database,
+    write_mirror,
+)  # fmt: skip
+from vtr_demo.library.reader import LibraryReader, require_library
+from vtr_demo.library.records import DELETED, FeatureVersion, StoredClip, clip_from_json
+
+KEPT = timedelta(hours=1)
+"""How long a clip that was set aside can be restored (our decision)."""
+RESERVE, RESERVE_BYTES = ".reserve", 2**20
+"""A file that is given up when the disk is full, so that clips can still be deleted."""
+
+
+class LibraryTransactions(LibraryReader):
+    """A library with the right to change it, which one process has at a time."""
+
+    _lock: FolderLock | None = None
+    _database: Database
+
+    def __init__(self, directory: Path, wanted: FeatureVersion) -> None:
+        """Use ``open``."""
+        super().__init__(directory, wanted)
+        self._mutex = threading.RLock()
+        self._writing: Counter[str] = Counter()
+        self._changes: dict[int, StoredClip | None] = {}
+
+    @classmethod
+    def open(
+        cls, directory: Path | str, wanted: FeatureVersion, *, create: bool = True, allow_stale: bool = False
+    ) -> Self:
+        """Open or, with ``create``, make the library in ``directory``; what a kill has left is settled.
+
+        The library of another model is refused with advice; ``allow_stale`` opens it for a
+        rebuild: reading and ``delete`` work, then ``replace`` or ``replace_vectors``, and ``switch``.
+        """
+        folder = Path(directory)
+        failed = f"The library {folder} was not opened"
+        with library_errors(failed), sqlite_errors(failed):
+            if create:
+                folder.mkdir(parents=True, exist_ok=True)
+            else:
+                require_library(folder)
+            writer = cls(folder, wanted)
+            writer._lock = FolderLock(folder)
+            try:
+                try:
+                    writer._start(allow_stale)
+                except (OSError, sqlite3.Error) as error:
+                    if not (is_full(error) and (folder / RESERVE).exists()):
+                        raise
+                    (folder / RESERVE).unlink()
+                    writer._start(allow_stale)
+            except BaseException:
+                writer.close()
+                raise
+        return writer
+
+    def close(self) -> None:
+        """Let another process write. Reading goes on working."""
+        with self._mutex:
+            if hasattr(self, "_database"):
+                self._catalogue.reopen = partial(read_only, self.directory)
+                self._database.close()
+                del self._database
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def writable(self) -> bool:
+        """Whether this may change the library."""
+        return True
+
+    def take_changes(self) -> dict[int, StoredClip | None]:
+        """Return what was added, replaced (by number) or deleted (None) since this was asked last."""
+        with self._mutex:
+            changes, self._changes = self._changes, {}
+        return changes
+
+    # ------------------------------------------------------------------ inside: opening
+    def _start(self, allow_stale: bool) -> None:
+        """Open the database, or write it again; then settle what a kill has left."""
+        problem = ""
+        if not (self.directory / DATABASE).exists():
+            if takeover.is_old(self.directory):
+                problem = takeover.take_over(self.directory, self.wanted).problem
+            elif (self.directory / "records").is_dir():
+                problem = self._write_again(DatabaseDamage("it is missing"))
+        try:
+            self._connect()
+            catalogue = self._database.load()
+        except (DatabaseDamage, sqlite3.Error) as error:
+            if isinstance(error, sqlite3.Error) and not is_damage(error):
+                raise
+            if hasattr(self, "_database"):
+                self._database.close()
+            problem = self._write_again(DatabaseDamage(str(error)))
+            self._connect()
+            catalogue = self._database.load()
+        written, catalogue.problem = catalogue.version, problem
+        self._use(catalogue, allow_stale)
+        self._last_number = catalogue.last_number()
+        self._settle(written)
+        takeover.retire(self.directory)
+        with suppress(OSError):  # a full disk can be opened
+            current, damaged = check_mirror(self.directory, self._catalogue)
+            if damaged:
+                self._problems["settings"] = f"{damaged} was damaged; it has been written again."
+            if not current:
+                write_mirror(self.directory, self._catalogue)
+            reserve = self.directory / RESERVE
+            if not reserve.exists():
+                write_synced(reserve, bytes(RESERVE_BYTES))
+
+    def _connect(self) -> None:
+        self._database = Database(self.directory)
+
+    def _write_again(self, damage: DatabaseDamage) -> str:
+        state = self._recovered(damage)
+        write_database(self.directory, state)
+        return state.problem
+
+    def _settle(self, written: FeatureVersion) -> None:
+        """Bring files and database together after a kill; ``written`` is the version that the database has.
+
+        In a large library only what was noted before the kill; ``check`` looks at all the others.
+        """
+        catalogue = self._catalogue
+        pending = dict(catalogue.pending)
+        mine = (self.wanted.fingerprint, self.version.fingerprint, DELETED)
+        dropped = [
+            (version, clip_id, None)
+            for version in catalogue.versions()
+            if version not in mine
+            for clip_id in catalogue.ids(version)
+        ]
+        keeps = written.fingerprint == self.version.fingerprint == self.wanted.fingerprint
+        dropped += [(DELETED, one, None) for one in (self._expired() if keeps else catalogue.ids(DELETED))]
+        small = catalogue.totals().clips <= MOST_SWEPT
+        there = set(self._files.listed() if small else filter(self._is_there, pending))
+        adopted, unknown = self._adopted(there, pending)
+        for name in unknown:
+            if name in pending:
+                self._files.remove(name)
+            else:
+                self._files.move_to_lost(name)
+        if adopted or dropped or pending or written != self.version:
+            self._commit([*adopted, *dropped], version=self.version, settled=list(pending))
+        for clip in self.list() if small else ():
+            missing = [role for role, file in clip.files.items() if file.name not in there]
+            if missing:
+                self._broken(clip, missing[0])
+            elif clip.record_name not in there:
+                self._files.write(clip.record_name, clip.to_json().encode())
+
+    def _is_there(self, name: str) -> bool:
+        return (self.directory / name).exists()
+
+    def _next_number(self) -> int:
+        """Return a number that no clip has had since the library was opened."""
+        with self._mutex:
+            self._last_number += 1
+            return self._last_number
+
+    def _adopted(self, there: set[str], pending: dict[str, str]) -> tuple[builtins.list[Any], builtins.list[str]]:
+        """Clips that are whole although the database does not know them, and the other unknown files."""
+        unknown = sorted(name for name in there if not self._catalogue.is_used(name))
+        adopted: builtins.list[tuple[str, str, StoredClip | None]] = []
+        taken: set[str] = set()
+        numbers: set[int] = set()
+        for name in unknown:
+            if not name.startswith("records/") or pending.get(name) == "remove":
+                continue
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                data = (self.directory / name).read_bytes()
+                clip = clip_from_json(data)
+                whole = clip.record_name == name and all(map(self._files.intact, clip.files.values()))
+                version = self.version.fingerprint
+                if whole and clip.version == version and clip.id not in self:
+                    taken.update(clip.file_names())
+                    if clip.number in numbers or self._catalogue.by_number([clip.number]):
+                        clip = replace(clip, number=self._next_number())  # its own is another's by now
+                    numbers.add(clip.number)
+                    self._last_number = max(self._last_number, clip.number)
+                    adopted.append((version, clip.id, clip))
+        return adopted, [name for name in unknown if name not in taken]
+
+    # ------------------------------------------------------------------ inside: changing
+    @contextmanager
+    def _changing(self, failed: str, *, held: bool = True) -> Iterator[None]:
+        """A change to a library that is open for writing; ``held`` keeps other changes out."""
+        with library_errors(failed), sqlite_errors(failed):
+            if self._lock is None:
+                raise LibraryError(f"The library {self.directory} is closed; open it again to change it.")
+            if not held:
+                yield
+                return
+            with self._mutex:
+                yield
+
+    def _require_stale(self, wanted: bool) -> None:
+        if self.stale != wanted:
+            advice = "finish its rebuild first" if self.stale else "it needs no rebuild"
+            raise LibraryError(f"The library {self.directory} was made by {self.version.model}; {advice}.")
+
+    def _expired(self) -> builtins.list[str]:
+        limit = (datetime.now(UTC) - KEPT).isoformat(timespec="seconds")
+        return [clip.id for clip in self._catalogue.of(DELETED) if clip.deleted < limit]
+
+    @contextmanager
+    def _in_flight(self, names: builtins.list[str]) -> Iterator[None]:
+        """Files that are being written: noted before, and removed again where the clip is not stored."""
+        with self._mutex:
+            new = [name for name in names if not self._catalogue.is_used(name)]
+            with self._database.transaction() as transaction:
+                transaction.put_pending("add", new)
+            self._writing.update(names)
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._writing.subtract(names)
+                unused = [n for n in names if self._writing[n] <= 0 and not self._catalogue.is_used(n)]
+                self._remove(unused)
+
+    def _commit(
+        self,
+        changes: Sequence[tuple[str, str, StoredClip | None]],
+        settings: dict[str, Any] | None = None,
+        version: FeatureVersion | None = None,
+        settled: Sequence[str] = (),
+    ) -> None:
+        """Make changes true on disk, then here, then remove the files that nothing uses any more.
+
+        changes: (version, clip id, the new clip or None); settled: files that need no note any longer.
+        """
+        catalogue, set_version = self._catalogue, version
+        version = version or catalogue.version
+        old_settings, settings = catalogue.settings, catalogue.settings if settings is None else settings
+        replaced = [old for key, clip_id, _ in changes if (old := catalogue.get(clip_id, key)) is not None]
+        new = [clip for _, _, clip in changes if clip is not None]
+        with self._freeing(), self._database.transaction() as transaction:
+            transaction.put_version(version)
+            for key, clip_id, clip in changes:
+                if clip is None:
+                    transaction.put("clips", (key, clip_id), None)
+                else:
+                    transaction.put_version(self.wanted if key == self.wanted.fingerprint else FeatureVersion(key))
+                    transaction.put_clip(clip)
+            for name, value in settings.items():
+                if old_settings.get(name) != value:
+                    transaction.put_setting(name, value)
+            if set_version is not None:
+                transaction.put_setting("version", version.fingerprint)
+            transaction.drop_pending([*settled])
+            before = dict.fromkeys(name for clip in replaced for name in clip.file_names())
+            gone = [name for name in before if not transaction.used(name)]
+            transaction.put_pending("remove", gone)
+        self._note(replaced, new, version)
+        changed = settings != old_settings or version != catalogue.version
+        catalogue.settings, catalogue.version = settings, version
+        if changed:
+            with suppress(OSError):  # it is written again at the next opening
+                write_mirror(self.directory, catalogue)
+        self._remove([name for name in gone if self._writing[name] <= 0])
+
+    def _note(self, replaced: Sequence[StoredClip], new: Sequence[StoredClip], version: FeatureVersion) -> None:
+        """Bring totals, problems and the list of changes up to date after a commit."""
+        self._catalogue.note(replaced, new)
+        current = {clip.id for clip in new if clip.version == version.fingerprint}
+        lost = {clip.id for clip in replaced if clip.version == self.version.fingerprint} - current
+        self._problems = {key: text for key, text in self._problems.items() if key not in lost}
+        mine = version.fingerprint
+        self._changes |= {clip.number: None for clip in replaced if clip.version == mine}
+        self._changes |= {clip.number: clip for clip in new if clip.version == mine}
+
+    @contextmanager
+    def _freeing(self) -> Iterator[None]:
+        """Give up the reserve before a change on a full disk, and take it again when there is room."""
+        reserve = self.directory / RESERVE
+        try:
+            with suppress(OSError):
+                if reserve.exists() and _free_bytes(self.directory) < RESERVE_BYTES:
+                    reserve.unlink()
+            yield
+        finally:
+            with suppress(OSError):
+                if not reserve.exists() and _free_bytes(self.directory) > 4 * RESERVE_BYTES:
+                    write_synced(reserve, bytes(RESERVE_BYTES))
+
+    def _remove(self, names: Sequence[str]) -> None:
+        """Remove files that nothing uses; where that fails the next opening goes on."""
+        if not names:
+            return
+        for name in sorted(names, key=lambda one: not one.startswith("records/")):
+            self._files.remove(name)
+        left = [name for name in names if not (self.directory / name).exists()]
+        with suppress(sqlite3.Error), self._database.transaction() as transaction:
+            transaction.drop_pending(left)
+
+    def _deleted(self, clip: StoredClip) -> bool:
+        return self._catalogue.get(clip.id, clip.version) is None
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
