@@ -28,7 +28,7 @@ from starlette.middleware import Middleware
 
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError, VtrError
-from vtr_demo.ui import api, html, sections, shelf, state, theme, tools, visitors
+from vtr_demo.ui import api, html, mcp, sections, shelf, state, theme, tools, visitors
 from vtr_demo.ui.shelf import Listing
 from vtr_demo.ui.state import EngineLike
 from vtr_demo.ui.theme import address_block, explanation_block, html_block, weight_sliders
@@ -455,13 +455,13 @@ def launch_options(
     """
     tokens = visitors.tokens_of(engine, sharing) if sharing else None
     own = page_engine(engine, sharing)
-    mcp = tools.open_mcp(tools.functions(own, page_address))
-    served = {"routes": api.routes(own, mcp)}
+    server = mcp.open_mcp(tools.functions(own, page_address))
+    served = {"routes": api.routes(own, server)}
     guard = {"middleware": [Middleware(visitors.Guard, hosts=hosts, tokens=tokens)]}
-    running = [mcp.serving] if mcp else []
+    running = [server.serving] if server else []
     if sharing:
         running.append(partial(visitors.purging, engine, sharing))
-    ends = {"lifespan": tools.together(*running)}
+    ends = {"lifespan": mcp.together(*running)}
     return {
         "head": theme.head(), "theme": theme.theme(), "max_file_size": engine.limits.max_bytes,
         "app_kwargs": {**served, **guard, **ends, "openapi_url": None}, "footer_links": ["api"], "run_history": False,

@@ -25,7 +25,7 @@ from tests.helpers.fake_engine import SCENES, write_clip
 from vtr_demo.errors import VtrError
 from vtr_demo.library.engine import Engine
 from vtr_demo.structures import TERMS
-from vtr_demo.ui import tools
+from vtr_demo.ui import mcp, tools
 from vtr_demo.ui.address import decode
 
 SENTENCE = "a red ball rolls across the beach"
@@ -68,7 +68,7 @@ def by_mcp(url: str, calls: list[tuple[str, dict[str, Any]]]) -> tuple[list[Any]
             await session.initialize()
             listed = (await session.list_tools()).tools
             answers = [await session.call_tool(name, given) for name, given in calls]
-            return listed, answers, (await session.read_resource(tools.VIEW)).contents[0]
+            return listed, answers, (await session.read_resource(mcp.VIEW)).contents[0]
 
     with ThreadPoolExecutor(1) as beside:  # a browser's driver, once started, has a loop of its own in this thread
         return beside.submit(asyncio.run, ask()).result()
@@ -79,9 +79,9 @@ def test_every_tool_answers_the_same_json_by_gradio_and_by_mcp(client, served):
     given = arguments(engine)
     listed, answers, view = by_mcp(url, [*given.items()])
     assert [tool.name for tool in listed] == NAMES
-    assert view.mimeType == tools.VIEW_TYPE
+    assert view.mimeType == mcp.VIEW_TYPE
     assert "ui/initialize" in view.text
-    assert [tool.name for tool in listed if tool.meta and tool.meta["ui"]["resourceUri"] == tools.VIEW] == [NAMES[2]]
+    assert [tool.name for tool in listed if tool.meta and tool.meta["ui"]["resourceUri"] == mcp.VIEW] == [NAMES[2]]
     for tool, (name, values), answer in zip(listed, given.items(), answers, strict=True):
         assert not answer.isError
         jsonschema.validate(values, tool.inputSchema)

@@ -23,8 +23,8 @@ from vtr_demo.results import ClipView, Explanation, confidence_word
 from vtr_demo.structures import TERMS
 from vtr_demo.ui.address import decode
 from vtr_demo.ui.html import Card, display_name
+from vtr_demo.ui.mcp import McpServer
 from vtr_demo.ui.state import EngineLike, list_hits
-from vtr_demo.ui.tools import McpServer
 from vtr_demo.viz.figures import document, draw
 
 # --------------------------------------------------------------------------- pictures, films and files to keep

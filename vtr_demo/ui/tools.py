@@ -1,23 +1,20 @@
-"""Four functions for scripts and agents, typed, JSON in and out: Gradio's API and MCP tools over one engine.
+"""Four functions for scripts and agents, typed, JSON in and out, over one engine.
 
-Docstrings and field descriptions become the descriptions of both. Whatever a client sends is checked here
-against the signature: what does not fit is refused in one sentence, and nothing is clamped in silence.
+Docstrings and field descriptions become those of Gradio's API and of the MCP tools (mcp.py). Whatever a client sends
+is checked here against the signature: what does not fit is refused in one sentence, and nothing is clamped in silence.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
 from functools import cache, wraps
-from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
-from vtr_demo.errors import ConfigError, TextError, while_wanted
+from vtr_demo.errors import ConfigError, TextError
 from vtr_demo.results import confidence_word
 from vtr_demo.structures import MAX_EXCLUDED, Mix, TermWeights
 from vtr_demo.text.parser import clean
@@ -29,10 +26,6 @@ from vtr_demo.video import sandbox
 from vtr_demo.viz.figures import match_json
 
 MAX_HITS, MAX_SENTENCES, MAX_LISTED, MAX_LETTERS = 50, 5_000, 1_000, 2_000
-WAITING = 32
-"""MCP calls that may wait before others are told that the server is busy."""
-VIEW = "ui://vtr-demo/match.html"
-VIEW_TYPE = "text/html;profile=mcp-app"
 
 
 # --------------------------------------------------------------------------- what comes in
@@ -393,129 +386,3 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
 
     public: tuple[Callable[..., Any], ...] = (search_videos, rank_captions, explain_match, library_status)
     return tuple(checked(function) for function in public)
-
-
-# --------------------------------------------------------------------------- MCP
-def _structured(value: Any) -> dict[str, Any]:
-    """A list under ``result``, since structured content is an object."""
-    return value if isinstance(value, dict) else {"result": value}
-
-
-def schemas(function: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The JSON schemas of a checked function's arguments, with their descriptions, and of its structured answer."""
-    given = function.arguments.model_json_schema()  # type: ignore[attr-defined]
-    _, _, listed = (inspect.getdoc(function) or "").partition("Args:\n")
-    name = ""
-    for line in listed.splitlines():
-        key, colon, text = line.strip().partition(": ")
-        name, text = (key, text) if colon and key in given["properties"] else (name, " " + line.strip())
-        field = given["properties"][name]
-        field["description"] = field.get("description", "") + text
-    answer = function.result.json_schema(mode="serialization")  # type: ignore[attr-defined]
-    if answer.get("type") != "object":
-        definitions = answer.pop("$defs", {})
-        answer = {"type": "object", "properties": {"result": answer}, "required": ["result"], "$defs": definitions}
-    return given, answer
-
-
-class McpServer:
-    """The functions as MCP tools, without sessions: answers are JSON, as text and as structured content.
-
-    Hosts that can (MCP Apps) show ``explain_match`` as a small page; the others read the text.
-    """
-
-    def __init__(self, tools: tuple[Callable[..., Any], ...]) -> None:
-        import anyio
-        from mcp import types
-        from mcp.server.lowlevel import Server
-        from mcp.server.lowlevel.helper_types import ReadResourceContents
-        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
-        by_name = {tool.__name__: tool for tool in tools}
-        limiters = {name: anyio.CapacityLimiter(1) for name in ("short", "long")}
-        server: Server[Any] = Server("Find the clip. See why.")
-        listed = []
-        for name, tool in by_name.items():
-            given, answer = schemas(tool)
-            about = (inspect.getdoc(tool) or "").partition("\n\nArgs:")[0]
-            meta = {"ui": {"resourceUri": VIEW}, "ui/resourceUri": VIEW} if name == "explain_match" else None
-            hints = types.ToolAnnotations(readOnlyHint=True, openWorldHint=False)
-            listed.append(
-                types.Tool(
-                    name=name, description=about, inputSchema=given, outputSchema=answer, annotations=hints, _meta=meta
-                )
-            )
-        self.listing = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in listed]
-
-        async def list_tools() -> list[types.Tool]:
-            return listed
-
-        async def call_tool(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-            if name not in by_name:
-                raise ConfigError(f"There is no tool {name[:40]!r}; there are {', '.join(by_name)}.")
-            limiter, closed = limiters["long" if name == "rank_captions" else "short"], threading.Event()
-            if limiter.statistics().tasks_waiting >= WAITING:
-                raise ConfigError("The server is busy; try again in half a minute.")
-
-            def run() -> dict[str, Any]:
-                with while_wanted(lambda: not closed.is_set()):
-                    return _structured(by_name[name](**arguments))
-
-            try:
-                return await anyio.to_thread.run_sync(run, limiter=limiter, abandon_on_cancel=True)
-            finally:
-                closed.set()
-
-        view = types.Resource(uri=VIEW, name="Why a sentence and a clip match", mimeType=VIEW_TYPE)  # type: ignore[arg-type]
-
-        async def list_resources() -> list[types.Resource]:
-            return [view]
-
-        async def read_resource(uri: Any) -> list[ReadResourceContents]:
-            if str(uri) != VIEW:
-                raise ConfigError(f"There is no resource {str(uri)[:80]!r}; there is {VIEW}.")
-            page = Path(__file__).with_name("static") / "match.html"
-            return [ReadResourceContents(page.read_text(encoding="utf-8"), VIEW_TYPE)]
-
-        server.list_tools()(list_tools)
-        server.call_tool(validate_input=False)(call_tool)
-        server.list_resources()(list_resources)
-        server.read_resource()(read_resource)
-        self._server, self._manager = server, StreamableHTTPSessionManager
-        self._running: StreamableHTTPSessionManager | None = None
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
-        """Answer while the block runs; may be entered again afterwards."""
-        self._running = self._manager(self._server, json_response=True, stateless=True)
-        async with self._running.run():
-            yield
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve a request (ASGI)."""
-        if self._running is None:
-            raise RuntimeError("the MCP server is not running")
-        await self._running.handle_request(scope, receive, send)
-
-
-def open_mcp(tools: tuple[Callable[..., Any], ...]) -> McpServer | None:
-    """The tools as an MCP server; None where no MCP library is installed (`pip install "gradio[mcp]"`)."""
-    try:
-        return McpServer(tools)
-    except ImportError:
-        return None
-
-
-def together(
-    *contexts: Callable[[], AbstractAsyncContextManager[Any]],
-) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """One lifespan of a server out of several contexts."""
-
-    @asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            for context in contexts:
-                await stack.enter_async_context(context())
-            yield
-
-    return lifespan
