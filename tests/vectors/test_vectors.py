@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -78,7 +79,21 @@ def assert_same(store: VectorStore, plain: Plain, seed: int) -> None:
             np.testing.assert_array_equal(found.vectors, expected.reshape(-1, WIDTH))
 
 
-@pytest.fixture(params=["memory", "files", "codes", "milvus"])
+@pytest.fixture(scope="module")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a standalone Milvus that runs while the module does."""
+    milvus = pytest.importorskip("milvus", reason="no standalone Milvus: `pip install milvus` brings one for Linux")
+    server = milvus.MilvusServer()
+    server.set_base_dir(str(tmp_path_factory.mktemp("milvus")))
+    server.start()
+    yield f"127.0.0.1:{server.listen_port}"
+    server.stop()
+
+
+STORES = ["memory", "files", "codes", "milvus", pytest.param("milvus_server", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=STORES)
 def new_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewStore:
     """Makes empty stores; those of FAISS have small segments, and for `codes` no vector is scored unless chosen."""
     monkeypatch.setattr(local, "SEGMENT_ROWS", 16)
@@ -90,6 +105,11 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
         from vtr_demo.vectors.milvus import MilvusVectors
 
         return lambda: MilvusVectors(str(tmp_path / "vectors.db"), WIDTH)
+    if request.param == "milvus_server":
+        from vtr_demo.library.milvus import MilvusVectors
+
+        address, name = request.getfixturevalue("milvus_server"), f"test_{uuid4().hex}"
+        return lambda: MilvusVectors.open(f"milvus://{address}/{name}", WIDTH)
     return lambda: FaissVectors(WIDTH, None if request.param == "memory" else tmp_path / "index")
 
 
