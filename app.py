@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
@@ -33,6 +33,7 @@ from vtr_demo.ui.shelf import Listing
 from vtr_demo.ui.state import EngineLike
 from vtr_demo.ui.theme import address_block, explanation_block, html_block, weight_sliders
 from vtr_demo.ui.tour import tour
+from vtr_demo.ui.turns import ALONE, OWN, BusyError, Turns
 from vtr_demo.ui.view import MAX_SENTENCES, MAX_TEXT, ViewState
 from vtr_demo.video.decode import LimitConfig, read_limit
 from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
@@ -40,11 +41,14 @@ from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 log = logging.getLogger("vtr_demo.app")
 HERE = Path(__file__).parent
 CAPTION_FILES = [".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson"]
-MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": None, "api_visibility": "private"}
 LIVE = MODEL | {"trigger_mode": "always_last", "show_progress": "hidden"}
 LONG = MODEL | {"concurrency_id": "long"}
-INGEST = MODEL | {"concurrency_id": "ingest"}
-LISTING = LIVE | {"concurrency_id": "listing", "trigger_mode": "multiple"}
+EXAMPLE = MODEL | {"concurrency_id": "example"}
+TURNS = ("model", "long", "example")
+"""What visitors take turns in (``Page.process_api``), one at a time in each; Gradio's own queues know no visitors."""
+INGEST = MODEL | {"concurrency_id": "ingest", "concurrency_limit": 1}
+LISTING = LIVE | {"concurrency_id": "listing", "concurrency_limit": 1, "trigger_mode": "multiple"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 SHARED = SharedConfig.model_fields
 QUERY = 5
@@ -54,7 +58,12 @@ QUERY = 5
 def still_wanted() -> bool:
     """Whether the client of the event that is being worked on still waits for it."""
     event, page = LocalContext.event_id.get(None), LocalContext.blocks.get(None)
-    if event is None or page is None:
+    return page is None or is_wanted(page, event)
+
+
+def is_wanted(page: gr.Blocks, event: str | None) -> bool:
+    """Whether the client of an event still waits for it; True where there is none."""
+    if event is None:
         return True
     running = [one for job in page._queue.active_jobs for one in job or ()]
     return any(one._id == event and one.alive for one in running)
@@ -155,7 +164,7 @@ def search_tab(engine: EngineLike, address: gr.HTML) -> tuple[gr.HTML, TabParts,
     results.click(click, view, outputs, **LIVE).then(None, js=theme.TO_PANEL, **QUIET)
     for piece in (examples, why, more):
         piece.click(click, view, outputs, **LIVE)
-    file.upload(take, [view, file], outputs, show_progress_on=more, **INGEST)
+    file.upload(take, [view, file], outputs, show_progress_on=more, **EXAMPLE)
     gr.on([slider.input for slider in sliders], reweigh, inputs, outputs, **LIVE)
     reset.click(lambda old: show(old.unmuted(), True), view, outputs, **LIVE)
     parts = TabParts(view, show, outputs)
@@ -320,7 +329,25 @@ def progress_report(progress: gr.Progress) -> Callable[[float, str], None]:
 
 
 class Page(gr.Blocks):
-    """Blocks whose functions for programs may be called with fewer arguments; the others have their defaults."""
+    """Blocks whose functions for programs may be called with fewer arguments; the others have their defaults.
+
+    Visitors take turns, told apart by ``visitor_of`` a request.
+    """
+
+    visitor_of: Callable[[Any], str]
+    turns: dict[str, Turns]
+
+    async def process_api(
+        self, block_fn: Any, inputs: Any, state: Any = None, request: Any = None, *args: Any, **rest: Any
+    ) -> Any:
+        """Work on an event once it is its visitor's turn."""
+        turns = self.turns.get((self.fns[block_fn] if isinstance(block_fn, int) else block_fn).concurrency_id)
+        wanted = partial(is_wanted, self, rest.get("event_id"))
+        try:
+            async with turns.turn(self.visitor_of(request), wanted) if turns else nullcontext():
+                return await super().process_api(block_fn, inputs, state, request, *args, **rest)
+        except BusyError as error:
+            raise gr.Error(str(error), title="Busy", print_exception=False) from error
 
     def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
         """Check, and fill up, what a client sends; a message where it is no list."""
@@ -371,10 +398,13 @@ def build_ui(
 ) -> gr.Blocks:
     """The page over an engine. ``sharing``: strangers may use it, each with their own clips, within its limits;
     ``filling`` tells how far the sample clips are, empty where they are all there."""
+    tokens = visitors.tokens_of(engine, sharing) if sharing else None
     engine, shared = page_engine(state.cache_explanations(engine), sharing), sharing is not None
     with Page(
         title="Find the clip. See why.", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)
     ) as demo:
+        demo.turns = {name: Turns(OWN if sharing else ALONE) for name in TURNS}
+        demo.visitor_of = partial(visitors.asker, tokens)
         with gr.Row(elem_id="top"):
             html_block(sections.masthead(sharing))
             address = address_block()
@@ -395,7 +425,7 @@ def build_ui(
                 about = html_block()
         for function in tools.functions(engine, page_address):
             group = "long" if function.__name__ == "rank_captions" else "model"
-            gr.events.api(reports_errors(function), concurrency_id=group, concurrency_limit=1)
+            gr.events.api(reports_errors(function), concurrency_id=group, concurrency_limit=None)
 
         def refresh(listed: Listing) -> list[str]:
             own = [clip.clip_id for clip in engine.uploads()] if shared else None
@@ -455,7 +485,7 @@ def launch_options(
     """
     tokens = visitors.tokens_of(engine, sharing) if sharing else None
     own = page_engine(engine, sharing)
-    server = mcp.open_mcp(tools.functions(own, page_address))
+    server = mcp.open_mcp(tools.functions(own, page_address), partial(visitors.asker, tokens, None))
     served = {"routes": api.routes(own, server)}
     guard = {"middleware": [Middleware(visitors.Guard, hosts=hosts, tokens=tokens)]}
     running = [server.serving] if server else []

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vtr_demo.errors import ConfigError, while_wanted
+from vtr_demo.ui.turns import ALONE, Turns
 
-WAITING = 32
-"""MCP calls that may wait before others are told that the server is busy."""
 VIEW = "ui://vtr-demo/match.html"
 VIEW_TYPE = "text/html;profile=mcp-app"
 
@@ -45,7 +44,7 @@ class McpServer:
     Hosts that can (MCP Apps) show ``explain_match`` as a small page; the others read the text.
     """
 
-    def __init__(self, tools: tuple[Callable[..., Any], ...]) -> None:
+    def __init__(self, tools: tuple[Callable[..., Any], ...], visitor: Callable[[], str] = str) -> None:
         import anyio
         from mcp import types
         from mcp.server.lowlevel import Server
@@ -53,7 +52,7 @@ class McpServer:
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
         by_name = {tool.__name__: tool for tool in tools}
-        limiters = {name: anyio.CapacityLimiter(1) for name in ("short", "long")}
+        turns = {name: Turns(ALONE) for name in ("short", "long")}
         server: Server[Any] = Server("Find the clip. See why.")
         listed = []
         for name, tool in by_name.items():
@@ -74,16 +73,15 @@ class McpServer:
         async def call_tool(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
             if name not in by_name:
                 raise ConfigError(f"There is no tool {name[:40]!r}; there are {', '.join(by_name)}.")
-            limiter, closed = limiters["long" if name == "rank_captions" else "short"], threading.Event()
-            if limiter.statistics().tasks_waiting >= WAITING:
-                raise ConfigError("The server is busy; try again in half a minute.")
+            closed = threading.Event()
 
             def run() -> dict[str, Any]:
                 with while_wanted(lambda: not closed.is_set()):
                     return _structured(by_name[name](**arguments))
 
             try:
-                return await anyio.to_thread.run_sync(run, limiter=limiter, abandon_on_cancel=True)
+                async with turns["long" if name == "rank_captions" else "short"].turn(visitor()):
+                    return await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
             finally:
                 closed.set()
 
@@ -119,10 +117,10 @@ class McpServer:
         await self._running.handle_request(scope, receive, send)
 
 
-def open_mcp(tools: tuple[Callable[..., Any], ...]) -> McpServer | None:
+def open_mcp(tools: tuple[Callable[..., Any], ...], visitor: Callable[[], str] = str) -> McpServer | None:
     """The tools as an MCP server; None where no MCP library is installed (`pip install "gradio[mcp]"`)."""
     try:
-        return McpServer(tools)
+        return McpServer(tools, visitor)
     except ImportError:
         return None
 

@@ -48,6 +48,7 @@ OPEN = ("default_weights", "limits", "weigh", "concepts")
 """What a visitor may use of an engine as it is; all else is refused unless ``VisitorEngine`` has it."""
 _visitor: ContextVar[str] = ContextVar("visitor", default="")
 _address: ContextVar[str] = ContextVar("address", default="/")
+_client: ContextVar[str] = ContextVar("client", default="")
 
 
 # --------------------------------------------------------------------------- who asks
@@ -102,6 +103,7 @@ class Guard:
             await _refuse(scope, send)
             return
         _address.set(_address_of(headers, scope.get("scheme", "http")))
+        _client.set((scope.get("client") or ("",))[0])
         if self._tokens is None:
             await self._app(scope, receive, send)
             return
@@ -153,6 +155,13 @@ def tokens_of(engine: EngineLike, shared: SharedConfig) -> Tokens:
 def current_visitor(tokens: Tokens, request: Any) -> str:
     """Return whose request it is: that of the ``request`` that Gradio works on, or that of the route being served."""
     return _visitor.get() if request is None else tokens.of(request.headers)[0]
+
+
+def asker(tokens: Tokens | None, request: Any) -> str:
+    """Return who takes turns with others: the visitor, or the machine that a request without a cookie comes from."""
+    visitor = current_visitor(tokens, request) if tokens else ""
+    client = getattr(request, "client", None)
+    return visitor or (client.host if client else _client.get())
 
 
 def page_address(request: Any) -> str:
