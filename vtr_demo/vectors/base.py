@@ -21,7 +21,7 @@ RESCORED = 1_000
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class NearestVectors:
     """What a search returns, best first and the smaller id first where scores are equal.
 
     certain: no vector that was left out can belong here: all were scored, or a bound on the codes' error says so.
@@ -50,7 +50,7 @@ class VectorStore(Protocol):
         groups: np.ndarray | None = None,
         without: np.ndarray | None = None,
         grouped: bool = True,
-    ) -> SearchResult:
+    ) -> NearestVectors:
         """Find the ``k`` largest inner products with ``query`` (F,), among ``groups`` if given, else of all but
         ``without``, and with ``grouped`` only the best of each group."""
 
@@ -82,11 +82,11 @@ def best_places(ids: np.ndarray, scores: np.ndarray, k: int, grouped: bool) -> n
 
 def rank_exactly(
     ids: np.ndarray, vectors: np.ndarray, query: np.ndarray, k: int, grouped: bool, *, certain: bool
-) -> SearchResult:
+) -> NearestVectors:
     """Return the ``k`` best of candidates with ``vectors`` (N, F), by their exact scores."""
     scores = exact_scores(vectors, query)
     places = best_places(ids, scores, k, grouped)
-    return SearchResult(ids[places], scores[places], vectors[places], certain)
+    return NearestVectors(ids[places], scores[places], vectors[places], certain)
 
 
 def checked(vectors: np.ndarray, width: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from vtr_demo.errors import LibraryError
 from vtr_demo.vectors.base import (
     MEMBER_BITS,
     RESCORED,
-    SearchResult,
+    NearestVectors,
     best_places,
     checked,
     exact_scores,
@@ -131,7 +131,7 @@ class FaissVectors:
         groups: np.ndarray | None = None,
         without: np.ndarray | None = None,
         grouped: bool = True,
-    ) -> SearchResult:
+    ) -> NearestVectors:
         """Search, see ``VectorStore``."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
@@ -181,7 +181,7 @@ class FaissVectors:
     # ------------------------------------------------------------------ searching
     def _search_all(
         self, segments: Sequence[Segment], masks: Sequence[np.ndarray], query: np.ndarray, k: int, grouped: bool
-    ) -> SearchResult:
+    ) -> NearestVectors:
         """Score every allowed vector; blocks of the query without weight are not read."""
         parts = [self._products(one, mask, query) for one, mask in zip(segments, masks, strict=True)]
         scores = np.concatenate([np.zeros(0, np.float32), *parts])
@@ -209,7 +209,7 @@ class FaissVectors:
         query: np.ndarray,
         k: int,
         grouped: bool,
-    ) -> SearchResult:
+    ) -> NearestVectors:
         """Take the best by code and score them exactly; more of them until there are ``k``."""
         every = sum(len(one.ids) for one in segments)
         wanted = min(every, int(max(RESCORED, 2 * k) * every / total))
@@ -229,7 +229,7 @@ class FaissVectors:
         if not certain:
             margins = [one.codes.margin(coded[one.codes.subspace]) for one in segments if one.codes]
             certain = bool(scores[-1] >= cutoff + max(margins, default=_TIE))
-        return SearchResult(best.ids, scores, self._gather(segments, best), certain)
+        return NearestVectors(best.ids, scores, self._gather(segments, best), certain)
 
     def _exact_scores(self, segments: Sequence[Segment], candidates: _Candidates, query: np.ndarray) -> np.ndarray:
         """Score candidates (N,) some at a time, so that their vectors stay in the processor's cache."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vtr_demo.errors import LibraryError
-from vtr_demo.vectors.base import MEMBER_BITS, RESCORED, SearchResult, checked, rank_exactly
+from vtr_demo.vectors.base import MEMBER_BITS, RESCORED, NearestVectors, checked, rank_exactly
 
 _AT_ONCE = 1_000
 """Vectors in one request: some 10 MB."""
@@ -82,7 +82,7 @@ class MilvusVectors:
         groups: np.ndarray | None = None,
         without: np.ndarray | None = None,
         grouped: bool = True,
-    ) -> SearchResult:
+    ) -> NearestVectors:
         """Search, see ``VectorStore``; certain only where every vector was scored."""
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
