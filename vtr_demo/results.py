@@ -34,8 +34,8 @@ class Hit:
     end_s: float
     moment: int
     confidence: float | None
-    """1 - p of the words against the library's null distribution: about the share of unrelated texts that
-    stand out less, wherever in the library. Standardised by clip, so it need not fall as the score does.
+    """1 - p of the words against the library's null distribution: about the share of unrelated texts that score
+    less with every clip of the library; it never rises as the score of the words falls.
     None for a query without words, or with an example."""
     terms: dict[str, float]
 

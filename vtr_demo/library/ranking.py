@@ -35,7 +35,7 @@ _NULLS = 64
 class RankedClip:
     """A clip's best moment for a query, -1 for the whole clip; vector (F,) is what was scored.
 
-    p_value: the share of unrelated sentences that stand out as much; None where the query has no words.
+    p_value: the share of unrelated sentences that score as high with some clip; None where the query has no words.
     """
 
     clip: StoredClip
@@ -131,8 +131,7 @@ class Ranking:
         best = self.store.search(flat, count, groups=groups, without=hidden)
         p_values = None
         if words is not None and len(best.ids):
-            null, unrelated = self.null(queries, weights), queries.nulls().flat(weights).cpu().numpy()
-            p_values = null.p_values_beside(best.vectors @ words, unrelated @ best.vectors.T)
+            p_values = self.null(queries, weights).p_values(best.vectors @ words)
         clips = self._library.by_number((best.ids >> MEMBER_BITS).tolist())
         ranked = []
         for i, (key, score) in enumerate(zip(best.ids.tolist(), best.scores.tolist(), strict=True)):
