@@ -108,6 +108,17 @@ def test_heat_keeps_the_order_of_brightness_of_the_frame(sign: float) -> None:
     assert painted[0, -1] - painted[0, 0] > 80
 
 
+def test_colours_are_told_apart_best_where_something_speaks_for_the_clip() -> None:
+    halves = np.full((60, 100, 3), (220, 30, 40), np.uint8)
+    halves[:, 50:] = (30, 150, 60)
+    apart = []
+    for heat in (0.0, 0.39, 1.0):
+        painted = overlays.overlay(halves, np.full(GRID, heat), 1.0).astype(int)
+        apart.append(np.abs(painted[0, 0] - painted[0, -1]).sum())
+    assert apart == sorted(apart)
+    assert apart[-1] > 1.3 * apart[0]
+
+
 def test_equal_values_get_equal_colours_in_every_frame() -> None:
     weak, strong = np.full(GRID, 0.1), np.full(GRID, 0.1)
     strong[0, 0] = 1.0

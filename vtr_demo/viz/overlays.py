@@ -110,8 +110,10 @@ NEGLIGIBLE = 1e-6
 """A summand below this, in units of the score, is rounding: scores are of the order of 0.1."""
 _DARKEST = 0.35
 """Brightness of a tint on black, so that it is seen there too."""
-_SATURATION = 0.25
-"""Share of a frame's own colour that stays under tints."""
+_SATURATION, _OWN = 0.25, 0.6
+"""Share of a frame's own colour that stays under tints, and how much more where heat is positive and largest."""
+_UNDER, _LINE = 0.62, 0.4
+"""Share of a tint's opacity on frames, and of the limit past which a line is drawn round heat."""
 _MAP = 0.62
 """Opacity of a concept map."""
 _SHADE = 0.3
@@ -147,8 +149,9 @@ def overlay(frame: np.ndarray, heat: np.ndarray, limit: float) -> np.ndarray:
     """A frame (H, W, 3) uint8 tinted by ``heat`` (rows, columns); returns (H, W, 3) uint8.
 
     The map is enlarged first and coloured after, so every pixel has a colour of the scale, and
-    linearly, so no pixel exceeds the patches around it. Most of the frame's colour is taken out, so that
-    hue tells the contribution, but a tint is as bright as what is under it: the frame keeps its own contrast.
+    linearly, so no pixel exceeds the patches around it. Most of the frame's colour is taken out where nothing
+    speaks for it; what does keeps its own ("red"), so a line in the colour of the sign runs round all that is
+    past ``_LINE`` of the limit. A tint is as bright as what is under it: the frame keeps its own contrast.
     """
     numbers = finite(heat)
     if numbers.ndim != 2:
@@ -156,7 +159,17 @@ def overlay(frame: np.ndarray, heat: np.ndarray, limit: float) -> np.ndarray:
     height, width = _checked_frame(frame).shape[:2]
     grid = Image.fromarray(numbers.astype(np.float32))
     large = np.asarray(grid.resize((width, height), Image.Resampling.BILINEAR))
-    return _bytes(_tinted(frame, tint(large, limit)))
+    paint = tint(large, limit)
+    line = np.concatenate([paint[..., :3], 0.9 * _along(np.abs(large) / limit, _LINE)[..., None]], axis=-1)
+    paint[..., 3] *= _UNDER
+    own = _SATURATION + _OWN * np.clip(large / limit, 0, 1)
+    return _bytes(blend(_tinted(frame, paint, own[..., None]), line))
+
+
+def _along(values: np.ndarray, level: float) -> np.ndarray:
+    """(H, W) in 0..1: how far each pixel lies on the line where values (H, W) pass ``level``."""
+    slope = np.hypot(*(np.gradient(values, axis=axis) if values.shape[axis] > 1 else 0 * values for axis in (0, 1)))
+    return np.clip(1.6 - np.abs(values - level) / np.maximum(slope, 1e-6), 0, 1)
 
 
 def concept_overlay(frame: np.ndarray, allocation: np.ndarray) -> np.ndarray:
@@ -212,12 +225,12 @@ def to_jpeg(image: np.ndarray, quality: int = 84) -> bytes:
     return stream.getvalue()
 
 
-def _tinted(frame: np.ndarray, paint: np.ndarray) -> np.ndarray:
-    """The frame in 0..1 with less colour under RGBA (H, W, 4) whose colours take the brightness of the frame."""
+def _tinted(frame: np.ndarray, paint: np.ndarray, own: float | np.ndarray = _SATURATION) -> np.ndarray:
+    """The frame in 0..1, with the share ``own`` of its colour, under RGBA (H, W, 4) that is as bright as it."""
     colours = frame.astype(np.float32) / 255
     grey = (colours @ _LUMA)[..., None]
     brightness = _DARKEST + (1 - _DARKEST) * grey
-    colours = grey + _SATURATION * (colours - grey)
+    colours = grey + own * (colours - grey)
     return blend(colours, np.concatenate([paint[..., :3] * brightness, paint[..., 3:]], axis=-1))
 
 

@@ -27,12 +27,12 @@
 
   // ------------------------------------------------------------------------- painting
   const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-  // Tints keep the brightness of the frame, so its own contrast stays; its colour mostly goes, so that hue tells
-  // the contribution. As viz/overlays.py does.
-  const lay = (pixels, i, colour, opacity) => {
+  // Tints keep the brightness of the frame, so its own contrast stays; its colour mostly goes, but for the share
+  // ``own``. As viz/overlays.py does.
+  const lay = (pixels, i, colour, opacity, own = 0.25) => {
     const grey = 0.299 * pixels[i] + 0.587 * pixels[i + 1] + 0.114 * pixels[i + 2];
     const shade = 0.35 + (0.65 * grey) / 255;
-    for (let k = 0; k < 3; k++) pixels[i + k] = (grey + 0.25 * (pixels[i + k] - grey)) * (1 - opacity) + colour[k] * shade * opacity;
+    for (let k = 0; k < 3; k++) pixels[i + k] = (grey + own * (pixels[i + k] - grey)) * (1 - opacity) + colour[k] * shade * opacity;
   };
   const eachPixel = (image, visit) => {
     for (let y = 0, i = 0; y < image.height; y++) for (let x = 0; x < image.width; x++, i += 4) visit(x, y, i);
@@ -44,14 +44,20 @@
     return canvas;
   };
 
+  const LINE = 0.4;
   const paintHeat = (image, values, [rows, columns], limit, [more, less]) => {
     const at = (r, c) => values[Math.min(rows - 1, Math.max(0, r)) * columns + Math.min(columns - 1, Math.max(0, c))];
     eachPixel(image, (x, y, i) => {
       const v = ((y + 0.5) * rows) / image.height - 0.5, u = ((x + 0.5) * columns) / image.width - 0.5;
       const r = Math.floor(v), c = Math.floor(u), dy = v - r, dx = u - c;
-      const value = (at(r, c) * (1 - dx) + at(r, c + 1) * dx) * (1 - dy) + (at(r + 1, c) * (1 - dx) + at(r + 1, c + 1) * dx) * dy;
-      const strength = Math.min(1, Math.abs(value) / limit);
-      lay(image.data, i, value > 0 ? more : less, 0.82 * strength ** 0.8);
+      const [a, b, d, e] = [at(r, c), at(r, c + 1), at(r + 1, c), at(r + 1, c + 1)];
+      const value = (a * (1 - dx) + b * dx) * (1 - dy) + (d * (1 - dx) + e * dx) * dy;
+      const strength = Math.min(1, Math.abs(value) / limit), colour = value > 0 ? more : less;
+      lay(image.data, i, colour, 0.51 * strength ** 0.8, 0.25 + (value > 0 ? 0.6 * strength : 0));
+      // What is hot keeps its own colour, so a line runs round it.
+      const slope = Math.hypot((((b - a) * (1 - dy) + (e - d) * dy) * columns) / image.width, (((d - a) * (1 - dx) + (e - b) * dx) * rows) / image.height);
+      const line = 0.9 * Math.max(0, Math.min(1, 1.6 - Math.abs(Math.abs(value) - LINE * limit) / Math.max(slope, 1e-6 * limit)));
+      for (let k = 0; k < 3; k++) image.data[i + k] += line * (colour[k] - image.data[i + k]);
     });
     return image;
   };
@@ -120,7 +126,7 @@
         clip.moments.map(([from, to], i) => h("i", { class: i === moment ? "open" : null, style: { left: percent(from / clip.duration), width: percent((to - from) / clip.duration) } })));
       this.timeline = h("div", { class: "momentline" });
       this.paints = h("span", { class: "paints", role: "group", "aria-label": "What is painted on the frames" });
-      this.legend = h("span", { class: "heatlegend", title: "What one patch adds to the score; the same colours in all frames" });
+      this.legend = h("span", { class: "heatlegend", title: `What one patch adds to the score, the same colours in all frames; the line runs round what is past ${100 * LINE} % of the end of the scale` });
       this.keys = h("div", { class: "mapkey", role: "group", "aria-label": "Concepts of this frame" });
       this.node = h("figure", { class: "stage" },
         h("div", { class: "screen", style: { "aspect-ratio": ratio } }, this.video, this.view),
@@ -188,11 +194,16 @@
     }
 
     select(from, to) {
+      this.panel.choose({ frame: this.panel.frame, cells: this.cells(from, to) });
+    }
+
+    // The cells between two corners, which are kept.
+    cells(from, to) {
       this.corners = [from, to];
       const columns = this.panel.data.grid[1], cells = new Set();
       for (let r = Math.min(from[0], to[0]); r <= Math.max(from[0], to[0]); r++)
         for (let c = Math.min(from[1], to[1]); c <= Math.max(from[1], to[1]); c++) cells.add(1 + r * columns + c);
-      this.panel.choose({ frame: this.panel.frame, cells });
+      return cells;
     }
 
     frameBox(from, to) {
@@ -208,7 +219,8 @@
     tell(second) {
       this.slider.value = second;
       const { data } = this.panel;
-      this.clock.textContent = `${second.toFixed(1)} / ${data.clip.duration.toFixed(1)} s`;
+      const at = data.times[data.seconds.indexOf(second)] || `${second.toFixed(1)} s`; // a frame as it is called elsewhere
+      this.clock.textContent = `${at} of ${data.clip.duration.toFixed(1)} s`;
     }
 
     toggle() {
