@@ -34,7 +34,7 @@ from vtr_demo.ui.state import EngineLike
 from vtr_demo.ui.theme import address_block, explanation_block, html_block, weight_sliders
 from vtr_demo.ui.tour import tour
 from vtr_demo.ui.turns import ALONE, OWN, BusyError, Turns
-from vtr_demo.ui.view import MAX_SENTENCES, MAX_TEXT, ViewState
+from vtr_demo.ui.view import MAX_SENTENCES, MAX_TEXT, Look, ViewState
 from vtr_demo.video.decode import LimitConfig, read_limit
 from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
@@ -311,6 +311,7 @@ def measure_tab(engine: EngineLike) -> None:
 def arrive(search: TabParts, describe: TabParts, address: object, first: bool = True) -> list[Any]:
     """Show what an address names: the tab, and the two tabs that have a view; ``first``: on a page just loaded."""
     tab, view, problem = state.read_address(str(address or ""))
+    view = replace(view, look=Look())  # the browser's alone, so no link of the page to another clip has it
     found, described = [gr.skip()] * len(search.outputs), [gr.skip()] * len(describe.outputs)
     if first or tab == "search":
         found = search.show(view if tab == "search" else ViewState(), True)
@@ -458,7 +459,8 @@ def build_ui(
         def tick(count: int, before: int) -> list[Any]:
             said, total = filling(), engine.list(0, 0).total
             seen = [said, gr.Timer(active=bool(said)), total]
-            return [*seen, count + (before not in (-1, total)), gr.skip() if said else tour(engine)]
+            changed = gr.skip() if before in (-1, total) else count + 1
+            return [*seen, changed, gr.skip() if said else tour(engine)]
 
         seen = gr.State(-1)
         for event in (demo.load, clock.tick):

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtr_demo.errors import ConfigError
-from vtr_demo.structures import Mix
+from vtr_demo.structures import TERMS, Mix
 from vtr_demo.ui import state
 from vtr_demo.ui.address import TABS, decode, encode, link
-from vtr_demo.ui.view import ADDED, LENGTHS, LOOKS, ORDERS, THEMES, ViewState, Where
+from vtr_demo.ui.view import ADDED, LENGTHS, LOOKS, ORDERS, PAINTS, THEMES, Look, ViewState, Where
 
 TEXT = st.text(max_size=40)
 NAMES = st.text(min_size=1, max_size=40)
@@ -22,11 +22,17 @@ SHARES = st.floats(0, 1)
 MIXES = st.builds(Mix, st.text(max_size=12), st.integers(-1, 99), SHARES, st.lists(NAMES, max_size=3).map(tuple))
 WEIGHTS = st.lists(st.floats(0.001, 2), min_size=5, max_size=5).map(tuple)
 PLACES = st.builds(Where, TEXT, st.sampled_from(["", *LENGTHS]), st.sampled_from(["", *ADDED]), st.booleans())
+NUMBERS = st.none() | st.integers(0, 999_999)
+BOXES = st.sampled_from(["", "whole"]) | st.lists(st.integers(0, 99), min_size=4, max_size=4).map(
+    lambda corners: ",".join(map(str, corners))
+)
+PICKS = st.builds(Look, *(st.sampled_from(["", *values]) for values in (LOOKS, PAINTS)), NUMBERS,
+                  st.sampled_from(["", *TERMS]), NUMBERS, NUMBERS, NUMBERS, BOXES)  # fmt: skip
 VIEWS = st.builds(
     ViewState, text=TEXT, struck=INDICES, muted=INDICES, mix=MIXES, clip=st.text(max_size=12),
     moment=st.none() | st.integers(-1, 99), rival=st.text(max_size=12), weights=st.just(()) | WEIGHTS,
     where=PLACES, order=st.sampled_from([*ORDERS]), count=st.integers(1, 1000), own=st.text(max_size=80),
-    look=st.sampled_from(["", *LOOKS]),
+    look=PICKS,
     theme=st.sampled_from(["", *THEMES]),
 )  # fmt: skip
 
@@ -64,6 +70,7 @@ def test_any_text_is_an_address_or_is_refused_with_a_sentence(text):
     ["q", "colour=red", "q=a&q=b", "weights=1,2", "weights=1,1,1,1,1,1,1", "weights=1,1,1,1,inf", "weights=0,0,0,0,0",
      "weights=-1,1,1,1,1",
      "share=2", "strike=3,1", "strike=²", "moment=-2", "tab=nowhere", "theme=pink", "mine=2",
+     "term=colour", "word=-1", "concept=x", "frame=01", "only=", "box=1,2,3", "box=1,2,3,-4", "paint=heat",
      "&".join(f"not=x{i}" for i in range(9)), "q=" + "a" * 50_000, "&".join("x" * 70)],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(address):

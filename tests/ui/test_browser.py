@@ -165,6 +165,57 @@ def test_tabs_turn_by_arrow_keys_and_stand_in_the_address_and_frames_seek_the_fi
     page.wait_for_selector("#panel .why", state="detached")
 
 
+def picks(page) -> list[object]:
+    """What is picked in the explanation, and what it says of that."""
+    looks = ("#panel .picked", "#panel .total", "#panel .clock", "#panel .whytabs [aria-selected=true]")
+    pressed = page.eval_on_selector_all("#panel [aria-pressed=true]", "nodes => nodes.map(node => node.dataset.key)")
+    box = page.locator("#panel .box").evaluate("node => node.hidden || node.getAttribute('style')")
+    return [*map(page.text_content, looks), pressed, box]
+
+
+def test_what_is_picked_is_in_the_address_and_back_and_forward_lead_through_it(page, browser):
+    open_first(page)
+    page.wait_for_function("document.querySelector('#panel .view canvas').width > 50")
+    page.click("#panel [data-paint=map]")
+    steps = [picks(page)]
+    for selector in ("#panel .word[data-row='2']", "#panel .legend [data-term='4']", "#panel [data-tab=concepts]",
+                     "#panel .concept-row >> nth=0", "#panel .cell button >> nth=1"):  # fmt: skip
+        page.click(selector)
+        steps.append(picks(page))
+    page.focus("#panel .view")
+    page.keyboard.press("Shift+ArrowLeft")
+    steps.append(picks(page))
+    link = page.url
+    for key in ("word=2", "term=concepts", "look=concepts", "concept=", "only=1", "box=", "paint=map"):
+        assert key in link
+
+    fresh = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    fresh.goto(link)
+    fresh.wait_for_selector("#panel .why canvas")
+    assert picks(fresh) == steps[-1]
+    assert fresh.url == link
+    fresh.context.close()
+    for before in steps[-2::-1]:
+        page.go_back()
+        sync_api.expect(page.locator("#panel .picked")).to_have_text(before[0])
+        assert picks(page) == before
+    while page.url != link:
+        page.go_forward()
+    sync_api.expect(page.locator("#panel .picked")).to_have_text(steps[-1][0])
+    assert picks(page) == steps[-1]
+    page.reload()
+    page.wait_for_selector("#panel .why canvas")
+    assert picks(page) == steps[-1]
+
+
+def test_a_pick_that_an_explanation_does_not_have_is_passed_over(page, served):
+    clip = served[0].clips()[0].clip_id
+    page.goto(f"{served[1]}#q=a+taxi&clip={clip}&word=999&concept=77&only=500&frame=99&box=9,9,99,99")
+    page.wait_for_selector("#panel .why canvas")
+    assert picks(page)[4] == ["paint-heat"]
+    assert "word" not in page.url
+
+
 def test_a_concept_is_muted_in_its_row_and_counted_again_above_the_cards(page):
     score = open_first(page)
     page.click("#panel [role=tab][data-tab=concepts]")

@@ -102,7 +102,8 @@ def shown(page) -> list[str]:
     texts = [re.sub(r"\\s+", " ", " ".join(page.locator(selector).all_text_contents())) for selector in looks]
     sliders = page.eval_on_selector_all(".mix input[type=range]", "nodes => nodes.map(node => node.value)")
     dark = page.evaluate("document.body.classList.contains('dark')")
-    return [*texts, page.input_value(QUERY), str(sliders), str(dark)]
+    picked = page.eval_on_selector_all("#panel [aria-pressed=true]", "nodes => nodes.map(node => node.dataset.key)")
+    return [*texts, page.input_value(QUERY), str(sliders), str(dark), str(picked)]
 
 
 def wait_for_address(page, pattern: str) -> str:
@@ -240,12 +241,15 @@ def test_a_link_shows_the_same_after_the_server_was_killed_and_started_again(bro
         page.goto(link)
         if not screens:
             page.click("#results .hit-card .face >> nth=0")
-            link = wait_for_address(page, "clip=")
+            page.click("#panel .word[data-row='2']")
+            page.click("#panel .legend [data-term='1']")
+            link = wait_for_address(page, "clip=.*term=entity&word=2")
         page.wait_for_selector("#panel .figure")
         screens.append(shown(page))
         context.close()
         assert restarting() == address
     assert screens[0] == screens[1]
+    assert "'word-2'" in screens[0][-1]
     assert "ball" in screens[0][0]
 
 
@@ -302,6 +306,8 @@ def test_an_error_stands_where_results_would_and_no_older_result_stays(page, lib
     page.keyboard.press("Enter")
     expect(page.locator("#results .note").first).to_contain_text("120 of 320")
     page.goto(f"{addresses[0]}#q=a+dog&weights=many")
+    expect(page.locator("#results .problem")).to_contain_text("damaged")
+    page.wait_for_load_state("networkidle")
     expect(page.locator("#results .problem")).to_contain_text("damaged")
     page.goto(f"{addresses[0]}#q=a+dog&clip=0123456789ab")
     expect(page.locator("#results .note")).to_contain_text("no longer in the library")

@@ -11,8 +11,21 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from vtr_demo.errors import ConfigError, VtrError
-from vtr_demo.structures import Mix, TermWeights
-from vtr_demo.ui.view import ADDED, LENGTHS, LOOKS, MAX_COUNT, MAX_SENTENCES, MAX_TEXT, ORDERS, THEMES, ViewState, Where
+from vtr_demo.structures import TERMS, Mix, TermWeights
+from vtr_demo.ui.view import (
+    ADDED,
+    LENGTHS,
+    LOOKS,
+    MAX_COUNT,
+    MAX_SENTENCES,
+    MAX_TEXT,
+    ORDERS,
+    PAINTS,
+    THEMES,
+    Look,
+    ViewState,
+    Where,
+)
 
 TABS = ("search", "describe", "concepts", "library", "measure", "about")
 MAX_ADDRESS = 40_000
@@ -22,7 +35,7 @@ _MAX_ID = 40
 
 def encode(tab: str, view: ViewState) -> str:
     """Write what is not at its default, in a fixed order."""
-    mix, where, plain = view.mix, view.where, ViewState()
+    mix, where, look, plain = view.mix, view.where, view.look, ViewState()
     values: list[tuple[str, str]] = [
         ("tab", "" if tab == TABS[0] else tab),
         ("q", view.text),
@@ -43,7 +56,11 @@ def encode(tab: str, view: ViewState) -> str:
         ("order", "" if view.order == plain.order else view.order),
         ("count", "" if view.count == plain.count else str(view.count)),
         ("own", view.own),
-        ("look", view.look),
+        ("look", look.tab),
+        ("paint", look.paint),
+        ("term", look.term),
+        *((key, "" if (number := getattr(look, key)) is None else str(number)) for key in _PICKED),
+        ("box", look.box),
         ("theme", view.theme),
     ]
     return urlencode([(key, value) for key, value in values if value], errors="surrogatepass")
@@ -58,7 +75,7 @@ def decode(address: str) -> tuple[str, ViewState]:
     """Read an address; ``ConfigError`` names the first thing in it that makes no sense."""
     if len(address) > MAX_ADDRESS:
         raise ConfigError("This link is too long to be one of this page.")
-    tab, view, where, mix = TABS[0], ViewState(), Where(), Mix()
+    tab, view, where, mix, look = TABS[0], ViewState(), Where(), Mix(), Look()
     seen: set[str] = set()
     try:
         pairs = parse_qsl(address.removeprefix("#"), keep_blank_values=True, strict_parsing=bool(address.strip("#")),
@@ -80,11 +97,15 @@ def decode(address: str) -> tuple[str, ViewState]:
                     mix = replace(mix, **{"moment" if key == "like-moment" else key: value})
                 case "name" | "length" | "added" | "mine":
                     where = replace(where, **{key: value})
+                case "look" | "paint" | "term" | "box":
+                    look = replace(look, **{"tab" if key == "look" else key: value})
+                case _ if key in _PICKED:
+                    look = replace(look, **{key: value})
                 case _:
                     view = replace(view, **{_FIELDS.get(key, key): value})
         except (ValueError, VtrError) as error:
             raise _damaged(f"{key}={text}") from error
-    return tab, replace(view, mix=mix, where=where)
+    return tab, replace(view, mix=mix, where=where, look=look)
 
 
 def _damaged(part: str) -> ConfigError:
@@ -141,10 +162,17 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     return read
 
 
+def _box(text: str) -> str:
+    if text != "whole" and len([_number(corner) for corner in text.split(",")]) != 4:
+        raise ValueError(text)
+    return text
+
+
 def _moment(text: str) -> int:
     return -1 if text == "-1" else _number(text)
 
 
+_PICKED = ("frame", "word", "concept", "only")
 _FIELDS = {"q": "text", "strike": "struck", "mute": "muted"}
 _READERS: dict[str, Callable[[str], Any]] = {
     "tab": _one_of(TABS),
@@ -167,5 +195,9 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "count": lambda text: min(MAX_COUNT, max(1, _number(text))),
     "own": _text(MAX_SENTENCES),
     "look": _one_of(LOOKS),
+    "paint": _one_of(PAINTS),
+    "term": _one_of(TERMS),
+    "box": _box,
+    **dict.fromkeys(_PICKED, _number),
     "theme": _one_of(THEMES),
 }

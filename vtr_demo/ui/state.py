@@ -236,7 +236,7 @@ def show_search(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Pa
     if view.mix.like and example_of(engine, view) is None:
         view, ranked, panel = show_search(engine, view.after({"do": "unlike"}))
         return view, html.problem(GONE_EXAMPLE) + ranked, panel
-    if view == replace(ViewState(), muted=view.muted, weights=view.weights, theme=view.theme, look=view.look):
+    if view == replace(ViewState(), muted=view.muted, weights=view.weights, theme=view.theme):
         return view, html.wall(engine.list(0, MAX_WALL)), None
     try:
         return run_search(engine, view)

@@ -51,7 +51,10 @@ element.addEventListener('focusout', ({target}) => {
 });"""
 """Runs once for each piece of HTML: a button or link reports its data-* attributes as the event's data, a field its
 value, and a text that can be written over what it became. A link still opens beside with Ctrl."""
-ADDRESS = """const go = () => trigger('click', {do: 'go', address: window.vtrArrive()});
+ADDRESS = """const go = () => {
+  const address = window.vtrArrive();
+  if (address !== null) trigger('click', {do: 'go', address});
+};
 addEventListener('popstate', go);
 watch('value', () => window.vtrAddress(element.querySelector('[data-address]')));"""
 ARRIVE = "(address, ...others) => [window.vtrArrive(), ...others]"

@@ -28,8 +28,8 @@ LENGTHS = {"short": (0.0, 10.0), "medium": (10.0, 60.0), "long": (60.0, math.inf
 ADDED = {"day": 1, "week": 7, "month": 31}
 """Days back."""
 THEMES = ("light", "dark")
-LOOKS = ("where", "concepts")
-"""Tabs of an explanation beside the first, Parts."""
+LOOKS, PAINTS = ("where", "concepts"), ("map", "plain")
+"""Tabs of an explanation beside the first, Parts, and what is painted on frames beside the first, heat."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,24 @@ class Where:
         shortest, longest = LENGTHS.get(self.length, (0.0, math.inf))
         since = (now - timedelta(days=ADDED[self.added])).isoformat() if self.added else ""
         return ClipFilter(name=self.name, shortest_s=shortest, longest_s=longest, added_from=since, own=self.mine)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What of an explanation is in front and what is picked in it; explanation.js alone changes it.
+
+    frame, only: the frame in front, the one that sums are limited to; box: "whole", or the rows and columns of two
+    corners with commas between.
+    """
+
+    tab: str = ""
+    paint: str = ""
+    frame: int | None = None
+    term: str = ""
+    word: int | None = None
+    concept: int | None = None
+    only: int | None = None
+    box: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,8 +91,7 @@ class ViewState:
     own: str = ""
     """Under Describe, one's own sentences, one a line."""
     theme: str = ""
-    look: str = ""
-    """The tab of the explanation, as in ``LOOKS``; explanation.js alone turns it."""
+    look: Look = Look()
     words: tuple[str, ...] = field(default=(), compare=False)
     """The sentence's words before any was struck out; ``struck`` indexes them."""
     hits: tuple[tuple[str, int], ...] = field(default=(), compare=False)

@@ -64,6 +64,8 @@
       this.pick = NOTHING;
       this.tab = "parts";
       this.paint = "heat";
+      this.name = root.closest("#dpanel") ? "describe" : "search";
+      document.addEventListener("vtr-arrive", () => this.data && window.vtrLook(this.name).clip === this.data.clip.id && this.arrive());
       root.addEventListener("keydown", (event) => {
         if (event.key !== "Escape" || this.free) return;
         event.stopPropagation();
@@ -83,20 +85,47 @@
       this.sums = new Sums(data);
       this.held = new Int16Array(bytes(data.held));
       this.colours = data.concepts.map((concept) => rgb(concept.colour));
-      this.tab = window.vtrTab || this.tab;
       const same = before && before.clip.id === data.clip.id && before.moment === data.moment;
       if (!same || before.words.join() !== data.words.join()) this.pick = NOTHING;
       const all = this.sums.heat(NOTHING);
       const frames = Array.from({ length: this.sums.frames }, (_, t) => add(all.subarray(t * this.sums.cells, (t + 1) * this.sums.cells)));
-      if (!same) this.frame = frames.indexOf(Math.max(...frames));
+      this.best = frames.indexOf(Math.max(...frames));
+      if (!same) this.frame = this.best;
       this.images = null;
       if (!same || !this.stage) this.stage = new Stage(this);
-      this.draw();
+      const asked = window.vtrLook(this.name);
+      if (asked.fresh && asked.clip === data.clip.id) this.arrive();
+      else this.draw();
       const images = await Promise.all(data.frames.map(pixels));
       if (this.data !== data) return;
       this.images = images;
       this.stage.load();
       this.draw();
+    }
+
+    // Take what the address names; what is not there in this explanation is passed over.
+    arrive() {
+      const { data } = this, asked = window.vtrLook(this.name);
+      const index = (key, count) => (Number(asked[key]) < count ? Number(asked[key]) : null);
+      const term = data.terms.findIndex(({ name }) => name === asked.term);
+      const corners = (asked.box || "").split(",").map(Number), inside = corners.length === 4 && corners.every((at, i) => at < data.grid[i % 2]);
+      this.pick = { term: term < 0 ? null : term, word: index("word", data.words.length), concept: index("concept", data.concepts.length), frame: index("only", data.seconds.length), cells: null };
+      if (asked.box === "whole") this.pick.cells = new Set([0]);
+      else if (inside && this.pick.frame !== null) this.pick.cells = this.stage.cells(corners.slice(0, 2), corners.slice(2));
+      this.tab = asked.look || "parts";
+      this.paint = asked.paint || "heat";
+      this.look(index("frame", data.seconds.length) ?? this.best);
+    }
+
+    // Put what is picked in the address; ``entry`` where one can go back to what was before.
+    tell(entry) {
+      const { data, pick, stage } = this, number = (value) => (value === null ? undefined : String(value));
+      const box = pick.cells && (pick.cells.has(0) ? "whole" : stage.corners?.flat().join());
+      window.vtrLook(this.name, {
+        clip: data.clip.id, look: this.tab === "parts" ? undefined : this.tab, paint: this.paint === "heat" ? undefined : this.paint,
+        frame: this.frame === this.best ? undefined : number(this.frame), term: pick.term === null ? undefined : data.terms[pick.term].name,
+        word: number(pick.word), concept: number(pick.concept), only: number(pick.frame), box: box || undefined,
+      }, entry);
     }
 
     choose(change) {
@@ -105,7 +134,7 @@
       const same = Object.keys(change).every((key) => said(change[key]) === said(this.pick[key]));
       this.pick = same ? { ...this.pick, ...Object.fromEntries(Object.keys(change).map((key) => [key, null])) } : pick;
       if (this.pick.concept !== null && this.pick.term !== null && this.pick.term !== CONCEPTS) this.pick = { ...this.pick, [("concept" in change) ? "term" : "concept"]: null };
-      this.draw();
+      this.draw(true);
     }
 
     look(frame) {
@@ -125,7 +154,7 @@
       return inUnits(this.sums.total(pick));
     }
 
-    draw() {
+    draw(entry = false) {
       const { data } = this;
       const focus = this.root.contains(document.activeElement) ? document.activeElement.dataset.key : null;
       const open = this.root.querySelector(".conf")?.open;
@@ -135,6 +164,7 @@
       side.replaceChildren(...this.figures(open));
       rest.replaceChildren(this.sentence(), this.readout(), ...this.tabs());
       this.stage.draw();
+      this.tell(entry);
       if (focus) this.root.querySelector(`[data-key="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
     }
 
@@ -175,7 +205,7 @@
         });
       });
       return [
-        h("div", { class: "total" }, h("span", { class: "figure" }, written(inUnits(data.score))), this.confidence(open)),
+        h("div", { class: "total" }, h("span", { class: "figure" }, written(total)), total !== inUnits(data.score) && h("span", { class: "soft" }, `of ${written(inUnits(data.score))}`), this.confidence(open)),
         h("div", { class: "bigbar" }, segments, low < 0 && h("i", { class: "zero", style: { left: percent(-low / (high - low)) } })),
         h("ul", { class: "legend", "aria-label": "Parts of the score" }, data.terms.map(({ name, label, hears }, term) =>
           h("li", null, h("button", {
@@ -295,10 +325,9 @@
     }
 
     turn(tab, focus) {
-      this.tab = window.vtrTab = tab;
-      this.draw();
+      this.tab = tab;
+      this.draw(true);
       if (focus) this.root.querySelector(`[data-key="tab-${tab}"]`).focus();
-      this.root.dispatchEvent(new CustomEvent("vtr-look", { bubbles: true, detail: { tab } }));
     }
 
     parts() {

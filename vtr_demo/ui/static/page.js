@@ -3,40 +3,54 @@
   const near = (node, selector) => (node instanceof Element ? node.closest(selector) : null);
 
   // ------------------------------------------------------------------------- the address
-  // Behind # stands what the tab in front shows. A change is a new entry, unless it is one of many small ones.
-  const SMALL = ["weights", "share", "count", "theme"];
-  const addresses = {};
+  // Behind # stands what the tab in front shows: what the server says of it, and what is picked in its explanation.
+  // A change is a new entry, unless it is one of many small ones.
+  const SMALL = ["weights", "share", "count", "theme", "frame", "paint"];
+  const LOOK = ["look", "paint", "frame", "term", "word", "concept", "only", "box"];
+  const addresses = {}, looks = {};
   let theme = "";
   const inFront = () => document.querySelector('[role="tab"][aria-selected="true"]')?.textContent.trim().toLowerCase() || "search";
   const read = () => new URLSearchParams(location.hash.slice(1));
-  const write = () => {
-    const tab = inFront(), before = read();
+  const write = (entry = true) => {
+    const tab = inFront(), before = read(), look = looks[tab];
     const after = new URLSearchParams(addresses[tab] ?? (tab === "search" ? "" : `tab=${tab}`));
-    after.delete("theme");
+    if (look && look.clip === after.get("clip")) for (const key of LOOK) if (look[key] !== undefined) after.set(key, look[key]);
     if (theme) after.set("theme", theme);
-    after.delete("look");
-    if (window.vtrTab && window.vtrTab !== "parts" && after.has("clip")) after.set("look", window.vtrTab);
     if (`${after}` === `${before}`) return;
-    const step = [...after.keys(), ...before.keys()].some((key) => !SMALL.includes(key) && `${after.getAll(key)}` !== `${before.getAll(key)}`);
+    const step = entry && [...after.keys(), ...before.keys()].some((key) => !SMALL.includes(key) && `${after.getAll(key)}` !== `${before.getAll(key)}`);
     history[step ? "pushState" : "replaceState"](null, "", `${after}` ? `#${after}` : location.pathname + location.search);
   };
   const paint = (name) => {
     theme = name;
     for (const node of [document.body, document.documentElement]) node.classList.toggle("dark", name === "dark");
   };
+  // What the address asks of the server, null where only the browser's part of it has changed.
   window.vtrArrive = () => {
-    const asked = read(), wanted = asked.get("theme");
+    const asked = read(), tab = asked.get("tab") || "search", wanted = asked.get("theme");
     if (["light", "dark"].includes(wanted)) paint(wanted);
-    window.vtrTab = asked.get("look") || (asked.has("clip") ? "parts" : window.vtrTab);
-    addresses[asked.get("tab") || "search"] = `${asked}`;
-    return location.hash;
+    looks[tab] = { clip: asked.get("clip"), fresh: true };
+    for (const key of LOOK) if (asked.has(key)) looks[tab][key] = asked.get(key);
+    for (const key of [...LOOK, "theme"]) asked.delete(key);
+    const known = addresses[tab] === `${asked}` && inFront() === tab;
+    addresses[tab] = `${asked}`;
+    document.dispatchEvent(new Event("vtr-arrive"));
+    return known ? null : location.hash;
   };
   window.vtrAddress = (node) => {
     if (!node) return;
-    addresses[node.dataset.tab] = node.dataset.address;
+    const asked = new URLSearchParams(node.dataset.address);
+    asked.delete("theme");
+    addresses[node.dataset.tab] = `${asked}`;
     write();
   };
-  document.addEventListener("vtr-look", write);
+  // What is picked in the explanation of a tab, which reads it where it is ``fresh`` from the address.
+  window.vtrLook = (tab, look, entry) => {
+    if (look) {
+      looks[tab] = look;
+      write(entry);
+    }
+    return looks[tab] || {};
+  };
   // Gradio's label hides what stands on the button; without it the text is the name.
   const unlabel = () => document.querySelectorAll(".upload-container[aria-label]").forEach((node) => node.removeAttribute("aria-label"));
   const watchTabs = () => new MutationObserver(() => (write(), setTimeout(unlabel, 500))).observe(document.body, { subtree: true, attributeFilter: ["aria-selected"] });
