@@ -88,7 +88,7 @@ def test_every_tool_answers_the_same_json_by_gradio_and_by_mcp(client, served):
         jsonschema.validate(answer.structuredContent, tool.outputSchema)
         assert json.loads(answer.content[0].text) == answer.structuredContent
         by_gradio = client.predict(**values, api_name=f"/{name}")
-        assert tools._structured(by_gradio) == answer.structuredContent
+        assert mcp._structured(by_gradio) == answer.structuredContent
         described = [*tool.inputSchema["properties"].values()]
         for record in tool.outputSchema["$defs"].values():
             described += record["properties"].values()
