@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,9 +14,14 @@ def readable_name(path: str | Path) -> str:
     """Return the name of a file for people and for JSON: bytes that are no UTF-8 are taken for Windows-1252."""
     name = os.fsencode(Path(path).name)
     try:
-        return name.decode()
+        return without_controls(name.decode())
     except UnicodeDecodeError:
-        return name.decode("cp1252", "replace")
+        return without_controls(name.decode("cp1252", "replace"))
+
+
+def without_controls(text: str) -> str:
+    """Return ``text`` with spaces for control characters, which would command a terminal that shows it."""
+    return "".join(" " if unicodedata.category(c) == "Cc" else c for c in text)
 
 
 class VtrError(Exception):

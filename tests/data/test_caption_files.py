@@ -99,6 +99,11 @@ def test_one_bad_line_is_left_out_and_named_and_the_others_stay(tmp_path, line, 
     assert reason in sentence
 
 
+def test_no_character_of_a_sentence_commands_a_terminal(tmp_path):
+    table = read_captions(write(tmp_path / "a.csv", "clip,caption\na.mp4,a \x1b[31mdog\x07 runs\0\x9b2J\n".encode()))
+    assert table.sentences == ["a [31mdog runs 2J"]
+
+
 def test_a_line_in_another_encoding_is_left_out_of_a_utf8_file(tmp_path):
     data = "clip,caption\na.mp4,café\nb.mp4,".encode() + b"caf\xe9\nc.mp4,a dog\n"
     table = read_captions(write(tmp_path / "a.csv", data))
@@ -118,6 +123,8 @@ def test_a_line_in_another_encoding_is_left_out_of_a_utf8_file(tmp_path):
         ("a.txt", b"\xff\xfe\x00", "not UTF-8"),
         ("a.txt", b'["open', "JSON list"),
         ("a.jsonl", b"{\n{", "2 left out"),
+        ("a.jsonl", b"9" * 5000, "too long"),
+        ("a.json", b'{"captions":\n' + b"[" * 100_000, "too deep"),
     ],
 )
 def test_a_file_of_which_nothing_can_be_used_says_why(tmp_path, name, data, reason):

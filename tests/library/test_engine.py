@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -469,6 +475,46 @@ def test_one_bad_file_does_not_keep_out_the_good_ones(
     assert partial == "cut.mkv"
     assert "12.0 s" in reason
     assert engine.search(TEXTS[0], k=9).searched == 6
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are counted in /proc")
+def test_files_on_their_way_lie_in_the_library_and_neither_they_nor_descriptors_are_left(
+    copied: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))  # nothing may be put there
+    engine = copied()
+    for number in range(6):
+        draw_clip(tmp_path / f"{number}.avi", frames=3 + number, size=(64, 64), codec="mpeg4")
+    before = len(os.listdir("/proc/self/fd"))
+    report = engine.add([tmp_path / f"{number}.avi" for number in range(6)])
+    assert len(report.added) == 6
+    frames.close_workers()
+    assert len(os.listdir("/proc/self/fd")) <= before
+    assert [*Path(engine.status().directory, ".scratch").iterdir()] == []
+
+
+def test_what_a_kill_leaves_of_files_on_their_way_is_gone_at_the_next_opening(
+    clips: list[Path], spec: str, tmp_path: Path
+) -> None:
+    draw_clip(tmp_path / "a.avi", frames=3, size=(64, 64), codec="mpeg4")
+    (tmp_path / "temporary").mkdir()
+    code = f"""
+    import os, signal
+    from vtr_demo.library import indexing
+    from vtr_demo.library.engine import Engine
+    convert = indexing.convert_for_browser
+    def killed(*given, **named):
+        convert(*given, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+    indexing.convert_for_browser = killed
+    Engine.open({str(tmp_path / "library")!r}, {spec!r}).add([{str(tmp_path / "a.avi")!r}])
+    """
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, check=False)
+    assert [*(tmp_path / "library" / ".scratch").rglob("*.mp4")] != []
+    assert [path for path in (tmp_path / "temporary").iterdir() if not path.name.startswith("torchinductor")] == []
+    with closing(Engine.open(tmp_path / "library", spec)):
+        assert not (tmp_path / "library" / ".scratch").exists()
 
 
 def test_a_file_that_is_known_is_not_decoded_again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import os
 import shutil
 import sqlite3
@@ -497,6 +498,21 @@ def test_captions_of_many_clips_change_in_one_step_and_nothing_else_does(tmp_pat
         np.testing.assert_array_equal(store.clip_vectors(ids[2]), contents_of(2).vectors)
     with LibraryWriter.open(tmp_path, OURS) as store:
         assert [clip.captions for clip in store.list()] == [(clip_of(0).name,), (clip_of(2).name,)]
+
+
+RECORD = json.loads(clip_of(0).to_json())
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, "a", [], {}, RECORD, *({**RECORD, key: 5} for key in RECORD), "[" * 100_000]
+)
+def test_a_stray_that_looks_like_a_record_is_put_aside_when_a_library_is_opened(tmp_path: Path, value: object) -> None:
+    library(tmp_path / "lib")
+    text = value if isinstance(value, str) and value.startswith("[") else json.dumps(value)
+    (tmp_path / "lib" / "records" / "stray.json").write_text(text)
+    with LibraryWriter.open(tmp_path / "lib", OURS) as store:
+        assert_holds(store, [0, 1])
+    assert (tmp_path / "lib" / "lost" / "records" / "stray.json").read_text() == text
 
 
 def test_a_check_takes_up_strays_that_make_a_clip_and_puts_the_others_aside(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vtr_demo.errors import ManifestError, TextError
+from vtr_demo.errors import ManifestError, TextError, without_controls
 from vtr_demo.text.parser import clean
 from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
@@ -31,7 +31,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 _TABLES = (".csv", ".tsv", ".tab")
 _QUOTED_LINES = 100
 """Lines over which a quoted cell may go on."""
-_LISTED = 20
+_LISTED, _LONGEST_NAMED = 20, 200
 _SPELLINGS: tuple[Callable[[str], str], ...] = (str, str.casefold, lambda name: PurePosixPath(name.casefold()).stem)
 
 
@@ -117,7 +117,7 @@ def match_captions(
             left_out.append(f"{row.where}: it names no clip; write it into a column `clip`")
         else:
             reason = "which is no clip here" if not keys else f"as {len(keys)} clips are called; write its folders too"
-            left_out.append(f"{row.where}: it names {row.clip!r}, {reason}")
+            left_out.append(f"{row.where}: it names {row.clip[-_LONGEST_NAMED:]!r}, {reason}")
     return captions, tuple(left_out)
 
 
@@ -193,7 +193,7 @@ def _utf8(line: bytes) -> str | None:
 def readable(captions: Iterable[str], where: str, left_out: list[str]) -> tuple[str, ...]:
     """Return the sentences that the parser takes, in one line each; ``left_out`` receives what is wrong with others."""
     readable = []
-    for caption in (" ".join(written.split()) for written in captions):
+    for caption in (" ".join(without_controls(written).split()) for written in captions):
         try:
             clean(caption)
             caption.encode()
@@ -273,6 +273,8 @@ def _json_line(line: str | None, where: str) -> CaptionRow | str:
         return f"not JSON ({error.msg}, column {error.colno})"
     except RecursionError:
         return "not JSON (too deep)"
+    except ValueError:  # a number of thousands of digits
+        return "not JSON (a number is too long)"
 
 
 def _json_row(value: Any, where: str) -> CaptionRow | str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -12,6 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -151,10 +151,7 @@ class Indexer:
         if not self.ready:
             self._keep_prototypes(library, self._first_look(paths, progress))
         ends = deque([time.perf_counter()], _RECENT + 1)
-        with (
-            tempfile.TemporaryDirectory(prefix="vtr-") as scratch,
-            closing(self._prepare_ahead(library, batch, paths, Path(scratch))) as prepared,
-        ):
+        with library.scratch() as scratch, closing(self._prepare_ahead(library, batch, paths, scratch)) as prepared:
             for i, (path, ready) in enumerate(zip(paths, prepared, strict=True)):
                 stop_if_unwanted()
                 name = names[i] if names else readable_name(path)
@@ -247,7 +244,7 @@ class Indexer:
             return _Prepared(state, modified_ns, digest)
         clip, playable = read_clip(path, self._model, self._limits), None
         if not clip.info.browser_playable:
-            playable = Path(tempfile.mkstemp(".mp4", dir=scratch)[1])
+            playable = scratch / f"{uuid4().hex}.mp4"
             convert_for_browser(path, playable, limits=self._limits)
         return _Prepared(state, modified_ns, digest, clip, playable)
 
@@ -323,8 +320,8 @@ class Indexer:
         if ready is not None and (known := library.find_by_digest(ready.digest, visitor)) is not None:
             return known, None
         if ready is None or ready.clip is None:  # known when it was read, and deleted since
-            with tempfile.TemporaryDirectory(prefix="vtr-") as scratch:
-                ready = self._encode(self._read(path, Path(scratch)))
+            with library.scratch() as scratch:
+                ready = self._encode(self._read(path, scratch))
                 return self._add_one(library, path, name, captions, keep_copy, visitor, ready)
         digest, encoded = ready.digest, ready.clip
         assert isinstance(encoded, EncodedClip)

@@ -165,7 +165,14 @@ _FIELDS = tuple(one.name for one in fields(StoredClip))
 
 def clip_from_json(text: str | bytes) -> StoredClip:
     """Decode ``StoredClip.to_json``; raises ``ValueError``, ``KeyError`` or ``TypeError``."""
-    values: dict[str, Any] = json.loads(text)
+    try:
+        values: dict[str, Any] = json.loads(text)
+        return _clip_of(values)
+    except (AttributeError, RecursionError) as error:
+        raise ValueError("this is no record of a clip") from error
+
+
+def _clip_of(values: dict[str, Any]) -> StoredClip:
     if values.pop("format") != FORMAT:
         raise ValueError("the record has another format")
     if set(values) | set(_LATER) != {*_FIELDS}:

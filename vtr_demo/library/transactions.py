@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import shutil
 import sqlite3
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,8 @@ from vtr_demo.library.records import DELETED, FeatureVersion, StoredClip, clip_f
 
 KEPT = timedelta(hours=1)
 """How long a clip that was set aside can be restored (our decision)."""
+SCRATCH = ".scratch"
+"""Where files lie on their way into the library; emptied when it is opened."""
 RESERVE, RESERVE_BYTES = ".reserve", 2**20
 """A file that is given up when the disk is full, so that clips can still be deleted."""
 
@@ -110,6 +113,17 @@ class LibraryTransactions(LibraryReader):
         """Whether this may change the library."""
         return True
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Yield a folder for files on their way, on the library's own disk; a kill leaves it to the next opening."""
+        with library_errors("Nothing was stored"):
+            (self.directory / SCRATCH).mkdir(exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=self.directory / SCRATCH))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def take_changes(self) -> dict[int, StoredClip | None]:
         """Return what was added, replaced (by number) or deleted (None) since this was asked last."""
         with self._mutex:
@@ -119,6 +133,7 @@ class LibraryTransactions(LibraryReader):
     # ------------------------------------------------------------------ inside: opening
     def _start(self, allow_stale: bool) -> None:
         """Open the database, or write it again; then settle what a kill has left."""
+        shutil.rmtree(self.directory / SCRATCH, ignore_errors=True)
         problem = ""
         if not (self.directory / DATABASE).exists():
             if takeover.is_old(self.directory):

@@ -39,7 +39,7 @@ def _sentences(value: object) -> object:
         return value
     try:
         return json.loads(value) if value.lstrip().startswith("[") else [value]
-    except ValueError:
+    except (ValueError, RecursionError):
         return [value]
 
 
