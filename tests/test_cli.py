@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from tests.helpers.drawn import draw_clip, moving_square_clip
 from vtr_demo import cli, console
 from vtr_demo.config import VideoConfig
 from vtr_demo.model import checkpoint
-from vtr_demo.playground.spec import SPLITS
 from vtr_demo.structures import LEVELS, TERMS
 
 ROOT = Path(__file__).parents[1]
@@ -571,13 +569,6 @@ def test_a_missing_sprite_folder_gets_the_command_that_fills_it(call, tmp_path):
     assert status == 2
     assert "npm pack" in refusal(err)
     assert cli.main(["playground", "--out", str(tmp_path)]) == 2
-
-
-def test_the_choices_are_those_that_exist():
-    from vtr_demo.evaluation.metrics import PROTOCOLS
-
-    assert get_args(cli.Split) == SPLITS
-    assert get_args(cli.Protocol) == PROTOCOLS
 
 
 # --------------------------------------------------------------------------- serve

@@ -57,8 +57,6 @@ RERANKED = 1_000
 INDEXED = 8
 """Files that are indexed."""
 SENTENCE = "a dog runs after a ball while a cat sleeps on the sofa"
-
-
 _VERSION = FeatureVersion("bench", "bench", "bench")
 
 
@@ -295,19 +293,11 @@ def sliding(bench: Bench) -> Case:
 
 
 CASES: dict[str, Callable[[Bench], Case]] = {
-    "decoding": decoding,
-    "indexing": indexing,
-    "heads": heads,
-    "reading": reading,
-    "searching": searching,
-    "reasons": reasons,
-    "explaining": explaining,
-    "codes": codes,
-    "listing": listing,
-    "changing": changing,
-    "striking": striking,
-    "muting": muting,
-    "sliding": sliding,
+    case.__name__: case
+    for case in (
+        *(decoding, indexing, heads, reading, searching, reasons, explaining, codes),
+        *(listing, changing, striking, muting, sliding),
+    )
 }
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.exceptions import TyperException
 
-from vtr_demo.config import SharedConfig
+from vtr_demo.config import Protocol, SharedConfig, Split
 from vtr_demo.console import (
     PROGRAM,
     REFUSED,
@@ -65,8 +65,6 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 APP = Path(__file__).resolve().parents[1] / "app.py"
 SAMPLES = APP.parent / "sample_videos"
-Protocol = Literal["merged", "as_published"]
-Split = Literal["train", "probe", "unseen_sprites"]
 
 app = typer.Typer(help="Text-video retrieval with its reasons.", add_completion=False, rich_markup_mode=None)
 

@@ -23,27 +23,24 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]  # JSON has lists where a config has tuples
+FourWeights = Annotated[tuple[NonNegative, NonNegative, NonNegative, NonNegative], Field(strict=False)]
+FourSizes = Annotated[tuple[Natural, Natural, Natural, Natural], Field(strict=False)]
+Protocol = Literal["merged", "as_published"]
+"""How captions count in an evaluation, see ``evaluation.metrics``."""
+Split = Literal["train", "probe", "unseen_sprites"]
+"""Splits of the playground, see ``playground.spec``."""
 
 GROUNDED_CONCEPTS = 16
 """Categories of things and scenes that ``loss.grounding`` gives a concept each."""
 
-_REQUIREMENTS = {
-    "greater_than_equal": "must be at least {ge}",
-    "greater_than": "must be greater than {gt}",
-    "less_than_equal": "must lie in [0, {le:g}]",
-    "less_than": "must lie in [0, {lt:g})",
-    "literal_error": "must be one of {expected}",
-    "int_type": "must be of type int",
-    "float_type": "must be of type float",
-    "bool_type": "must be of type bool",
-    "string_type": "must be of type str",
-    "finite_number": "must be finite",
-    "tuple_type": "must be a list",
-    "missing": "needs one entry more",
-    "too_long": "must have {max_length} entries",
-    "model_type": "must be a table of settings",
+
+_MESSAGES = {
+    "tuple_type": "it should be a list",
+    "model_type": "it should be a table of settings",
+    "missing": "the entry is missing",
+    "too_long": "it has more entries than it should",
 }
-"""What a setting must be, by the type of pydantic's error."""
+"""In place of pydantic's messages about Python's types, by the type of its error."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -70,14 +67,14 @@ class Settings(BaseModel):
     @classmethod
     def _sentence(cls, error: ValidationError) -> str:
         first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
+        key = ".".join(map(str, first["loc"]))
         name = ".".join(part for part in (cls.table, key) if part)
         if first["type"] == "extra_forbidden":
             near = get_close_matches(key, cls.model_fields, 1)
             hint = f"did you mean {near[0]!r}" if near else f"known here: {', '.join(sorted(cls.model_fields))}"
             return f"Unknown setting {name!r}; {hint}{'?' if near else '.'}"
-        text = _REQUIREMENTS.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
-        return f"Setting {name!r} {text}, got {first['input']!r}."
+        text = _MESSAGES.get(first["type"], first["msg"].replace("Input should", "it should"))
+        return f"Setting {name!r}: {text}, got {first['input']!r}."
 
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with other values for the fields named."""
@@ -139,12 +136,7 @@ class ModelConfig(Settings):
     assign_eps: float = 1.0
     """epsilon in the mean over a concept's tokens (GroupViT uses 1.0)."""
     dropout: BelowOne = 0.1
-    level_weights: Annotated[tuple[NonNegative, NonNegative, NonNegative, NonNegative], Field(strict=False)] = (
-        1.0,
-        1.0,
-        1.0,
-        1.0,
-    )
+    level_weights: FourWeights = (1.0, 1.0, 1.0, 1.0)
     """Weights of global, entity, action and relationship in training, and their defaults once trained."""
 
     @model_validator(mode="after")
@@ -225,15 +217,6 @@ class MixtureConfig(Settings):
     """Factor on ``playground`` and ``still`` at the last step, reached linearly."""
 
 
-_MIXTURE_KEYS = {
-    "playground_share": "playground",
-    "still_share": "still",
-    "long_share": "video",
-    "drawn_end": "drawn_end",
-}
-"""Top-level settings of earlier versions, by their names in ``mixture``."""
-
-
 class TrainConfig(Settings):
     """One training run: data, optimisation and output."""
 
@@ -273,7 +256,7 @@ class TrainConfig(Settings):
     """Further captions of the playground, without pictures, whose words ``loss.grounding`` learns from."""
     sprites: str = ""
     """Folder of the playground's sprites."""
-    attribute_sizes: Annotated[tuple[Natural, Natural, Natural, Natural], Field(strict=False)] = (512, 512, 256, 256)
+    attribute_sizes: FourSizes = (512, 512, 256, 256)
     """The most attributes that global, entity, action and relationship keep."""
     attribute_min_count: Count = 5
     """Training clips that must carry an attribute for it to be kept."""
@@ -327,17 +310,6 @@ class TrainConfig(Settings):
     """Folder of decoded frames for end-to-end training, 150 KB a frame; empty: decode them every time."""
     workers: Count = 4
     """Clips that are decoded and drawn ahead of the towers at a time; files are decoded in processes."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _migrate(cls, values: Any) -> Any:
-        """Move the mixture settings of earlier versions, which were top-level, to their table."""
-        old = values.keys() & _MIXTURE_KEYS.keys() if isinstance(values, dict) else ()
-        if not old or not isinstance(values.get("mixture", {}), dict):
-            return values
-        moved = {_MIXTURE_KEYS[key]: values[key] for key in old}
-        kept = {key: value for key, value in values.items() if key not in old}
-        return kept | {"mixture": moved | values.get("mixture", {})}
 
     @property
     def drawn(self) -> int:

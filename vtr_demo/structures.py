@@ -12,10 +12,10 @@ at index 0, before the patches or words.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,29 @@ LEVELS = ("global", "entity", "action", "relationship")
 TERMS = (*LEVELS, "concepts")
 CONTENT_LEVELS = (LEVELS.index("entity"), LEVELS.index("action"))
 """The levels of content words, as against function words."""
+_T = TypeVar("_T")
+
+
+def map_tensors(value: _T, change: Callable[[Tensor], Tensor]) -> _T:
+    """Return ``value`` with every tensor in its nested tuples and records replaced by ``change(tensor)``."""
+    changed: Any = value
+    if isinstance(value, Tensor):
+        changed = change(value)
+    elif isinstance(value, tuple):
+        changed = tuple(map_tensors(part, change) for part in value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        parts = {part.name: map_tensors(getattr(value, part.name), change) for part in fields(value)}
+        changed = replace(value, **parts)
+    return changed
+
+
+def to_device(value: _T, device: torch.device | str) -> _T:
+    """Return nested tuples and records of tensors on ``device``, numbers with a fraction in float32."""
+    return map_tensors(value, lambda x: x.to(device, torch.float32) if x.is_floating_point() else x.to(device))
+
+
+def _halved(value: _T) -> _T:
+    return map_tensors(value, lambda x: x.half() if x.is_floating_point() else x)
 
 
 # --------------------------------------------------------------------------- video
@@ -119,20 +142,15 @@ class VideoTokens:
     def take(self, frames: Sequence[int]) -> VideoTokens:
         """Return the same clips with only the frames at these indices."""
         columns = list(frames)
-        return self._each(lambda value: value[:, columns])
+        return map_tensors(self, lambda value: value[:, columns])
 
     def to(self, device: torch.device | str) -> VideoTokens:
         """Return the tokens on ``device``, in float32."""
-        return self._each(lambda x: x.to(device) if x.dtype == torch.bool else x.to(device, torch.float32))
+        return to_device(self, device)
 
     def half(self) -> VideoTokens:
         """Return the tokens in float16, as they are stored."""
-        return self._each(lambda x: x if x.dtype == torch.bool else x.half())
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> VideoTokens:
-        values = {name: getattr(self, name) for name in ("patches", "summary", "frame_mask", "motion")}
-        changed: dict[str, Any] = {name: change(x) for name, x in values.items() if x is not None}
-        return replace(self, **changed)
+        return _halved(self)
 
 
 def pad_video_tokens(clips: Sequence[VideoTokens]) -> VideoTokens:
@@ -230,15 +248,12 @@ class TextTokens:
         return len(self.words)
 
     def to(self, device: torch.device | str) -> TextTokens:
-        """The same tokens on ``device``, features in float32."""
-        return self._each(lambda x: x.to(device) if x.dtype == torch.bool else x.to(device, torch.float32))
+        """Return the tokens on ``device``, in float32."""
+        return to_device(self, device)
 
     def half(self) -> TextTokens:
-        """The same tokens in float16: half the memory for the sentences of a corpus."""
-        return self._each(lambda x: x if x.dtype == torch.bool else x.half())
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> TextTokens:
-        return TextTokens(*(change(getattr(self, part.name)) for part in fields(self)))
+        """Return the tokens in float16: half the memory for the sentences of a corpus."""
+        return _halved(self)
 
 
 def pad_text_tokens(texts: Sequence[TextTokens]) -> TextTokens:

@@ -10,7 +10,7 @@ import torch
 
 from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import GROUNDED_CONCEPTS
-from vtr_demo.data.dataset import playground_samples, playground_stills
+from vtr_demo.data.dataset import playground_samples
 from vtr_demo.data.grounding import (
     KINDS,
     SCENE_GROUPS,
@@ -35,11 +35,10 @@ def test_each_kind_and_each_scene_has_one_category() -> None:
     assert len(KINDS) + len(SCENE_GROUPS) == GROUNDED_CONCEPTS
 
 
-@pytest.mark.parametrize("kind", ["clip", "still"])
-def test_patches_have_the_category_of_what_covers_them(sprites: str, kind: str) -> None:
-    draw, count = (playground_samples, 3) if kind == "clip" else (playground_stills, 1)
+@pytest.mark.parametrize(("kind", "count"), [("clips", 3), ("stills", 1)])
+def test_patches_have_the_category_of_what_covers_them(sprites: str, kind: str, count: int) -> None:
     truth = PlaygroundTruth(3, GRID, sprites)
-    for item in draw(3, 0, sprites=sprites):
+    for item in playground_samples(kind, 3, 0, sprites=sprites):
         assert item.spec is not None
         seconds = frame_times(item.spec, count)
         labels = patch_labels(item.spec, seconds, size=80, grid=GRID, sprites=sprites)
@@ -60,8 +59,8 @@ def test_words_take_the_category_of_what_they_name_or_of_their_head() -> None:
 
 
 def test_a_batch_is_unknown_where_it_is_padded_or_real(sprites: str) -> None:
-    clip, still = playground_samples(1, 0, sprites=sprites)[0], playground_stills(1, 0, sprites=sprites)[0]
-    real = replace(playground_samples(1, 1, sprites=sprites)[0], kind="video", spec=None)
+    clip, still = (playground_samples(kind, 1, 0, sprites=sprites)[0] for kind in ("clips", "stills"))
+    real = replace(playground_samples("clips", 1, 1, sprites=sprites)[0], kind="video", spec=None)
     truth = PlaygroundTruth(2, GRID, sprites)
     sentences = [item.sentences[0] for item in (clip, real, still)]
     batch = truth.batch([[clip, real], [still]], [(4, 12), (1, 12)], sentences, 40)

@@ -3,21 +3,20 @@ encounters, where a relation takes time; neighbours, which move where they are."
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.small_runs import eight_pairs, small_config
 from vtr_demo.config import MixtureConfig, TrainConfig
-from vtr_demo.data.dataset import Sample, playground_encounters, playground_neighbours, playground_stills
+from vtr_demo.data.dataset import DRAWN, playground_samples
 from vtr_demo.errors import ConfigError
 from vtr_demo.structures import LEVELS
 from vtr_demo.training.setup import build_trainer
 
 
 def test_a_still_is_one_picture_with_false_relations_and_no_false_action(sprites: str) -> None:
-    items = playground_stills(9, seed=3, sprites=sprites)
+    items = playground_samples("stills", 9, 3, sprites=sprites)
     assert [item.kind for item in items] == ["still"] * 9
     assert items[0].frames(8, 32).pixels.shape == (1, 32, 32, 3)
     wrong = [LEVELS[level] for item in items for level, _ in item.hard_negatives[0].false]
@@ -26,12 +25,6 @@ def test_a_still_is_one_picture_with_false_relations_and_no_false_action(sprites
     for item in items:
         texts = [item.hard_negatives[0].true.text, *(false.text for _, false in item.hard_negatives[0].false)]
         assert len(set(texts)) == len(texts)
-
-
-def test_the_same_seed_draws_the_same_stills(sprites: str) -> None:
-    first, again, other = (playground_stills(4, seed, sprites=sprites) for seed in (1, 1, 2))
-    assert [item.key for item in first] == [item.key for item in again]
-    assert not {item.key for item in first} & {item.key for item in other}
 
 
 def test_a_batch_holds_its_share_of_stills(sprites: str, tmp_path: Path) -> None:
@@ -56,13 +49,6 @@ def test_shares_beyond_a_batch_are_refused() -> None:
         TrainConfig(train=("x",), playground_stills=1, mixture=MixtureConfig(playground=0.75, still=0.5))
 
 
-def test_the_mixture_settings_of_earlier_versions_keep_their_meaning() -> None:
-    old = {"playground_share": 0.35, "still_share": 0.45, "long_share": 0.08, "drawn_end": 0.7}
-    mixture = MixtureConfig(playground=0.35, still=0.45, video=0.08, drawn_end=0.7)
-    assert TrainConfig(train=("x",), **old).mixture == mixture
-    assert TrainConfig(train=("x",), mixture=mixture).to_dict()["mixture"] == mixture.to_dict()
-
-
 def test_drawn_clips_make_room_along_a_line(sprites: str, tmp_path: Path) -> None:
     manifest = eight_pairs(tmp_path / "clips", frames=4)
     counts = {"playground_clips": 4, "playground_stills": 6, "steps": 2, "batch": 8, "sprites": sprites}
@@ -77,21 +63,25 @@ def test_drawn_clips_make_room_along_a_line(sprites: str, tmp_path: Path) -> Non
     assert "pairs" not in trainer.train_step(), "the last batch holds files alone"
 
 
-@pytest.mark.parametrize("draw", [playground_encounters, playground_neighbours])
-def test_clips_of_two_things_come_with_false_relations(draw: Callable[..., list[Sample]], sprites: str) -> None:
-    items = draw(6, seed=3, sprites=sprites)
+@pytest.mark.parametrize("kind", ["encounters", "neighbours"])
+def test_clips_of_two_things_come_with_false_relations(kind: str, sprites: str) -> None:
+    items = playground_samples(kind, 6, 3, sprites=sprites)
     assert [item.kind for item in items] == ["playground"] * 6
     assert items[0].frames(4, 32).pixels.shape == (4, 32, 32, 3)
     for item in items:
         levels = [LEVELS[level] for one in item.hard_negatives for level, _ in one.false]
         assert levels.count("relationship") >= len(item.hard_negatives), "each voice has a false relation"
-    again, other = (draw(6, seed, sprites=sprites) for seed in (3, 4))
-    assert [item.key for item in items] == [item.key for item in again]
-    assert not {item.key for item in items} & {item.key for item in other}
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_a_seed_draws_its_samples_and_no_others(kind: str, sprites: str) -> None:
+    first, again, other = (playground_samples(kind, 4, seed, sprites=sprites) for seed in (1, 1, 2))
+    assert [item.key for item in first] == [item.key for item in again]
+    assert not {item.key for item in first} & {item.key for item in other}
 
 
 def test_neighbours_move_and_one_is_beside_or_behind_the_other(sprites: str) -> None:
-    items = playground_neighbours(8, 1, sprites=sprites)
+    items = playground_samples("neighbours", 8, 1, sprites=sprites)
     said = [{s.text.lower() for s in item.sentences} for item in items]
     assert all(any("left of" in s or "right of" in s for s in texts) for texts in said[::2])
     assert all(any("in front of" in s or "behind" in s for s in texts) for texts in said[1::2])

@@ -10,9 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtr_demo.errors import CheckpointError, ConfigError
-from vtr_demo.model.attributes import Vocabulary, build_vocabulary, imbalance_report, label_matrix
+from vtr_demo.errors import CheckpointError
+from vtr_demo.model import attributes
+from vtr_demo.model.attributes import Vocabulary, label_matrix
 from vtr_demo.structures import LEVELS, Sentence
+
+
+def build_vocabulary(clips, sizes=(512, 512, 256, 256), min_count=1):
+    return attributes.build_vocabulary(clips, sizes, min_count)
 
 
 def said(**labels: tuple[str, ...]) -> Sentence:
@@ -34,7 +39,7 @@ clip_lists = st.lists(st.lists(sentences, max_size=3), min_size=1, max_size=8)
 
 
 def test_a_label_counts_once_a_clip_however_often_it_is_said():
-    vocabulary = build_vocabulary(CLIPS, min_count=1)
+    vocabulary = build_vocabulary(CLIPS)
     by_name = dict(zip(vocabulary.names["entity"], vocabulary.counts["entity"], strict=True))
     assert by_name == {"dog": 2, "cat": 1}  # clips, by hand; "dog" is said five times
     assert vocabulary.videos == 3
@@ -42,29 +47,18 @@ def test_a_label_counts_once_a_clip_however_often_it_is_said():
 
 def test_names_run_from_frequent_to_rare_and_ties_by_name():
     # run is in three clips, dog in two, cat and sleep in one each
-    assert build_vocabulary(CLIPS, min_count=1).names["global"] == ("run", "dog", "cat", "sleep")
+    assert build_vocabulary(CLIPS).names["global"] == ("run", "dog", "cat", "sleep")
 
 
 def test_rare_labels_and_those_beyond_the_size_are_left_out():
     assert build_vocabulary(CLIPS, min_count=2).names["action"] == ("run",)
-    assert build_vocabulary(CLIPS, {"global": 1}, min_count=1).sizes == {
-        "global": 1, "entity": 2, "action": 2, "relationship": 1,
-    }  # fmt: skip
-    assert build_vocabulary(CLIPS).sizes == dict.fromkeys(LEVELS, 0)  # three clips cannot reach five
-
-
-def test_a_least_count_above_every_count_leaves_an_empty_vocabulary():
+    assert [*build_vocabulary(CLIPS, (1, 5, 1, 0)).sizes.values()] == [1, 2, 1, 0]
     assert build_vocabulary(CLIPS, min_count=4).sizes == dict.fromkeys(LEVELS, 0)  # there are three clips
-
-
-def test_default_sizes_are_those_of_the_design():
-    many = [[said(global_=tuple(f"w{i}" for i in range(600)), action=tuple(f"v{i}" for i in range(600)))]] * 5
-    assert build_vocabulary(many).sizes == {"global": 512, "entity": 0, "action": 256, "relationship": 0}
 
 
 @given(clip_lists)
 def test_matrix_equals_asking_every_sentence_for_every_attribute(clips):
-    vocabulary = build_vocabulary(clips, min_count=1)
+    vocabulary = build_vocabulary(clips)
     for level, matrix in label_matrix(clips, vocabulary).items():
         asked = [
             [float(any(name in s.labels.get(level, ()) for s in clip)) for name in vocabulary.names[level]]
@@ -76,7 +70,7 @@ def test_matrix_equals_asking_every_sentence_for_every_attribute(clips):
 
 @given(clip_lists)
 def test_column_sums_over_the_training_clips_are_the_vocabulary_counts(clips):
-    vocabulary = build_vocabulary(clips, min_count=1)
+    vocabulary = build_vocabulary(clips)
     for level, matrix in label_matrix(clips, vocabulary).items():
         assert tuple(matrix.sum(dim=0).int().tolist()) == vocabulary.counts[level]
 
@@ -84,11 +78,11 @@ def test_column_sums_over_the_training_clips_are_the_vocabulary_counts(clips):
 @given(clip_lists, st.randoms(use_true_random=False))
 def test_order_of_clips_and_sentences_does_not_change_the_vocabulary(clips, chance):
     shuffled = [chance.sample(clip, len(clip)) for clip in chance.sample(clips, len(clips))]
-    assert build_vocabulary(shuffled, min_count=1) == build_vocabulary(clips, min_count=1)
+    assert build_vocabulary(shuffled) == build_vocabulary(clips)
 
 
 def test_labels_unknown_to_training_change_nothing_in_a_row():
-    vocabulary = build_vocabulary(CLIPS, min_count=1)
+    vocabulary = build_vocabulary(CLIPS)
     stranger = said(entity=("zeppelin",), global_=("zeppelin",))
     with_stranger = label_matrix([[DOG_RUNS, stranger], [stranger]], vocabulary)
     alone = label_matrix([[DOG_RUNS], []], vocabulary)
@@ -97,7 +91,7 @@ def test_labels_unknown_to_training_change_nothing_in_a_row():
 
 
 def test_vocabulary_survives_json():
-    vocabulary = build_vocabulary(CLIPS, min_count=1)
+    vocabulary = build_vocabulary(CLIPS)
     assert Vocabulary.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
 
 
@@ -116,48 +110,20 @@ def test_vocabulary_survives_json():
 )
 def test_a_damaged_vocabulary_is_refused_with_advice(damage):
     with pytest.raises(CheckpointError, match=r"vocabulary is damaged .*; save it again"):
-        Vocabulary.from_dict(damage(build_vocabulary(CLIPS, min_count=1).to_dict()))
-
-
-@pytest.mark.parametrize(("sizes", "least"), [({"verbs": 3}, 1), ({"action": -1}, 1), (None, 0)])
-def test_settings_that_make_no_sense_are_refused(sizes, least):
-    with pytest.raises(ConfigError, match="least count"):
-        build_vocabulary(CLIPS, sizes, least)
-
-
-@pytest.mark.parametrize(
-    ("matrix", "expected"),
-    [
-        (torch.eye(3), "head/tail 1.0, 33.33% positive, 0 without a clip, 0 of 3"),
-        (torch.tensor([[1.0, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]]),
-         "head/tail 3.0, 33.33% positive, 1 without a clip, 1 of 4"),
-        (torch.zeros(4, 0), "head/tail 0.0, 0.00% positive, 0 without a clip, 4 of 4"),
-    ],
-)  # fmt: skip
-def test_report_counts_by_hand(matrix, expected):
-    assert expected in imbalance_report({"entity": matrix}, build_vocabulary(CLIPS, min_count=1))
-
-
-def test_report_names_every_level_its_head_and_its_tail():
-    vocabulary = build_vocabulary(CLIPS, min_count=1)
-    lines = imbalance_report(label_matrix(CLIPS, vocabulary), vocabulary).split("\n")
-    assert [line.split()[1].rstrip(":") for line in lines] == list(LEVELS)
-    assert "(run … sleep)" in lines[2]
-    assert "head/tail 3.0" in lines[2]  # "run" in three clips, "sleep" in one
-    assert "2 of 3 clips without one" in lines[3]
+        Vocabulary.from_dict(damage(build_vocabulary(CLIPS).to_dict()))
 
 
 def test_sentences_without_labels_are_welcome():
     bare = replace(DOG_RUNS, labels={})
-    assert build_vocabulary([[bare], []], min_count=1).sizes == dict.fromkeys(LEVELS, 0)
-    assert build_vocabulary([], min_count=1).videos == 0
+    assert build_vocabulary([[bare], []]).sizes == dict.fromkeys(LEVELS, 0)
+    assert build_vocabulary([]).videos == 0
 
 
 def test_real_parses_give_the_words_that_a_reader_would_pick():
     from vtr_demo.text import parser
 
     captions = [["A dog runs on the beach.", "The dogs are running"], ["A man throws a ball to a dog."]]
-    vocabulary = build_vocabulary([parser.parse_many(group) for group in captions], min_count=1)
+    vocabulary = build_vocabulary([parser.parse_many(group) for group in captions])
     assert vocabulary.names["entity"][0] == "dog"
     assert set(vocabulary.names["entity"]) == {"dog", "beach", "man", "ball"}
     assert {"run"} <= set(vocabulary.names["action"])

@@ -35,7 +35,7 @@ CONFIG = ModelConfig(backbone="tiny", trained=True, hidden=8, heads=2, concepts=
 def pretrained(seed: int = 0, **changes: Any) -> RetrievalModel:
     """Heads that are alive over the tiny towers, with everything that a checkpoint can hold."""
     towers = load_backbone("tiny")
-    vocabulary = build_vocabulary([[parse("a dog runs"), parse("a dog sits on a mat")]] * 20)
+    vocabulary = build_vocabulary([[parse("a dog runs"), parse("a dog sits on a mat")]] * 20, (9, 9, 9, 9), 5)
     config = CONFIG.replace(**changes)
     torch.manual_seed(0)
     model = alive(build_model(config, towers, [vocabulary.sizes[level] for level in LEVELS]), seed)

@@ -34,7 +34,7 @@ def encoded(*lengths: int, seed: int = 0) -> list[EncodedCaption]:
         return replace(sentence, words=tuple(replace(word, pos="NOUN") for word in sentence.words))
 
     return [
-        EncodedCaption(nouns(n), single(tokens, i), torch.zeros(1 + len(LEVELS), 12)) for i, n in enumerate(lengths)
+        EncodedCaption(nouns(n), torch.zeros(1 + len(LEVELS), 12), single(tokens, i)) for i, n in enumerate(lengths)
     ]
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.helpers.models import PATCH, WIDTH, alive, small_model, text_tokens, video_tokens
+from tests.training.test_losses import balance
 from vtr_demo.config import LossConfig
 from vtr_demo.data.grounding import UNKNOWN, AllocationTruth
 from vtr_demo.data.sampler import ShortTexts
@@ -20,7 +21,6 @@ from vtr_demo.model.mcsan import LevelOutput
 from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.model.s2ca import ConceptOutput
 from vtr_demo.structures import LEVELS, VideoTokens
-from vtr_demo.training import losses
 from vtr_demo.training.distillation import Distiller
 from vtr_demo.training.losses import attention_nll
 from vtr_demo.training.objective import Batch, HardNegatives, check_finite, encode, loss_terms
@@ -328,11 +328,11 @@ def test_the_balance_of_words_counts_those_of_things_and_actions() -> None:
     level_mask[:, 1:3] = False
     silent = replace(given, texts=replace(given.texts, level_mask=level_mask), videos=given.videos)
     videos = [one.forward_video(tokens) for tokens in given.videos]
-    shares = [losses.usage_balance(out.concepts.soft, out.concept_mask) for out in videos]
+    shares = [balance(out.concepts.soft, out.concept_mask) for out in videos]
     expected = torch.stack([*shares, torch.zeros(())]).mean()
     assert torch.allclose(loss_terms(one, silent, config)["balance"], expected, atol=1e-6)
     content = F.pad(given.texts.level_mask[:, 1:3].any(1) & given.texts.word_mask, (1, 0))
-    said = losses.usage_balance(one.forward_text(given.texts).concepts.soft, content)
+    said = balance(one.forward_text(given.texts).concepts.soft, content)
     expected = torch.stack([*shares, said]).mean()
     assert torch.allclose(loss_terms(one, given, config)["balance"], expected, atol=1e-6)
 

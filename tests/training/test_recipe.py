@@ -77,7 +77,7 @@ def test_validation_and_the_saved_sliders_are_those_of_the_validation_table(mani
     config = small_config(tmp_path, manifest, validation=(str(manifest),), steps=4, evaluate_every=2, lr=3e-3)
     trainer = build_trainer(config.replace(model=config.model.replace(**SERVED)))
     table = encode_table(trainer.trained(), trainer.validation, trainer.sampler.cache)
-    metrics = trainer.validate()
+    metrics = trainer.validate()[0]
     values = [metrics[side][k] for side in ("text_to_video", "video_to_text") for k in ("R@1", "R@5", "R@10")]
     assert score_value(table, trainer.model.default_weights) == pytest.approx(float(np.mean(values)))
     best = load(str(trainer.run()))

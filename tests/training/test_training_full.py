@@ -63,7 +63,7 @@ EVERY_TERM = {
 def learnt_by_heart(config: TrainConfig, manifest: Path) -> Trainer:
     """Train on the eight pairs: right both ways afterwards and not before, and every term was heard."""
     trainer = build_trainer(config)
-    untrained = trainer.validate()
+    untrained = trainer.validate()[0]
     best = trainer.run()
     rows = list(csv.DictReader((Path(config.out) / "log.csv").open()))
     assert all(abs(float(row[term])) > 0 for row in rows[1:] for term in EVERY_TERM)
@@ -322,7 +322,7 @@ def test_attributes_and_the_use_of_concepts_are_logged(manifest: Path, tmp_path:
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert all(0 <= float(row[name]) <= 1 for row in rows for name in USAGE)
     assert 0 <= float(rows[-1]["global AP head"]) <= 100
-    found = trainer.validate()["attributes"]
+    found = trainer.validate()[0]["attributes"]
     assert set(found) <= {"global", "entity", "action", "relationship"}
     assert "entity" in found
 
@@ -438,7 +438,7 @@ def test_a_held_out_share_is_validated_on_and_not_trained_on(manifest: Path, tmp
     assert len(trained) == 6
     assert len(measured) == 2
     assert not trained & measured
-    assert trainer.validate()["videos"] == 2
+    assert trainer.validate()[0]["videos"] == 2
 
 
 @pytest.mark.slow

@@ -245,4 +245,4 @@ def test_training_without_motion_still_validates_with_it(first: Path, other: Pat
     config = going_on(tmp_path, other, first, motion_precision="off", validation=(str(other),))
     trainer = build_trainer(config)
     assert trainer.sampler.cache.get(trainer.sampler.items[0]).motion is None
-    assert trainer.validate()["videos"] == len(OTHERS)
+    assert trainer.validate()[0]["videos"] == len(OTHERS)

@@ -27,6 +27,8 @@ from typing import Any
 from vtr_demo.errors import ConfigError, ManifestError
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
+log = logging.getLogger(__name__)
+
 
 class AnnotationFolder:
     """Index the files below a folder by name.
@@ -147,8 +149,6 @@ def read_spans(values: list[Any], where: str) -> list[tuple[float, float]]:
     return spans
 
 
-log = logging.getLogger(__name__)
-
 SPLITS: dict[str, tuple[str, ...]] = {
     "msrvtt-9k": ("train", "test"),
     "msrvtt-7k": ("train", "test"),
@@ -161,17 +161,13 @@ SPLITS: dict[str, tuple[str, ...]] = {
 """The splits of each benchmark. 1k-A and ActivityNet have no validation videos of their own: hold some
 of the training videos out (``TrainConfig.hold_out``) rather than selecting a checkpoint on the test."""
 
-OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
-    "didemo": {"order": ("time", "file")},
-    "activitynet": {"order": ("file", "time")},
-}
-"""Options by benchmark, the default first. ``order`` is that of the sentences in a paragraph: as in the
-file (what CLIP4Clip and its followers do) or by time."""
-
 ONE_CAPTION = "one-caption"
 """Every video has one sentence, so both directions rank the same square table."""
 BEST_OF_CAPTIONS = "best-of-captions"
 """Every sentence is a query of text->video; video->text counts the best-placed sentence of the video."""
+PARAGRAPHS = {"didemo": "paragraph-by-time", "activitynet": "paragraph-by-file"}
+"""Benchmarks of one paragraph a video: its sentences joined in the order of time, or as in the file, which is what
+CLIP4Clip and its followers do."""
 
 
 @dataclass(frozen=True)
@@ -200,19 +196,16 @@ class Annotations:
     protocol: str
 
 
-def read_annotations(
-    name: str, *, split: str, annotations: Path, options: Mapping[str, str] | None = None
-) -> Annotations:
+def read_annotations(name: str, *, split: str, annotations: Path) -> Annotations:
     """Read one split of benchmark ``name`` (a key of ``SPLITS``) from the folder ``annotations``.
 
-    Raises ConfigError for an unknown name, split or option and ManifestError for files that do not fit.
+    Raises ConfigError for an unknown name or split and ManifestError for files that do not fit.
     """
     if name not in SPLITS:
         raise ConfigError(f"Unknown dataset {name!r}; give a manifest (.jsonl) or one of {', '.join(SPLITS)}.")
     if split not in SPLITS[name]:
         raise ConfigError(f"Dataset {name} has no split {split!r}; it has {', '.join(SPLITS[name])}.")
-    settings = _options(name, options or {})
-    videos, uncaptioned = _READERS[name](AnnotationFolder(Path(annotations), name), name, split, settings)
+    videos, uncaptioned = _READERS[name](AnnotationFolder(Path(annotations), name), name, split)
     if not videos:
         raise ManifestError(
             f"{name} {split}: none of the {len(uncaptioned)} listed videos has a sentence in the files "
@@ -220,10 +213,7 @@ def read_annotations(
         )
     if uncaptioned:
         log.warning("%s %s: %d listed videos lack sentences and are left out", name, split, len(uncaptioned))
-    if "order" in settings:
-        protocol = f"paragraph-by-{settings['order']}"
-    else:
-        protocol = protocol_of(video.captions for video in videos)
+    protocol = PARAGRAPHS.get(name) or protocol_of(video.captions for video in videos)
     return Annotations(name, split, tuple(videos), tuple(uncaptioned), protocol)
 
 
@@ -232,21 +222,11 @@ def protocol_of(captions: Iterable[tuple[str, ...]]) -> str:
     return ONE_CAPTION if all(len(sentences) == 1 for sentences in captions) else BEST_OF_CAPTIONS
 
 
-def _options(name: str, given: Mapping[str, str]) -> dict[str, str]:
-    known = OPTIONS.get(name, {})
-    for key, value in given.items():
-        if key not in known:
-            raise ConfigError(f"Dataset {name} has no option {key!r}; it has {', '.join(known) or 'none'}.")
-        if value not in known[key]:
-            raise ConfigError(f"Option {key!r} of {name} must be one of {known[key]}, got {value!r}.")
-    return {key: given.get(key, choices[0]) for key, choices in known.items()}
-
-
 # --------------------------------------------------------------------------- readers, one a benchmark
 Read = tuple[list[VideoText], list[str]]
 
 
-def _msrvtt(files: AnnotationFolder, name: str, split: str, _: dict[str, str]) -> Read:
+def _msrvtt(files: AnnotationFolder, name: str, split: str) -> Read:
     """Xu et al. 2016. The 1k-A test (JSFusion, Yu et al. 2018) has its CSV's one sentence a video."""
     if split == "test" and name != "msrvtt-full":
         file = "MSRVTT_JSFUSION_test.csv"
@@ -286,7 +266,7 @@ def _msrvtt_json(files: AnnotationFolder) -> tuple[dict[str, dict[str, Any]], di
     return infos, {id_: sentences for id_, sentences in captions.items() if sentences}
 
 
-def _msvd(files: AnnotationFolder, name: str, split: str, _: dict[str, str]) -> Read:
+def _msvd(files: AnnotationFolder, name: str, split: str) -> Read:
     """Chen and Dolan 2011. The list decides the split, since the caption dumps mix train and test ids.
 
     One source a video, the fullest first: AllVideoDescriptions.txt (the authors'), then
@@ -326,11 +306,11 @@ def _msvd_dump(files: AnnotationFolder, file: str) -> dict[str, tuple[str, ...]]
     return captions
 
 
-def _didemo(files: AnnotationFolder, name: str, split: str, options: dict[str, str]) -> Read:
+def _didemo(files: AnnotationFolder, name: str, split: str) -> Read:
     """Hendricks et al. 2017. A video is its file name without extension: 1,065 in val and 1,004 in test.
 
-    Descriptions in time order stand by the median start, then end, over the annotators (our decision;
-    ``order="file"`` is CLIP4Clip's). Annotators saw the first 30 s, hence ``end_s``.
+    Descriptions stand by the median start, then end, over the annotators (our decision; CLIP4Clip keeps the
+    order of the file). Annotators saw the first 30 s, hence ``end_s``.
     """
     path, rows = files.json(f"{split}_data.json", list)
     descriptions: dict[str, list[tuple[float, float, str]]] = {}
@@ -343,13 +323,13 @@ def _didemo(files: AnnotationFolder, name: str, split: str, options: dict[str, s
         descriptions.setdefault(id_, []).append((start, end, required(row, "description", str, where)))
     videos = []
     for id_, parts in descriptions.items():
-        ordered = sorted(parts, key=lambda part: part[:2]) if options["order"] == "time" else parts
+        ordered = sorted(parts, key=lambda part: part[:2])
         paragraph = clean_sentences([" ".join(text for *_, text in ordered)], f"{path}")
         videos.append(VideoText(id_, paragraph, (id_,), 30.0))
     return _captioned(videos)
 
 
-def _activitynet(files: AnnotationFolder, name: str, split: str, options: dict[str, str]) -> Read:
+def _activitynet(files: AnnotationFolder, name: str, split: str) -> Read:
     """Krishna et al. 2017. The sentences of a video joined; val_1 as test (Zhang et al. 2018)."""
     names = {"train": ("train_modified.json", "train.json"), "test": ("val_1.json",)}
     path, rows = files.json(files.present(*names.get(split, (f"{split}.json",)))[0], dict)
@@ -357,18 +337,13 @@ def _activitynet(files: AnnotationFolder, name: str, split: str, options: dict[s
     for id_, row in rows.items():
         where = f"{path}, {id_}"
         sentences = required(row, "sentences", list, where)
-        times = read_spans(required(row, "timestamps", list, where), where)
-        if len(times) != len(sentences):
-            raise ManifestError(f"{where}: {len(sentences)} sentences but {len(times)} timestamps; correct the file.")
-        if options["order"] == "time":
-            sentences = [sentences[i] for i in sorted(range(len(times)), key=times.__getitem__)]
         paragraph = clean_sentences([" ".join(clean_sentences(sentences, where))], where)
         bare = id_.removeprefix("v_")
         videos.append(VideoText(id_, paragraph, (f"v_{bare}", bare)))
     return _captioned(videos)
 
 
-def _vatex(files: AnnotationFolder, name: str, split: str, _: dict[str, str]) -> Read:
+def _vatex(files: AnnotationFolder, name: str, split: str) -> Read:
     """Wang et al. 2019, its English sentences. Lists as in HGR (Chen et al. 2020), which halve the official
     validation videos; ``test1k5_sec`` is another half of them and shares 776 videos with ``val``."""
     ids = files.lines("test1k5_sec_list.txt" if split == "test1k5_sec" else f"{split}_list.txt")
@@ -402,7 +377,7 @@ def _captioned(videos: list[VideoText]) -> Read:
     return with_text, [video.id for video in videos if not video.captions]
 
 
-_READERS: dict[str, Callable[[AnnotationFolder, str, str, dict[str, str]], Read]] = {
+_READERS: dict[str, Callable[[AnnotationFolder, str, str], Read]] = {
     **dict.fromkeys(("msrvtt-9k", "msrvtt-7k", "msrvtt-full"), _msrvtt),
     "msvd": _msvd,
     "didemo": _didemo,

@@ -18,8 +18,8 @@ _CHUNK = 64
 
 
 @dataclass(frozen=True)
-class CaptionText:
-    """A sentence with its level embeddings, for towers that are fine-tuned.
+class EncodedCaption:
+    """A sentence with its level embeddings and, for frozen towers, its tokens (a batch of one, float16).
 
     meaning (1+L, Dt): unit vectors of the whole sentence and of each level's words encoded alone, zero
     where the level is absent. Soft ranking targets of a level come from that level's content (our decision).
@@ -27,15 +27,7 @@ class CaptionText:
 
     sentence: Sentence
     meaning: Tensor
-
-
-@dataclass(frozen=True)
-class EncodedCaption:
-    """A sentence with its tokens (a batch of one, float16), for frozen towers; meaning as ``CaptionText``."""
-
-    sentence: Sentence
-    tokens: TextTokens
-    meaning: Tensor
+    tokens: TextTokens | None = None
 
 
 def encode_texts(
@@ -46,13 +38,11 @@ def encode_texts(
     ``false`` sentences are never a ranking target: they get tokens and zero embeddings. Processes share
     the work, so every rank must pass the same sentences.
     """
-    tokens: dict[str, TextTokens] = {}
-    captions = level_embeddings(sentences, backbone, tokens, divided=True)
-    texts = {text: EncodedCaption(value.sentence, tokens[text], value.meaning) for text, value in captions.items()}
+    texts = level_embeddings(sentences, backbone, with_tokens=True)
     others = {sentence.text: sentence for sentence in false if sentence.text not in texts}
     blank = torch.zeros(1 + len(LEVELS), backbone.joint_width)
     encoded = {text: value.half() for text, value in _encode(others, backbone, divided=True)}
-    return texts | {text: EncodedCaption(others[text], encoded[text], blank) for text in others}
+    return texts | {text: EncodedCaption(others[text], blank, encoded[text]) for text in others}
 
 
 def text_tokens(sentences: Iterable[Sentence], backbone: Backbone, *, divided: bool = False) -> dict[str, TextTokens]:
@@ -66,34 +56,32 @@ def text_tokens(sentences: Iterable[Sentence], backbone: Backbone, *, divided: b
 
 
 def level_embeddings(
-    sentences: Sequence[Sentence],
-    backbone: Backbone,
-    keep: dict[str, TextTokens] | None = None,
-    *,
-    divided: bool = False,
-) -> dict[str, CaptionText]:
-    """Compute ``CaptionText`` of the distinct sentences with the towers as they are now, by text.
+    sentences: Sequence[Sentence], backbone: Backbone, *, with_tokens: bool = False
+) -> dict[str, EncodedCaption]:
+    """Compute the level embeddings of the distinct sentences with the towers as they are now, by text.
 
-    ``keep`` receives the float16 tokens by text. ``divided`` as in ``text_tokens``.
+    Every rank passes the same sentences at once and encodes its part.
     """
     from vtr_demo.text.parser import parse_many
 
     distinct = {sentence.text: sentence for sentence in sentences}
     phrases = {text: [level_phrase(sentence, level) for level in LEVELS] for text, sentence in distinct.items()}
     unique_phrases = sorted({phrase for group in phrases.values() for phrase in group if phrase})
-    if divided:
-        parsed = distributed.scatter_map(unique_phrases, partial(parallel_map, function=parse_many))
-    else:
-        parsed = parse_many(unique_phrases)
+    parsed = distributed.scatter_map(unique_phrases, partial(parallel_map, function=parse_many))
     parsed_phrases = dict(zip(unique_phrases, parsed, strict=True))
     vectors: dict[str, Tensor] = {}
-    for text, value in _encode({**distinct, **parsed_phrases}, backbone, divided):
+    tokens: dict[str, TextTokens] = {}
+    for text, value in _encode({**distinct, **parsed_phrases}, backbone, divided=True):
         vectors[text] = sentence_vector(value)[0]
-        if keep is not None and text in distinct:
-            keep[text] = value.half()
+        if with_tokens and text in distinct:
+            tokens[text] = value.half()
     absent = torch.zeros(backbone.joint_width)
     return {
-        text: CaptionText(sentence, torch.stack([vectors[text], *(vectors[p] if p else absent for p in phrases[text])]))
+        text: EncodedCaption(
+            sentence,
+            torch.stack([vectors[text], *(vectors[p] if p else absent for p in phrases[text])]),
+            tokens.get(text),
+        )
         for text, sentence in distinct.items()
     }
 
@@ -138,8 +126,8 @@ def sentence_vector(tokens: TextTokens) -> Tensor:
 
 
 def text_batch(texts: Sequence[EncodedCaption]) -> TextTokens:
-    """Join captions into one padded batch, float32 on the CPU."""
-    return pad_text_tokens([text.tokens for text in texts]).to("cpu")
+    """Join captions that have tokens into one padded batch, float32 on the CPU."""
+    return pad_text_tokens([text.tokens for text in texts if text.tokens is not None]).to("cpu")
 
 
 def _single(batch: TextTokens, row: int, words: int) -> TextTokens:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vtr_demo import distributed
-from vtr_demo.config import VideoConfig
+from vtr_demo.config import Split, VideoConfig
 from vtr_demo.data.benchmarks import SPLITS
 from vtr_demo.data.manifest import Clip, Dataset, load_dataset, split_by_group
 from vtr_demo.distributed import parallel_map
@@ -21,7 +21,7 @@ from vtr_demo.files import fingerprint
 from vtr_demo.playground.captions import hard_negatives
 from vtr_demo.playground.layout import sample_spec
 from vtr_demo.playground.render import frame_batch
-from vtr_demo.playground.spec import MOVING_GROUPS, NEIGHBOURS, RELATIONS, SPATIAL_RELATIONS, ClipSpec, Split, in_split
+from vtr_demo.playground.spec import MOVING_GROUPS, NEIGHBOURS, RELATIONS, SPATIAL_RELATIONS, ClipSpec, choose, in_split
 from vtr_demo.structures import LEVELS, FrameBatch, Sentence
 from vtr_demo.text.parser import parse_readable
 from vtr_demo.video.reader import IMAGE_EXTENSIONS
@@ -200,93 +200,30 @@ def _reader(clip: Clip, kind: str, video: VideoConfig) -> Callable[[int, int], F
 
 
 # --------------------------------------------------------------------------- samples of the playground
+DRAWN = {"clips": 0, "encounters": 2, "neighbours": 3, "stills": 1}
+"""Kinds of playground samples, as in the settings ``TrainConfig.playground_...``, and a number for their seeds."""
+
+
 def playground_samples(
-    count: int, seed: int, *, split: Split = "train", sprites: str = "", negatives: bool = True
+    kind: str, count: int, seed: int, *, split: Split = "train", sprites: str = "", negatives: bool = True
 ) -> list[Sample]:
-    """Return playground clips with minimal pairs of sentences; one seed gives the same clips.
+    """Return playground samples of a ``kind`` with minimal pairs of sentences; one seed gives the same samples.
 
-    Without ``negatives`` they have the true sentences alone.
+    clips: whatever happens. stills: single pictures of two things at rest, one left of, behind, on ... the other;
+    spatial relations take thousands of examples (a model that sees few memorises which things go with which
+    relation), and a picture costs an eighth of a clip. encounters: two things of which one follows, passes,
+    meets ... the other; one random clip in four shows such a relation and one in twenty a pursuit, too few to
+    learn them. neighbours: two things that move in place, one left of or behind the other; they tell motion in
+    place from motion towards something, and one random clip in ten shows it. Without ``negatives`` samples have
+    the true sentences alone.
     """
-    rng = np.random.default_rng(seed)
-    specs = (sample_spec(rng, split=split) for _ in range(count))
-    return _drawn("playground", specs, rng, 3, split, sprites, negatives)
-
-
-def playground_stills(
-    count: int, seed: int, *, split: Split = "train", sprites: str = "", negatives: bool = True
-) -> list[Sample]:
-    """Return single pictures of two things at rest, one left of, behind, on ... the other.
-
-    Spatial relations take thousands of examples (a model that sees few memorises which things go with which
-    relation), and a picture costs an eighth of a clip.
-    """
-    rng = np.random.default_rng([seed, 1])
-    specs: list[ClipSpec] = []
-    while len(specs) < count:
-        relation = SPATIAL_RELATIONS[len(specs) % len(SPATIAL_RELATIONS)]
-        spec = sample_spec(rng, split=split, relation=relation)
-        still = replace(spec, actors=tuple(replace(actor, motion="stay") for actor in spec.actors))
-        if in_split(still, split):
-            specs.append(still)
-    return _drawn("still", specs, rng, 1, split, sprites, negatives)
-
-
-def playground_encounters(
-    count: int, seed: int, *, split: Split = "train", sprites: str = "", negatives: bool = True
-) -> list[Sample]:
-    """Return clips of two things of which one follows, passes, meets ... the other.
-
-    One random clip in four shows such a relation and one in twenty a pursuit, too few to learn them.
-    """
-    groups = [[name for name, rule in RELATIONS.items() if rule.group == group] for group in MOVING_GROUPS]
-    return _related(groups, count, np.random.default_rng([seed, 2]), split, sprites, negatives)
-
-
-def playground_neighbours(
-    count: int, seed: int, *, split: Split = "train", sprites: str = "", negatives: bool = True
-) -> list[Sample]:
-    """Return clips of two things that move in place, one left of or behind the other.
-
-    They tell motion in place from motion towards something; one random clip in ten shows it.
-    """
-    return _related(NEIGHBOURS, count, np.random.default_rng([seed, 3]), split, sprites, negatives)
-
-
-def _related(
-    groups: Sequence[Sequence[str]], count: int, rng: np.random.Generator, split: Split, sprites: str, negatives: bool
-) -> list[Sample]:
-    """Draw clips whose relations come from each group in turn."""
-    specs: list[ClipSpec] = []
-    for index in range(count):
-        relations = groups[index % len(groups)]
-        relation = relations[int(rng.integers(len(relations)))]
-        specs.append(sample_spec(rng, split=split, relation=relation))
-    return _drawn("playground", specs, rng, 3, split, sprites, negatives)
-
-
-def drawn_sample(spec: ClipSpec, split: Split, sprites: str = "", kind: str = "playground") -> Sample:
-    """Return the sample of one playground spec, without sentences; the training split is augmented."""
-
-    def frames(count: int, size: int) -> FrameBatch:
-        count = 1 if kind == "still" else count
-        return frame_batch(spec, count, size=size, augment=split == "train", sprites=sprites or None)
-
-    key = f"{kind}-{split}-{hashlib.sha256(repr(spec).encode()).hexdigest()[:24]}"
-    return Sample(key, kind, (), frames, spec=spec)
-
-
-def _drawn(
-    kind: str,
-    specs: Iterable[ClipSpec],
-    rng: np.random.Generator,
-    wordings: int,
-    split: Split,
-    sprites: str,
-    negatives: bool,
-) -> list[Sample]:
-    """The samples of playground specs in ``wordings`` wordings, each a minimal pair unless ``negatives`` is False."""
+    rng = np.random.default_rng([seed, DRAWN[kind]])
+    specs = _specs(kind, count, rng, split)
+    still = kind == "stills"
+    # the sentences of clips are drawn from the generator between their specs, those of the others after all specs
     drawn = [
-        (spec, [hard_negatives(spec, rng, explicit=kind == "playground") for _ in range(wordings)]) for spec in specs
+        (spec, [hard_negatives(spec, rng, explicit=not still) for _ in range(1 if still else 3)])
+        for spec in (specs if kind == "clips" else list(specs))
     ]
     texts = {true for _, pairs in drawn for true, _ in pairs}
     if negatives:
@@ -299,6 +236,35 @@ def _drawn(
             for true, false in pairs
             if negatives
         )
-        item = drawn_sample(spec, split, sprites, kind)
+        item = drawn_sample(spec, split, sprites, "still" if still else "playground")
         items.append(replace(item, sentences=tuple(parsed[true] for true, _ in pairs), hard_negatives=hard))
     return items
+
+
+def _specs(kind: str, count: int, rng: np.random.Generator, split: Split) -> Iterator[ClipSpec]:
+    if kind == "clips":
+        yield from (sample_spec(rng, split=split) for _ in range(count))
+    elif kind == "stills":
+        done = 0
+        while done < count:
+            spec = sample_spec(rng, split=split, relation=SPATIAL_RELATIONS[done % len(SPATIAL_RELATIONS)])
+            still = replace(spec, actors=tuple(replace(actor, motion="stay") for actor in spec.actors))
+            if in_split(still, split):
+                done += 1
+                yield still
+    else:
+        moving = [[name for name, rule in RELATIONS.items() if rule.group == group] for group in MOVING_GROUPS]
+        groups = moving if kind == "encounters" else NEIGHBOURS
+        for index in range(count):
+            yield sample_spec(rng, split=split, relation=choose(rng, *groups[index % len(groups)]))
+
+
+def drawn_sample(spec: ClipSpec, split: Split, sprites: str = "", kind: str = "playground") -> Sample:
+    """Return the sample of one playground spec, without sentences; the training split is augmented."""
+
+    def frames(count: int, size: int) -> FrameBatch:
+        count = 1 if kind == "still" else count
+        return frame_batch(spec, count, size=size, augment=split == "train", sprites=sprites or None)
+
+    key = f"{kind}-{split}-{hashlib.sha256(repr(spec).encode()).hexdigest()[:24]}"
+    return Sample(key, kind, (), frames, spec=spec)

@@ -90,10 +90,6 @@ class AllocationTruth:
     patches: tuple[Tensor, ...]
     words: Tensor
 
-    def to(self, device: torch.device) -> AllocationTruth:
-        """Return the same on ``device``."""
-        return AllocationTruth(tuple(patches.to(device) for patches in self.patches), self.words.to(device))
-
 
 def categories(spec: ClipSpec) -> np.ndarray:
     """Return the category of the scene and of each actor, (1 + actors,)."""
@@ -133,10 +129,6 @@ class GroundedCaptions:
 
     texts: TextTokens
     words: Tensor
-
-    def to(self, device: torch.device) -> GroundedCaptions:
-        """Return the same on ``device``."""
-        return GroundedCaptions(self.texts.to(device), self.words.to(device))
 
 
 class CaptionPool:

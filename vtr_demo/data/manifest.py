@@ -7,7 +7,7 @@ import math
 import os
 import random
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -64,27 +64,20 @@ class Dataset:
         return "; ".join([f"{self.name} {self.split}: {counts}", *absent, f"protocol {self.protocol}"])
 
 
-def load_dataset(
-    spec: str,
-    *,
-    split: str,
-    annotations: Path | None = None,
-    videos: Path | None = None,
-    options: Mapping[str, str] | None = None,
-) -> Dataset:
+def load_dataset(spec: str, *, split: str, annotations: Path | None = None, videos: Path | None = None) -> Dataset:
     """Load a manifest (a path to a file of captions) or a benchmark (a key of ``benchmarks.SPLITS``).
 
     A benchmark needs ``annotations``, the folder of its published files, and ``videos``, the folder
-    below which its videos lie. ``options``: see ``benchmarks.OPTIONS``. A manifest is narrowed to the rows
-    of ``split`` only where its rows name one. Raises ConfigError or ManifestError.
+    below which its videos lie. A manifest is narrowed to the rows of ``split`` only where its rows name one.
+    Raises ConfigError or ManifestError.
     """
     if spec not in SPLITS and (spec.endswith((".jsonl", ".json")) or Path(spec).is_file()):
-        if options or annotations:
+        if annotations:
             raise ConfigError(f"{spec} is a manifest and has its own sentences; leave out the benchmark settings.")
         return load_manifest(Path(spec), split=split, videos=videos)
     if spec in SPLITS and (annotations is None or videos is None):
         raise ConfigError(f"Dataset {spec} needs two folders: `annotations` and `videos`.")
-    read = read_annotations(spec, split=split, annotations=Path(annotations or "."), options=options)
+    read = read_annotations(spec, split=split, annotations=Path(annotations or "."))
     files = find_videos(Path(videos or "."), {video.id: video.file_names for video in read.videos})
     clips = tuple(
         Clip(video.id, files[video.id], video.captions, "video", video.extra, None, video.end_s)

@@ -16,11 +16,11 @@ from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone
 from vtr_demo.config import MixtureConfig
 from vtr_demo.data.cache import FrameStore, Reduce, VideoCache, Videos, pad_clips
-from vtr_demo.data.captions import CaptionText, EncodedCaption, text_batch, text_tokens
+from vtr_demo.data.captions import EncodedCaption, text_batch, text_tokens
 from vtr_demo.data.dataset import HardNegative, Sample
 from vtr_demo.data.grounding import AllocationTruth, CaptionPool, GroundedCaptions, PlaygroundTruth
 from vtr_demo.data.short import ShortQueries
-from vtr_demo.structures import Sentence, TextTokens, VideoTokens, pad_text_tokens, pad_video_tokens
+from vtr_demo.structures import Sentence, TextTokens, VideoTokens, pad_text_tokens, pad_video_tokens, to_device
 
 KINDS = ("photo", "video", "playground", "still")
 _NEGATIVES_PER_CLIP = 4
@@ -37,10 +37,6 @@ class HardNegatives:
     rows: Tensor
     levels: Tensor
 
-    def to(self, device: torch.device) -> HardNegatives:
-        """Return the same on ``device``."""
-        return HardNegatives(self.tokens.to(device), self.rows.to(device), self.levels.to(device))
-
 
 @dataclass(frozen=True)
 class ShortTexts:
@@ -51,10 +47,6 @@ class ShortTexts:
     levels: Tensor
     right: Tensor
 
-    def to(self, device: torch.device) -> ShortTexts:
-        """Return the same on ``device``."""
-        return ShortTexts(self.tokens.to(device), self.levels.to(device), self.right.to(device))
-
 
 @dataclass(frozen=True)
 class Teaching:
@@ -63,17 +55,13 @@ class Teaching:
     videos: tuple[VideoTokens, ...]
     texts: TextTokens
 
-    def to(self, device: torch.device) -> Teaching:
-        """Return the same on ``device``."""
-        return Teaching(tuple(video.to(device) for video in self.videos), self.texts.to(device))
-
 
 @dataclass(frozen=True)
 class Batch:
     """One step's data: text i belongs to video i over the concatenation of ``videos``.
 
     Videos of equal length are grouped (photos apart from clips), which saves padding. meaning (B, 1+L, Dt) as
-    in ``CaptionText``; labels[l] (B, A_l). Without ``teaching`` the teacher's tokens are the batch's own: the
+    in ``EncodedCaption``; labels[l] (B, A_l). Without ``teaching`` the teacher's tokens are the batch's own: the
     frozen towers teach their heads.
     """
 
@@ -89,18 +77,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the same on ``device``; tokens in float32."""
-        return replace(
-            self,
-            videos=tuple(video.to(device) for video in self.videos),
-            texts=self.texts.to(device),
-            meaning=self.meaning.to(device),
-            labels=tuple(labels.to(device) for labels in self.labels),
-            hard_negatives=self.hard_negatives.to(device) if self.hard_negatives else None,
-            teaching=self.teaching.to(device) if self.teaching else None,
-            truth=self.truth.to(device) if self.truth else None,
-            short=self.short.to(device) if self.short else None,
-            captions=self.captions.to(device) if self.captions else None,
-        )
+        return to_device(self, device)
 
 
 # --------------------------------------------------------------------------- teachers of the distillation
@@ -346,7 +323,7 @@ class EndToEndSampler(Sampler):
         self,
         items: list[Sample],
         videos: EndToEndVideos,
-        sentences: Mapping[str, CaptionText],
+        sentences: Mapping[str, EncodedCaption],
         labels: tuple[Tensor, ...],
         batch: int,
         mixture: MixtureConfig,
@@ -364,10 +341,7 @@ class EndToEndSampler(Sampler):
         own = list(self._own_sentences().values())
         some = own[:: max(1, -(-len(own) // _NAMING_CAPTIONS))]
         tokens = text_tokens(some, self._backbone)
-        return [
-            EncodedCaption(sentence, tokens[sentence.text].half(), self._sentences[sentence.text].meaning)
-            for sentence in some
-        ]
+        return [replace(self._sentences[sentence.text], tokens=tokens[sentence.text].half()) for sentence in some]
 
     def batch(self, rng: np.random.Generator, done: float = 0.0) -> Batch:
         """Return a random batch whose tokens have gradients to the towers' weights."""

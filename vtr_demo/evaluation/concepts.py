@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vtr_demo.config import Split
 from vtr_demo.data.cache import VideoCache
 from vtr_demo.data.dataset import file_samples
 from vtr_demo.data.grounding import categories, name_words
@@ -33,7 +34,7 @@ from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.playground.captions import captions, noun_labels
 from vtr_demo.playground.layout import sample_spec
 from vtr_demo.playground.render import frame_batch, patch_labels
-from vtr_demo.playground.spec import ClipSpec, Split
+from vtr_demo.playground.spec import ClipSpec
 from vtr_demo.structures import Word
 from vtr_demo.text.parser import parse_many
 

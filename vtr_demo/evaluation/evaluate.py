@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vtr_demo.config import Protocol, Split
 from vtr_demo.data.cache import VideoCache, Videos
 from vtr_demo.data.captions import text_tokens
 from vtr_demo.data.dataset import Sample, drawn_sample, file_samples
@@ -21,13 +22,12 @@ from vtr_demo.data.sampler import Batch
 from vtr_demo.data.short import sample_sentences
 from vtr_demo.evaluation import metrics
 from vtr_demo.evaluation.kinds import by_kind
-from vtr_demo.evaluation.metrics import Protocol, Table, ablations, bootstrap, paired_differences, ranks_of, report
+from vtr_demo.evaluation.metrics import Table, ablations, bootstrap, paired_differences, ranks_of, report
 from vtr_demo.model.attributes import Vocabulary, label_matrix
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.model import VTRModel, join_texts, join_videos
 from vtr_demo.playground.captions import PAIR_LEVELS, PairLevel, minimal_pair
 from vtr_demo.playground.layout import sample_spec
-from vtr_demo.playground.spec import Split
 from vtr_demo.structures import (
     LEVELS,
     TERMS,

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 from typing import Protocol as Structure
 
 import numpy as np
 import torch
 
+from vtr_demo.config import Protocol
 from vtr_demo.errors import ConfigError, ScoreError
 from vtr_demo.structures import TermWeights, TextFeatures, VideoFeatures
 
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 
-Protocol = Literal["merged", "as_published"]
+PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 """How several captions of a clip, and equal captions of several clips, count.
 
 ``merged``: equal captions are one query, and any of their clips is right. ``as_published``: each
 caption is its own query with its one clip, as CLIP4Clip counts. From video to text, both take the
 best-ranked of a clip's captions (CLIP4Clip's multi-sentence evaluation, used for MSVD and VATEX).
 """
-PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 
 
 # --------------------------------------------------------------------------- ranks

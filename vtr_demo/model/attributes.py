@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vtr_demo.config import TrainConfig
-from vtr_demo.errors import CheckpointError, ConfigError
+from vtr_demo.errors import CheckpointError
 from vtr_demo.structures import LEVELS, Sentence
 
 
@@ -73,28 +72,17 @@ class Vocabulary:
         return cls(names, counts, videos)
 
 
-def build_vocabulary(
-    clips: Sequence[Sequence[Sentence]],
-    sizes: Mapping[str, int] | None = None,
-    min_count: int = TrainConfig.model_fields["attribute_min_count"].default,
-) -> Vocabulary:
+def build_vocabulary(clips: Sequence[Sequence[Sentence]], sizes: Sequence[int], min_count: int) -> Vocabulary:
     """Collect the most frequent attributes of the training clips, each given by its parsed sentences.
 
-    A label counts once a clip, however many of its sentences carry it. ``sizes`` is the most attributes
-    of each level; a level that it lacks has the config's default.
+    A label counts once a clip, however many of its sentences carry it. ``sizes`` (L,) are the most attributes
+    that each level keeps, of those that ``min_count`` clips carry.
     """
-    limits = dict(zip(LEVELS, TrainConfig.model_fields["attribute_sizes"].default, strict=True))
-    limits |= sizes or {}
-    if set(limits) != set(LEVELS) or min(limits.values()) < 0 or min_count < 1:
-        raise ConfigError(
-            f"Attribute sizes must be 0 or more for levels of {LEVELS} and their least count 1 or more, "
-            f"got {sizes} and {min_count}."
-        )
     pairs = {}
-    for level in LEVELS:
+    for level, size in zip(LEVELS, sizes, strict=True):
         counts = Counter(label for sentences in clips for label in _labels(sentences, level))
         ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        pairs[level] = [pair for pair in ranked if pair[1] >= min_count][: limits[level]]
+        pairs[level] = [pair for pair in ranked if pair[1] >= min_count][:size]
     return Vocabulary._from_pairs(pairs, len(clips))
 
 
@@ -112,28 +100,6 @@ def label_matrix(clips: Sequence[Sequence[Sentence]], vocabulary: Vocabulary) ->
 
 def _labels(sentences: Sequence[Sentence], level: str) -> set[str]:
     return {label for sentence in sentences for label in sentence.labels.get(level, ())}
-
-
-def imbalance_report(labels: Mapping[str, Tensor], vocabulary: Vocabulary) -> str:
-    """Describe how uneven each level of a ``label_matrix`` is, the reason for a focal loss: one line a level.
-
-    head/tail is the most over the fewest clips of an attribute, among attributes that have any (the
-    imbalance factor of Cui et al. 2019); 1 is even, 0 means that there are none.
-    """
-    lines = []
-    for level, matrix in labels.items():
-        names = vocabulary.names[level]
-        ends = f"{names[0]} … {names[-1]}" if names else "none"
-        clips = matrix.sum(dim=0)  # of each attribute
-        present = clips[clips > 0]
-        ratio = float(present.max() / present.min()) if len(present) else 0.0
-        rate = float(matrix.mean()) if matrix.numel() else 0.0
-        lines.append(
-            f"attributes {level}: {len(names)} ({ends}), head/tail {ratio:.1f}, {rate:.2%} positive, "
-            f"{len(clips) - len(present)} without a clip, "
-            f"{int((matrix.sum(dim=1) == 0).sum())} of {len(matrix)} clips without one"
-        )
-    return "\n".join(lines)
 
 
 class Attributes(nn.Module):

@@ -314,9 +314,7 @@ def _weights(folder: Path, digest: str) -> dict[str, Tensor]:
                 weights = load_file(path)
             except (SafetensorError, ValueError, TypeError, KeyError) as error:
                 raise CheckpointError(f"{path} is damaged ({error}); train or download it again.") from error
-            if wrong := [
-                k for k, v in weights.items() if not (v.is_floating_point() and torch.isfinite(v.float()).all())
-            ]:
+            if wrong := [name for name, value in weights.items() if not _is_finite(value)]:
                 raise CheckpointError(f"{path} holds other things than finite numbers, such as in {wrong[0]!r}.")
             return weights
     fault = "does not match its digest" if present else "is missing"

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from vtr_demo.config import Split
 from vtr_demo.errors import ConfigError
 from vtr_demo.playground.layout import APART, layout, sample_spec
 from vtr_demo.playground.spec import (
@@ -27,7 +28,6 @@ from vtr_demo.playground.spec import (
     Actor,
     ClipSpec,
     Relation,
-    Split,
     choose,
     in_split,
     motions_for,

@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from vtr_demo.config import Split
 from vtr_demo.errors import ConfigError
 from vtr_demo.files import replace_file
 from vtr_demo.playground.captions import captions, truth
 from vtr_demo.playground.layout import sample_spec
 from vtr_demo.playground.render import render
-from vtr_demo.playground.spec import ClipSpec, Split
+from vtr_demo.playground.spec import ClipSpec
 
 FRAME_SIZE = (640, 360)
 FPS = 24

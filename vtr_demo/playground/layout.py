@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vtr_demo.config import Split
 from vtr_demo.errors import ConfigError
 from vtr_demo.playground.spec import (
     BACKDROPS,
@@ -18,7 +19,6 @@ from vtr_demo.playground.spec import (
     THINGS,
     Actor,
     ClipSpec,
-    Split,
     choose,
     in_split,
     motions_for,

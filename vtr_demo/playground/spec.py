@@ -12,10 +12,11 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
+from vtr_demo.config import Split
 from vtr_demo.errors import ConfigError
 
 # --------------------------------------------------------------------------- vocabulary
@@ -279,7 +280,6 @@ def motions_for(relation: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 # --------------------------------------------------------------------------- splits
-Split = Literal["train", "probe", "unseen_sprites"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 HELD_OUT = 0.2
 """Share of the combinations (thing, motion, relation, scene) that training never shows (our decision)."""

@@ -16,8 +16,6 @@ from torch import Tensor
 
 KL_TEMPERATURE = 0.05
 """At 1 the softmax of unit vectors is nearly uniform and the loss vanishes (0.002 for random ones)."""
-
-
 SEEN_PATCHES = 4
 """Patches of a clip that a concept must hold to occur in it."""
 UNSAID = 0.25
@@ -115,21 +113,18 @@ def symmetric_kl(
     return _mean(divergence, mask)
 
 
-def focal_bce(
-    logits: Tensor, labels: Tensor, gamma: float = 2.0, alpha: float = 0.25, mask: Tensor | None = None
-) -> Tensor:
+def focal_bce(logits: Tensor, labels: Tensor, gamma: float = 2.0, alpha: float = 0.25) -> Tensor:
     """Return the focal binary cross-entropy of attribute logits (B, A) against labels (B, A) in [0, 1].
 
-    -1/B sum [alpha (1-p)^gamma y log p + (1-alpha) p^gamma (1-y) log(1-p)], summed over the attributes; mask
-    (B,) bool leaves clips out; gamma 0 and alpha 0.5 give half the plain BCE. Source: MCSAN (FBCE), after Lin
-    et al., "Focal Loss", 2017, eq. 5.
+    -1/B sum [alpha (1-p)^gamma y log p + (1-alpha) p^gamma (1-y) log(1-p)], summed over the attributes; gamma 0
+    and alpha 0.5 give half the plain BCE. Source: MCSAN (FBCE), after Lin et al., "Focal Loss", 2017, eq. 5.
     """
     logits = _precise(logits)
     labels = labels.to(logits.dtype)
     log_p, log_not = F.logsigmoid(logits), F.logsigmoid(-logits)
     positive = alpha * labels * (gamma * log_not).exp() * log_p
     negative = (1 - alpha) * (1 - labels) * (gamma * log_p).exp() * log_not
-    return _mean(-(positive + negative).sum(-1), mask)
+    return -(positive + negative).sum(-1).mean()
 
 
 # --------------------------------------------------------------------------- prototypes
@@ -144,15 +139,25 @@ def prototype_diversity(prototypes: Tensor) -> Tensor:
     return off_diagonal.square().sum() / max(count * (count - 1), 1)
 
 
-def usage_balance(allocation: Tensor, mask: Tensor) -> Tensor:
+def allocation_sums(allocation: Tensor, mask: Tensor) -> Tensor:
+    """Return (K + 1,): sums over the tokens in ``mask`` (B, N) of each concept's probability and of the token's
+    entropy, from an ``allocation`` (B, K, N) of probabilities over K."""
+    share = _precise(allocation) * mask.unsqueeze(1)
+    entropy = -torch.xlogy(share, share.clamp(min=1e-12)).sum()
+    return torch.cat([share.sum((0, 2)), entropy.unsqueeze(0)])
+
+
+def usage_balance(sums: Tensor, tokens: Tensor) -> Tensor:
     """Return log K + mean H(token) - H(mean allocation) = log K - I(token; concept), in [0, log K].
 
-    allocation (B, K, N) are probabilities over K; mask (B, N) bool; means are over the real tokens. 0 where
-    every token is certain and all concepts are used equally; log K where all tokens have one distribution,
-    uniform or collapsed. Our decision, after the mutual information of RIM (Krause et al., "Discriminative
-    Clustering by Regularized Information Maximization", 2010): even use alone is met by uniform allocation.
+    ``sums`` (K + 1,) are the ``allocation_sums`` of a number of ``tokens``; 0 where there are none, and where every
+    token is certain and all concepts are used equally; log K where all tokens have one distribution, uniform or
+    collapsed. Our decision, after the mutual information of RIM (Krause et al., "Discriminative Clustering by
+    Regularized Information Maximization", 2010): even use alone is met by uniform allocation.
     """
-    return information_gap(allocation_sums(allocation, mask), mask.sum())
+    mean = sums / tokens.clamp(min=1)
+    usage = -torch.xlogy(mean[:-1], mean[:-1].clamp(min=1e-12)).sum()
+    return (math.log(len(mean) - 1) + mean[-1] - usage) * (tokens > 0)
 
 
 def allocation_nll(allocation: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
@@ -187,20 +192,6 @@ def occurrence(allocation: Tensor, said: Tensor, mask: Tensor, rows: Tensor) -> 
     said = _precise(said)
     loss = -(said * occurs.log() + UNSAID * (1 - said) * (1 - occurs).log())
     return _mean(loss.mean(1), rows)
-
-
-def allocation_sums(allocation: Tensor, mask: Tensor) -> Tensor:
-    """Return (K + 1,): sums over real tokens of each concept's probability and of the token's entropy."""
-    share = _precise(allocation) * mask.unsqueeze(1)
-    entropy = -torch.xlogy(share, share.clamp(min=1e-12)).sum()
-    return torch.cat([share.sum((0, 2)), entropy.unsqueeze(0)])
-
-
-def information_gap(sums: Tensor, tokens: Tensor) -> Tensor:
-    """Return ``usage_balance`` from ``allocation_sums`` over a number of tokens; 0 where there are none."""
-    mean = sums / tokens.clamp(min=1)
-    usage = -torch.xlogy(mean[:-1], mean[:-1].clamp(min=1e-12)).sum()
-    return (math.log(len(mean) - 1) + mean[-1] - usage) * (tokens > 0)
 
 
 # --------------------------------------------------------------------------- distillation

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from vtr_demo.structures import (
     TextTokens,
     VideoFeatures,
     VideoTokens,
+    map_tensors,
     pad_video_tokens,
 )
 from vtr_demo.training import losses
@@ -32,6 +33,8 @@ from vtr_demo.training.frozen import FrozenLevels
 
 SAME_MEANING = 0.9
 """Cosine of two captions above which neither is a negative of the other in the concept contrast."""
+NO_ALLOCATION = torch.empty(0, 0, 0, dtype=torch.long)
+"""Stands for the allocation of tokens, which ranking does not look at."""
 
 
 # --------------------------------------------------------------------------- a batch after the heads
@@ -77,7 +80,7 @@ def encode(
         VideoFeatures(
             torch.cat([out.levels.vectors for out in videos]).float(),
             torch.cat([out.concepts.vectors for out in videos]).float(),
-            torch.empty(0, 0, 0, dtype=torch.long),
+            NO_ALLOCATION,
         ),
         texts.concepts.occupied,
         torch.cat([out.concepts.occupied for out in videos]),
@@ -99,20 +102,13 @@ def _encode_videos(model: VTRModel, videos: Sequence[VideoTokens], frozen: Froze
         out = model.forward_video(tokens, frozen.video(tokens) if frozen else None)
         start = 0
         for i in group:
-            outputs[i] = _rows(out, slice(start, start + len(videos[i])))
+            outputs[i] = map_tensors(out, partial(_rows, start=start, count=len(videos[i])))
             start += len(videos[i])
     return tuple(outputs[i] for i in range(len(videos)))
 
 
-def _rows(value: Any, rows: slice) -> Any:
-    """Index the first axis of every tensor in nested tuples and dataclasses."""
-    if isinstance(value, Tensor):
-        return value[rows]
-    if isinstance(value, tuple):
-        return tuple(_rows(part, rows) for part in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{part.name: _rows(getattr(value, part.name), rows) for part in fields(value)})
-    return value
+def _rows(value: Tensor, start: int, count: int) -> Tensor:
+    return value[start : start + count]
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
@@ -121,36 +117,14 @@ def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autoc
 
 
 def in_float(features: TextFeatures) -> TextFeatures:
-    """Return text features in float32."""
-    return replace(
-        features,
-        levels=features.levels.float(),
-        level_logits=features.level_logits.float(),
-        concepts=features.concepts.float(),
-        concept_weights=features.concept_weights.float(),
-    )
+    """Return text features in float32, without their allocation, whose width differs from batch to batch."""
+    whole = map_tensors(features, lambda x: x.float() if x.is_floating_point() else x)
+    return replace(whole, allocation=NO_ALLOCATION)
 
 
 def _gather(own: GatheredFeatures) -> GatheredFeatures:
     """The features of all processes, rank by rank, with gradients to this one's."""
-    if distributed.world() == 1:
-        return own
-    gather = distributed.all_gather
-    text = own.texts
-    return GatheredFeatures(
-        TextFeatures(
-            gather(text.levels),
-            gather(text.level_logits),
-            gather(text.concepts),
-            gather(text.concept_weights),
-            text.allocation,
-        ),
-        VideoFeatures(gather(own.videos.levels), gather(own.videos.concepts), own.videos.allocation),
-        gather(own.text_occupied),
-        gather(own.video_occupied),
-        gather(own.meaning),
-        tuple(gather(labels) for labels in own.labels),
-    )
+    return map_tensors(own, lambda x: distributed.all_gather(x) if x.numel() else x)
 
 
 # --------------------------------------------------------------------------- loss terms
@@ -319,7 +293,7 @@ def _balance(out: Encoded, mask: Tensor) -> Tensor:
     if distributed.world() > 1:
         tokens = distributed.all_reduce_sum(tokens)
         sums = distributed.all_gather(sums.unsqueeze(0)).sum(0)
-    return losses.information_gap(sums, tokens)
+    return losses.usage_balance(sums, tokens)
 
 
 def _grounding(output: BatchOutput, truth: AllocationTruth) -> Tensor:

@@ -17,8 +17,9 @@ from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig, TrainConfig, VideoConfig
 from vtr_demo.data.cache import FrameStore, Reduce, VideoCache
-from vtr_demo.data.captions import CaptionText, EncodedCaption, encode_texts, level_embeddings, text_tokens
+from vtr_demo.data.captions import EncodedCaption, encode_texts, level_embeddings, text_tokens
 from vtr_demo.data.dataset import (
+    DRAWN,
     MIRRORED,
     Sample,
     content_digests,
@@ -26,17 +27,14 @@ from vtr_demo.data.dataset import (
     load_samples,
     mirrored,
     parsed_texts,
-    playground_encounters,
-    playground_neighbours,
     playground_samples,
-    playground_stills,
 )
 from vtr_demo.data.grounding import CaptionPool, PlaygroundTruth, drawn_captions, word_categories
 from vtr_demo.data.sampler import EndToEndSampler, EndToEndVideos, LiveTeacher, Sampler, TeacherTokens, frozen_copy
 from vtr_demo.data.short import ShortQueries
 from vtr_demo.errors import ConfigError, ManifestError, VideoError
 from vtr_demo.files import fingerprint
-from vtr_demo.model.attributes import Vocabulary, build_vocabulary, imbalance_report, label_matrix
+from vtr_demo.model.attributes import Vocabulary, build_vocabulary, label_matrix
 from vtr_demo.model.checkpoint import RetrievalModel, described, load
 from vtr_demo.model.model import VTRModel, build_model
 from vtr_demo.playground.render import find_sprites
@@ -138,13 +136,12 @@ def load_training_data(config: TrainConfig) -> TrainingData:
     items, validation, missing = _load_items(config)
     sentences = [list(item.sentences) for item in items]
     unmirrored = [group for item, group in zip(items, sentences, strict=True) if not _is_mirrored(item)]
-    sizes = dict(zip(LEVELS, config.attribute_sizes, strict=True))
     if start and start.vocabulary and config.train_only and "attributes" not in config.train_only:
         vocabulary = start.vocabulary  # its projection stays as it is
     else:
-        vocabulary = build_vocabulary(unmirrored, sizes, config.attribute_min_count)
+        vocabulary = build_vocabulary(unmirrored, config.attribute_sizes, config.attribute_min_count)
     labels = label_matrix(sentences, vocabulary)
-    log.info("%s", imbalance_report(labels, vocabulary))
+    log.info("Attributes: %s.", ", ".join(f"{level} {size}" for level, size in vocabulary.sizes.items()))
     frames, cache, validation_cache, texts = None, None, None, None
     reducer = start.model if start else build_model(config.model, backbone).to(device)
     if config.freeze_backbone:
@@ -158,14 +155,14 @@ def load_training_data(config: TrainConfig) -> TrainingData:
         validation = validation_cache.fill(validation, "validation") if validation else []
         true = [s for item in kept for s in item.sentences]
         false = [s for i in kept for c in i.hard_negatives for _, s in c.false]
-        short = _short_queries(config, kept)
+        short = ShortQueries(kept) if config.loss.short else None
         texts = encode_texts(true, backbone, false + (short.sentences if short else []))
     else:
         folder = Path(config.frame_cache) if config.frame_cache else None
         frames = FrameStore(folder, config.video.clip_frames, backbone.frame_size, config.workers)
         kept = frames.check(items, "training")
         validation = frames.check(validation, "validation") if validation else []
-        short = _short_queries(config, kept)
+        short = ShortQueries(kept) if config.loss.short else None
     readable = {item.key for item in kept}
     rows = [i for i, item in enumerate(items) if item.key in readable]
     return TrainingData(
@@ -186,12 +183,12 @@ def load_training_data(config: TrainConfig) -> TrainingData:
     )
 
 
-def build_trainer(config: TrainConfig, data: TrainingData | None = None) -> Trainer:
-    """Build model, batches, objective and optimiser; ``data`` may be shared by runs on the same data."""
+def build_trainer(config: TrainConfig) -> Trainer:
+    """Load the data; build model, batches, objective and optimiser."""
     config = resolve_start(config)
     record = config.to_dict()
     track = open_tracker(config.tracker, Path(config.out), record)
-    data = data or load_training_data(config)
+    data = load_training_data(config)
     teacher = load_backbone(config.teacher, str(data.device)) if config.teacher else None
     torch.manual_seed(config.seed)
     backbone, vocabulary = data.backbone, data.vocabulary
@@ -288,27 +285,20 @@ def _load_items(config: TrainConfig) -> tuple[list[Sample], list[Sample], tuple[
         items, validation = held_out(items, config.hold_out, config.seed)
     if not validation and config.playground_validation:
         count, seed = config.playground_validation, config.seed + 1
-        validation = playground_samples(count, seed, split="probe", sprites=config.sprites, negatives=False)
+        validation = playground_samples("clips", count, seed, split="probe", sprites=config.sprites, negatives=False)
     if config.mirror:
         items += mirrored(items, config.video)
-    for count, draw in (
-        (config.playground_clips, playground_samples),
-        (config.playground_encounters, playground_encounters),
-        (config.playground_neighbours, playground_neighbours),
-        (config.playground_stills, playground_stills),
-    ):
-        if count:
-            items += draw(count, config.seed, sprites=config.sprites, negatives=config.loss.pairs > 0)
+    for kind in DRAWN:
+        if count := getattr(config, f"playground_{kind}"):
+            items += playground_samples(
+                kind, count, config.seed, sprites=config.sprites, negatives=config.loss.pairs > 0
+            )
     if len(items) < 2 * distributed.world():
         raise ManifestError(
             f"{', '.join(config.train) or 'the playground'}: {len(items)} clips to train on, but each "
             "process needs two, since ranking needs a negative; add clips or check the folder of videos."
         )
     return items, validation, (*missing, *also_missing)
-
-
-def _short_queries(config: TrainConfig, items: list[Sample]) -> ShortQueries | None:
-    return ShortQueries(items) if config.loss.short else None
 
 
 def _is_mirrored(item: Sample) -> bool:
@@ -354,22 +344,17 @@ def _frozen_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, te
     assert data.cache is not None
     assert data.texts is not None
     truth = _playground_truth(config, data.backbone)
-    grounded = truth if config.loss.grounding else None
-    tokens_of_texts = [text.tokens for text in data.texts.values()]
-    _initialise(model, data, data.cache, tokens_of_texts, grounded, config)
+    tokens = [text.tokens for text in data.texts.values() if text.tokens is not None]
+    _initialise(model, data, data.cache, tokens, config, truth)
     taught = None
     if teacher is not None:
-        tokens = _token_cache(config, teacher, None)
-        tokens.fill(data.items, "teacher")
+        cache = _token_cache(config, teacher, None)
+        cache.fill(data.items, "teacher")
         sentences = text_tokens(_sentences(data.items), teacher, divided=True)
-        taught = TeacherTokens(tokens, sentences, data.backbone.grid)
+        taught = TeacherTokens(cache, sentences, data.backbone.grid)
     pool = _caption_pool(config, data.backbone)
     return Sampler(
-        *(data.items, data.cache, data.texts, data.labels, config.batch, config.mixture),
-        teacher=taught,
-        truth=truth,
-        short=data.short,
-        captions=pool,
+        data.items, data.cache, data.texts, data.labels, config.batch, config.mixture, taught, truth, data.short, pool
     )
 
 
@@ -380,16 +365,15 @@ def _end_to_end_sampler(config: TrainConfig, data: TrainingData, model: VTRModel
     """
     assert data.frames is not None
     backbone, reduce = data.backbone, data.reducer.reduced
-    captions = level_embeddings(_sentences(data.items), backbone, divided=True)
+    captions = level_embeddings(_sentences(data.items), backbone)
     blank = torch.zeros(1 + len(LEVELS), backbone.joint_width)
     for sentence in data.short.sentences if data.short else ():
-        captions.setdefault(sentence.text, CaptionText(sentence, blank))
+        captions.setdefault(sentence.text, EncodedCaption(sentence, blank))
     some = [caption.sentence for caption in _every(list(captions.values()), _INIT_TEXTS)]
     tokens = text_tokens(some, backbone, divided=True)
     cache = VideoCache(None, backbone, config.video.clip_frames, reduce=reduce)
     truth = _playground_truth(config, backbone)
-    grounded = truth if config.loss.grounding else None
-    _initialise(model, data, cache, list(tokens.values()), grounded, config)
+    _initialise(model, data, cache, list(tokens.values()), config, truth)
     live = None
     if teacher is not None:
         live = LiveTeacher(teacher, backbone.grid)
@@ -426,8 +410,8 @@ def _initialise(
     data: TrainingData,
     cache: VideoCache,
     texts: list[TextTokens],
-    truth: PlaygroundTruth | None,
     config: TrainConfig,
+    truth: PlaygroundTruth | None,
 ) -> None:
     if data.start:
         warm_start(model, data.start, data.vocabulary, concepts=not config.new_concepts)
@@ -438,7 +422,7 @@ def _initialise(
     items = _every(data.items, _INIT_CLIPS)
     clips = [cache.get(item) for item in items]
     categories = None
-    if truth is not None:
+    if truth is not None and config.loss.grounding:
         categories = [truth.padded(item, clip.patches.shape[1:3]) for item, clip in zip(items, clips, strict=True)]
     # one seed, so that runs find comparable concepts
     if data.start:

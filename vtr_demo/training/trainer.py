@@ -285,14 +285,12 @@ class Trainer:
         record |= {"start": self.options.start} if self.options.start else {}
         return replace(self._trained, training=record)
 
-    def validate(self) -> dict[str, Any]:
-        """Return metrics on the validation items, by the weights that are saved; empty without any."""
-        return self._validate()[0]
+    def validate(self) -> tuple[dict[str, Any], TermWeights]:
+        """Return metrics on the validation items, by the weights that are saved, and the sliders that they were
+        measured with; no metrics without items.
 
-    def _validate(self) -> tuple[dict[str, Any], TermWeights]:
-        """Return the metrics, and the sliders that they were measured with.
-
-        Before the first step these are the config's, later those that do best here; a checkpoint starts with them.
+        Before the first step the sliders are the config's, later those that do best here; a checkpoint starts with
+        them.
         """
         weights = self.model.training_weights
         if not self.validation:
@@ -330,7 +328,7 @@ class Trainer:
         progress = self.progress
         count = (progress.step - 1) % self.options.evaluate_every + 1
         losses = {name: value / count for name, value in progress.sums.items()}
-        metrics, weights = self._validate()
+        metrics, weights = self.validate()
         value = validation_value(metrics) if metrics else float(progress.step)
         progress.stale = 0 if value > progress.best else progress.stale + 1
         if value > progress.best or (value == progress.best and not progress.best_step):  # trained, and no worse

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from vtr_demo.files import jpeg
 from vtr_demo.results import (
     CaptionHit,
     ClipPage,
@@ -87,7 +88,7 @@ def clip_url(clip_id: str) -> str:
 
 def data_uri(picture: np.ndarray) -> str:
     """Put a picture (H, W, 3) uint8 inside the page itself."""
-    return "data:image/jpeg;base64," + b64encode(overlays.to_jpeg(picture)).decode("ascii")
+    return "data:image/jpeg;base64," + b64encode(jpeg(picture)).decode("ascii")
 
 
 def heat_style(value: float, limit: float) -> str:

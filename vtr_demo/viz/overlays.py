@@ -5,7 +5,6 @@ Each sum is over the summands of the score, so what is painted is what was ranke
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,14 +49,13 @@ class Theme:
 
     ground: str
     panel: str
-    line: str
     soft: str
     ink: str
 
 
 THEMES = {
-    "light": Theme(ground="#ffffff", panel="#f2f3f6", line="#d9dde4", soft="#667085", ink="#1a1d23"),
-    "dark": Theme(ground="#12141a", panel="#1e222b", line="#343a46", soft="#98a1b1", ink="#eceef3"),
+    "light": Theme(ground="#ffffff", panel="#f2f3f6", soft="#667085", ink="#1a1d23"),
+    "dark": Theme(ground="#12141a", panel="#1e222b", soft="#98a1b1", ink="#eceef3"),
 }
 
 
@@ -216,13 +214,6 @@ def _borders(large: np.ndarray) -> np.ndarray:
         border[shift:] |= large[shift:] != large[:-shift]
         border[:, shift:] |= large[:, shift:] != large[:, :-shift]
     return border
-
-
-def to_jpeg(image: np.ndarray, quality: int = 84) -> bytes:
-    """An RGB picture, uint8, as a JPEG file: a tenth of a PNG, for pages that send many frames."""
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "JPEG", quality=quality)
-    return stream.getvalue()
 
 
 def _tinted(frame: np.ndarray, paint: np.ndarray, own: float | np.ndarray = _SATURATION) -> np.ndarray:
