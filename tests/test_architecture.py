@@ -25,7 +25,8 @@ backbones viz
 model data ui
 evaluation vectors
 training library
-bench console
+bench
+commands
 cli app
 __main__
 """

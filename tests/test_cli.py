@@ -17,7 +17,9 @@ from PIL import Image
 from tests.helpers.command_line import parse
 from tests.helpers.data_files import touch
 from tests.helpers.drawn import draw_clip, moving_square_clip
-from vtr_demo import cli, console
+from vtr_demo import cli
+from vtr_demo.commands import console
+from vtr_demo.commands import library as library_commands
 from vtr_demo.config import VideoConfig
 from vtr_demo.model import checkpoint
 from vtr_demo.structures import LEVELS, TERMS
@@ -640,7 +642,7 @@ def test_an_interrupt_is_quiet(monkeypatch, capsys):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_engine", interrupted)
+    monkeypatch.setattr(library_commands, "_engine", interrupted)
     assert cli.main(["search", "x", "--library", "y"]) == 130
     assert capsys.readouterr() == ("", "")
 

@@ -1,0 +1,334 @@
+"""Commands over a library, or over one clip as if it were a library of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vtr_demo.commands.console import (
+    PROGRAM,
+    REFUSED,
+    Count,
+    Exclude,
+    Folder,
+    Json,
+    Library,
+    Like,
+    LikeMoment,
+    Limits,
+    Model,
+    Mute,
+    Share,
+    Text,
+    Weights,
+    answer,
+    find_videos,
+    option,
+    progress,
+    refuse,
+)
+from vtr_demo.config import SharedConfig
+from vtr_demo.errors import ConfigError, VideoError, VtrError, readable_name
+from vtr_demo.video.decode import LimitConfig
+
+if TYPE_CHECKING:
+    from vtr_demo.library.engine import Engine
+    from vtr_demo.results import Hit
+    from vtr_demo.structures import Mix
+
+
+def index(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Video files, or folders of them.")],
+    library: Library,
+    captions: Annotated[Path | None, option("FILE", "Captions of the files: a table, or JSON.")] = None,
+    exclude: Annotated[list[str] | None, option("PATTERN …", "Names to leave out, such as 'raw*'.")] = None,
+    skipped: Annotated[bool, option(None, "List what was skipped in folders.", "--skipped")] = False,
+    limits: Limits = None,
+    rebuild: Annotated[bool, option(None, "Move a library of another model to this.", "--rebuild")] = False,
+    copy: Annotated[bool, option(None, "Keep a copy of each file in the library.", "--copy")] = False,
+    model: Model = "bundled",
+    as_json: Json = False,
+) -> int:
+    """Add video files to a library; a file that fails is named with its reason."""
+    from vtr_demo.video.reader import VIDEO_EXTENSIONS
+
+    value: dict[str, Any] = {"added": [], "known": [], "failed": [], "moved": [], "replaced": [], "gone": []}
+    files, left = find_videos(paths, VIDEO_EXTENSIONS, exclude or ())
+    value["skipped"] = [{"path": str(path), "reason": reason} for path, reason in left] if skipped else len(left)
+    lines = [f"skipped {path}: {reason}" for path, reason in left] if skipped else []
+    if left and not skipped:
+        counts = Counter(reason for _, reason in left)
+        listed = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+        lines.append(f"skipped {len(left)} in folders ({listed}); --skipped lists them")
+    if not files:
+        folders, endings = ", ".join(map(str, paths)), " ".join(VIDEO_EXTENSIONS)
+        answer(value, [*lines, f"No video file lies in {folders}; known endings: {endings}."], as_json)
+        return 1
+    texts = _captions_of(files, captions) if captions else None
+    with _engine(library, model, rebuild=rebuild, limits=_limits(limits)) as engine:
+        indexed = engine.add(files, captions=texts, keep_copy=copy, progress=progress)
+        clips = engine.clips()
+    names = {clip.clip_id: clip.name for clip in clips}
+    folders_taken = [path.resolve() for path in paths if path.is_dir()]
+    below = [clip for clip in clips if any(folder in clip.path.parents for folder in folders_taken)]
+    gone = [clip for clip in below if not clip.path.is_file()]
+    value["added"] = [{"id": clip_id, "name": names[clip_id]} for clip_id in indexed.added]
+    value["known"], value["moved"] = [*indexed.known], [*indexed.moved]
+    value["failed"] = [{"name": name, "reason": reason} for name, reason in indexed.failed]
+    value["partial"] = [{"name": name, "reason": reason} for name, reason in indexed.partial]
+    value["replaced"] = [{"id": clip_id, "name": name} for clip_id, name in indexed.replaced]
+    value["gone"] = [{"id": clip.clip_id, "name": clip.name} for clip in gone]
+    lines += [
+        *(f"indexed {names[clip_id]} as {clip_id}" for clip_id in indexed.added),
+        *(f"known   {name}{' (moved here)' if name in indexed.moved else ''}" for name in indexed.known),
+        *(f"deleted {clip_id}: {name} now holds another film" for clip_id, name in indexed.replaced),
+        *(
+            f"gone    {clip.name} ({clip.clip_id}) is no longer at {clip.path}; put it back, or use delete or prune"
+            for clip in gone
+        ),
+        *(f"partial {name}: {reason}" for name, reason in indexed.partial),
+        *(f"failed  {reason}" for _, reason in indexed.failed),
+        f"{len(indexed.added)} indexed, {len(indexed.known)} known already, {len(indexed.failed)} failed; "
+        f"{library} holds {len(names)} clips.",
+    ]
+    answer(value, lines, as_json)
+    return 0 if indexed.added or indexed.known else 1
+
+
+def _captions_of(files: Sequence[Path], captions: Path) -> list[list[str]]:
+    """The sentences of each file, by a file of captions; lines that fit none are named on stderr."""
+    from vtr_demo.data.caption_files import describe_left_out, match_captions, read_captions
+
+    names = [(str(i), readable_name(path), str(path.resolve())) for i, path in enumerate(files)]
+    matched, left_out = match_captions(read_captions(captions), names)
+    if left_out:
+        progress(0.0, f"{captions.name}: {describe_left_out(left_out)}")
+    return [matched.get(str(i), []) for i in range(len(files))]
+
+
+def show_limits(as_json: Json = False) -> None:
+    """List what a file may cost before it is refused, what a shared page allows, and how to change that."""
+    limits, shared = LimitConfig(), SharedConfig()
+    lines = [f"{one.name}={getattr(limits, one.name)}  {one.metadata['about']}" for one in fields(limits)]
+    public = [f"{name}={getattr(shared, name)}  {one.description}" for name, one in SharedConfig.model_fields.items()]
+    change = (
+        "Change one for index, describe, explain or serve, as in --limits max_duration_s=3600; the rest for app.py."
+    )
+    answer(asdict(limits) | shared.to_dict(), [*lines, *public, change], as_json)
+
+
+def list_clips(library: Library, model: Model = "bundled", as_json: Json = False) -> None:
+    """List the clips of a library."""
+    with _engine(library, model, readonly=True) as engine:
+        clips = engine.clips()
+    value = [
+        {"id": clip.clip_id, "name": clip.name, "duration_s": clip.duration_s, "captions": clip.captions}
+        | {"path": str(clip.path)}
+        for clip in clips
+    ]
+    lines = [
+        f"{clip.clip_id}  {clip.duration_s:7.1f} s  {clip.name}  {clip.path}{'' if clip.path.is_file() else '  (gone)'}"
+        for clip in clips
+    ]
+    answer(value, lines or [_empty(library)], as_json)
+
+
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="As list prints them.")],
+    library: Library,
+    model: Model = "bundled",
+    as_json: Json = False,
+) -> int:
+    """Forget clips of a library; the original files stay where they are."""
+    deleted, failed = [], []
+    with _engine(library, model, create=False) as engine:
+        for clip_id in dict.fromkeys(ids):
+            try:
+                engine.delete(clip_id)
+                deleted.append(clip_id)
+            except VtrError as error:
+                failed.append({"id": clip_id, "reason": str(error)})
+                refuse(str(error))
+    lines = [f"deleted {clip_id}" for clip_id in deleted]
+    answer({"deleted": deleted, "failed": failed}, lines, as_json)
+    return REFUSED if failed else 0
+
+
+def prune(library: Library, model: Model = "bundled", as_json: Json = False) -> None:
+    """Forget the clips whose file is gone from disk and of which the library keeps nothing that plays."""
+    with _engine(library, model, create=False) as engine:
+        clips = engine.clips()
+        gone = engine.prune()
+    deleted = [{"id": clip.clip_id, "name": clip.name, "path": str(clip.path)} for clip in gone]
+    lines = [f"deleted {clip.clip_id}  {clip.name}  {clip.path}" for clip in gone]
+    answer({"deleted": deleted}, [*lines, f"{len(gone)} of {len(clips)} clips deleted."], as_json)
+
+
+def search(
+    library: Library,
+    text: Text = "",
+    k: Count = 8,
+    weights: Weights = None,
+    mute: Mute = None,
+    like: Like = "",
+    like_moment: LikeMoment = -1,
+    mix: Share = 0.5,
+    exclude: Exclude = None,
+    model: Model = "bundled",
+    as_json: Json = False,
+) -> None:
+    """Find clips of a library by sentence, by example (--like), or by both."""
+    with _engine(library, model, readonly=True) as engine:
+        asked = _mix(engine, like, like_moment, mix, exclude)
+        result = engine.search(text, k, engine.weigh(dict(weights or ()), mute or ()), mix=asked)
+    lines = []
+    if not result.searched:
+        lines.append(_empty(library))
+    elif not result.confident:
+        lines.append("No confident match: unrelated sentences often fit a clip here as well.")
+    for rank, hit in enumerate(result.hits, start=1):
+        span = f"{hit.start_s:5.1f}-{hit.end_s:.1f} s"
+        sure = "   -" if hit.confidence is None else f"{hit.confidence:4.0%}"
+        lines.append(f"{rank:2d}. {hit.score:+.3f}  {sure}  {span}  {hit.name}  {hit.path}")
+        lines.append(f"      {_terms(hit.terms)}")
+    answer([_hit(hit) for hit in result.hits], [*lines, *filter(None, [result.note])], as_json)
+
+
+# --------------------------------------------------------------------------- one clip
+def describe(
+    video: Path,
+    captions: Annotated[Path, option("FILE", "One sentence a line, a table, or JSON.")],
+    k: Count = 10,
+    weights: Weights = None,
+    mute: Mute = None,
+    limits: Limits = None,
+    model: Model = "bundled",
+    as_json: Json = False,
+) -> None:
+    """Rank sentences for a clip."""
+    from vtr_demo.data.caption_files import describe_left_out, read_captions
+    from vtr_demo.results import confidence_word
+
+    table = read_captions(captions)
+    if table.left_out:
+        progress(0.0, f"{captions.name}: {describe_left_out(table.left_out)}")
+    with _empty_engine(video, model, limits) as engine:
+        factors = engine.weigh(dict(weights or ()), mute or ())
+        hits = engine.describe_file(video, table.sentences, k, factors)
+    value = [
+        {"text": hit.text, "score": hit.score, "confidence": float(hit.confidence)}
+        | {"match": confidence_word(hit.confidence), "terms": hit.terms}
+        for hit in hits
+    ]
+    lines = [f"{i:2d}. {hit.score:+.3f}  {hit.confidence:4.0%}  {hit.text}" for i, hit in enumerate(hits, 1)]
+    answer(value, lines, as_json)
+
+
+def explain(
+    text: Annotated[str, typer.Argument(help='"" with --like or --exclude alone.')],
+    video: Annotated[str, typer.Argument(help="A file; with --library the id of a clip.")],
+    out: Annotated[Path, option("DIR", "Folder for the pictures and explanation.json.")],
+    library: Folder = None,
+    weights: Weights = None,
+    mute: Mute = None,
+    like: Like = "",
+    like_moment: LikeMoment = -1,
+    mix: Share = 0.5,
+    exclude: Exclude = None,
+    limits: Limits = None,
+    model: Model = "bundled",
+    as_json: Json = False,
+) -> None:
+    """Show why a query and a clip match: pictures, and the terms with their word x frame parts."""
+    from vtr_demo.viz import figures
+
+    with _engine(library, model, readonly=True) if library else _empty_engine(Path(video), model, limits) as engine:
+        clip_id = video if library else _added(engine, Path(video))
+        name, factors = engine.clip(clip_id).name, engine.weigh(dict(weights or ()), mute or ())
+        asked = _mix(engine, like, like_moment, mix, exclude)
+        hits = engine.search(text, len(engine.clips()), factors, mix=asked).hits
+        hit = next((hit for hit in hits if hit.clip_id == clip_id), None)
+        if hit is None and clip_id == asked.like:
+            raise ConfigError(f"{name} is the example itself; name another clip to compare it with.")
+        if hit is None:
+            raise ConfigError(f"{name} is not searchable; rebuild the library.")
+        value = figures.export(out, engine.explain(text, hit, weights=factors, mix=asked), hit)
+    lines = [
+        f"{value['score']:+.3f}  {value['text']}  ~  {value['name']}",
+        _terms(value["terms"]),
+        *(f"{word['adds']:+.3f}  {word['word']}" for word in value["words"]),
+        *(f"wrote {out / name}" for name in (*value["pictures"], figures.DOCUMENT)),
+    ]
+    answer(value, lines, as_json)
+
+
+# --------------------------------------------------------------------------- shared
+@contextmanager
+def _engine(library: Path, model: str, *, create: bool = True, **options: Any) -> Iterator[Engine]:
+    from vtr_demo.library.engine import Engine
+    from vtr_demo.library.reader import require_library
+
+    if not create:
+        require_library(library)
+    progress(0.0, f"opening the model {model}")
+    engine = Engine.open(library, model, progress=progress, **options)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@contextmanager
+def _empty_engine(video: Path, model: str, limits: Limits = None) -> Iterator[Engine]:
+    """An engine over an empty library, removed afterwards, for a ``video`` that must exist."""
+    if not video.is_file():
+        raise VideoError(video, "there is no such file", "check the path")
+    with (
+        tempfile.TemporaryDirectory(prefix="vtr-") as folder,
+        _engine(Path(folder), model, limits=_limits(limits)) as engine,
+    ):
+        yield engine
+
+
+def _mix(engine: Engine, like: str, moment: int, share: float, exclude: Sequence[str] | None) -> Mix:
+    """What a query asks for beside its words; ``like`` is the id of a clip or a file, which is read."""
+    from vtr_demo.structures import Mix
+
+    example = engine.read_example(like).example_id if like and Path(like).is_file() else like
+    return Mix(example, moment, share, tuple(exclude or ()))
+
+
+def _empty(library: Path) -> str:
+    return f"The library {library} is empty; add clips with `python -m {PROGRAM} index PATH... --library {library}`."
+
+
+def _limits(changed: Sequence[tuple[str, Any]] | None) -> LimitConfig:
+    return LimitConfig(**dict(changed or ()))
+
+
+def _added(engine: Engine, video: Path) -> str:
+    indexed = engine.add([video], keep_copy=False)
+    if indexed.failed:
+        raise VtrError(indexed.failed[0][1])
+    return indexed.added[0]
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    from vtr_demo.results import confidence_word
+
+    numbers: dict[str, Any] = {name: float(getattr(hit, name)) for name in ("score", "start_s", "end_s")}
+    numbers["confidence"] = hit.confidence
+    numbers["match"] = None if hit.confidence is None else confidence_word(hit.confidence)
+    terms = {name: float(value) for name, value in hit.terms.items()}
+    return {"id": hit.clip_id, "name": hit.name, "path": hit.path} | numbers | {"terms": terms}
+
+
+def _terms(terms: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:+.3f}" for name, value in terms.items())
