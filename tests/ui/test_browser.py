@@ -305,7 +305,7 @@ def test_concepts_show_frames_that_open_their_clip(page, served):
     spot = page.locator('.spot[title^="kite-over-hills"]').first
     spot.click()
     page.wait_for_selector("#ranked .sentence")
-    assert page.text_content("#ranked h3") == "Sentences for kite-over-hills"
+    assert page.text_content("#ranked h2") == "Sentences for kite-over-hills"
     assert page.get_by_role("tab", name="Describe").get_attribute("aria-selected") == "true"
     assert page.locator(".tile.open").count() == 1
 

@@ -22,7 +22,7 @@ def shelf(page):
 
 
 def names(page) -> list[str]:
-    return page.locator("#shelf .item h4").all_text_contents()
+    return page.locator("#shelf .item h2").all_text_contents()
 
 
 def test_captions_that_are_written_become_examples_and_sentences_at_once(shelf, served):
@@ -36,7 +36,7 @@ def test_captions_that_are_written_become_examples_and_sentences_at_once(shelf, 
     form.locator("[data-field=name]").fill("pier.mp4")
     form.get_by_role("button", name="Save").click()
     expect(shelf.locator("#outcome .report")).to_have_text("Saved pier.mp4.")
-    expect(shelf.locator("#shelf .item h4").first).to_have_text("pier.mp4")
+    expect(shelf.locator("#shelf .item h2").first).to_have_text("pier.mp4")
     expect(opener).to_be_focused()
     expect(shelf.locator(".examples .chip").first).to_have_text("a gull over the pier")
     assert served[0].clip(first.clip_id).captions == ("a gull over the pier", "harbour at noon")

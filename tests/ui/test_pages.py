@@ -234,7 +234,7 @@ def test_numbers_carry_their_sign(value, text):
 
 @pytest.mark.parametrize(("share", "text"), [(0.983, "98 %"), (1.0, "over 99 %"), (0.0, "0 %"), (0.29, "29 %")])
 def test_confidence_is_rounded_down(share, text):
-    assert html.percentage(share) == f"stronger than {text} of unrelated texts"
+    assert html.percentage(share) == f"stronger than {text} of everyday sentences about other things"
 
 
 def test_limits_are_stated():

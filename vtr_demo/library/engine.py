@@ -143,7 +143,7 @@ class Engine:
             hits=tuple(make_hit(one, term_sums(flat, one.vector, width)) for one in best.clips[:k]),
             weights=weights,
             searched=best.searched,
-            # of all that were looked at: one further down may stand out
+            # of all that were looked at: beside exclusions one further down may be the surest
             confident=bool(best.clips) and (not p_values or min(p_values) <= CONFIDENT_P),
             took_ms=1000 * (time.perf_counter() - started),
             note=query.note,

@@ -196,7 +196,7 @@ class Queries:
         return nulls
 
     def null(self, vectors: np.ndarray, weights: TermWeights, total: int = 0) -> NullDistribution:
-        """Return how far unrelated sentences stand out among ``vectors`` (N, F), or ``total`` like them."""
+        """Return how high unrelated sentences score among ``vectors`` (N, F), or ``total`` like them."""
         return NullDistribution.of(self.nulls(), vectors, weights, total)
 
     def ranked(

@@ -158,7 +158,7 @@ class Ranking:
         return VectorTable(self.store.vectors(np.concatenate([np.zeros(0, np.int64), *ids])), owners, known)
 
     def null(self, queries: Queries, weights: TermWeights) -> NullDistribution:
-        """Return how far unrelated sentences stand out in the library; kept for the last 64 settings."""
+        """Return how high unrelated sentences score in the library; kept for the last 64 settings."""
         with self._lock:
             kept = self._nulls
             if weights in kept:

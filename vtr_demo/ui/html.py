@@ -72,7 +72,7 @@ def size(count: int) -> str:
 def percentage(share: float) -> str:
     """Say what the calibrated confidence means in numbers."""
     percent = min(99, int(share * 100 + 1e-9))
-    return f"stronger than {'over ' if share > 0.99 else ''}{percent} % of unrelated texts"
+    return f"stronger than {'over ' if share > 0.99 else ''}{percent} % of everyday sentences about other things"
 
 
 def display_name(name: str) -> str:

@@ -114,7 +114,8 @@ class Record(BaseModel):
 
 Terms = Annotated[dict[str, float], Field(description="the parts of the score by term; they add up to it")]
 Confidence = Annotated[
-    float | None, Field(description="the share of unrelated texts that stand out less; null for a query without words")
+    float | None,
+    Field(description="the share of unrelated texts that score less with any clip; null for a query without words"),
 ]
 Verdict = Annotated[str | None, Field(description="confidence in words: strong, weak or no match")]
 

@@ -178,10 +178,12 @@
     }
 
     head() {
-      const { clip, take } = this.data;
+      const { clip, moment, take } = this.data;
       return h("div", { class: "line head" },
         h("h2", null, clip.name),
         h("span", { class: "tools" },
+          this.name === "search" && h("button", { class: "quiet", "data-do": "like", "data-clip": clip.id, "data-moment": moment < 0 ? null : moment }, "More like this"),
+          h("button", { class: "quiet", "data-copy": true, title: "Copy a link to what is shown" }, "Copy link"),
           h("details", { class: "take" }, h("summary", { class: "quiet", "data-key": "take" }, "Download"),
             h("ul", null, take.map(([label, url]) => h("li", null, h("a", { href: url, download: true }, label))))),
           h("button", { class: "quiet", "data-do": "close", "aria-label": "Close the explanation" }, "Close")));
@@ -484,7 +486,7 @@
       }));
     };
     return [h("p", { class: "reason" }, says), h("div", { class: "gridwrap" }, h("table", { class: "versus" },
-      h("thead", null, h("tr", null, h("th"), names.map((name) => h("th", { scope: "col" }, name)), h("th", { class: "lean" }), h("th", { scope: "col" }, "difference"))),
+      h("thead", null, h("tr", null, h("td"), names.map((name) => h("th", { scope: "col" }, name)), h("td", { class: "lean" }), h("th", { scope: "col" }, "difference"))),
       body(terms), body(words),
       h("tbody", null, h("tr", null, h("th", { scope: "row" }, "score"), both.map((units) => h("td", { class: "score" }, written(units))), h("td", { class: "lean" }), h("td", { class: "score" }, written(both[0] - both[1])))))),
       h("p", { class: "soft hint" }, "The parts add up to the difference of the scores, and so do the words.")];
