@@ -38,6 +38,7 @@ HOMES = {
     "faiss": "vtr_demo/vectors/codes",
     "pymilvus": "vtr_demo/vectors/milvus",
     "joblib": "vtr_demo/distributed",
+    "ray": "vtr_demo/library/cluster",
     "spacy": "vtr_demo/text/parser",
     "emoji": "vtr_demo/text/parser",
     "decord": "vtr_demo/video/reader",

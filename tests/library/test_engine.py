@@ -305,8 +305,8 @@ def test_a_click_decodes_nothing_and_needs_no_file(
         raise AssertionError("a video was decoded")
 
     for module, name in [
-        (sandbox, "call"), (frames, "read_frames"), (frames, "probe"), (indexing, "encode_read"),
-        (indexing, "read_clip"), (encoding, "read_film_guarded"),
+        (sandbox, "call"), (frames, "read_frames"), (frames, "probe"), (encoding, "encode_read"),
+        (encoding, "read_clip"), (encoding, "read_film_guarded"),
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, refuse)
     engine.close()

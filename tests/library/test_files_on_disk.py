@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers.drawn import draw_clip
 from vtr_demo.errors import LibraryError, StoppedError
-from vtr_demo.library import indexing
+from vtr_demo.library import encoding, indexing
 from vtr_demo.library.engine import Engine
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.video import sandbox
@@ -65,8 +65,8 @@ def refuse(*_: object, **__: object) -> None:
 
 
 def test_what_has_not_changed_is_known_without_being_read(engine, folder, monkeypatch):
-    monkeypatch.setattr(indexing, "sha256_of", refuse)
-    monkeypatch.setattr(indexing, "read_clip", refuse)
+    monkeypatch.setattr(encoding, "sha256_of", refuse)
+    monkeypatch.setattr(encoding, "read_clip", refuse)
     report = engine.add(files(folder), keep_copy=False)
     assert (report.added, report.known, report.failed) == ((), ("a.mp4", "b.mp4"), ())
 
@@ -76,7 +76,7 @@ def test_a_file_touched_is_read_once_and_then_known_again(engine, folder, monkey
     before = check(engine)
     assert engine.add(files(folder), keep_copy=False).known == ("a.mp4", "b.mp4")
     assert check(engine) == before
-    monkeypatch.setattr(indexing, "sha256_of", refuse)
+    monkeypatch.setattr(encoding, "sha256_of", refuse)
     assert engine.add(files(folder), keep_copy=False).failed == ()
 
 
@@ -87,8 +87,8 @@ def test_a_file_just_written_is_read_again_for_it_may_change_within_the_disks_cl
     new.write_bytes(content[:-1] + b"x")
     os.utime(new, ns=(state.st_atime_ns, state.st_mtime_ns))
     read: list[Path] = []
-    real = indexing.sha256_of
-    monkeypatch.setattr(indexing, "sha256_of", lambda path: (read.append(path), real(path))[1])
+    real = encoding.sha256_of
+    monkeypatch.setattr(encoding, "sha256_of", lambda path: (read.append(path), real(path))[1])
     engine.add([new], keep_copy=False)
     assert read == [new]
 
@@ -180,7 +180,7 @@ def test_a_deleted_file_is_pruned_and_a_restored_one_plays_again(engine, folder)
 
 def test_a_file_that_grows_while_it_is_read_is_not_stored(engine, folder, monkeypatch):
     new = film(folder / "new.mp4", BLUE)
-    real: Callable = indexing.read_clip
+    real: Callable = encoding.read_clip
 
     def growing(path: Path, *rest: object) -> object:
         encoded = real(path, *rest)
@@ -188,7 +188,7 @@ def test_a_file_that_grows_while_it_is_read_is_not_stored(engine, folder, monkey
             stream.write(b"more")
         return encoded
 
-    monkeypatch.setattr(indexing, "read_clip", growing)
+    monkeypatch.setattr(encoding, "read_clip", growing)
     ((_, reason),) = engine.add([new], keep_copy=False).failed
     assert "changed while it was read" in reason
     assert len(check(engine)) == 2
@@ -222,7 +222,7 @@ def test_a_file_is_decoded_once(engine, folder, monkeypatch):
 def test_the_next_file_is_read_while_one_is_stored(engine, folder, monkeypatch):
     films = [film(folder / f"{i}.mp4", (10 * i, 90, 200)) for i in range(3)]
     begun, stored, waits = threading.Event(), [], []
-    read: Callable = indexing.read_clip
+    read: Callable = encoding.read_clip
     add: Callable = LibraryWriter.add
 
     def reading(path: Path, *rest: object) -> object:
@@ -236,7 +236,7 @@ def test_the_next_file_is_read_while_one_is_stored(engine, folder, monkeypatch):
         stored.append(1)
         return add(*arguments)
 
-    monkeypatch.setattr(indexing, "read_clip", reading)
+    monkeypatch.setattr(encoding, "read_clip", reading)
     monkeypatch.setattr(LibraryWriter, "add", adding)
     assert len(engine.add(films, keep_copy=False).added) == 3
     assert waits == [True]

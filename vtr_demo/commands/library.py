@@ -53,6 +53,7 @@ def index(
     limits: Limits = None,
     rebuild: Annotated[bool, option(None, "Move a library of another model to this.", "--rebuild")] = False,
     copy: Annotated[bool, option(None, "Keep a copy of each file in the library.", "--copy")] = False,
+    ray: Annotated[str, option("ADDRESS", "Read and encode on a Ray cluster: local, auto or HOST:PORT.")] = "",
     model: Model = "bundled",
     as_json: Json = False,
 ) -> int:
@@ -73,7 +74,7 @@ def index(
         return 1
     texts = _captions_of(files, captions) if captions else None
     with _engine(library, model, rebuild=rebuild, limits=_limits(limits)) as engine:
-        indexed = engine.add(files, captions=texts, keep_copy=copy, progress=progress)
+        indexed = engine.add(files, captions=texts, keep_copy=copy, progress=progress, cluster=ray)
         clips = engine.clips()
     names = {clip.clip_id: clip.name for clip in clips}
     folders_taken = [path.resolve() for path in paths if path.is_dir()]

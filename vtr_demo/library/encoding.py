@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
 
-from vtr_demo.files import compressed
+from vtr_demo.files import compressed, sha256_of
 from vtr_demo.library.moments import Moment, find_moments, shot_cuts
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.s2ca import kmeans
 from vtr_demo.structures import FrameBatch, VideoFeatures, VideoTokens, pad_video_tokens
-from vtr_demo.video.frames import LimitConfig, VideoInfo, plan_frames, read_film_guarded
+from vtr_demo.video.frames import (
+    LimitConfig,
+    VideoInfo,
+    check_file,
+    convert_for_browser,
+    plan_frames,
+    read_film_guarded,
+)
 
+_SETTLED_NS = 2 * 10**9
+"""A file that was changed more lately than so may change again without showing it: disks count time coarsely."""
 _POINTS = 20_000
 """Tokens among which prototypes are sought."""
 
@@ -40,6 +52,54 @@ class EncodedClip(ReadClip):
     """A clip after the towers."""
 
     tokens: VideoTokens
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """A file on its way: its state and digest when it was read, and what is stored of it.
+
+    Each stage adds its part; ``clip`` stays None where the content was known.
+    """
+
+    state: os.stat_result
+    modified_ns: int
+    digest: str
+    clip: ReadClip | None = None
+    playable: Path | None = None
+    vectors: np.ndarray | None = None
+
+
+def read_file(
+    path: Path,
+    model: RetrievalModel,
+    limits: LimitConfig,
+    scratch: Path,
+    is_known: Callable[[str], bool] = lambda _: False,
+) -> PreparedFile:
+    """Read all that is stored of a file, unless its digest is known."""
+    state = check_file(path, limits).stat()  # refuses what must not even be hashed
+    (_, modified_ns), digest = size_and_time(state), sha256_of(path)
+    if is_known(digest):
+        return PreparedFile(state, modified_ns, digest)
+    clip, playable = read_clip(path, model, limits), None
+    if not clip.info.browser_playable:
+        playable = scratch / f"{uuid4().hex}.mp4"
+        convert_for_browser(path, playable, limits=limits)
+    return PreparedFile(state, modified_ns, digest, clip, playable)
+
+
+def encode_file(read: PreparedFile, model: RetrievalModel) -> PreparedFile:
+    """Run towers and heads on what was read."""
+    if read.clip is None:
+        return read
+    clip = encode_read(read.clip, model)
+    return replace(read, clip=clip, vectors=clip_vectors(model, clip.tokens, clip.whole, clip.moments))
+
+
+def size_and_time(state: os.stat_result) -> tuple[int, int]:
+    """Return a file's bytes and when it was changed, 0 where that was a moment ago."""
+    settled = time.time_ns() - state.st_mtime_ns > _SETTLED_NS
+    return state.st_size, state.st_mtime_ns if settled else 0
 
 
 def encode_clip(path: Path, model: RetrievalModel, limits: LimitConfig) -> EncodedClip:

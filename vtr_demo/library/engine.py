@@ -15,6 +15,7 @@ import numpy as np
 
 from vtr_demo.errors import ConfigError, LibraryError
 from vtr_demo.evaluation.confidence import CONFIDENT_P, null_captions
+from vtr_demo.library.cluster import RayCluster
 from vtr_demo.library.concepts import concept_names, concept_views, rename
 from vtr_demo.library.edits import edited, imported
 from vtr_demo.library.encoding import encode_clip, encode_parts, fit_prototypes, load_prototypes, whole_frames
@@ -288,8 +289,12 @@ class Engine:
         keep_copy: bool = True,
         progress: Progress | None = None,
         visitor: str = "",
+        cluster: str = "",
     ) -> IndexReport:
-        """Index files, for one ``visitor`` alone or for all. One that fails is reported and changes nothing."""
+        """Index files, for one ``visitor`` alone or for all. One that fails is reported and changes nothing.
+
+        ``cluster`` is the address of a Ray cluster that reads and encodes; see ``RayCluster``.
+        """
         with self._indexing:
             ready = self._indexer.ready
             try:
@@ -300,6 +305,7 @@ class Engine:
                     keep_copy=keep_copy,
                     progress=progress,
                     visitor=visitor,
+                    cluster=RayCluster(cluster) if cluster else None,
                 )
             finally:
                 if self._indexer.ready != ready:  # new prototypes: cached sentences are out of date

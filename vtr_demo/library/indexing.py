@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -11,22 +10,24 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
 from vtr_demo.errors import LibraryError, VideoError, VtrError, readable_name, stop_if_unwanted
 from vtr_demo.files import sha256_of
+from vtr_demo.library.cluster import RayCluster
 from vtr_demo.library.encoding import (
     EncodedClip,
-    ReadClip,
+    PreparedFile,
     clip_vectors,
     encode_clip,
+    encode_file,
     encode_frames,
-    encode_read,
     fit_prototypes,
     load_prototypes,
     read_clip,
+    read_file,
+    size_and_time,
     whole_frames,
 )
 from vtr_demo.library.reader import LibraryReader
@@ -35,7 +36,7 @@ from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import IndexReport
 from vtr_demo.structures import VideoTokens
-from vtr_demo.video.frames import LimitConfig, VideoInfo, check_file, convert_for_browser
+from vtr_demo.video.frames import LimitConfig, VideoInfo
 from vtr_demo.video.sandbox import IDLE_WORKERS
 
 Progress = Callable[[float, str], None]
@@ -46,23 +47,6 @@ READERS = IDLE_WORKERS
 """Files that are read at a time while others are encoded and stored: one for each process that waits for work."""
 _RECENT = 20
 """Files by whose time the rest is estimated."""
-_SETTLED_NS = 2 * 10**9
-"""A file that was changed more lately than so may change again without showing it: disks count time coarsely."""
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A file on its way: its state and digest when it was read, and what is stored of it.
-
-    Each stage adds its part; ``clip`` stays None where the content was known.
-    """
-
-    state: os.stat_result
-    modified_ns: int
-    digest: str
-    clip: ReadClip | None = None
-    playable: Path | None = None
-    vectors: np.ndarray | None = None
 
 
 @dataclass
@@ -140,18 +124,19 @@ class Indexer:
         keep_copy: bool = True,
         progress: Progress | None = None,
         visitor: str = "",
+        cluster: RayCluster | None = None,
     ) -> IndexReport:
         """Index files one by one; each is stored whole or not at all, and failures are reported.
 
         A known file is recognised by its place, size and time, else by its content, then with its new place.
         A clip whose file now holds another film is deleted, unless the library has a copy of it. Captions
-        that are given replace those of a known clip.
+        that are given replace those of a known clip. A ``cluster`` reads and encodes instead of this process.
         """
         library, batch = self.writer(), _Batch(visitor)
         if not self.ready:
             self._keep_prototypes(library, self._first_look(paths, progress))
         ends = deque([time.perf_counter()], _RECENT + 1)
-        with library.scratch() as scratch, closing(self._prepare_ahead(library, batch, paths, scratch)) as prepared:
+        with library.scratch() as scratch, closing(self._prepare(library, batch, paths, scratch, cluster)) as prepared:
             for i, (path, ready) in enumerate(zip(paths, prepared, strict=True)):
                 stop_if_unwanted()
                 name = names[i] if names else readable_name(path)
@@ -207,22 +192,54 @@ class Indexer:
         return self.library
 
     # ------------------------------------------------------------------ one clip
+    def _prepare(
+        self, library: LibraryWriter, batch: _Batch, paths: Sequence[Path], scratch: Path, cluster: RayCluster | None
+    ) -> Generator[Future[PreparedFile | None]]:
+        """Yield what becomes of each file, in order, here or on a cluster."""
+        if cluster is None:
+            yield from self._prepare_ahead(library, batch, paths, scratch)
+            return
+        sizes, ready = {clip.size for clip in library.list()}, [Future[PreparedFile | None]() for _ in paths]
+        for path, future in zip(paths, ready, strict=True):
+            with suppress(OSError):  # the cluster says what is wrong
+                if self._is_known(library, batch, path):
+                    future.set_result(None)
+                elif (state := path.stat()).st_size in sizes:
+                    digest = sha256_of(path)
+                    if library.find_by_digest(digest, batch.visitor) is not None:
+                        future.set_result(PreparedFile(state, size_and_time(state)[1], digest))
+        unknown = [path for path, future in zip(paths, ready, strict=True) if not future.done()]
+        fitted = None if self._model.model.config.trained else self._fitted()
+        with closing(cluster.prepare(unknown, self._model, self._limits, fitted, scratch)) as outcomes:
+            for future in ready:
+                if not future.done():
+                    outcome = next(outcomes)
+                    if isinstance(outcome, PreparedFile):
+                        future.set_result(outcome)
+                    else:
+                        future.set_exception(outcome)
+                yield future
+
+    def _is_known(self, library: LibraryWriter, batch: _Batch, path: Path) -> bool:
+        return any(self._is_current(library, clip, path) for clip in _at(library, batch.visitor, path))
+
     def _prepare_ahead(
         self, library: LibraryWriter, batch: _Batch, paths: Sequence[Path], scratch: Path
-    ) -> Generator[Future[_Prepared | None]]:
+    ) -> Generator[Future[PreparedFile | None]]:
         """Yield what becomes of each file, in order, while the next ones are read and encoded."""
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
-        waiting: deque[Future[_Prepared | None]] = deque()
+        waiting: deque[Future[PreparedFile | None]] = deque()
 
-        def read(path: Path) -> _Prepared | None:
-            if any(self._is_current(library, clip, path) for clip in _at(library, batch.visitor, path)):
+        def read(path: Path) -> PreparedFile | None:
+            if self._is_known(library, batch, path):
                 return None
-            return self._read(path, scratch, lambda digest: library.find_by_digest(digest, batch.visitor) is not None)
+            known = lambda digest: library.find_by_digest(digest, batch.visitor) is not None  # noqa: E731
+            return read_file(path, self._model, self._limits, scratch, known)
 
-        def encode(reading: Future[_Prepared | None]) -> _Prepared | None:
+        def encode(reading: Future[PreparedFile | None]) -> PreparedFile | None:
             done = reading.result()
-            return done and self._encode(done)
+            return done and encode_file(done, self._model)
 
         try:
             for path in paths:
@@ -236,26 +253,6 @@ class Indexer:
             encoder.shutdown(cancel_futures=True)
             readers.shutdown()
 
-    def _read(self, path: Path, scratch: Path, is_known: Callable[[str], bool] = lambda _: False) -> _Prepared:
-        """Read all that is stored of a file, unless its digest is known."""
-        state = check_file(path, self._limits).stat()  # refuses what must not even be hashed
-        (_, modified_ns), digest = _size_and_time(path), sha256_of(path)
-        if is_known(digest):
-            return _Prepared(state, modified_ns, digest)
-        clip, playable = read_clip(path, self._model, self._limits), None
-        if not clip.info.browser_playable:
-            playable = scratch / f"{uuid4().hex}.mp4"
-            convert_for_browser(path, playable, limits=self._limits)
-        return _Prepared(state, modified_ns, digest, clip, playable)
-
-    def _encode(self, read: _Prepared) -> _Prepared:
-        """Run towers and heads on what was read."""
-        if read.clip is None:
-            return read
-        clip = encode_read(read.clip, self._model)
-        vectors = clip_vectors(self._model, clip.tokens, clip.whole, clip.moments)
-        return replace(read, clip=clip, vectors=vectors)
-
     def _is_current(self, library: LibraryWriter, clip: StoredClip, path: Path) -> bool:
         return _unchanged(clip, path) and library.healthy(clip.id)
 
@@ -267,7 +264,7 @@ class Indexer:
         name: str,
         captions: tuple[str, ...],
         keep_copy: bool,
-        ready: _Prepared | None,
+        ready: PreparedFile | None,
     ) -> None:
         """Add one file, or note what has become of the clip that it is."""
         source, there = str(path.resolve()), _at(library, batch.visitor, path)
@@ -294,7 +291,7 @@ class Indexer:
         self, library: LibraryWriter, clip: StoredClip, path: Path, name: str, keep_copy: bool, batch: _Batch
     ) -> StoredClip:
         """Note the time of a known clip's film and where it lies, or copy it, if it has left its old place."""
-        source, (size, modified_ns) = str(path.resolve()), _size_and_time(path)
+        source, (size, modified_ns) = str(path.resolve()), size_and_time(path.stat())
         if clip.source == source:
             current = replace(clip, size=size, modified_ns=modified_ns)
         elif "media" in clip.files or library.at_its_place(clip):
@@ -314,14 +311,14 @@ class Indexer:
         captions: tuple[str, ...],
         keep_copy: bool,
         visitor: str,
-        ready: _Prepared | None = None,
+        ready: PreparedFile | None = None,
     ) -> tuple[StoredClip, VideoInfo | None]:
         """Store a file as a clip; returns it and what it is, or the clip of the same content and None."""
         if ready is not None and (known := library.find_by_digest(ready.digest, visitor)) is not None:
             return known, None
         if ready is None or ready.clip is None:  # known when it was read, and deleted since
             with library.scratch() as scratch:
-                ready = self._encode(self._read(path, scratch))
+                ready = encode_file(read_file(path, self._model, self._limits, scratch), self._model)
                 return self._add_one(library, path, name, captions, keep_copy, visitor, ready)
         digest, encoded = ready.digest, ready.clip
         assert isinstance(encoded, EncodedClip)
@@ -490,13 +487,6 @@ def _time_left(ends: deque[float], files: int) -> str:
     if len(ends) < 4 or (left := files * (ends[-1] - ends[0]) / (len(ends) - 1)) < 5:
         return ""
     return f", about {left:.0f} s left" if left < 100 else f", about {left / 60:.0f} min left"
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    """Return a file's bytes and when it was changed, 0 where that was a moment ago."""
-    state = path.stat()
-    settled = time.time_ns() - state.st_mtime_ns > _SETTLED_NS
-    return state.st_size, state.st_mtime_ns if settled else 0
 
 
 def _unchanged(clip: StoredClip, path: Path) -> bool:

@@ -1,0 +1,172 @@
+"""Read and encode files on a Ray cluster, while this process alone writes. The only file that imports ray
+(requirements-scale.txt)."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import pickle
+import tempfile
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from vtr_demo.errors import LibraryError, VtrError, readable_name
+from vtr_demo.library.encoding import PreparedFile, encode_file, load_prototypes, read_file
+from vtr_demo.model import checkpoint
+from vtr_demo.model.checkpoint import RetrievalModel
+from vtr_demo.video.frames import LimitConfig
+
+Outcome = PreparedFile | VtrError | OSError
+_MOST_BLOCKS = 10_000
+"""Parts of a batch that are handed out: a machine that fails loses one of them, a file where there are few."""
+_ATTEMPTS = 3
+"""How often a file is tried whose process ends; Ray alone would try one that always ends it for ever."""
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """A cluster that `ray start` made and whose machines have this program and the files at the same paths.
+
+    address: ``local`` starts one of this machine's processors, ``auto`` finds the one that runs here,
+    ``HOST:PORT`` and ``ray://HOST:PORT`` name one.
+    """
+
+    address: str
+
+    def prepare(
+        self,
+        paths: Sequence[Path],
+        model: RetrievalModel,
+        limits: LimitConfig,
+        prototypes: dict[str, Any] | None,
+        scratch: Path,
+    ) -> Generator[Outcome]:
+        """Yield what becomes of each file, in order; ``LibraryError`` where the cluster is missing or of no use."""
+        try:
+            import ray.data
+        except ImportError as error:
+            raise LibraryError("Ray needs `pip install -r requirements-scale.txt`.") from error
+        ours = self._connect(ray)
+        try:
+            yield from _in_order(self._rows(ray, paths, model, limits, prototypes), paths, scratch)
+        except ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise LibraryError(
+                f"The Ray cluster {self.address} failed ({reason}); what was stored is kept, so index again."
+            ) from error
+        finally:
+            if ours:
+                ray.shutdown()
+
+    def _connect(self, ray: Any) -> bool:
+        """Join the cluster; False where the program has joined one already."""
+        if ray.is_initialized():
+            return False
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        options: dict[str, Any] = {"include_dashboard": False} if self.address == "local" else {}
+        environment = {"env_vars": {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}}
+        try:
+            ray.init(self.address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **options)
+        except (ConnectionError, ValueError) as error:
+            raise LibraryError(
+                f"No Ray cluster answers at {self.address}; start one by `ray start --head`, or use --ray local."
+            ) from error
+        return True
+
+    @staticmethod
+    def _rows(
+        ray: Any, paths: Sequence[Path], model: RetrievalModel, limits: LimitConfig, prototypes: dict[str, Any] | None
+    ) -> Iterator[dict[str, Any]]:
+        attempts = ray.remote(num_cpus=0)(_Attempts).remote()
+        context = ray.data.DataContext.get_current().copy()
+        context.execution_options.preserve_order = True
+        context.max_errored_blocks, context.enable_progress_bars = -1, False
+        spec = str(Path(model.spec).absolute()) if Path(model.spec).is_dir() else model.spec
+        items = [{"number": i, "path": os.fsencode(path.absolute())} for i, path in enumerate(paths)]
+        with ray.data.DataContext.current(context):
+            files = ray.data.from_items(items, override_num_blocks=min(len(items), _MOST_BLOCKS))
+            rows = files.map(
+                _Encoder,
+                fn_constructor_args=(spec, model.fingerprint, limits, prototypes, attempts),
+                compute=ray.data.ActorPoolStrategy(
+                    size=max(1, min(len(paths), int(ray.cluster_resources().get("CPU", 1))))
+                ),
+                num_cpus=1,
+            )
+        return iter(rows.iter_rows())
+
+
+class _Attempts:
+    """The actor that counts how often each file was begun."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def begin(self, number: int) -> int:
+        self._counts[number] += 1
+        return self._counts[number]
+
+
+class _Encoder:
+    """The actor that holds the model; a row is a file."""
+
+    def __init__(
+        self, spec: str, fingerprint: str, limits: LimitConfig, prototypes: dict[str, Any] | None, attempts: Any
+    ) -> None:
+        self._limits, self._attempts, self._refusal = limits, attempts, ""
+        try:
+            self._model = checkpoint.load(spec)
+        except VtrError as error:
+            self._refusal = str(error)
+            return
+        if self._model.fingerprint != fingerprint:
+            self._refusal = f"A machine of the cluster has another {spec}; give all the same program and weights."
+        elif prototypes is not None:
+            load_prototypes(self._model, prototypes)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        answer = {"number": row["number"], "refusal": self._refusal, "outcome": b"", "film": b""}
+        if self._refusal:
+            return answer
+        if self._begin(row["number"]) > _ATTEMPTS:
+            return answer | {"outcome": pickle.dumps(_lost(Path(os.fsdecode(row["path"]))))}
+        with tempfile.TemporaryDirectory(prefix="vtr-") as scratch:
+            try:
+                read = read_file(Path(os.fsdecode(row["path"])), self._model, self._limits, Path(scratch))
+                film = read.playable.read_bytes() if read.playable else b""
+                return answer | {"outcome": pickle.dumps(encode_file(read, self._model)), "film": film}
+            except (VtrError, OSError) as error:
+                return answer | {"outcome": pickle.dumps(error)}
+
+    def _begin(self, number: int) -> int:
+        import ray
+
+        return int(ray.get(self._attempts.begin.remote(number)))
+
+
+def _lost(path: Path) -> LibraryError:
+    return LibraryError(f"{readable_name(path)}: the process that read it ended; index it again without --ray.")
+
+
+def _in_order(rows: Iterator[dict[str, Any]], paths: Sequence[Path], scratch: Path) -> Iterator[Outcome]:
+    """Yield an outcome for each of ``paths``; rows that are missing were lost with their process."""
+    done = 0
+    for row in itertools.chain(rows, [None]):
+        until = len(paths) if row is None else row["number"]
+        yield from map(_lost, paths[done:until])
+        if row is None:
+            return
+        done = until + 1
+        if row["refusal"]:
+            raise LibraryError(row["refusal"])
+        outcome = pickle.loads(row["outcome"])
+        if row["film"]:
+            film = scratch / f"{uuid4().hex}.mp4"
+            film.write_bytes(row["film"])
+            outcome = replace(outcome, playable=film)
+        yield outcome
