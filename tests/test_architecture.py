@@ -44,8 +44,8 @@ HOMES = {
     "decord": "vtr_demo/video/reader",
     "timm": "vtr_demo/backbones/bundled",
     "transformers": "vtr_demo/backbones/bundled",
-    "open_clip": "vtr_demo/backbones/open_clip",
-    "huggingface_hub": "vtr_demo/backbones/open_clip",
+    "open_clip": "vtr_demo/backbones/hub vtr_demo/backbones/open_clip",
+    "huggingface_hub": "vtr_demo/backbones/hub",
 }
 """The only files that import each heavy library."""
 

@@ -1,304 +1,19 @@
-"""Any open_clip model as a pair of towers: projected patches, words and sentence vectors.
-
-    open_clip:NAME/TAG            a released model, from the Hub or its local cache
-    open_clip:NAME/FILE           the architecture NAME with a local .safetensors, .pt or .bin file
-    open_clip:ORG/REPO            a Hub repository with an open_clip_config.json (or open_clip:hf-hub:ORG/REPO);
-                                  names of CLIP and SigLIP in the format of transformers stand for the same
-                                  weights as open_clip released them
-    open_clip:local-dir:FOLDER    a folder with open_clip_config.json and the weights (or FOLDER alone)
-
-NAME ends at the first slash, so an absolute FILE gives two slashes in a row.
-"""
+"""Any open_clip model as a pair of towers: projected patches, words and sentence vectors."""
 
 from __future__ import annotations
 
-import logging
-import pickle
-import re
-import ssl
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from difflib import SequenceMatcher, get_close_matches
-from pathlib import Path
+from collections.abc import Sequence
+from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vtr_demo.backbones.base import Backbone, guarded_import, mean_by_share, stack_shares, word_shares
+from vtr_demo.backbones.base import Backbone, mean_by_share, stack_shares, word_shares
+from vtr_demo.backbones.hub import open_model
 from vtr_demo.errors import BackboneError
 from vtr_demo.structures import Sentence
-
-_log = logging.getLogger(__name__)
-
-CONFIG_NAME = "open_clip_config.json"
-_TRANSFORMERS = re.compile(
-    r"(?:openai/clip-vit|google/siglip(?P<version>2?))-(?P<size>base|large|so400m|giant-opt)-patch(?P<patch>\d+)"
-    r"(?:-(?P<side>\d+))?(?P<many>-multilingual)?"
-)
-_SIZES = {"base": "B", "large": "L", "so400m": "SO400M", "giant-opt": "gopt"}
-HUB_TIMEOUT_S = 3.0
-"""How long the Hub may take to answer before only the local cache is used (open_clip itself
-would try for half a minute)."""
-
-
-def is_open_clip_folder(spec: str) -> bool:
-    """Whether ``spec`` is a folder that open_clip can open."""
-    return (Path(spec).expanduser() / CONFIG_NAME).is_file()
-
-
-def release_of(repository: str) -> str:
-    """Return the NAME/TAG under which open_clip has a Hub repository in the format of transformers, or ''."""
-    match = _TRANSFORMERS.fullmatch(repository)
-    if not match:
-        return ""
-    version, side, tower = match["version"], match["side"], f"ViT-{_SIZES[match['size']]}-{match['patch']}"
-    if version is None:
-        return f"{tower}{f'-{side}' if side else ''}-quickgelu/openai"
-    name = f"{tower}-SigLIP{version}{'-i18n' if match['many'] else ''}"
-    return f"{name}{f'-{side}' if side != '224' else ''}/webli"
-
-
-def open_model(source: str) -> tuple[Any, Any, dict[str, Any]]:
-    """The model (eval, float32, CPU), its tokenizer and its preprocessing constants.
-
-    ``source`` is what follows "open_clip:"; the module's docstring has its grammar. Random
-    weights are never returned.
-    """
-    open_clip = guarded_import("open_clip")
-    name, pretrained = parse_source(source)
-    options = _tag_options(open_clip, name, pretrained)
-    with _hub(needed=_needs_hub(name)) as reachable:
-        try:
-            model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True, **options)
-            tokenizer = open_clip.get_tokenizer(name)
-        except _load_errors() as error:
-            raise BackboneError(_reason(source, name, pretrained, error, reachable)) from error
-    return model.eval(), tokenizer, dict(model.visual.preprocess_cfg)
-
-
-def parse_source(source: str) -> tuple[str, str | None]:
-    """What follows "open_clip:" as open_clip's (model name, pretrained).
-
-    Refuses what names no weights: open_clip would only warn and start from random ones.
-    """
-    if source.startswith(("hf-hub:", "local-dir:")):
-        schema, _, rest = source.partition(":")
-        if not rest:
-            raise BackboneError(f"open_clip:{source} names nothing after {schema}:; complete it.")
-        if schema == "local-dir":
-            return _folder(rest), None
-        return source, None
-    if is_open_clip_folder(source):
-        return _folder(source), None
-    name, _, pretrained = (release_of(source) or source).partition("/")
-    open_clip = guarded_import("open_clip")
-    if name not in open_clip.list_models():
-        near = get_close_matches(name, open_clip.list_models(), n=3, cutoff=0.4)
-        if not near and re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-            return f"hf-hub:{source}", None
-        hint = f"did you mean {', '.join(near)}?" if near else "see open_clip.list_models() for the names."
-        raise BackboneError(f"open_clip has no model {name!r}; {hint}")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if pretrained in tags:
-        return name, pretrained
-    path = Path(pretrained).expanduser()
-    if pretrained and path.is_file():
-        return name, str(path)
-    known = f"use one of {_some(tags)}" if tags else "no weights are released for it"
-    lacking = f"{pretrained!r} is neither a tag nor a file of weights" if pretrained else "no weights are named"
-    raise BackboneError(f"For the open_clip model {name}, {lacking}; {known}, or give a file's path.")
-
-
-def _some(names: list[str], most: int = 6) -> str:
-    rest = f" (and {len(names) - most} more)" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
-
-
-def _folder(path: str) -> str:
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise BackboneError(f"The model folder {path} does not exist; check the path.")
-    if not (folder / CONFIG_NAME).is_file():
-        raise BackboneError(f"The model folder {path} has no {CONFIG_NAME}; save the model in open_clip's layout.")
-    return f"local-dir:{folder}"
-
-
-def _tag_options(open_clip: Any, name: str, pretrained: str | None) -> dict[str, Any]:
-    """Weights trained with QuickGELU need it, whatever the architecture's name says; open_clip
-    only warns about it."""
-    config = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else None
-    return {"force_quick_gelu": True} if (config or {}).get("quick_gelu") else {}
-
-
-# --------------------------------------------------------------------------- the Hub
-def _needs_hub(name: str) -> bool:
-    """A local folder stands alone, unless its text tower is a model of the Hub."""
-    if not name.startswith("local-dir:"):
-        return True
-    config = Path(name.removeprefix("local-dir:")) / CONFIG_NAME
-    return "hf_model_name" in config.read_text(encoding="utf-8", errors="replace")
-
-
-@contextmanager
-def _hub(*, needed: bool) -> Iterator[bool]:
-    """Whether the Hub answers; where it does not, its library works from the cache alone meanwhile."""
-    from huggingface_hub import constants
-
-    if not needed or constants.HF_HUB_OFFLINE:
-        yield False
-    elif _answers(constants.ENDPOINT):
-        yield True
-    else:
-        _log.info("%s does not answer; only its local cache is used.", constants.ENDPOINT)
-        constants.HF_HUB_OFFLINE = True
-        try:
-            yield False
-        finally:
-            constants.HF_HUB_OFFLINE = False
-
-
-def _answers(endpoint: str) -> bool:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_TIMEOUT_S):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except urllib.error.URLError as error:
-        # Certificates are judged by the Hub's own client, which may know other authorities.
-        return isinstance(error.reason, ssl.SSLError)
-    except OSError:
-        return False
-
-
-# --------------------------------------------------------------------------- errors
-def _load_errors() -> tuple[type[Exception], ...]:
-    """What open_clip, torch, safetensors and transformers raise for weights that do not load."""
-    from safetensors import SafetensorError
-
-    ours = (OSError, RuntimeError, ValueError, AssertionError, KeyError, TypeError, AttributeError)
-    return (*ours, EOFError, ImportError, pickle.UnpicklingError, SafetensorError)
-
-
-def _reason(source: str, name: str, pretrained: str | None, error: Exception, reachable: bool) -> str:
-    what = f"open_clip:{source}"
-    local = name.startswith("local-dir:") or (pretrained is not None and Path(pretrained).is_file())
-    if not local and not reachable:
-        return (
-            f"The weights of {what} are not in the local cache and the Hub cannot be reached; open the "
-            "model once on a connected machine and bring its cache (HF_HOME), or its files as "
-            "open_clip:local-dir:FOLDER."
-        )
-    told = " ".join(str(error).split()) or type(error).__name__
-    told = told if len(told) <= 240 else f"{told[:240]}..."
-    remedy = "check the name"
-    if local:
-        remedy = "check that the files are complete and belong to this architecture"
-    elif name.startswith("hf-hub:"):
-        remedy = f"check the name, and that the repository has an {CONFIG_NAME}"
-    return f"{what} cannot be loaded ({told.rstrip('.')}); {remedy}."
-
-
-# --------------------------------------------------------------------------- character spans of tokens
-def token_spans(tokenizer: Any, text: str, ids: np.ndarray) -> np.ndarray:
-    """(N, 2) character offsets in ``text`` of the tokens ``ids`` (N,); (0, 0) for special tokens.
-
-    A tokenizer that cannot be followed gets its tokens spread evenly over the text.
-    """
-    cleaned = _cleaned(tokenizer, text)
-    follow = _byte_spans if hasattr(tokenizer, "byte_decoder") else _fast_spans
-    spans = follow(tokenizer, cleaned, ids)
-    return _even_spans(len(text), ids) if spans is None else map_spans(text, cleaned, spans)
-
-
-def _cleaned(tokenizer: Any, text: str) -> str:
-    """The text as the tokenizer sees it; open_clip's SigLIP tokenizer has a fixed rule instead of
-    a ``clean_fn``."""
-    if hasattr(tokenizer, "clean_fn"):
-        return str(tokenizer.clean_fn(text))
-    from open_clip.tokenizer import get_clean_fn
-
-    return str(get_clean_fn("canonicalize")(text))
-
-
-def _byte_spans(tokenizer: Any, cleaned: str, ids: np.ndarray) -> np.ndarray | None:
-    """Spans in ``cleaned`` for CLIP's byte-pair tokens: the bytes of the pieces, one after the
-    other, are the bytes of the text without its white space. None where they are not."""
-    visible = [(place, char) for place, char in enumerate(cleaned) if not char.isspace()]
-    stream = "".join(char for _, char in visible).encode()
-    owner = [place for place, char in visible for _ in char.encode()]
-    spans = np.zeros((len(ids), 2), dtype=np.int64)
-    done = 0
-    for position, token in enumerate(ids.tolist()):
-        if token == tokenizer.eot_token_id:
-            break
-        if token == tokenizer.sot_token_id:
-            continue
-        symbols = tokenizer.decoder[token].removesuffix("</w>")
-        piece = bytes(tokenizer.byte_decoder[symbol] for symbol in symbols)
-        if stream[done : done + len(piece)] != piece:
-            return None
-        spans[position] = owner[done], owner[done + len(piece) - 1] + 1
-        done += len(piece)
-    return spans
-
-
-def _fast_spans(tokenizer: Any, cleaned: str, ids: np.ndarray) -> np.ndarray | None:
-    """Spans in ``cleaned`` as a Hugging Face tokenizer reports them; None where it cannot, or
-    where open_clip changed its ids afterwards."""
-    inner: Any = getattr(tokenizer, "tokenizer", None)
-    if not getattr(inner, "is_fast", False):
-        return None
-    options = {"max_length": len(ids), "padding": "max_length", "truncation": True}
-    encoding = inner(cleaned, return_offsets_mapping=True, **options)
-    spans = np.array(encoding["offset_mapping"], dtype=np.int64)
-    own = np.array(encoding["input_ids"])
-    if own.shape != ids.shape or (own != ids)[spans[:, 1] > spans[:, 0]].any():
-        return None
-    return spans
-
-
-def _even_spans(length: int, ids: np.ndarray) -> np.ndarray:
-    """Equal shares of ``length`` characters for the tokens between the first and the last one
-    before the padding (a run of equal ids at the end)."""
-    real = len(ids)
-    while real > 1 and ids[real - 1] == ids[real - 2]:
-        real -= 1
-    count = real - 2 if real == len(ids) else real - 3
-    spans = np.zeros((len(ids), 2), dtype=np.int64)
-    if count > 0:
-        edges = np.linspace(0, length, count + 1).round().astype(np.int64)
-        spans[1 : 1 + count, 0], spans[1 : 1 + count, 1] = edges[:-1], edges[1:]
-    return spans
-
-
-def map_spans(text: str, cleaned: str, spans: np.ndarray) -> np.ndarray:
-    """Spans (N, 2) in ``cleaned`` as spans in ``text``, by the characters that both have; what
-    the cleaning changed lies between its neighbours."""
-    cleaned = cleaned[: int(spans.max(initial=0))]
-    source = _lowered(text[: 2 * len(cleaned) + 256])
-    target = _lowered(cleaned)
-    if not target or source.startswith(target):
-        return spans
-    blocks = SequenceMatcher(None, source, target, autojunk=False).get_matching_blocks()
-    there = np.concatenate([np.arange(block.b, block.b + block.size) for block in blocks])
-    back = np.concatenate([np.arange(block.a, block.a + block.size) for block in blocks])
-    if not len(there):
-        there, back = np.array([0, len(target)]), np.array([0, len(source)])
-    place = np.interp(np.arange(len(target)), there, back).round().astype(np.int64)
-    out = np.zeros_like(spans)
-    real = spans[:, 1] > spans[:, 0]
-    out[real, 0] = place[spans[real, 0]]
-    out[real, 1] = place[spans[real, 1] - 1] + 1
-    return out
-
-
-def _lowered(text: str) -> str:
-    """Lower case, character by character, so that places do not move (İ has two lower letters)."""
-    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
 
 
 class OpenClipBackbone(Backbone):
@@ -473,3 +188,102 @@ def _timm_transformer_patches(visual: Any, rows: Tensor) -> Tensor:
         return rows
     pooled = rows if pool is None else pool(rows.flatten(0, 1).unsqueeze(1)).unflatten(0, rows.shape[:2])
     return visual.head(trunk.head(trunk.fc_norm(pooled)))
+
+
+# --------------------------------------------------------------------------- character spans of tokens
+def token_spans(tokenizer: Any, text: str, ids: np.ndarray) -> np.ndarray:
+    """(N, 2) character offsets in ``text`` of the tokens ``ids`` (N,); (0, 0) for special tokens.
+
+    A tokenizer that cannot be followed gets its tokens spread evenly over the text.
+    """
+    cleaned = _cleaned(tokenizer, text)
+    follow = _byte_spans if hasattr(tokenizer, "byte_decoder") else _fast_spans
+    spans = follow(tokenizer, cleaned, ids)
+    return _even_spans(len(text), ids) if spans is None else map_spans(text, cleaned, spans)
+
+
+def _cleaned(tokenizer: Any, text: str) -> str:
+    """The text as the tokenizer sees it; open_clip's SigLIP tokenizer has a fixed rule instead of
+    a ``clean_fn``."""
+    if hasattr(tokenizer, "clean_fn"):
+        return str(tokenizer.clean_fn(text))
+    from open_clip.tokenizer import get_clean_fn
+
+    return str(get_clean_fn("canonicalize")(text))
+
+
+def _byte_spans(tokenizer: Any, cleaned: str, ids: np.ndarray) -> np.ndarray | None:
+    """Spans in ``cleaned`` for CLIP's byte-pair tokens: the bytes of the pieces, one after the
+    other, are the bytes of the text without its white space. None where they are not."""
+    visible = [(place, char) for place, char in enumerate(cleaned) if not char.isspace()]
+    stream = "".join(char for _, char in visible).encode()
+    owner = [place for place, char in visible for _ in char.encode()]
+    spans = np.zeros((len(ids), 2), dtype=np.int64)
+    done = 0
+    for position, token in enumerate(ids.tolist()):
+        if token == tokenizer.eot_token_id:
+            break
+        if token == tokenizer.sot_token_id:
+            continue
+        symbols = tokenizer.decoder[token].removesuffix("</w>")
+        piece = bytes(tokenizer.byte_decoder[symbol] for symbol in symbols)
+        if stream[done : done + len(piece)] != piece:
+            return None
+        spans[position] = owner[done], owner[done + len(piece) - 1] + 1
+        done += len(piece)
+    return spans
+
+
+def _fast_spans(tokenizer: Any, cleaned: str, ids: np.ndarray) -> np.ndarray | None:
+    """Spans in ``cleaned`` as a Hugging Face tokenizer reports them; None where it cannot, or
+    where open_clip changed its ids afterwards."""
+    inner: Any = getattr(tokenizer, "tokenizer", None)
+    if not getattr(inner, "is_fast", False):
+        return None
+    options = {"max_length": len(ids), "padding": "max_length", "truncation": True}
+    encoding = inner(cleaned, return_offsets_mapping=True, **options)
+    spans = np.array(encoding["offset_mapping"], dtype=np.int64)
+    own = np.array(encoding["input_ids"])
+    if own.shape != ids.shape or (own != ids)[spans[:, 1] > spans[:, 0]].any():
+        return None
+    return spans
+
+
+def _even_spans(length: int, ids: np.ndarray) -> np.ndarray:
+    """Equal shares of ``length`` characters for the tokens between the first and the last one
+    before the padding (a run of equal ids at the end)."""
+    real = len(ids)
+    while real > 1 and ids[real - 1] == ids[real - 2]:
+        real -= 1
+    count = real - 2 if real == len(ids) else real - 3
+    spans = np.zeros((len(ids), 2), dtype=np.int64)
+    if count > 0:
+        edges = np.linspace(0, length, count + 1).round().astype(np.int64)
+        spans[1 : 1 + count, 0], spans[1 : 1 + count, 1] = edges[:-1], edges[1:]
+    return spans
+
+
+def map_spans(text: str, cleaned: str, spans: np.ndarray) -> np.ndarray:
+    """Spans (N, 2) in ``cleaned`` as spans in ``text``, by the characters that both have; what
+    the cleaning changed lies between its neighbours."""
+    cleaned = cleaned[: int(spans.max(initial=0))]
+    source = _lowered(text[: 2 * len(cleaned) + 256])
+    target = _lowered(cleaned)
+    if not target or source.startswith(target):
+        return spans
+    blocks = SequenceMatcher(None, source, target, autojunk=False).get_matching_blocks()
+    there = np.concatenate([np.arange(block.b, block.b + block.size) for block in blocks])
+    back = np.concatenate([np.arange(block.a, block.a + block.size) for block in blocks])
+    if not len(there):
+        there, back = np.array([0, len(target)]), np.array([0, len(source)])
+    place = np.interp(np.arange(len(target)), there, back).round().astype(np.int64)
+    out = np.zeros_like(spans)
+    real = spans[:, 1] > spans[:, 0]
+    out[real, 0] = place[spans[real, 0]]
+    out[real, 1] = place[spans[real, 1] - 1] + 1
+    return out
+
+
+def _lowered(text: str) -> str:
+    """Lower case, character by character, so that places do not move (İ has two lower letters)."""
+    return "".join(low if len(low := char.lower()) == 1 else char for char in text)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vtr_demo.backbones.base import Backbone
-from vtr_demo.backbones.open_clip import is_open_clip_folder, release_of
+from vtr_demo.backbones.hub import is_open_clip_folder, release_of
 from vtr_demo.errors import BackboneError
 from vtr_demo.structures import Sentence
 
@@ -21,7 +21,7 @@ _VOCABULARY = 512
 def load_backbone(spec: str, device: str = "cpu") -> Backbone:
     """Open the frozen towers that ``spec`` names.
 
-    `bundled`; `open_clip:NAME/TAG` and its other forms (see ``vtr_demo.backbones.open_clip``); a folder with
+    `bundled`; `open_clip:NAME/TAG` and its other forms (see ``vtr_demo.backbones.hub``); a folder with
     an open_clip_config.json; `openai/clip-vit-base-patch32` and its like; `tiny` or `tiny:SEED`, random, for tests.
     """
     kind, _, rest = spec.partition(":")
@@ -30,26 +30,25 @@ def load_backbone(spec: str, device: str = "cpu") -> Backbone:
         from vtr_demo.backbones.bundled import BundledBackbone
 
         backbone = BundledBackbone()
-    elif kind == "open_clip" and rest:
-        from vtr_demo.backbones.open_clip import OpenClipBackbone
-
-        backbone = OpenClipBackbone(spec)
     elif kind == "tiny" and (spec == "tiny" or rest.isdecimal()):
         backbone = TinyBackbone(int(rest or 0))
-    elif is_open_clip_folder(spec):
+    elif source := _open_clip_source(spec):
         from vtr_demo.backbones.open_clip import OpenClipBackbone
 
-        backbone = OpenClipBackbone(f"open_clip:local-dir:{spec}")
-    elif release_of(spec):
-        from vtr_demo.backbones.open_clip import OpenClipBackbone
-
-        backbone = OpenClipBackbone(f"open_clip:{release_of(spec)}")
+        backbone = OpenClipBackbone(f"open_clip:{source}")
     else:
         raise BackboneError(
             f"Unknown model {spec!r}; use bundled, open_clip:NAME/TAG, open_clip:ORG/REPO for a repository of the Hub, "
             "or a folder with an open_clip_config.json."
         )
     return backbone.to(device)
+
+
+def _open_clip_source(spec: str) -> str:
+    """Return what follows "open_clip:" in the full form of ``spec``, or "" where it is no open_clip model."""
+    if spec.startswith("open_clip:"):
+        return spec.removeprefix("open_clip:")
+    return f"local-dir:{spec}" if is_open_clip_folder(spec) else release_of(spec)
 
 
 class TinyBackbone(Backbone):
