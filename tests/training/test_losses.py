@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vtr_demo.model.s2ca import HELD_PATCHES
 from vtr_demo.training import losses
 
 
@@ -311,10 +312,10 @@ def test_occurrence_is_zero_where_what_is_said_is_shown_and_equals_a_loop() -> N
     total = 0.0
     for b in (0, 2):
         for k in range(5):
-            highest = sorted(soft[b, k, mask[b]].tolist(), reverse=True)[: losses.SEEN_PATCHES]
-            p = sum(highest) / losses.SEEN_PATCHES
+            highest = sorted(soft[b, k, mask[b]].tolist(), reverse=True)[:HELD_PATCHES]
+            p = sum(highest) / HELD_PATCHES
             s = float(said[b, k])
-            total -= s * math.log(p) + losses.UNSAID * (1 - s) * math.log(1 - p)
+            total -= s * math.log(p) + losses.UNNAMED_WEIGHT * (1 - s) * math.log(1 - p)
     assert losses.occurrence(soft, said, mask, rows).item() == pytest.approx(total / 10, rel=1e-5)
     shown = torch.eye(5)[torch.tensor([0] * 4 + [2] * 5)].T.unsqueeze(0)
     named = torch.tensor([[1.0, 0, 1, 0, 0]])

@@ -7,9 +7,10 @@ import importlib.util
 import io
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,18 +20,18 @@ import torch.nn.functional as F
 from tests.helpers.small_clip import save_small_clip
 from tests.helpers.small_runs import EVERY_LOSS, small_config
 from vtr_demo.backbones.registry import load_backbone
-from vtr_demo.config import CONFIGS, LossConfig, MixtureConfig, TrainConfig, read_config
+from vtr_demo.config import CONFIGS, MixtureConfig, TrainConfig, read_config
 from vtr_demo.data.benchmarks import SPLITS
 from vtr_demo.data.grounding import category_words
 from vtr_demo.data.sampler import EndToEndSampler, on_grid
-from vtr_demo.errors import ConfigError, ManifestError, TrainingError
-from vtr_demo.evaluation.evaluate import compare, evaluate
+from vtr_demo.errors import ConfigError, ManifestError
+from vtr_demo.evaluation.evaluate import evaluate
 from vtr_demo.model.checkpoint import load
 from vtr_demo.model.mcsan import Roles
 from vtr_demo.model.s2ca import Concepts
 from vtr_demo.structures import VideoTokens
 from vtr_demo.training.distillation import Distiller
-from vtr_demo.training.logger import CsvLogger
+from vtr_demo.training.logger import CsvLogger, open_tracker
 from vtr_demo.training.optim import ROLE_RATE, exponential_average
 from vtr_demo.training.setup import build_trainer
 from vtr_demo.training.trainer import Trainer
@@ -349,66 +350,45 @@ def test_the_progress_bar_names_the_loss_recall_and_the_use_of_concepts(
     assert "training: 100%" in screen.getvalue()
 
 
-class Writer:
-    """Stands in for TensorBoard's; keeps what is reported, by folder."""
-
-    rows: ClassVar[list[tuple[str, str, float, int]]] = []
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.folder = "closed"
-
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        self.rows.append((self.folder, name, value, step))
-
-
-class Trackio(ModuleType):
-    """Stands in for Trackio; keeps the runs that are opened and what is reported."""
-
-    def __init__(self) -> None:
-        super().__init__("trackio")
-        self.opened: list[dict[str, Any]] = []
-        self.rows: list[tuple[dict[str, float], int]] = []
-
-    def init(self, **run: Any) -> Trackio:
-        self.opened.append(run)
-        return self
-
-    def log(self, row: dict[str, float], step: int) -> None:
-        self.rows.append((row, step))
-
-
 @pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
 def test_a_tracker_gets_every_row_of_the_log_under_its_step(
-    tracker: str, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    board, trackio, find = ModuleType("torch.utils.tensorboard"), Trackio(), importlib.util.find_spec
-    board.SummaryWriter = Writer  # type: ignore[attr-defined]
-    monkeypatch.setattr(Writer, "rows", [])
-    for name, module in (("torch.utils.tensorboard", board), ("trackio", trackio)):
-        monkeypatch.setitem(sys.modules, name, module)
+    rows: list[tuple[str, float, int]] = []
+    opened: list[dict[str, Any]] = []
+
+    class Writer(nullcontext):
+        """Stands in for TensorBoard's."""
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            rows.append((name, value, step))
+
+    def writer(folder: str) -> Writer:
+        opened.append({"folder": folder})
+        board = Writer()
+        board.enter_result = board
+        return board
+
+    def init(**run: Any) -> SimpleNamespace:
+        opened.append(run)
+        return SimpleNamespace(log=lambda row, step: rows.extend((name, value, step) for name, value in row.items()))
+
+    find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: name == tracker or find(name, *rest))
-    config = small_config(tmp_path, manifest, tracker=tracker, steps=4, evaluate_every=2)
-    build_trainer(config).run(until=2)
-    assert trackio.opened == [] or len(trackio.rows) == 1
-    build_trainer(config).run()
-    out = Path(config.out)
-    logged = list(csv.DictReader((out / "log.csv").open()))
-    assert [row["step"] for row in logged] == ["2", "4"]
-    expected = [{name: float(value) for name, value in row.items()} for row in logged]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=writer))
+    monkeypatch.setitem(sys.modules, "trackio", SimpleNamespace(init=init))
+    book = CsvLogger(tmp_path / "log.csv", open_tracker(tracker, tmp_path, {"seed": 3}))
+    assert opened == rows == []
+    book.write({"step": 2, "total": 0.5})
+    book.write({"step": 4, "total": 0.25, "t2v R@1": 50.0})
     if tracker == "tensorboard":
-        folder = str(out / "tensorboard")
-        rows = [(folder, k.replace(" ", "/"), v, int(row["step"])) for row in expected for k, v in row.items()]
-        assert Writer.rows == [pytest.approx(row) for row in rows]
+        rows = [row for row in rows if row[0] != "step"]
+        assert {run["folder"] for run in opened} == {str(tmp_path / "tensorboard")}
     else:
-        assert [(row | {"step": step}) for row, step in trackio.rows] == [pytest.approx(row) for row in expected]
-        assert {(run["name"], run["resume"]) for run in trackio.opened} == {(out.as_posix(), "allow")}
-        assert trackio.opened[0]["config"]["tracker"] == "trackio"
+        (run,) = opened
+        assert (run["name"], run["config"], run["resume"]) == (tmp_path.as_posix(), {"seed": 3}, "allow")
+    space = "/" if tracker == "tensorboard" else " "
+    assert rows == [("total", 0.5, 2), ("total", 0.25, 4), (f"t2v{space}R@1", 50.0, 4)]
 
 
 @pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
@@ -441,20 +421,6 @@ def test_a_held_out_share_is_validated_on_and_not_trained_on(manifest: Path, tmp
     assert trainer.validate()[0]["videos"] == 2
 
 
-@pytest.mark.slow
-def test_a_checkpoint_does_not_differ_from_itself_but_from_another(manifest: Path, tmp_path: Path) -> None:
-    best = load(str(build_trainer(small_config(tmp_path, manifest, steps=40, lr=1e-2, evaluate_every=40)).run()))
-    other = load("tiny")
-    same, apart = compare(best, best, str(manifest)), compare(best, other, str(manifest))
-    for side in ("text_to_video", "video_to_text"):
-        assert all(v == {"difference": 0.0, "interval_95": [0.0, 0.0]} for v in same[side].values())
-        found = apart[side]["R@1"]
-        assert found["difference"] > 0
-        assert found["interval_95"][0] <= found["difference"] <= found["interval_95"][1]
-    back = compare(other, best, str(manifest))
-    assert back["text_to_video"]["MnR"]["difference"] == -apart["text_to_video"]["MnR"]["difference"]
-
-
 # --------------------------------------------------------------------------- configs and refusals
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
 def test_every_config_is_sound_and_trains_on_what_it_is_named_after(path: Path) -> None:
@@ -478,38 +444,8 @@ def test_the_folders_of_a_benchmark_go_with_its_name(tmp_path: Path, named: dict
     assert read_config(path).annotations == "official"
 
 
-def test_nan_in_a_tower_stops_the_run_and_keeps_the_last_good_checkpoint(
-    manifest: Path, clip: str, tmp_path: Path
-) -> None:
-    trainer = build_trainer(small_config(tmp_path, manifest, clip, steps=9, evaluate_every=2, **LIVE))
-    trainer.run(until=4)
-    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    with torch.no_grad():
-        trainer.backbone.model.visual.proj.mul_(float("nan"))
-    with pytest.raises(TrainingError, match=r"'total'.*step 5"):
-        trainer.train_step()
-    assert {path: path.read_bytes() for path in before} == before
-    assert np.isfinite(load(str(tmp_path / "run" / "best")).model.video.stem.weight.detach().numpy()).all()
-
-
-def test_a_run_of_another_architecture_or_way_to_train_is_refused(manifest: Path, clip: str, tmp_path: Path) -> None:
-    build_trainer(small_config(tmp_path, manifest, clip, **LIVE)).run(until=1)
-    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    for backbone, changes in ((clip, {}), ("tiny", LIVE)):
-        with pytest.raises(ConfigError, match="another run"):
-            build_trainer(small_config(tmp_path, manifest, backbone, **changes)).run()
-    assert {path: path.read_bytes() for path in before} == before
-
-
 def test_a_single_clip_is_refused_since_ranking_needs_a_negative(manifest: Path, tmp_path: Path) -> None:
     alone = manifest.with_name("alone.jsonl")
     alone.write_text(json.dumps({"path": "0.mp4", "captions": ["a red ball"]}))
     with pytest.raises(ManifestError, match=r"alone\.jsonl: 1 clips"):
         build_trainer(small_config(tmp_path, alone))
-
-
-def test_loss_terms_without_weight_leave_nothing_behind(manifest: Path, clip: str, tmp_path: Path) -> None:
-    only = LossConfig(levels=0, pairs=0, kl=0, attributes=0, concepts=0, diversity=0, balance=0, distill=0)
-    trainer = build_trainer(small_config(tmp_path, manifest, clip, loss=only, **LIVE))
-    assert set(trainer.train_step()) == {"total"}
-    assert trainer.sampler.batch(np.random.default_rng(0)).teaching is None  # no second pair of towers

@@ -127,9 +127,9 @@ class LiveTeacher:
 
 def frozen_copy(backbone: Backbone) -> Backbone:
     """Return a copy of the towers that stays as they are now."""
-    twin = copy.deepcopy(backbone)
-    twin.freeze()
-    return twin
+    frozen = copy.deepcopy(backbone)
+    frozen.freeze()
+    return frozen
 
 
 # --------------------------------------------------------------------------- drawing
@@ -198,19 +198,31 @@ class Sampler:
     def batch(self, rng: np.random.Generator, done: float = 0.0) -> Batch:
         """Return a random batch; ``done`` is the share of training so far, from 0 to 1."""
         draw = self.draw(rng, done)
-        videos = tuple(pad_video_tokens([self.cache.get(self.items[i]) for i in group]) for group in draw.groups)
+        captions = [self.texts[text] for text in draw.texts]
+        sentences = [caption.sentence for caption in captions]
+        videos, teaching = self._encode_videos(draw, sentences)
         texts = self._encode(draw.texts)
         return Batch(
             videos,
             texts,
-            torch.stack([self.texts[text].meaning for text in draw.texts]),
+            torch.stack([caption.meaning for caption in captions]).to(texts.words.device),
             tuple(labels[draw.items] for labels in self.labels),
             self._encode_negatives(draw),
-            self._teaching(draw),
-            self._truth(draw, videos, [self.texts[text].sentence for text in draw.texts], texts),
+            teaching,
+            self._truth(draw, videos, sentences, texts),
             self._short_texts(draw.items, rng),
             self._grounded_captions.batch(rng, self._size) if self._grounded_captions else None,
         )
+
+    def _encode_videos(
+        self, draw: Draw, sentences: Sequence[Sentence]
+    ) -> tuple[tuple[VideoTokens, ...], Teaching | None]:
+        """The tokens of the clips by group, and the teacher's of the clips and their ``sentences``."""
+        videos = tuple(pad_video_tokens([self.cache.get(self.items[i]) for i in group]) for group in draw.groups)
+        if self.teacher is None:
+            return videos, None
+        taught = tuple(pad_video_tokens([self.teacher.video(self.items[i]) for i in group]) for group in draw.groups)
+        return videos, Teaching(taught, pad_text_tokens([self.teacher.text(text) for text in draw.texts]))
 
     def _short_texts(self, items: np.ndarray, rng: np.random.Generator) -> ShortTexts | None:
         drawn = self.short.draw(items, rng) if self.short else None
@@ -280,14 +292,6 @@ class Sampler:
     def _encode(self, texts: Sequence[str]) -> TextTokens:
         return text_batch([self.texts[text] for text in texts])
 
-    def _teaching(self, draw: Draw) -> Teaching | None:
-        if self.teacher is None:
-            return None
-        return Teaching(
-            tuple(pad_video_tokens([self.teacher.video(self.items[i]) for i in group]) for group in draw.groups),
-            pad_text_tokens([self.teacher.text(text) for text in draw.texts]),
-        )
-
 
 def _draw_negatives(pairs: Sequence[HardNegative | None], rng: np.random.Generator) -> list[DrawnNegative]:
     negatives = []
@@ -316,14 +320,14 @@ class EndToEndVideos:
 class EndToEndSampler(Sampler):
     """Draws as a ``Sampler``; pixels and sentences go through the towers with gradients.
 
-    ``sentences`` holds every sentence by its text, with the level embeddings of the untrained towers.
+    ``texts`` holds every sentence by its text, with the level embeddings of the untrained towers.
     """
 
     def __init__(
         self,
         items: list[Sample],
         videos: EndToEndVideos,
-        sentences: Mapping[str, EncodedCaption],
+        texts: dict[str, EncodedCaption],
         labels: tuple[Tensor, ...],
         batch: int,
         mixture: MixtureConfig,
@@ -332,38 +336,26 @@ class EndToEndSampler(Sampler):
         truth: PlaygroundTruth | None = None,
         short: ShortQueries | None = None,
     ) -> None:
-        super().__init__(items, videos, {}, labels, batch, mixture, truth=truth, short=short)
-        self._frames, self._sentences = videos.frames, sentences
-        self._backbone, self._live_teacher = backbone, teacher
+        super().__init__(items, videos, texts, labels, batch, mixture, truth=truth, short=short)
+        self._frames, self._backbone, self._live_teacher = videos.frames, backbone, teacher
 
     def captions(self) -> list[EncodedCaption]:
         """Encode the items' own sentences with the towers as they are now; of very many an even spread."""
         own = list(self._own_sentences().values())
         some = own[:: max(1, -(-len(own) // _NAMING_CAPTIONS))]
         tokens = text_tokens(some, self._backbone)
-        return [replace(self._sentences[sentence.text], tokens=tokens[sentence.text].half()) for sentence in some]
+        return [replace(self.texts[sentence.text], tokens=tokens[sentence.text].half()) for sentence in some]
 
-    def batch(self, rng: np.random.Generator, done: float = 0.0) -> Batch:
-        """Return a random batch whose tokens have gradients to the towers' weights."""
-        draw = self.draw(rng, done)
+    def _encode_videos(
+        self, draw: Draw, sentences: Sequence[Sentence]
+    ) -> tuple[tuple[VideoTokens, ...], Teaching | None]:
         clips = [pad_clips([self._frames.get(self.items[i]) for i in group]) for group in draw.groups]
         videos = tuple(self._backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips)
-        texts = self._encode(draw.texts)
-        sentences = [self._sentences[text].sentence for text in draw.texts]
-        return Batch(
-            videos,
-            texts,
-            torch.stack([self._sentences[text].meaning for text in draw.texts]).to(texts.words.device),
-            tuple(labels[draw.items] for labels in self.labels),
-            self._encode_negatives(draw),
-            self._live_teacher.teach(clips, sentences) if self._live_teacher else None,
-            self._truth(draw, videos, sentences, texts),
-            self._short_texts(draw.items, rng),
-        )
+        return videos, self._live_teacher.teach(clips, sentences) if self._live_teacher else None
 
     def prefetch(self, rng: np.random.Generator, done: float = 0.0) -> None:
         """Decode the clips of a coming batch while this one is computed."""
         self._frames.prefetch([self.items[i] for i in self.draw(rng, done).items])
 
     def _encode(self, texts: Sequence[str]) -> TextTokens:
-        return self._backbone.encode_text([self._sentences[text].sentence for text in texts])
+        return self._backbone.encode_text([self.texts[text].sentence for text in texts])

@@ -17,8 +17,9 @@ from scipy.optimize import linear_sum_assignment
 from vtr_demo.data.captions import EncodedCaption, text_batch
 from vtr_demo.data.grounding import category_words
 from vtr_demo.data.sampler import Sampler
-from vtr_demo.evaluation.concepts import HELD_PATCHES, f1
+from vtr_demo.evaluation.concepts import f1
 from vtr_demo.model.model import VTRModel
+from vtr_demo.model.s2ca import HELD_PATCHES
 from vtr_demo.structures import VideoTokens
 
 MIN_COUNT = 5
@@ -51,8 +52,8 @@ def name_concepts(
     if not held:
         return names, tuple(words)
     occurs = np.array([concepts for concepts, _ in held])
-    said = np.array([[bool(lexicon[name] & nouns) for name in names] for _, nouns in held])
-    return names, tuple((word + f1(said[:, k], occurs[:, k])) / 2 for k, word in enumerate(words))
+    named = np.array([[bool(lexicon[name] & nouns) for name in names] for _, nouns in held])
+    return names, tuple((word + f1(named[:, k], occurs[:, k])) / 2 for k, word in enumerate(words))
 
 
 def naming_data(sampler: Sampler, count: int = _NAMING_CLIPS) -> tuple[list[EncodedCaption], list[NamingClip]]:
@@ -62,7 +63,7 @@ def naming_data(sampler: Sampler, count: int = _NAMING_CLIPS) -> tuple[list[Enco
     nouns = [
         frozenset(word.lemma.lower() for s in item.sentences for word in s.words if word.pos in NOUNS) for item in items
     ]
-    return sampler.captions(), [(sampler.cache.get(item), said) for item, said in zip(items, nouns, strict=True)]
+    return sampler.captions(), [(sampler.cache.get(item), own) for item, own in zip(items, nouns, strict=True)]
 
 
 def choose_names(counts: Sequence[Mapping[str, int]]) -> tuple[tuple[str, ...], dict[str, frozenset[str]]]:

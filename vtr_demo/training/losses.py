@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vtr_demo.model.s2ca import HELD_PATCHES
+
 KL_TEMPERATURE = 0.05
 """At 1 the softmax of unit vectors is nearly uniform and the loss vanishes (0.002 for random ones)."""
-SEEN_PATCHES = 4
-"""Patches of a clip that a concept must hold to occur in it."""
-UNSAID = 0.25
+UNNAMED_WEIGHT = 0.25
 """Weight in ``occurrence`` of a concept that the caption does not name."""
 
 
@@ -179,18 +179,18 @@ def attention_nll(attention: Tensor, mask: Tensor) -> Tensor:
     return _mean(-(share * _precise(attention).clamp(min=1e-9).log()).sum(1), mask.any(1))
 
 
-def occurrence(allocation: Tensor, said: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+def occurrence(allocation: Tensor, named: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
     """Return the binary cross-entropy of which concepts occur in a clip against those that its caption names.
 
-    A concept occurs as far as the mean of its ``SEEN_PATCHES`` highest probabilities says. allocation
-    (B, K, N) are probabilities over K, mask (B, N) bool; said (B, K) in [0, 1]; rows (B,) bool are the clips
-    that count. What a caption leaves out weighs ``UNSAID``: it may be there. Multiple-instance learning; our
+    A concept occurs as far as the mean of its ``HELD_PATCHES`` highest probabilities says. allocation
+    (B, K, N) are probabilities over K, mask (B, N) bool; named (B, K) in [0, 1]; rows (B,) bool are the clips
+    that count. What a caption leaves out weighs ``UNNAMED_WEIGHT``: it may be there. Multiple-instance learning; our
     decision.
     """
     share = _precise(allocation).masked_fill(~mask.unsqueeze(1), 0.0)
-    occurs = share.topk(min(SEEN_PATCHES, share.shape[2]), dim=2).values.mean(2).clamp(1e-6, 1 - 1e-6)
-    said = _precise(said)
-    loss = -(said * occurs.log() + UNSAID * (1 - said) * (1 - occurs).log())
+    occurs = share.topk(min(HELD_PATCHES, share.shape[2]), dim=2).values.mean(2).clamp(1e-6, 1 - 1e-6)
+    named = _precise(named)
+    loss = -(named * occurs.log() + UNNAMED_WEIGHT * (1 - named) * (1 - occurs).log())
     return _mean(loss.mean(1), rows)
 
 

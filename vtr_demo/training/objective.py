@@ -381,8 +381,7 @@ def _caption_words(
 def _occurrence(output: BatchOutput, batch: Batch) -> Tensor:
     """Return ``losses.occurrence`` over the files of all processes, whose patches' truth is not known."""
     assert batch.truth is not None
-    said = output.texts.concepts.soft.detach() * _content_mask(batch.texts).unsqueeze(1)
-    words = said.amax(2)
+    words = (output.texts.concepts.soft.detach() * _content_mask(batch.texts).unsqueeze(1)).amax(2)
     terms, counts = [], []
     start = 0
     for out, labels in zip(output.videos, batch.truth.patches, strict=True):

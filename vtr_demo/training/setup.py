@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -90,12 +90,12 @@ class TrainingData:
     labels: tuple[Tensor, ...]
     missing: tuple[str, ...]
     reducer: VTRModel
-    cache: VideoCache | None
-    texts: dict[str, EncodedCaption] | None
-    frames: FrameStore | None
-    start: RetrievalModel | None = None
+    start: RetrievalModel | None
     short: ShortQueries | None = None
+    cache: VideoCache | None = None
     validation_cache: VideoCache | None = None
+    texts: dict[str, EncodedCaption] | None = None
+    frames: FrameStore | None = None
 
 
 def resolve_start(config: TrainConfig) -> TrainConfig:
@@ -134,52 +134,58 @@ def load_training_data(config: TrainConfig) -> TrainingData:
     start = load(config.start, str(device)) if config.start else None
     backbone = start.backbone if start else load_backbone(config.model.backbone, str(device))
     items, validation, missing = _load_items(config)
-    sentences = [list(item.sentences) for item in items]
-    unmirrored = [group for item, group in zip(items, sentences, strict=True) if not _is_mirrored(item)]
-    if start and start.vocabulary and config.train_only and "attributes" not in config.train_only:
-        vocabulary = start.vocabulary  # its projection stays as it is
-    else:
-        vocabulary = build_vocabulary(unmirrored, config.attribute_sizes, config.attribute_min_count)
-    labels = label_matrix(sentences, vocabulary)
-    log.info("Attributes: %s.", ", ".join(f"{level} {size}" for level, size in vocabulary.sizes.items()))
-    frames, cache, validation_cache, texts = None, None, None, None
+    vocabulary = _vocabulary(config, items, start)
+    labels = label_matrix([list(item.sentences) for item in items], vocabulary)
     reducer = start.model if start else build_model(config.model, backbone).to(device)
     if config.freeze_backbone:
         backbone.motion_half = config.motion_precision == "bf16"
     if not start:
         _fit_reduction(reducer, backbone, items)
-    if config.freeze_backbone:
-        cache = _token_cache(config, backbone, reducer, motion=config.motion_precision != "off")
-        validation_cache = _token_cache(config, backbone, reducer)
-        kept = cache.fill(items, "training")
-        validation = validation_cache.fill(validation, "validation") if validation else []
-        true = [s for item in kept for s in item.sentences]
-        false = [s for i in kept for c in i.hard_negatives for _, s in c.false]
-        short = ShortQueries(kept) if config.loss.short else None
-        texts = encode_texts(true, backbone, false + (short.sentences if short else []))
-    else:
-        folder = Path(config.frame_cache) if config.frame_cache else None
-        frames = FrameStore(folder, config.video.clip_frames, backbone.frame_size, config.workers)
-        kept = frames.check(items, "training")
-        validation = frames.check(validation, "validation") if validation else []
-        short = ShortQueries(kept) if config.loss.short else None
+    by_level = tuple(labels[level] for level in LEVELS)
+    data = TrainingData(device, backbone, items, validation, vocabulary, by_level, missing, reducer, start)
+    return _with_tokens(config, data) if config.freeze_backbone else _with_frames(config, data)
+
+
+def _vocabulary(config: TrainConfig, items: list[Sample], start: RetrievalModel | None) -> Vocabulary:
+    """Collect the attributes of ``items``; those of ``start`` stay where their projection does not learn."""
+    if start and start.vocabulary and config.train_only and "attributes" not in config.train_only:
+        return start.vocabulary
+    sentences = [list(item.sentences) for item in items if not _is_mirrored(item)]
+    vocabulary = build_vocabulary(sentences, config.attribute_sizes, config.attribute_min_count)
+    log.info("Attributes: %s.", ", ".join(f"{level} {size}" for level, size in vocabulary.sizes.items()))
+    return vocabulary
+
+
+def _with_tokens(config: TrainConfig, data: TrainingData) -> TrainingData:
+    """Add the tokens of frozen towers."""
+    cache = _token_cache(config, data.backbone, data.reducer, motion=config.motion_precision != "off")
+    validation_cache = _token_cache(config, data.backbone, data.reducer)
+    data = _narrowed(config, data, cache.fill(data.items, "training"))
+    validation = validation_cache.fill(data.validation, "validation") if data.validation else []
+    true = [s for item in data.items for s in item.sentences]
+    false = [s for item in data.items for pair in item.hard_negatives for _, s in pair.false]
+    texts = encode_texts(true, data.backbone, false + (data.short.sentences if data.short else []))
+    return replace(data, validation=validation, cache=cache, validation_cache=validation_cache, texts=texts)
+
+
+def _with_frames(config: TrainConfig, data: TrainingData) -> TrainingData:
+    """Add the frames that go through towers that learn."""
+    folder = Path(config.frame_cache) if config.frame_cache else None
+    frames = FrameStore(folder, config.video.clip_frames, data.backbone.frame_size, config.workers)
+    data = _narrowed(config, data, frames.check(data.items, "training"))
+    validation = frames.check(data.validation, "validation") if data.validation else []
+    return replace(data, validation=validation, frames=frames)
+
+
+def _narrowed(config: TrainConfig, data: TrainingData, kept: list[Sample]) -> TrainingData:
+    """Leave the items that could be read, with their labels and short queries."""
     readable = {item.key for item in kept}
-    rows = [i for i, item in enumerate(items) if item.key in readable]
-    return TrainingData(
-        device,
-        backbone,
-        [items[i] for i in rows],
-        validation,
-        vocabulary,
-        tuple(labels[level][rows] for level in LEVELS),
-        missing,
-        reducer,
-        cache,
-        texts,
-        frames,
-        start,
-        short,
-        validation_cache,
+    rows = [i for i, item in enumerate(data.items) if item.key in readable]
+    return replace(
+        data,
+        items=[data.items[i] for i in rows],
+        labels=tuple(labels[rows] for labels in data.labels),
+        short=ShortQueries(kept) if config.loss.short else None,
     )
 
 
@@ -204,15 +210,7 @@ def build_trainer(config: TrainConfig) -> Trainer:
     if config.hold_global:
         hold_global(model)
 
-    distiller = None
-    if config.loss.distill:
-        widths = (
-            (teacher.patch_width, teacher.joint_width)
-            if teacher
-            else (model.video.stem.in_features, backbone.joint_width)
-        )
-        concept_width = model.config.concept_width
-        distiller = Distiller(concept_width, model.width, *widths, config.loss.distill_mask).to(data.device)
+    distiller = _distiller(config, model, teacher or backbone, own=teacher is None)
     towers = None if config.freeze_backbone else backbone
     heads = [model, *([distiller] if distiller else [])]
     groups = parameter_groups(
@@ -273,6 +271,15 @@ def build_trainer(config: TrainConfig) -> Trainer:
         ),
         track=track,
     )
+
+
+def _distiller(config: TrainConfig, model: VTRModel, teacher: Backbone, *, own: bool) -> Distiller | None:
+    """Build the distiller, if any; ``own`` towers teach the reduced patches that the heads take."""
+    if not config.loss.distill:
+        return None
+    patch_width = model.video.stem.in_features if own else teacher.patch_width
+    widths = model.config.concept_width, model.width, patch_width, teacher.joint_width
+    return Distiller(*widths, config.loss.distill_mask).to(next(model.parameters()).device)
 
 
 # --------------------------------------------------------------------------- items and their tokens
@@ -346,15 +353,24 @@ def _frozen_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, te
     truth = _playground_truth(config, data.backbone)
     tokens = [text.tokens for text in data.texts.values() if text.tokens is not None]
     _initialise(model, data, data.cache, tokens, config, truth)
-    taught = None
+    teacher_tokens = None
     if teacher is not None:
         cache = _token_cache(config, teacher, None)
         cache.fill(data.items, "teacher")
         sentences = text_tokens(_sentences(data.items), teacher, divided=True)
-        taught = TeacherTokens(cache, sentences, data.backbone.grid)
+        teacher_tokens = TeacherTokens(cache, sentences, data.backbone.grid)
     pool = _caption_pool(config, data.backbone)
     return Sampler(
-        data.items, data.cache, data.texts, data.labels, config.batch, config.mixture, taught, truth, data.short, pool
+        data.items,
+        data.cache,
+        data.texts,
+        data.labels,
+        config.batch,
+        config.mixture,
+        teacher_tokens,
+        truth,
+        data.short,
+        pool,
     )
 
 

@@ -126,7 +126,7 @@ class Progress:
 
 
 class Trainer:
-    """One training run over objects that ``setup.build_trainer`` made; ``run`` trains and saves the best."""
+    """One training run over the objects of ``setup.build_trainer``; ``run`` trains and saves the best."""
 
     def __init__(
         self,
