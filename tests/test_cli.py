@@ -196,26 +196,24 @@ NAMES = [b"caf\xe9.mp4", "cafe\u0301.mp4".encode(), "cat \U0001f600.mp4".encode(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
-def test_any_name_is_indexed_listed_and_found_on_any_terminal(clips, tmp_path, encoding):
-    folder = os.fsencode(tmp_path / "films")
+def test_any_name_is_indexed_listed_and_found_on_any_terminal(tmp_path, encoding):
+    folder, library = os.fsencode(tmp_path / "films"), ["--library", str(tmp_path / "lib"), "--model", "tiny"]
     os.mkdir(folder)
     for i, name in enumerate(NAMES):
         draw_clip(Path(os.fsdecode(os.path.join(folder, name))), frames=4 + i)
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
-
-    def run(*words: object) -> str:
-        command = [sys.executable, "-m", "vtr_demo", *map(str, words), "--library", str(tmp_path / "lib")]
-        done = subprocess.run(
-            [*command, "--model", "tiny"], cwd=ROOT, env=environment, capture_output=True, check=False
-        )
-        assert done.returncode == 0, done.stderr.decode(errors="replace")
-        return done.stdout.decode(encoding)
-
-    assert f"{len(NAMES)} indexed, 0 known already, 0 failed" in run("index", os.fsdecode(folder))
-    hits = json.loads(run("search", SENTENCE, "--json"))
+    calls = [["index", os.fsdecode(folder)], ["search", SENTENCE, "--json"], ["list"]]
+    code = "import sys, vtr_demo.cli\nfor call in eval(sys.argv[1]): print(vtr_demo.cli.main(call), end='\\0')"
+    done = subprocess.run(
+        [sys.executable, "-c", code, ascii([[*call, *library] for call in calls])],
+        cwd=ROOT, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=False,
+    )  # fmt: skip
+    indexed, found, listed, _ = done.stdout.decode(encoding).split("\0")
+    assert f"{len(NAMES)} indexed, 0 known already, 0 failed" in indexed
+    hits, status = json.JSONDecoder().raw_decode(found)
+    assert found[status:].strip() == "0"
     assert {hit["name"] for hit in hits} == {"café.mp4", *(name.decode() for name in NAMES[1:])}
     assert {os.fsencode(hit["path"]) for hit in hits} == {os.path.join(folder, name) for name in NAMES}
-    assert len(run("list").splitlines()) == len(NAMES)
+    assert len(listed.splitlines()) == len(NAMES) + 1
 
 
 def test_originals_are_copied_only_on_request(call, clips, tmp_path):

@@ -173,7 +173,3 @@ def test_an_alignment_of_other_words_or_frames_is_refused() -> None:
             0.0, np.zeros((4, 2, 2, 7)), np.zeros((3, 2, 7)), np.zeros(3), np.zeros((2, 7)), 5,
             ("all", "a", "b"), np.arange(2.0), (2, 3),
         )  # fmt: skip
-
-
-def _words(count: int) -> Sentence:
-    return Sentence("x" * count, tuple(Word("x", i, i + 1, "x", "X") for i in range(count)))

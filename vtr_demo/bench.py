@@ -196,8 +196,8 @@ def reasons(bench: Bench) -> Case:
     width = bench.model.model.width
 
     def with_terms() -> list[dict[str, float]]:
-        found = index.search(query[0], TOP)
-        return [term_sums(query[0], vector, width) for vector in found.vectors]
+        hits = index.search(query[0], TOP)
+        return [term_sums(query[0], vector, width) for vector in hits.vectors]
 
     return Case(
         with_terms,

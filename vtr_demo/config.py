@@ -285,7 +285,7 @@ class TrainConfig(Settings):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     motion_precision: Literal["fp32", "bf16", "off"] = "fp32"
     """Of a frozen motion tower; bf16 takes a third of the time where the processor has it. off: training
-    data come without motion, which only the global and the action level hear."""
+    data come without motion, which only the global and the action level use."""
     checkpoint_activations: bool = False
     """Compute the activations of learning towers, block by block, again in the backward pass."""
     tower_chunk: Natural = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.data_files import SHARED, needs_shared, touch, write
+from tests.helpers.data_files import SHARED, json_read_once, needs_shared, touch, write
 from vtr_demo.data.benchmarks import SPLITS, Annotations, find_videos, read_annotations
 from vtr_demo.data.manifest import load_dataset
 from vtr_demo.errors import ConfigError, ManifestError
@@ -303,7 +303,8 @@ COUNTS = {
 
 @functools.cache
 def published(name: str, split: str) -> Annotations:
-    return read_annotations(name, split=split, annotations=SHARED / "annotations")
+    with json_read_once():
+        return read_annotations(name, split=split, annotations=SHARED / "annotations")
 
 
 @needs_shared
@@ -332,9 +333,9 @@ def test_no_published_video_is_on_two_sides():
 def test_published_vatex_lists_are_read_with_drawn_sentences(tmp_path):
     for file in (SHARED / "annotations" / "vatex_lists").iterdir():
         write(tmp_path / file.name, file.read_bytes())
-    ids = [line for path in tmp_path.glob("*_list.txt") for line in path.read_text().split()]
-    write(tmp_path / "vatex_training_v1.0.json", [{"videoID": i, "enCap": ["x"] * 10} for i in ids])
     for split, count in {"train": 25_991, "val": 1500, "test": 1500, "test1k5_sec": 1500}.items():
+        ids = (tmp_path / f"{split}_list.txt").read_text().split()
+        write(tmp_path / "vatex_training_v1.0.json", [{"videoID": i, "enCap": ["x"]} for i in ids])
         read = read_annotations("vatex", split=split, annotations=tmp_path)
         assert (len(read.videos), read.uncaptioned) == (count, ())
         assert {len(video.file_names) for video in read.videos} == {2}

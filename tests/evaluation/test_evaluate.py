@@ -12,18 +12,16 @@ import torch
 from PIL import Image
 
 from tests.helpers.colours import colour_manifest
-from tests.helpers.models import alive, small_model
+from tests.helpers.models import small_model
 from tests.training.test_objective import batch as objective_batch
 from tests.training.test_objective import model as objective_model
-from vtr_demo.config import ModelConfig, VideoConfig
 from vtr_demo.data.dataset import file_samples
 from vtr_demo.data.manifest import load_dataset
 from vtr_demo.data.short import contents, short_queries
 from vtr_demo.errors import VtrError
-from vtr_demo.evaluation.evaluate import concept_usage, encode_table, evaluate, token_cache
+from vtr_demo.evaluation.evaluate import compare, concept_usage, encode_table, evaluate, token_cache
 from vtr_demo.evaluation.metrics import usage_entropy
-from vtr_demo.model.checkpoint import RetrievalModel, untrained
-from vtr_demo.model.model import build_model
+from vtr_demo.model.checkpoint import RetrievalModel, load
 from vtr_demo.structures import TermWeights
 from vtr_demo.text.parser import parse, parse_many
 from vtr_demo.video.frames import read_frames
@@ -40,13 +38,8 @@ CAPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def pretrained() -> RetrievalModel:
-    towers = untrained("tiny").backbone
-    torch.manual_seed(0)
-    config = ModelConfig(backbone="tiny", trained=True, hidden=8, heads=2, concepts=4, concept_width=6)
-    model = alive(build_model(config, towers))
-    assert hasattr(model, "encode_video")
-    return RetrievalModel("here", model, towers, VideoConfig(clip_frames=3))  # type: ignore[arg-type]
+def pretrained(spec: str) -> RetrievalModel:
+    return load(spec)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +59,7 @@ def naive(pretrained: RetrievalModel, manifest: Path, weights: TermWeights) -> t
     texts = list(dict.fromkeys(caption for row in rows for caption in row["captions"]))
     table = np.zeros((len(texts), len(rows)))
     for j, entry in enumerate(rows):
-        frames = read_frames(manifest.parent / entry["path"], 3, size=32, config=pretrained.video)
+        frames = read_frames(manifest.parent / entry["path"], 4, size=32, config=pretrained.video)
         tokens = pretrained.backbone.encode_frames(frames.pixels)
         for i, text in enumerate(texts):
             read = pretrained.backbone.encode_text([parse(text)])
@@ -93,8 +86,8 @@ def test_both_directions_equal_a_naive_count(
         low, high = answer[side]["interval_95"]["R@1"]
         assert 0 <= low <= answer[side]["R@1"] <= high <= 100
     assert (answer["texts"], answer["videos"]) == right.shape
-    assert (answer["model"], answer["weights"]["entity"]) == ("here", 1.2)
-    assert answer["cost"]["bytes_per_clip"] == 4 * (4 * 32 + 4 * 6)
+    assert (answer["model"], answer["weights"]["entity"]) == (pretrained.spec, 1.2)
+    assert answer["cost"]["bytes_per_clip"] == 4 * (4 * 32 + 5 * 6)
     json.dumps(answer)
 
 
@@ -179,6 +172,19 @@ def test_clips_that_cannot_be_read_are_counted_and_left_out(
     for nothing in (copy, tmp_path / "none.jsonl"):
         with pytest.raises(VtrError):
             evaluate(pretrained, str(nothing))
+
+
+def test_two_models_differ_by_their_metrics_and_the_other_way_round_with_the_other_sign(
+    pretrained: RetrievalModel, manifest: Path
+) -> None:
+    other = load("tiny")
+    apart, back = compare(pretrained, other, str(manifest)), compare(other, pretrained, str(manifest))
+    own = [evaluate(model, str(manifest)) for model in (pretrained, other)]
+    for side in ("text_to_video", "video_to_text"):
+        for name, found in apart[side].items():
+            assert found["difference"] == pytest.approx(own[0][side][name] - own[1][side][name])
+            assert found["interval_95"][0] <= found["difference"] <= found["interval_95"][1]
+            assert back[side][name]["difference"] == -found["difference"]
 
 
 # --------------------------------------------------------------------------- use of the concepts

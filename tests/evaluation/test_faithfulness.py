@@ -13,10 +13,8 @@ import torch
 from PIL import Image
 
 from tests.helpers.drawn import draw_clip
-from tests.helpers.models import alive
 from tests.helpers.towers import clip
 from vtr_demo import cli
-from vtr_demo.config import ModelConfig, VideoConfig
 from vtr_demo.errors import ConfigError, ManifestError, VideoError
 from vtr_demo.evaluation.faithfulness import (
     OURS,
@@ -39,23 +37,17 @@ from vtr_demo.evaluation.faithfulness import (
 )
 from vtr_demo.model import checkpoint
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.model.model import VTRModel, build_model
+from vtr_demo.model.model import VTRModel
 from vtr_demo.structures import Alignment, CropBox, FrameBatch
 from vtr_demo.text.parser import parse
 
 torch.set_num_threads(1)
 SENTENCE = "a red square slides over the green grass"
-CONFIG = ModelConfig(backbone="tiny", trained=True, hidden=16, heads=2, concepts=4, concept_width=8, dropout=0.0)
 
 
 @pytest.fixture(scope="module")
-def living() -> RetrievalModel:
-    """The tiny towers under heads whose every path is alive."""
-    start = checkpoint.untrained("tiny")
-    torch.manual_seed(1)
-    model = build_model(CONFIG, start.backbone)
-    alive(model)
-    return replace(start, model=model, video=VideoConfig(clip_frames=3))
+def living(spec: str) -> RetrievalModel:
+    return checkpoint.load(spec)
 
 
 def pair_of(living: RetrievalModel, text: str = SENTENCE, frames: int = 5) -> Pair:

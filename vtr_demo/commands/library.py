@@ -60,32 +60,32 @@ def index(
     """Add video files to a library; a file that fails is named with its reason."""
     from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
-    value: dict[str, Any] = {"added": [], "known": [], "failed": [], "moved": [], "replaced": [], "gone": []}
     files, left = find_videos(paths, VIDEO_EXTENSIONS, exclude or ())
-    value["skipped"] = [{"path": str(path), "reason": reason} for path, reason in left] if skipped else len(left)
-    lines = [f"skipped {path}: {reason}" for path, reason in left] if skipped else []
-    if left and not skipped:
-        counts = Counter(reason for _, reason in left)
-        listed = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-        lines.append(f"skipped {len(left)} in folders ({listed}); --skipped lists them")
+    left_out = [{"path": str(path), "reason": reason} for path, reason in left]
+    lines = [f"skipped {row['path']}: {row['reason']}" for row in left_out] if skipped else _counted(left)
     if not files:
         folders, endings = ", ".join(map(str, paths)), " ".join(VIDEO_EXTENSIONS)
-        answer(value, [*lines, f"No video file lies in {folders}; known endings: {endings}."], as_json)
+        value: dict[str, Any] = {"added": [], "known": [], "failed": [], "moved": [], "replaced": [], "gone": []}
+        lines.append(f"No video file lies in {folders}; known endings: {endings}.")
+        answer(value | {"skipped": left_out if skipped else len(left)}, lines, as_json)
         return 1
     texts = _captions_of(files, captions) if captions else None
     with _engine(library, model, rebuild=rebuild, limits=_limits(limits)) as engine:
         indexed = engine.add(files, captions=texts, keep_copy=copy, progress=progress, cluster=ray)
         clips = engine.clips()
     names = {clip.clip_id: clip.name for clip in clips}
-    folders_taken = [path.resolve() for path in paths if path.is_dir()]
-    below = [clip for clip in clips if any(folder in clip.path.parents for folder in folders_taken)]
-    gone = [clip for clip in below if not clip.path.is_file()]
-    value["added"] = [{"id": clip_id, "name": names[clip_id]} for clip_id in indexed.added]
-    value["known"], value["moved"] = [*indexed.known], [*indexed.moved]
-    value["failed"] = [{"name": name, "reason": reason} for name, reason in indexed.failed]
-    value["partial"] = [{"name": name, "reason": reason} for name, reason in indexed.partial]
-    value["replaced"] = [{"id": clip_id, "name": name} for clip_id, name in indexed.replaced]
-    value["gone"] = [{"id": clip.clip_id, "name": clip.name} for clip in gone]
+    walked = [path.resolve() for path in paths if path.is_dir()]
+    gone = [c for c in clips if any(folder in c.path.parents for folder in walked) and not c.path.is_file()]
+    value = {
+        "added": [{"id": clip_id, "name": names[clip_id]} for clip_id in indexed.added],
+        "known": [*indexed.known],
+        "moved": [*indexed.moved],
+        "failed": [{"name": name, "reason": reason} for name, reason in indexed.failed],
+        "partial": [{"name": name, "reason": reason} for name, reason in indexed.partial],
+        "replaced": [{"id": clip_id, "name": name} for clip_id, name in indexed.replaced],
+        "gone": [{"id": clip.clip_id, "name": clip.name} for clip in gone],
+        "skipped": left_out if skipped else len(left),
+    }
     lines += [
         *(f"indexed {names[clip_id]} as {clip_id}" for clip_id in indexed.added),
         *(f"known   {name}{' (moved here)' if name in indexed.moved else ''}" for name in indexed.known),
@@ -101,6 +101,12 @@ def index(
     ]
     answer(value, lines, as_json)
     return 0 if indexed.added or indexed.known else 1
+
+
+def _counted(left: Sequence[tuple[Path, str]]) -> list[str]:
+    """Say how many files were skipped, by reason; nothing where none was."""
+    counts = ", ".join(f"{n} {reason}" for reason, n in Counter(reason for _, reason in left).most_common())
+    return [f"skipped {len(left)} in folders ({counts}); --skipped lists them"] if left else []
 
 
 def _captions_of(files: Sequence[Path], captions: Path) -> list[list[str]]:
@@ -187,8 +193,8 @@ def search(
 ) -> None:
     """Find clips of a library by sentence, by example (--like), or by both."""
     with _engine(library, model, readonly=True) as engine:
-        asked = _mix(engine, like, like_moment, mix, exclude)
-        result = engine.search(text, k, engine.weigh(dict(weights or ()), mute or ()), mix=asked)
+        query = _mix(engine, like, like_moment, mix, exclude)
+        result = engine.search(text, k, engine.weigh(dict(weights or ()), mute or ()), mix=query)
     lines = []
     if not result.searched:
         lines.append(_empty(library))
@@ -253,14 +259,14 @@ def explain(
     with _engine(library, model, readonly=True) if library else _empty_engine(Path(video), model, limits) as engine:
         clip_id = video if library else _added(engine, Path(video))
         name, factors = engine.clip(clip_id).name, engine.weigh(dict(weights or ()), mute or ())
-        asked = _mix(engine, like, like_moment, mix, exclude)
-        hits = engine.search(text, len(engine.clips()), factors, mix=asked).hits
+        query = _mix(engine, like, like_moment, mix, exclude)
+        hits = engine.search(text, len(engine.clips()), factors, mix=query).hits
         hit = next((hit for hit in hits if hit.clip_id == clip_id), None)
-        if hit is None and clip_id == asked.like:
+        if hit is None and clip_id == query.like:
             raise ConfigError(f"{name} is the example itself; name another clip to compare it with.")
         if hit is None:
             raise ConfigError(f"{name} is not searchable; rebuild the library.")
-        value = figures.export(out, engine.explain(text, hit, weights=factors, mix=asked), hit)
+        value = figures.export(out, engine.explain(text, hit, weights=factors, mix=query), hit)
     lines = [
         f"{value['score']:+.3f}  {value['text']}  ~  {value['name']}",
         _terms(value["terms"]),

@@ -31,6 +31,7 @@ from vtr_demo.errors import ConfigError
 from vtr_demo.evaluation.evaluate import open_test
 from vtr_demo.evaluation.metrics import bootstrap, usage_entropy
 from vtr_demo.model.checkpoint import RetrievalModel
+from vtr_demo.model.s2ca import HELD_PATCHES
 from vtr_demo.playground.captions import captions, noun_labels
 from vtr_demo.playground.layout import sample_spec
 from vtr_demo.playground.render import frame_batch, patch_labels
@@ -38,8 +39,6 @@ from vtr_demo.playground.spec import ClipSpec
 from vtr_demo.structures import Word
 from vtr_demo.text.parser import parse_many
 
-HELD_PATCHES = 4
-"""Patches of a clip that a concept must hold to occur in it."""
 SPLITS: Mapping[str, Split] = {"unseen_combinations": "probe", "unseen_things": "unseen_sprites"}
 
 
@@ -212,11 +211,11 @@ def name_scores(clips: Sequence[Allocation], names: Sequence[str]) -> list[dict[
     owners = np.concatenate([clip.words.argmax(axis=1) for clip in clips])[nouns != ""]
     occurs = np.array([_occurring(clip.patches.argmax(axis=-1), len(names)) for clip in clips])
     lexicon = [name_words(name) for name in names]
-    told = np.array([np.isin(nouns[nouns != ""].astype(str), sorted(words)) for words in lexicon])
-    said = np.array([[bool(words & set(clip.nouns)) for clip in clips] for words in lexicon])
+    named_nouns = np.array([np.isin(nouns[nouns != ""].astype(str), sorted(words)) for words in lexicon])
+    named_clips = np.array([[bool(words & set(clip.nouns)) for clip in clips] for words in lexicon])
     answer = []
     for k, name in enumerate(names):
-        scores = [[f1(told[i], owners == k), f1(said[i], occurs[:, k])] for i in range(len(names))]
+        scores = [[f1(named_nouns[i], owners == k), f1(named_clips[i], occurs[:, k])] for i in range(len(names))]
         others = np.delete(scores, k, axis=0)
         chance = others.mean(axis=0) if len(others) else np.zeros(2)
         answer.append(

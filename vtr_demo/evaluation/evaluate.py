@@ -52,13 +52,13 @@ def token_cache(trained: RetrievalModel, folder: Path | None) -> VideoCache:
 
 @torch.no_grad()
 def encode_table(
-    pretrained: RetrievalModel, items: Sequence[Sample], cache: Videos, texts: Mapping[str, TextTokens] | None = None
+    trained: RetrievalModel, items: Sequence[Sample], cache: Videos, texts: Mapping[str, TextTokens] | None = None
 ) -> Table:
     """Encode a test set; equal captions become one text, right for each of their clips.
 
     ``texts`` holds the tokens of the sentences by their text, where they are known already.
     """
-    model, backbone = pretrained.model, pretrained.backbone
+    model, backbone = trained.model, trained.backbone
     device = next(model.parameters()).device
     training = model.training, backbone.training
     model.eval()
@@ -141,7 +141,7 @@ def _hard(soft: Tensor) -> Tensor:
 
 
 def evaluate(
-    pretrained: RetrievalModel,
+    trained: RetrievalModel,
     data: str,
     *,
     split: str = "test",
@@ -161,11 +161,11 @@ def evaluate(
     dataset = open_test(data, split=split, annotations=annotations, videos=videos, kind=kind)
     if progress:
         progress(dataset.summary())
-    weights = weights or pretrained.model.default_weights
-    store = token_cache(pretrained, cache)
-    items = store.fill(file_samples(dataset, pretrained.video), dataset.name)
+    weights = weights or trained.model.default_weights
+    store = token_cache(trained, cache)
+    items = store.fill(file_samples(dataset, trained.video), dataset.name)
     started = time.perf_counter()
-    table = encode_table(pretrained, items, store)
+    table = encode_table(trained, items, store)
     encoded_s = time.perf_counter() - started
     started = time.perf_counter()
     table.scores(weights)
@@ -173,7 +173,7 @@ def evaluate(
     texts, clips = table.positives.shape
     answer = report(table, weights, protocol=protocol)
     answer |= {
-        "model": pretrained.spec,
+        "model": trained.spec,
         "data": dataset.name,
         "split": dataset.split,
         "kind": kind or "all",
@@ -183,11 +183,11 @@ def evaluate(
             "bytes_per_clip": 4 * table.videos.flat().shape[1],
             "ms_per_query_ranking": 1000 * ranked_s / texts,
             "ms_per_item_heads_and_text_tower": 1000 * encoded_s / (texts + clips),
-            "million_parameters_heads": _millions(pretrained.model),
-            "million_parameters_towers": _millions(pretrained.backbone),
+            "million_parameters_heads": _millions(trained.model),
+            "million_parameters_towers": _millions(trained.backbone),
         },
     }
-    answer["by_kind"] = by_kind(pretrained, table.videos, sample_sentences(items), weights)
+    answer["by_kind"] = by_kind(trained, table.videos, sample_sentences(items), weights)
     if with_ablations:
         answer["ablations"] = ablations(table, weights, protocol)
     return answer
@@ -292,7 +292,7 @@ def difference(
 
 # --------------------------------------------------------------------------- minimal pairs
 def probe(
-    pretrained: RetrievalModel,
+    trained: RetrievalModel,
     level: PairLevel,
     pairs: int,
     *,
@@ -309,7 +309,7 @@ def probe(
     both texts and both clips are asked, and ties count half. ``split`` is `probe` (unseen combinations) or
     `unseen_sprites`. The 95 % bootstrap interval is over the pairs. ``cache`` keeps the clips' tokens.
     """
-    store = token_cache(pretrained, cache)
+    store = token_cache(trained, cache)
     rng = np.random.default_rng([seed, PAIR_LEVELS.index(level)])
     videos: list[VideoFeatures] = []
     texts: list[str] = []
@@ -321,15 +321,15 @@ def probe(
         for spec in (first, second):
             tokens = store.read(drawn_sample(spec, split, str(sprites or "")))
             with torch.no_grad():
-                videos.append(pretrained.model.encode_video(tokens))
-    questions = _term_table(pretrained, parse_many(texts), join_videos(videos))
+                videos.append(trained.model.encode_video(tokens))
+    questions = _term_table(trained, parse_many(texts), join_videos(videos))
     return {"level": level, "split": split, "pairs": pairs, "seed": seed} | {
         name: _accuracy(table) for name, table in questions.items()
     }
 
 
 def probe_kinds(
-    pretrained: RetrievalModel,
+    trained: RetrievalModel,
     clips: int,
     *,
     split: Split = "probe",
@@ -342,25 +342,25 @@ def probe_kinds(
     rng = np.random.default_rng([seed, 9])
     items: list[Sample] = []
     features: list[VideoFeatures] = []
-    store = token_cache(pretrained, cache)
+    store = token_cache(trained, cache)
     for i in range(clips):
         if progress and i % 10 == 0:
             progress(i / clips, f"short queries: clip {i + 1} of {clips}")
         items.append(drawn_sample(sample_spec(rng, split=split), split, str(sprites or "")))
         with torch.no_grad():
-            features.append(pretrained.model.encode_video(store.read(items[-1])))
-    kinds = by_kind(pretrained, join_videos(features), sample_sentences(items), seed=seed)
+            features.append(trained.model.encode_video(store.read(items[-1])))
+    kinds = by_kind(trained, join_videos(features), sample_sentences(items), seed=seed)
     return kinds | {"clips": clips, "split": split, "seed": seed}
 
 
 @torch.no_grad()
-def _term_table(pretrained: RetrievalModel, sentences: list[Sentence], videos: VideoFeatures) -> dict[str, np.ndarray]:
+def _term_table(trained: RetrievalModel, sentences: list[Sentence], videos: VideoFeatures) -> dict[str, np.ndarray]:
     """By term: (pairs, 2, 2) scores of the pair's texts with the pair's clips; and `score`."""
-    model = pretrained.model
+    model = trained.model
     weights = model.default_weights
     tables: dict[str, list[np.ndarray]] = {name: [] for name in (*TERMS, "score")}
     for row in range(0, len(sentences), 2):
-        text = model.encode_text(pretrained.backbone.encode_text(sentences[row : row + 2]))
+        text = model.encode_text(trained.backbone.encode_text(sentences[row : row + 2]))
         clips = VideoFeatures(videos.levels[row : row + 2], videos.concepts[row : row + 2], videos.allocation)
         for name, table in _terms(text, clips, weights).items():
             tables[name].append(table.numpy())

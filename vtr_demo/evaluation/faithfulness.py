@@ -74,17 +74,17 @@ class Pair:
 
 
 @torch.no_grad()
-def encode_pair(pretrained: RetrievalModel, sentence: Sentence, frames: FrameBatch) -> Pair:
+def encode_pair(trained: RetrievalModel, sentence: Sentence, frames: FrameBatch) -> Pair:
     """Encode a sentence and a clip."""
-    model = pretrained.model
-    text = pretrained.backbone.encode_text([sentence])
-    video = model.reduced(pretrained.backbone.encode_frames(frames.pixels))
+    model = trained.model
+    text = trained.backbone.encode_text([sentence])
+    video = model.reduced(trained.backbone.encode_frames(frames.pixels))
     return Pair(sentence, frames, text, video, model.encode_text(text), model.encode_video(video))
 
 
 # --------------------------------------------------------------------------- scores of what is left
 @torch.no_grad()
-def score_kept(pretrained: RetrievalModel, pair: Pair, unit: str, kept: np.ndarray) -> np.ndarray:
+def score_kept(trained: RetrievalModel, pair: Pair, unit: str, kept: np.ndarray) -> np.ndarray:
     """Return scores (M,) of a pair of which only ``kept`` (M, N) bool of its N units are left.
 
     At least one word or frame a row; default weights. Equal rows are scored once. NaN where the words
@@ -92,10 +92,10 @@ def score_kept(pretrained: RetrievalModel, pair: Pair, unit: str, kept: np.ndarr
     """
     rows, back = np.unique(kept, axis=0, return_inverse=True)
     score = {"words": _score_words, "frames": _score_frames, "patches": _score_patches}[unit]
-    return score(pretrained, pair, rows)[back.reshape(-1)]
+    return score(trained, pair, rows)[back.reshape(-1)]
 
 
-def _score_words(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
+def _score_words(trained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
     """The sentence without the other words, parsed anew: its levels may change with it."""
     shorter = {}
     for row, mask in enumerate(kept):
@@ -105,28 +105,28 @@ def _score_words(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np
             continue
     scores = np.full(len(kept), np.nan)
     if shorter:
-        features = pretrained.model.encode_text(pretrained.backbone.encode_text([*shorter.values()]))
-        scores[[*shorter]] = pretrained.model.scores(features, pair.video_features)[:, 0].cpu().numpy()
+        features = trained.model.encode_text(trained.backbone.encode_text([*shorter.values()]))
+        scores[[*shorter]] = trained.model.scores(features, pair.video_features)[:, 0].cpu().numpy()
     return scores
 
 
-def _score_frames(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
+def _score_frames(trained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
     """The clip with the other frames cut out.
 
     Image towers read each frame alone, so that its tokens stay; the heads' differences between
     neighbouring frames do not.
     """
     shorter = pad_video_tokens([pair.video.take(np.flatnonzero(mask).tolist()) for mask in kept])
-    video = pretrained.model.encode_video(shorter)
-    return pretrained.model.scores(pair.text_features, video)[0].cpu().numpy()
+    video = trained.model.encode_video(shorter)
+    return trained.model.scores(pair.text_features, video)[0].cpu().numpy()
 
 
-def _score_patches(pretrained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
+def _score_patches(trained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
     """The clip with the other cells painted over, through the image tower again."""
-    model, scores = pretrained.model, np.empty(len(kept))
+    model, scores = trained.model, np.empty(len(kept))
     for row, mask in enumerate(kept):
         pixels = paint_over(pair.frames.pixels, mask, pair.video.grid)
-        video = model.encode_video(pretrained.backbone.encode_frames(pixels))
+        video = model.encode_video(trained.backbone.encode_frames(pixels))
         scores[row] = float(model.scores(pair.text_features, video)[0, 0])
     return scores
 
@@ -244,7 +244,7 @@ def area(curve: np.ndarray) -> np.ndarray:
 
 
 def pair_curves(
-    pretrained: RetrievalModel, pair: Pair, attribution: Attribution, steps: int, seed: Sequence[int]
+    trained: RetrievalModel, pair: Pair, attribution: Attribution, steps: int, seed: Sequence[int]
 ) -> dict[str, Curves]:
     """Return the curves of one pair by unit; a clip of one frame has none for frames."""
     result = {}
@@ -252,14 +252,14 @@ def pair_curves(
         least = 0 if unit == "patches" else 1
         if len(attribution[unit]) > least:
             rng = np.random.default_rng([*seed, number])
-            score = partial(score_kept, pretrained, pair, unit)
+            score = partial(score_kept, trained, pair, unit)
             result[unit] = curves(attribution[unit], score, steps, least, rng)
     return result
 
 
 # --------------------------------------------------------------------------- the report
 def faithfulness(
-    pretrained: RetrievalModel,
+    trained: RetrievalModel,
     data: str,
     *,
     split: str = "test",
@@ -276,7 +276,7 @@ def faithfulness(
     if steps < 1 or seed < 0:
         raise ConfigError(f"Faithfulness needs at least 1 step and a seed from 0, got {steps} and {seed}.")
     dataset = open_test(data, split=split, annotations=None, videos=None, kind=kind)
-    items = file_samples(dataset, pretrained.video)
+    items = file_samples(dataset, trained.video)
     long = [(i, s) for i in items if (s := next((s for s in i.sentences if len(s.words) >= FEWEST_WORDS), None))]
     if not long:
         raise ManifestError(
@@ -286,25 +286,25 @@ def faithfulness(
     drawn = long
     if limit is not None and limit < len(long):
         drawn = [long[i] for i in sorted(np.random.default_rng(seed).choice(len(long), limit, replace=False))]
-    models = (pretrained.model, *(randomised(pretrained.model, seed + i) for i in range(RANDOM_MODELS)))
+    models = (trained.model, *(randomised(trained.model, seed + i) for i in range(RANDOM_MODELS)))
     pairs: list[Pair] = []
     rows: list[dict[str, Any]] = []
     for number, (item, sentence) in enumerate(drawn):
         if progress:
             progress(number / len(drawn), f"pair {number + 1} of {len(drawn)}")
         try:
-            frames = item.frames(pretrained.video.clip_frames, pretrained.backbone.frame_size)
+            frames = item.frames(trained.video.clip_frames, trained.backbone.frame_size)
         except VideoError as error:
             log.warning("%s", error)
             continue
-        pair = encode_pair(pretrained, sentence, frames)
+        pair = encode_pair(trained, sentence, frames)
         alignments = [model.align(sentence, pair.text, pair.video, frames.seconds) for model in models]
         own, *others = (summands(alignment) for alignment in alignments)
         agreements = [agreement(own, other) for other in others]
         pairs.append(replace(pair, frames=frames.take([0])))  # pixels are no longer needed
         rows.append(
             {
-                "curves": pair_curves(pretrained, pair, own, steps, (seed, number)),
+                "curves": pair_curves(trained, pair, own, steps, (seed, number)),
                 "whole": on_whole_tokens(alignments[0]),
                 "agreement": agreements,
             }
@@ -312,7 +312,7 @@ def faithfulness(
     if not rows:
         raise VideoError(dataset.name, "none of its clips can be read", "check the folder of videos")
     return {
-        "model": pretrained.spec,
+        "model": trained.spec,
         "data": dataset.name,
         "kind": kind or "all",
         "pairs": len(rows),
@@ -320,7 +320,7 @@ def faithfulness(
         "unreadable_clips": len(drawn) - len(rows),
         "steps": steps,
         "seed": seed,
-        **_scale(pretrained.model, pairs),
+        **_scale(trained.model, pairs),
         "better": {"deletion": "smaller area", "insertion": "larger area", "random_weights": "near 0"},
         "on_whole_tokens": {u: float(np.mean([r["whole"][u] for r in rows])) for u in ("words", "patches")},
         "curves": {

@@ -18,7 +18,7 @@ MAX_QUERIES = 2000
 
 
 def by_kind(
-    pretrained: RetrievalModel,
+    trained: RetrievalModel,
     videos: VideoFeatures,
     sentences: Sequence[Sequence[Sentence]],
     weights: TermWeights | None = None,
@@ -30,7 +30,7 @@ def by_kind(
     ``videos`` are N clips and ``sentences`` what each shows. A clip counts as right if it has all that the
     query names, also where another clip's sentence gave the query. Kinds without a query are left out.
     """
-    weights = weights or pretrained.model.default_weights
+    weights = weights or trained.model.default_weights
     distinct = dict.fromkeys(query for group in sentences for sentence in group for query in short_queries(sentence))
     rng = np.random.default_rng(seed)
     answer: dict[str, Any] = {}
@@ -40,7 +40,7 @@ def by_kind(
             queries = [queries[i] for i in np.sort(rng.choice(len(queries), MAX_QUERIES, replace=False))]
         if not queries:
             continue
-        texts = pretrained.encode_text(parse_many([query.text for query in queries]))
+        texts = trained.encode_text(parse_many([query.text for query in queries]))
         scores = (texts.flat(weights) @ videos.flat().T).cpu().numpy()
         rank = ranks(scores, right_clips(queries, sentences))
         answer[kind] = summarize(rank) | {

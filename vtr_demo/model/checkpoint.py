@@ -339,9 +339,9 @@ def _load_state(module: torch.nn.Module, state: dict[str, Tensor], folder: Path)
 
 def _own(module: torch.nn.Module) -> dict[str, Tensor]:
     """The state with each shared tensor under its first name only (safetensors stores each once)."""
-    seen: dict[int, str] = {}
+    first_names: dict[int, str] = {}
     return {
         name: value
         for name, value in module.state_dict().items()
-        if value.numel() and seen.setdefault(value.data_ptr(), name) == name
+        if value.numel() and first_names.setdefault(value.data_ptr(), name) == name
     }

@@ -24,6 +24,9 @@ from torch import Tensor, nn
 
 from vtr_demo.model.layers import identity_linear, masked_softmax, zero_linear
 
+HELD_PATCHES = 4
+"""Patches of a clip that a concept must hold to occur in it."""
+
 
 @dataclass(frozen=True)
 class ConceptOutput:

@@ -61,13 +61,13 @@ def negations(doc: Doc) -> tuple[Groups, tuple[int, ...]]:
     cues: set[int] = set()
     for token in doc:
         scope = [t for t in _denied(token, doc) if t.i > token.i]
-        said = [t for t in scope if t.lower_ not in _BOUND_CUES]
-        if not any(t.pos_ not in ("PUNCT", "DET", "PART") for t in said) or {t.i for t in scope} & cues:
+        content = [t for t in scope if t.lower_ not in _BOUND_CUES]
+        if not any(t.pos_ not in ("PUNCT", "DET", "PART") for t in content) or {t.i for t in scope} & cues:
             continue
-        if any(t in group for group in denied for t in (token, *said)):
+        if any(t in group for group in denied for t in (token, *content)):
             continue
-        denied.append(said)
-        cues |= {token.i, *_cue_words(token, scope), *(t.i for t in scope if t not in said)}
+        denied.append(content)
+        cues |= {token.i, *_cue_words(token, scope), *(t.i for t in scope if t not in content)}
     return tuple(_indices(group) for group in denied), tuple(sorted(cues))
 
 

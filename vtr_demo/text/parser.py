@@ -201,9 +201,9 @@ def _sentence(parser: Parser, text: str, units: list[Unit], parsed: Doc, replace
     *groups, labels = levels.extract(doc)
     entities, actions, relationships = (_word_groups(level, owner) for level in groups)
     denied, cues = levels.negations(doc)
-    said = [word for unit in cues for word in owner[unit]]
+    cue_words = sorted({word for unit in cues for word in owner[unit]})
     return Sentence(
-        text, words, entities, actions, relationships, labels, _word_groups(denied, owner), tuple(sorted({*said}))
+        text, words, entities, actions, relationships, labels, _word_groups(denied, owner), tuple(cue_words)
     )
 
 
