@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -35,6 +36,13 @@ _BATCH_SIZE = 2_000
 def world() -> int:
     """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def progress_bar(items: Any = None, **options: Any) -> Any:
+    """Return a tqdm bar over ``items``, in the first process alone; where stderr is a file, a state each minute."""
+    from tqdm import tqdm
+
+    return tqdm(items, disable=rank() > 0, mininterval=0.1 if sys.stderr.isatty() else 60, **options)
 
 
 def rank() -> int:

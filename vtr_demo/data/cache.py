@@ -85,11 +85,10 @@ class VideoCache:
         return _readable(items, self._fill(part, label), label)
 
     def _fill(self, items: Sequence[Sample], label: str) -> dict[str, str]:
-        from tqdm import tqdm
-
         failures: dict[str, str] = {}
         new = [item for item in items if item.key not in self._in_memory]
-        for item, future in tqdm(self._prefetch(new), f"tokens: {label}", len(new), unit="clip", disable=None):
+        bar = distributed.progress_bar(self._prefetch(new), desc=f"tokens: {label}", total=len(new), unit="clip")
+        for item, future in bar:
             try:
                 tokens = self._encode(item, future.result())
             except VideoError as error:
@@ -179,11 +178,9 @@ class FrameStore:
 
         Returns the readable items; the others are logged. Raises VideoError where there is none.
         """
-        from tqdm import tqdm
-
         part = items[distributed.rank() :: distributed.world()]
         futures = [(item.key, self._pool.submit(self._failure, item)) for item in part]
-        bar = tqdm(futures, desc=f"frames: {label}", unit="clip", disable=None)
+        bar = distributed.progress_bar(futures, desc=f"frames: {label}", unit="clip")
         failures = {key: sentence for key, future in bar if (sentence := future.result())}
         return _readable(items, failures, label)
 

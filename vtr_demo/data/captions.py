@@ -88,13 +88,11 @@ def level_embeddings(
 
 def _encode(sentences: Mapping[str, Sentence], backbone: Backbone, divided: bool) -> Iterable[tuple[str, TextTokens]]:
     """Yield each text with its tokens on the CPU, short sentences first, so that little is padded."""
-    from tqdm import tqdm
-
     ordered = sorted(sentences.items(), key=lambda pair: len(pair[1].words))
     chunks = [ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK)]
     encode = partial(_encode_chunks, backbone)
     world = distributed.world() if divided else 1
-    with tqdm(total=len(ordered), desc="sentences", disable=True if distributed.rank() else None) as bar:
+    with distributed.progress_bar(total=len(ordered), desc="sentences") as bar:
         for start in range(0, len(chunks), world):
             some = chunks[start : start + world]
             batches = distributed.scatter_map(some, encode) if divided else encode(some)

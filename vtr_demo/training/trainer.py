@@ -209,21 +209,13 @@ class Trainer:
         Evaluates every ``evaluate_every`` steps and at the end, and before the first where there are validation
         data, so that the best checkpoint is never worse than the start; returns its folder.
         """
-        from tqdm import tqdm
-
         self.resume()
         self._write_settings()
         if self.validation and self.progress == Progress():
             self._evaluate()
         steps, progress = self.options.steps, self.progress
         last = steps if until is None else min(until, steps)
-        bar = tqdm(
-            total=last,
-            initial=progress.step,
-            desc="training",
-            unit="step",
-            disable=True if distributed.rank() else None,
-        )
+        bar = distributed.progress_bar(total=last, initial=progress.step, desc="training", unit="step")
         while progress.step < last and not self._out_of_patience():
             start = time.perf_counter()
             for name, value in self.train_step().items():
