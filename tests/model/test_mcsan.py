@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from tests.helpers.models import WIDTH, row, small_model, text_tokens, video_tokens
 from vtr_demo.model.attributes import Attributes
-from vtr_demo.model.mcsan import BASE_MIX, LevelPools
+from vtr_demo.model.mcsan import BASE_MIX, LevelPools, unit
 from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
 
 GLOBAL, ENTITY, ACTION, RELATIONSHIP = range(4)
@@ -206,7 +206,7 @@ def test_an_untrained_pool_is_the_mean_over_what_its_prior_admits() -> None:
     mask = torch.tensor([[True, True, True, True, False]])
     weights = pools.weights([hidden] * 4, torch.tensor([0.0, 0.0, -30.0, 0.0, 0.0]), mask)
     assert torch.allclose(weights, torch.tensor([1.0, 1, 0, 1, 0]).expand(1, 4, 5) / 3, atol=1e-6)
-    vectors = pools.vectors(weights @ base, weights, [hidden] * 4)
+    vectors = unit(pools.sums(weights @ base, weights, [hidden] * 4))
     assert torch.allclose(vectors, normalize(base[:, [0, 1, 3]].mean(1), dim=-1).expand(1, 4, 3), atol=1e-5)
 
 

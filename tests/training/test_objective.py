@@ -17,7 +17,7 @@ from tests.training.test_losses import balance
 from vtr_demo.config import LossConfig
 from vtr_demo.data.grounding import UNKNOWN, AllocationTruth
 from vtr_demo.data.sampler import ShortTexts
-from vtr_demo.model.mcsan import LevelOutput
+from vtr_demo.model.mcsan import LevelOutput, unit
 from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.model.s2ca import ConceptOutput
 from vtr_demo.structures import LEVELS, VideoTokens
@@ -152,7 +152,7 @@ def test_the_anchor_is_how_far_files_and_captions_have_moved_and_drawn_clips_are
         heads.text.pools[1].value_base.weight.add_(0.1 * torch.randn(WIDTH, WIDTH))
         term = loss_terms(heads, data, config, start=start)["anchor"]
         outs = [heads.video(v) for v in data.videos]
-        files = [out.vectors[:n, 1] - out.plain[:n] for out, n in zip(outs, (2, 2), strict=True)]
+        files = [out.vectors[:n, 1] - unit(out.entity[:n]) for out, n in zip(outs, (2, 2), strict=True)]
         texts = heads.text(data.texts)[0].vectors[:, 1] - start(data.texts)[0].vectors[:, 1]
     expected = sum(float(d.square().sum()) for d in files) / 4 + float(texts.square().sum()) / 6
     assert float(term) == pytest.approx(expected, rel=1e-4)

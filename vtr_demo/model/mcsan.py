@@ -15,7 +15,7 @@ token's value is its content times its role (``binding``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +56,8 @@ class LevelOutput:
     level's contextual tokens; roles (B, N, D), the factors of the relationship level's base tokens;
     frame_mask (B, T) for video, None for text; motion (B, N, D), the whole
     frames' motion in their place and zeros elsewhere, None for text and where no tower reads motion; things (B, N),
-    the attention of ``Focus``, sums to 1, and plain (B, D), the entity vector without it; None where there is none.
+    the attention of ``Focus``, sums to 1, None where there is none; entity (B, D), the entity level's sum of values
+    before the focus adds to it, None for text.
     """
 
     vectors: Tensor
@@ -67,7 +68,12 @@ class LevelOutput:
     frame_mask: Tensor | None = None
     motion: Tensor | None = None
     things: Tensor | None = None
-    plain: Tensor | None = None
+    entity: Tensor | None = None
+
+
+def unit(sums: Tensor) -> Tensor:
+    """Return vectors (..., D) of length 1; those that are rounding alone are not stretched."""
+    return F.normalize(sums, dim=-1, eps=SHORTEST)
 
 
 class LevelPool(nn.Module):
@@ -114,18 +120,10 @@ class LevelPools(nn.ModuleList):
         scores = torch.stack([pool.scores(h) for pool, h in pairs], dim=1)
         return masked_softmax(scores + prior, mask)
 
-    def vectors(
-        self, pooled: Tensor, weights: Tensor, hidden: Sequence[Tensor], things: Tensor | None = None
-    ) -> Tensor:
-        """Return unit vectors (B, L, D) from pooled base tokens (B, L, D) and hidden L x (B, N, H).
-
-        ``things`` (B, D) is added to the entity level's sum.
-        """
+    def sums(self, pooled: Tensor, weights: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+        """Return the levels' values (B, L, D) from pooled base tokens (B, L, D) and hidden L x (B, N, H)."""
         columns = zip(self.pools(), pooled.unbind(1), weights.unbind(1), hidden, strict=True)
-        values = [pool.value(x, torch.einsum("bn,bnh->bh", a, h)) for pool, x, a, h in columns]
-        if things is not None:
-            values[ENTITY] = values[ENTITY] + things
-        return F.normalize(torch.stack(values, dim=1), dim=-1, eps=SHORTEST)
+        return torch.stack([pool.value(x, torch.einsum("bn,bnh->bh", a, h)) for pool, x, a, h in columns], dim=1)
 
     def parts(self, bases: Sequence[Tensor], out: LevelOutput, things: Tensor | None = None) -> Tensor:
         """Return the summands (B, L, N, D) of ``out.vectors`` from each level's base tokens (B, N, D).
@@ -287,6 +285,10 @@ class VideoLevels(nn.Module):
 
     def forward(self, tokens: VideoTokens) -> LevelOutput:
         """Compute the levels of a padded batch; a clip's result does not depend on its neighbours."""
+        return self.focused(self.levels(tokens))
+
+    def levels(self, tokens: VideoTokens) -> LevelOutput:
+        """Compute the levels without what the focus adds."""
         _, t, p, _ = tokens.patches.shape
         mask, token_mask = tokens.frame_mask, tokens.frame_mask.repeat_interleave(1 + p, dim=1)
         # the summary token also reads the frame's mean patch, as a plain pooled head would
@@ -313,13 +315,24 @@ class VideoLevels(nn.Module):
         pooled = sum((share * weights) @ x for share, x in mix if x is not None)
         relation = torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], (base + change) * roles)
         pooled = _append(pooled[:, :RELATIONSHIP], relation)
-        vectors = self.pools.vectors(pooled, weights, hidden)
+        sums = self.pools.sums(pooled, weights, hidden)
+        return LevelOutput(
+            unit(sums), weights, base, hidden, roles, mask, frame_motion, entity=sums[:, ENTITY]
+        )  # fmt: skip
+
+    def focused(self, out: LevelOutput) -> LevelOutput:
+        """Add to the entity level what the focus sees, where there is one."""
         if self.focus is None:
-            return LevelOutput(vectors, weights, base, hidden, roles, mask, frame_motion)
-        things = self.focus.attention(hidden[ENTITY], attention, token_mask)
-        added = torch.einsum("bn,bnd->bd", things, self.focus.values(base, hidden[ENTITY]))
-        focused = self.pools.vectors(pooled, weights, hidden, added)
-        return LevelOutput(focused, weights, base, hidden, roles, mask, frame_motion, things, vectors[:, ENTITY])
+            return out
+        assert out.frame_mask is not None
+        assert out.entity is not None
+        hidden, tokens = out.hidden[ENTITY], out.base.shape[1] // out.frame_mask.shape[1]
+        mask = out.frame_mask.repeat_interleave(tokens, dim=1)
+        things = self.focus.attention(hidden, out.weights[:, ENTITY], mask)
+        added = torch.einsum("bn,bnd->bd", things, self.focus.values(out.base, hidden))
+        levels = [*out.vectors.unbind(1)]
+        levels[ENTITY] = unit(out.entity + added)
+        return replace(out, vectors=torch.stack(levels, dim=1), things=things)
 
     def parts(self, out: LevelOutput) -> Tensor:
         """Return the summands (B, L, N, D) of ``out.vectors``; a change counts where it arrives."""
@@ -420,7 +433,7 @@ class TextLevels(nn.Module):
 
         pooled = weights @ base
         relation = torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], base * roles)
-        vectors = self.pools.vectors(_append(pooled[:, :RELATIONSHIP], relation), weights, hiddens)
+        vectors = unit(self.pools.sums(_append(pooled[:, :RELATIONSHIP], relation), weights, hiddens))
         sentence = F.normalize((weights[:, :1] @ base).squeeze(1), dim=-1)
         gates = self.gate(sentence)
         if self.brief is not None:

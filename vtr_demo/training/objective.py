@@ -15,7 +15,7 @@ from vtr_demo.config import LossConfig
 from vtr_demo.data.captions import sentence_vector
 from vtr_demo.data.grounding import KINDS, UNKNOWN, AllocationTruth, GroundedCaptions
 from vtr_demo.data.sampler import Batch, HardNegatives, ShortTexts, Teaching
-from vtr_demo.model.mcsan import ENTITY, TextLevels
+from vtr_demo.model.mcsan import ENTITY, TextLevels, unit
 from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.structures import (
     LEVELS,
@@ -336,8 +336,9 @@ def _anchor(output: BatchOutput, texts: TextTokens, truth: AllocationTruth, star
     terms, counts = [], []
     for out, labels in zip(output.videos, truth.patches, strict=True):
         files = (labels == UNKNOWN).flatten(1).all(1)
-        plain = out.levels.vectors[:, ENTITY] if out.levels.plain is None else out.levels.plain
-        terms.append(((out.levels.vectors[:, ENTITY] - plain.detach()).float().square().sum(1) * files).sum())
+        assert out.levels.entity is not None
+        moved = out.levels.vectors[:, ENTITY] - unit(out.levels.entity).detach()
+        terms.append((moved.float().square().sum(1) * files).sum())
         counts.append(files.sum())
     total = torch.stack(counts).sum()
     clips = torch.stack(terms).sum() / total.clamp(min=1) * distributed.rank_weight(total)

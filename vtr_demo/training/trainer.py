@@ -75,8 +75,7 @@ class TrainingStep(nn.Module):
         self.model, self.distiller, self.towers = model, distiller, towers
         self.loss, self.precision = loss, precision
         self.start = deepcopy(model.text).eval().requires_grad_(False) if loss.anchor else None
-        levels = (*model.video.parameters(), *model.text.parameters())
-        self.frozen = None if any(p.requires_grad for p in levels) else FrozenLevels(model)
+        self.frozen = FrozenLevels(model)
 
     def forward(self, sampler: Sampler, rng: np.random.Generator, done: float) -> dict[str, Tensor]:
         """Return the loss terms of a batch drawn by ``sampler``; ``done`` is the share of training so far."""
