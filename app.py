@@ -110,7 +110,7 @@ def search_tab(engine: EngineLike, address: gr.HTML) -> tuple[gr.HTML, TabParts,
     defaults = engine.default_weights
     with gr.Row(elem_id="ask"):
         query = gr.Textbox(
-            placeholder="Describe what happens in a clip …", label="Sentence", show_label=False, max_lines=1,
+            placeholder="What happens in a clip …", label="Sentence", show_label=False, max_lines=1,
             container=False, autofocus=True, elem_id="query", max_length=MAX_TEXT,
         )  # fmt: skip
         go = gr.Button("Search", variant="primary", elem_id="go", scale=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,17 @@ def engine(spec: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engi
     assert len(opened.add(files, captions=CAPTIONS, keep_copy=False).added) == 4
     yield opened
     opened.close()
+
+
+def test_clips_that_are_added_meanwhile_do_not_hinder_a_measurement(spec: str, tmp_path: Path) -> None:
+    clips: list[int] = []
+    files = draw_three_clips(tmp_path)
+    with closing(Engine.open(tmp_path / "library", spec)) as growing:
+        growing.add(files[:1], captions=CAPTIONS[:1])
+        growing.add(files[1:], captions=CAPTIONS[2:], progress=lambda *_: clips.append(growing.measure().clips))
+        clips.append(growing.measure().clips)
+    assert clips == sorted(clips)
+    assert (clips[0], clips[-1]) == (1, 3)
 
 
 @pytest.mark.parametrize("weights", [None, MIXED])

@@ -152,10 +152,9 @@ class Ranking:
 
     def table(self, clips: Sequence[StoredClip]) -> VectorTable:
         """Read all vectors of clips, those that can be read, which takes as much memory as they do."""
-        known = {clip.id: clip for clip in clips if clip.number not in self._unreadable}
-        owners = tuple((clip.id, int(member) - 1) for clip in known.values() for member in self._members(clip))
-        ids = [member_ids(clip.number, self._members(clip)) for clip in known.values()]
-        return VectorTable(self.store.vectors(np.concatenate([np.zeros(0, np.int64), *ids])), owners, known)
+        clips, vectors = self._stored(clips)
+        owners = tuple((clip.id, int(member) - 1) for clip in clips for member in self._members(clip))
+        return VectorTable(vectors, owners, {clip.id: clip for clip in clips})
 
     def null(self, queries: Queries, weights: TermWeights) -> NullDistribution:
         """Return how high unrelated sentences score in the library; kept for the last 64 settings."""
@@ -164,16 +163,7 @@ class Ranking:
             if weights in kept:
                 kept.move_to_end(weights)
                 return kept[weights]
-        clips = [clip for clip in self._library.spread(SAMPLE) if clip.number not in self._unreadable]
-        while True:
-            members = (member_ids(one.number, self._members(one)) for one in clips)
-            ids = np.concatenate([np.zeros(0, np.int64), *members])
-            try:
-                sample = self.store.vectors(ids[:: -(-len(ids) // (2 * SAMPLE)) or 1])
-                break
-            except KeyError as error:  # deleted meanwhile, or not yet taken up
-                missing = int(error.args[0]) >> MEMBER_BITS
-                clips = [one for one in clips if one.number != missing]
+        _, sample = self._stored(self._library.spread(SAMPLE), 2 * SAMPLE)
         null = queries.null(sample, weights, self.store.count())
         with self._lock:
             kept[weights] = null
@@ -182,6 +172,18 @@ class Ranking:
         return null
 
     # ------------------------------------------------------------------ inside
+    def _stored(self, clips: Sequence[StoredClip], most: int = 0) -> tuple[list[StoredClip], np.ndarray]:
+        """Return those of the clips that can be searched now, and their vectors, of more than ``most`` a part."""
+        clips = [clip for clip in clips if clip.number not in self._unreadable]
+        while True:
+            members = (member_ids(one.number, self._members(one)) for one in clips)
+            ids = np.concatenate([np.zeros(0, np.int64), *members])
+            try:
+                return clips, self.store.vectors(ids[:: -(-len(ids) // (most or len(ids) or 1)) or 1])
+            except KeyError as error:  # deleted meanwhile, or not yet taken up
+                missing = int(error.args[0]) >> MEMBER_BITS
+                clips = [one for one in clips if one.number != missing]
+
     @staticmethod
     def _members(clip: StoredClip) -> Sequence[int]:
         """Return the members of a clip's group: 0 for the whole clip, else 1 + each moment."""
