@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -72,10 +73,12 @@ def films(tmp_path: Path) -> list[Path]:
     folder = tmp_path / "films"
     folder.mkdir()
     draw_clip(folder / "a.mp4", frames=6, colours=COLOURS[:1])
-    draw_clip(folder / "b.mkv", frames=44, fps=4, colours=COLOURS)  # several moments, and a copy for browsers
-    draw_clip(folder / "c \udcff.webm", codec="libvpx-vp9", rotate=0)
+    draw_clip(
+        folder / "b.mkv", frames=44, fps=4, size=(64, 48), colours=COLOURS
+    )  # several moments, and a copy for browsers
+    draw_clip(folder / "c \udcff.webm", codec="libvpx-vp9", frames=6)
     (folder / "d.mp4").write_text("no film")
-    draw_clip(folder / "e.mov", rotate=90, size=(180, 320), sound=True)
+    draw_clip(folder / "e.mov", rotate=90, size=(48, 64), frames=6, sound=True)
     shutil.copy(folder / "a.mp4", folder / "f.mp4")
     for path in (paths := sorted(folder.iterdir())):
         os.utime(path, (time.time() - 60,) * 2)
@@ -129,6 +132,14 @@ def test_a_process_that_ends_costs_its_file_alone(spec, films, tmp_path, monkeyp
     assert len(report.added) == 3
     monkeypatch.undo()
     assert len(engine.add(films[:5], cluster="local").added) == 1
+    engine.close()
+
+
+def test_without_ray_the_sentence_names_what_to_install(spec, films, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    engine = Engine.open(tmp_path / "library", spec)
+    with pytest.raises(LibraryError, match=r"requirements-scale\.txt"):
+        engine.add(films[:1], cluster="auto")
     engine.close()
 
 

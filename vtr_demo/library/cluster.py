@@ -68,6 +68,7 @@ class RayCluster:
         if ray.is_initialized():
             return False
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         options: dict[str, Any] = {"include_dashboard": False} if self.address == "local" else {}
         environment = {"env_vars": {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}}
         try:
