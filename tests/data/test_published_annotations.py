@@ -15,7 +15,7 @@ from tests.helpers.small_runs import PAIRS, small_config
 from vtr_demo.data.benchmarks import Annotations, read_annotations
 from vtr_demo.data.dataset import UNCAPTIONED
 from vtr_demo.errors import ManifestError
-from vtr_demo.evaluation.evaluate import evaluate
+from vtr_demo.evaluation.evaluate import evaluate, open_test
 from vtr_demo.evaluation.metrics import PROTOCOLS
 from vtr_demo.model.checkpoint import load
 from vtr_demo.training.setup import build_trainer
@@ -81,7 +81,8 @@ def test_a_benchmark_goes_through_train_and_evaluate(name: str, clips: list[Path
         wanted += [f"{name} {split} {id_} {UNCAPTIONED}" for id_ in published[split].uncaptioned]
     assert listed == wanted
     loaded = load(str(best))
-    answer = evaluate(loaded, name, annotations=annotations, videos=videos)
+    test = open_test(name, annotations=annotations, videos=videos)
+    answer = evaluate(loaded, test)
     assert answer["videos"] == TESTED
     assert answer["missing"] == [video.id for video in published["test"].videos[TESTED:]]
     assert answer["missing_videos"] == len(answer["missing"])
@@ -91,7 +92,7 @@ def test_a_benchmark_goes_through_train_and_evaluate(name: str, clips: list[Path
     assert answer["texts"] >= TESTED
     assert 1 <= answer["text_to_video"]["MnR"] <= TESTED
     for protocol in {*PROTOCOLS} - {answer["protocol"]}:
-        again = evaluate(loaded, name, annotations=annotations, videos=videos, protocol=protocol)
+        again = evaluate(loaded, test, protocol=protocol)
         assert again["protocol"] == protocol
 
 

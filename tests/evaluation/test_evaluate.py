@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.helpers.colours import colour_manifest
 from tests.helpers.models import small_model
+from tests.helpers.small_runs import eight_pairs
 from tests.training.test_objective import batch as objective_batch
 from tests.training.test_objective import model as objective_model
 from vtr_demo.data.dataset import file_samples
@@ -44,7 +44,7 @@ def pretrained(spec: str) -> RetrievalModel:
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return colour_manifest(tmp_path_factory.mktemp("data"), CAPTIONS, count=5)
+    return eight_pairs(tmp_path_factory.mktemp("data"), captions=CAPTIONS, count=5)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_tokens_from_the_disk_give_the_same_answer_and_damaged_ones_are_made_ane
 def test_clips_that_cannot_be_read_are_counted_and_left_out(
     pretrained: RetrievalModel, manifest: Path, tmp_path: Path
 ) -> None:
-    copy = colour_manifest(tmp_path, {i: CAPTIONS[i] for i in range(3)}, count=3)
+    copy = eight_pairs(tmp_path, captions={i: CAPTIONS[i] for i in range(3)}, count=3)
     (tmp_path / "1.mp4").write_bytes(b"noise" * 400)
     found = evaluate(pretrained, str(copy))
     assert (found["videos"], found["missing_videos"], found["unreadable_clips"]) == (2, 1, 1)

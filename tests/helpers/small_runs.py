@@ -28,15 +28,15 @@ EVERY_LOSS = LossConfig(soft_temperature=0.0, balance=0.05, distill=0.05, kl=0.0
 """All terms on but ``pairs``, which needs the playground; only the own caption is right."""
 
 
-def eight_pairs(folder: Path, *, frames: int = 6) -> Path:
+def eight_pairs(folder: Path, *, frames: int = 6, count: int = 8, captions: dict[int, list[str]] | None = None) -> Path:
     """Clips of one colour each, which fades steadily (changes that cancel out would leave the action
-    level nothing but rounding errors), and their manifest."""
+    level nothing but rounding errors), and their manifest; ``captions`` replaces those of a clip, by its number."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for i, (caption, colour) in enumerate(PAIRS.items()):
+    for i, (caption, colour) in enumerate([*PAIRS.items()][:count]):
         shades = [tuple(round(value * (1 - 0.1 * k)) for value in colour) for k in range(frames)]
         draw_clip(folder / f"{i}.mp4", frames=frames, size=(64, 48), colours=shades)
-        rows.append({"path": f"{i}.mp4", "captions": [caption]})
+        rows.append({"path": f"{i}.mp4", "captions": (captions or {}).get(i, [caption])})
     manifest = folder / "manifest.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return manifest

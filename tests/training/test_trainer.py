@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.colours import colour_manifest
 from tests.helpers.models import text_tokens, video_tokens
-from tests.helpers.small_runs import small_config
+from tests.helpers.small_runs import eight_pairs, small_config
 from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig
 from vtr_demo.errors import ConfigError, TrainingError, VtrError
 from vtr_demo.model.checkpoint import load
@@ -28,14 +27,9 @@ from vtr_demo.training.trainer import Trainer
 MODEL = ModelConfig(backbone="tiny", hidden=16, heads=2, concepts=4, concept_width=8, dropout=0.0, reduce=12)
 
 
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(colour_manifest(tmp_path_factory.mktemp("pairs")))
-
-
-def config(out: Path, manifest: str, **changes: Any) -> TrainConfig:
+def config(out: Path, manifest: Path, **changes: Any) -> TrainConfig:
     usual: dict[str, Any] = {"out": str(out), "model": MODEL, "video": VideoConfig(clip_frames=4), "lr": 3e-3}
-    return small_config(out, Path(manifest), **usual | {"loss": LossConfig(), "weight_decay": 0.01} | changes)
+    return small_config(out, manifest, **usual | {"loss": LossConfig(), "weight_decay": 0.01} | changes)
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -47,7 +41,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 # ---------------------------------------------------------------------- learning
-def test_the_saved_model_is_the_trained_one(manifest: str, tmp_path: Path) -> None:
+def test_the_saved_model_is_the_trained_one(manifest: Path, tmp_path: Path) -> None:
     trainer = build_trainer(config(tmp_path, manifest))
     best = load(str(trainer.run()))
     assert best.model.config.trained
@@ -60,7 +54,7 @@ def test_the_saved_model_is_the_trained_one(manifest: str, tmp_path: Path) -> No
 
 def test_playground_clips_bring_minimal_pairs(sprites: str, tmp_path: Path) -> None:
     settings = config(
-        tmp_path, "", train=(), playground_clips=6, sprites=sprites, batch=6, steps=2,
+        tmp_path, Path(), train=(), playground_clips=6, sprites=sprites, batch=6, steps=2,
         video=VideoConfig(clip_frames=3),
     )  # fmt: skip
     trainer = build_trainer(settings)
@@ -77,8 +71,8 @@ def captioned(folder: Path, name: str, captions: dict[int, list[str]]) -> str:
     return str(path)
 
 
-def test_a_lemma_of_the_validation_data_alone_is_no_attribute(manifest: str, tmp_path: Path) -> None:
-    folder = Path(manifest).parent
+def test_a_lemma_of_the_validation_data_alone_is_no_attribute(manifest: Path, tmp_path: Path) -> None:
+    folder = manifest.parent
     trained = captioned(folder, "trained", {i: ["a dog runs on the beach"] for i in range(4)})
     shown = captioned(folder, "shown", {i: ["a zeppelin lands on the beach"] for i in range(4, 8)})
     settings = config(tmp_path, trained, validation=(shown,), attribute_min_count=1, batch=4)
@@ -91,12 +85,12 @@ def test_a_lemma_of_the_validation_data_alone_is_no_attribute(manifest: str, tmp
     assert saved == trainer.vocabulary
 
 
-def test_sizes_and_least_count_of_the_config_rule_the_vocabulary(manifest: str, tmp_path: Path) -> None:
+def test_sizes_and_least_count_of_the_config_rule_the_vocabulary(manifest: Path, tmp_path: Path) -> None:
     settings = config(tmp_path, manifest, attribute_sizes=(3, 2, 0, 1), attribute_min_count=1)
     assert list(build_trainer(settings).vocabulary.sizes.values()) == [3, 2, 0, 1]
 
 
-def test_a_run_without_a_single_attribute_trains_all_the_same(manifest: str, tmp_path: Path) -> None:
+def test_a_run_without_a_single_attribute_trains_all_the_same(manifest: Path, tmp_path: Path) -> None:
     trainer = build_trainer(config(tmp_path, manifest, attribute_min_count=1000))
     assert set(trainer.vocabulary.sizes.values()) == {0}
     terms = trainer.train_step()
@@ -104,9 +98,9 @@ def test_a_run_without_a_single_attribute_trains_all_the_same(manifest: str, tmp
 
 
 # ---------------------------------------------------------------------- stopping and going on
-def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(manifest: str, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(manifest: Path, tmp_path: Path) -> None:
     model = MODEL.replace(dropout=0.2)  # noise must come back too
-    changes: dict[str, Any] = {"model": model, "steps": 7, "batch": 5, "validation": (manifest,)}
+    changes: dict[str, Any] = {"model": model, "steps": 7, "batch": 5, "validation": (str(manifest),)}
     straight = build_trainer(config(tmp_path / "straight", manifest, **changes))
     straight.run()
     for until in (3, 5, None):  # at an evaluation, and between two
@@ -122,7 +116,7 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(manifest: st
 
 
 def test_a_run_that_was_killed_between_evaluations_goes_on_from_its_last_saved_step(
-    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes: dict[str, Any] = {"steps": 7, "evaluate_every": 7}
     straight = build_trainer(config(tmp_path / "straight", manifest, **changes))
@@ -146,7 +140,7 @@ def test_a_run_that_was_killed_between_evaluations_goes_on_from_its_last_saved_s
     assert all(weights(again)[name].equal(value) for name, value in weights(straight).items())
 
 
-def test_a_finished_run_does_not_go_on(manifest: str, tmp_path: Path) -> None:
+def test_a_finished_run_does_not_go_on(manifest: Path, tmp_path: Path) -> None:
     build_trainer(config(tmp_path, manifest)).run()
     before = digests(tmp_path / "best")
     again = build_trainer(config(tmp_path, manifest))
@@ -155,7 +149,7 @@ def test_a_finished_run_does_not_go_on(manifest: str, tmp_path: Path) -> None:
     assert digests(tmp_path / "best") == before
 
 
-def test_the_folder_of_another_run_is_refused_and_left_alone(manifest: str, tmp_path: Path) -> None:
+def test_the_folder_of_another_run_is_refused_and_left_alone(manifest: Path, tmp_path: Path) -> None:
     build_trainer(config(tmp_path, manifest)).run(until=1)
     before = digests(tmp_path)
     changes: tuple[dict[str, Any], ...] = (
@@ -171,8 +165,8 @@ def test_the_folder_of_another_run_is_refused_and_left_alone(manifest: str, tmp_
 
 @pytest.mark.parametrize("until", [1, 6], ids=["stopped", "finished"])
 def test_a_run_on_other_data_is_refused_and_moved_data_are_not(tmp_path: Path, until: int) -> None:
-    before = Path(colour_manifest(tmp_path / "data"))
-    run = config(tmp_path / "run", str(before))
+    before = eight_pairs(tmp_path / "data")
+    run = config(tmp_path / "run", before)
     build_trainer(run).run(until=until)
     kept, rows = digests(tmp_path / "run"), before.read_text().splitlines()
     recaptioned = json.dumps(json.loads(rows[0]) | {"captions": ["a yellow cloud rests"]})
@@ -192,21 +186,21 @@ def test_a_run_on_other_data_is_refused_and_moved_data_are_not(tmp_path: Path, u
 
 
 def test_too_few_clips_to_hold_some_out_are_refused(tmp_path: Path) -> None:
-    manifest = str(colour_manifest(tmp_path / "data", count=3))
+    manifest = eight_pairs(tmp_path / "data", count=3)
     for share in (0.05, 0.34, 0.67, 0.99):
         with pytest.raises(VtrError, match="hold_out"):
             build_trainer(config(tmp_path / "run", manifest, hold_out=share))
 
 
-def test_a_damaged_state_is_refused_in_a_sentence(manifest: str, tmp_path: Path) -> None:
+def test_a_damaged_state_is_refused_in_a_sentence(manifest: Path, tmp_path: Path) -> None:
     build_trainer(config(tmp_path, manifest)).run(until=2)
     (tmp_path / "state.pt").write_bytes(b"nothing of the kind")
     with pytest.raises(VtrError, match=r"state\.pt"):
         build_trainer(config(tmp_path, manifest)).run()
 
 
-def test_training_stops_where_validation_no_longer_improves(manifest: str, tmp_path: Path) -> None:
-    settings = config(tmp_path, manifest, steps=40, evaluate_every=1, patience=2, validation=(manifest,), lr=1e-9)
+def test_training_stops_where_validation_no_longer_improves(manifest: Path, tmp_path: Path) -> None:
+    settings = config(tmp_path, manifest, steps=40, evaluate_every=1, patience=2, validation=(str(manifest),), lr=1e-9)
     trainer = build_trainer(settings)
     trainer.run()
     assert trainer.progress.step == 3  # sliders are chosen after the first, the next two are no better
@@ -226,7 +220,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, trainer: Trainer, term: str, step: i
 
 @pytest.mark.parametrize("term", ["total", "distill"])
 def test_nan_stops_the_run_by_name_and_keeps_the_last_good_checkpoint(
-    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, term: str
 ) -> None:
     trainer = build_trainer(config(tmp_path, manifest, steps=20, evaluate_every=2))
     poison(monkeypatch, trainer, term, 5)
@@ -239,7 +233,7 @@ def test_nan_stops_the_run_by_name_and_keeps_the_last_good_checkpoint(
 
 
 def test_nan_at_the_first_step_claims_no_checkpoint(
-    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = build_trainer(config(tmp_path, manifest))
     poison(monkeypatch, trainer, "total", 1)
@@ -250,7 +244,7 @@ def test_nan_at_the_first_step_claims_no_checkpoint(
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights_alone(
-    manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = build_trainer(config(tmp_path, manifest))
 
@@ -268,26 +262,26 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights_alon
 
 # ---------------------------------------------------------------------- data that is not as it should be
 def test_clips_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
-    path = colour_manifest(tmp_path / "data", count=5)
+    path = eight_pairs(tmp_path / "data", count=5)
     (tmp_path / "data" / "2.mp4").write_bytes(b"noise" * 500)
-    trainer = build_trainer(config(tmp_path / "out", str(path), batch=4))
+    trainer = build_trainer(config(tmp_path / "out", path, batch=4))
     assert len(trainer.sampler.items) == 4
     assert all(len(labels) == 4 for labels in trainer.sampler.labels)
     assert np.isfinite(sum(trainer.train_step().values()))
 
 
 def test_no_data_at_all_is_said_in_a_sentence(tmp_path: Path) -> None:
-    path = colour_manifest(tmp_path / "data", count=2)
+    path = eight_pairs(tmp_path / "data", count=2)
     for name in ("0.mp4", "1.mp4"):
         (tmp_path / "data" / name).write_bytes(b"noise" * 500)
     with pytest.raises(VtrError):
-        train(config(tmp_path / "out", str(path)))
+        train(config(tmp_path / "out", path))
     with pytest.raises(VtrError):
-        train(config(tmp_path / "out", str(tmp_path / "none.jsonl")))
+        train(config(tmp_path / "out", tmp_path / "none.jsonl"))
 
 
 # ---------------------------------------------------------------------- the start
-def test_a_start_is_made_from_the_data_and_is_the_same_every_time(manifest: str, tmp_path: Path) -> None:
+def test_a_start_is_made_from_the_data_and_is_the_same_every_time(manifest: Path, tmp_path: Path) -> None:
     first, second = (build_trainer(config(tmp_path / name, manifest)) for name in "ab")
     assert first.model.config.trained
     assert all(first.model.state_dict()[k].equal(v) for k, v in second.model.state_dict().items())
@@ -295,7 +289,7 @@ def test_a_start_is_made_from_the_data_and_is_the_same_every_time(manifest: str,
     assert not other.model.concepts.query.weight.equal(first.model.concepts.query.weight)
 
 
-def test_patches_start_where_their_frames_summaries_are(manifest: str, tmp_path: Path) -> None:
+def test_patches_start_where_their_frames_summaries_are(manifest: Path, tmp_path: Path) -> None:
     """By ridge regression; reduced patches are centred, so they tell how summaries differ."""
     trainer = build_trainer(config(tmp_path, manifest))
     clips = [trainer.sampler.cache.get(item) for item in trainer.sampler.items]
@@ -306,7 +300,7 @@ def test_patches_start_where_their_frames_summaries_are(manifest: str, tmp_path:
     assert (mapped - wanted).norm(dim=-1).mean() < 0.5 * wanted.norm(dim=-1).mean()
 
 
-def test_the_first_concepts_are_used_alike_by_both_modalities(manifest: str, tmp_path: Path) -> None:
+def test_the_first_concepts_are_used_alike_by_both_modalities(manifest: Path, tmp_path: Path) -> None:
     """Prototypes lie among the tokens: neither side begins with a single concept."""
     trainer = build_trainer(config(tmp_path, manifest))
     trainer.model.eval()

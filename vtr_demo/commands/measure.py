@@ -46,13 +46,14 @@ def evaluate(
     from vtr_demo.evaluation import evaluate as evaluation
 
     trained = _load(model, device)
-    options: dict[str, Any] = {"split": split, "annotations": annotations, "videos": videos, "kind": kind}
-    options |= {"protocol": protocol, "cache": cache}
+    dataset = evaluation.open_test(data, split=split, annotations=annotations, videos=videos, kind=kind)
+    progress(0.0, dataset.summary())
     if against:
-        report(evaluation.compare(trained, _load(against, device), data, **options), json_file)
-        return
-    options |= {"with_ablations": ablations, "progress": lambda line: progress(0.0, line)}
-    report(evaluation.evaluate(trained, data, **options), json_file)
+        other = _load(against, device)
+        value = evaluation.compare(trained, other, dataset, protocol=protocol, cache=cache)
+    else:
+        value = evaluation.evaluate(trained, dataset, protocol=protocol, cache=cache, with_ablations=ablations)
+    report(value, json_file)
 
 
 def probe(

@@ -40,7 +40,7 @@ class Dataset:
     missing: ids of videos whose file is absent. uncaptioned: ids of listed videos for which no sentence was
     published. Both are left out of ``clips`` and are reported. protocol: how video-to-text counts several
     sentences a video (see ``benchmarks.protocol_of``). left_out: a sentence for each line of a manifest that
-    could not be used.
+    could not be used. kind: that of all clips, where it was narrowed to one.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Dataset:
     protocol: str = ""
     uncaptioned: tuple[str, ...] = ()
     left_out: tuple[str, ...] = field(default=(), compare=False)
+    kind: str = ""
 
     @property
     def sentences(self) -> int:

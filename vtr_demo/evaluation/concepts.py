@@ -246,7 +246,7 @@ def caption_concepts(trained: RetrievalModel, data: str, *, kind: str = "", seed
 
     ``other`` is chance. Intervals are of the difference, over the clips.
     """
-    dataset = open_test(data, split="test", annotations=None, videos=None, kind=kind)
+    dataset = open_test(data, kind=kind)
     model, backbone = trained.model.eval(), trained.backbone.eval()
     device = next(model.parameters()).device
     cache = VideoCache(None, backbone, trained.video.clip_frames, reduce=model.reduced, motion=False)

@@ -142,25 +142,18 @@ def _hard(soft: Tensor) -> Tensor:
 
 def evaluate(
     trained: RetrievalModel,
-    data: str,
+    data: str | Dataset,
     *,
-    split: str = "test",
-    annotations: Path | None = None,
-    videos: Path | None = None,
-    kind: str = "",
     protocol: Protocol = "merged",
     weights: TermWeights | None = None,
     cache: Path | None = None,
     with_ablations: bool = False,
-    progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a model on a manifest or benchmark; ``kind`` keeps only rows of that kind (e.g. `real`).
+    """Evaluate a model on a manifest, or on what ``open_test`` opened.
 
     Returns the metrics of both directions with their intervals, what was left out, and the cost.
     """
-    dataset = open_test(data, split=split, annotations=annotations, videos=videos, kind=kind)
-    if progress:
-        progress(dataset.summary())
+    dataset = open_test(data)
     weights = weights or trained.model.default_weights
     store = token_cache(trained, cache)
     items = store.fill(file_samples(dataset, trained.video), dataset.name)
@@ -176,7 +169,7 @@ def evaluate(
         "model": trained.spec,
         "data": dataset.name,
         "split": dataset.split,
-        "kind": kind or "all",
+        "kind": dataset.kind or "all",
         **_left_out(dataset, items),
         "weights": asdict(weights),
         "cost": {
@@ -213,12 +206,20 @@ def _left_out(dataset: Dataset, items: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def open_test(data: str, *, split: str, annotations: Path | None, videos: Path | None, kind: str) -> Dataset:
-    """Load a manifest or benchmark, narrowed to rows of ``kind`` where one is named."""
+def open_test(
+    data: str | Dataset,
+    *,
+    split: str = "test",
+    annotations: Path | None = None,
+    videos: Path | None = None,
+    kind: str = "",
+) -> Dataset:
+    """Load a manifest or benchmark, unless ``data`` is one already, narrowed to rows of ``kind`` (e.g. `real`)."""
+    if isinstance(data, Dataset):
+        return data
     dataset = load_dataset(data, split=split, annotations=annotations, videos=videos)
-    if not kind:
-        return dataset
-    return replace(dataset, clips=tuple(clip for clip in dataset.clips if clip.kind == kind))
+    clips = tuple(clip for clip in dataset.clips if kind in ("", clip.kind))
+    return replace(dataset, clips=clips, kind=kind)
 
 
 def _millions(module: torch.nn.Module) -> float:
@@ -235,12 +236,8 @@ def validation_value(answer: dict[str, Any]) -> float:
 def compare(
     first: RetrievalModel,
     second: RetrievalModel,
-    data: str,
+    data: str | Dataset,
     *,
-    split: str = "test",
-    annotations: Path | None = None,
-    videos: Path | None = None,
-    kind: str = "",
     protocol: Protocol = "merged",
     cache: Path | None = None,
     seed: int = 0,
@@ -249,7 +246,7 @@ def compare(
 
     Only clips that both models can read count.
     """
-    dataset = open_test(data, split=split, annotations=annotations, videos=videos, kind=kind)
+    dataset = open_test(data)
     models = (first, second)
     stores = [token_cache(model, cache) for model in models]
     readable = [
@@ -266,7 +263,7 @@ def compare(
         "models": [first.spec, second.spec],
         "data": dataset.name,
         "split": dataset.split,
-        "kind": kind or "all",
+        "kind": dataset.kind or "all",
         "videos": len(shared),
         "protocol": protocol,
     }

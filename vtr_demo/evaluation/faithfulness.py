@@ -262,7 +262,6 @@ def faithfulness(
     trained: RetrievalModel,
     data: str,
     *,
-    split: str = "test",
     kind: str = "",
     limit: int | None = None,
     steps: int = 6,
@@ -275,7 +274,7 @@ def faithfulness(
     """
     if steps < 1 or seed < 0:
         raise ConfigError(f"Faithfulness needs at least 1 step and a seed from 0, got {steps} and {seed}.")
-    dataset = open_test(data, split=split, annotations=None, videos=None, kind=kind)
+    dataset = open_test(data, kind=kind)
     items = file_samples(dataset, trained.video)
     long = [(i, s) for i in items if (s := next((s for s in i.sentences if len(s.words) >= FEWEST_WORDS), None))]
     if not long:
