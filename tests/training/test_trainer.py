@@ -153,9 +153,7 @@ def test_the_folder_of_another_run_is_refused_and_left_alone(manifest: Path, tmp
     build_trainer(config(tmp_path, manifest)).run(until=1)
     before = digests(tmp_path)
     changes: tuple[dict[str, Any], ...] = (
-        {"seed": 1}, {"lr": 1e-4}, {"loss": LossConfig(kl=0.5)}, {"loss": LossConfig(distill=0.0)},
-        {"model": MODEL.replace(concepts=5)}, {"steps": 9}, {"video": VideoConfig(clip_frames=2)}, {"ema": 0.5},
-        {"freeze_backbone": False},
+        {"seed": 1}, {"loss": LossConfig(distill=0)}, {"model": MODEL.replace(concepts=5)}, {"freeze_backbone": False},
     )  # fmt: skip
     for change in changes:
         with pytest.raises(ConfigError, match="another run"):
@@ -163,11 +161,10 @@ def test_the_folder_of_another_run_is_refused_and_left_alone(manifest: Path, tmp
     assert digests(tmp_path) == before
 
 
-@pytest.mark.parametrize("until", [1, 6], ids=["stopped", "finished"])
-def test_a_run_on_other_data_is_refused_and_moved_data_are_not(tmp_path: Path, until: int) -> None:
+def test_a_run_on_other_data_is_refused_and_moved_data_are_not(tmp_path: Path) -> None:
     before = eight_pairs(tmp_path / "data")
     run = config(tmp_path / "run", before)
-    build_trainer(run).run(until=until)
+    build_trainer(run).run(until=1)
     kept, rows = digests(tmp_path / "run"), before.read_text().splitlines()
     recaptioned = json.dumps(json.loads(rows[0]) | {"captions": ["a yellow cloud rests"]})
     for other in (rows[:-1], [recaptioned, *rows[1:]], [rows[1].replace("1.mp4", "0.mp4"), *rows[2:]]):
