@@ -11,9 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.data_files import SHARED, json_read_once, needs_shared, touch, write
+from tests.helpers.drawn import draw_clip
+from tests.helpers.small_runs import small_config
 from vtr_demo.data.benchmarks import SPLITS, Annotations, find_videos, read_annotations
+from vtr_demo.data.dataset import UNCAPTIONED
 from vtr_demo.data.manifest import load_dataset
 from vtr_demo.errors import ConfigError, ManifestError
+from vtr_demo.evaluation.evaluate import evaluate, open_test
+from vtr_demo.evaluation.metrics import PROTOCOLS
+from vtr_demo.model.checkpoint import load
+from vtr_demo.training.setup import build_trainer
 
 
 # --------------------------------------------------------------------------- drawn annotation files
@@ -363,6 +370,31 @@ def test_each_benchmark_finds_one_file_and_lists_the_rest_as_missing(tmp_path, n
     assert dataset.missing == tuple(video.id for video in read.videos[1:])
     assert dataset.protocol == read.protocol
     assert clip.end_s == (30.0 if name == "didemo" else None)
+
+
+def test_a_benchmark_goes_through_train_and_evaluate_and_what_is_missing_is_listed(tmp_path):
+    draw_msvd(tmp_path / "annotations")
+    places = {"annotations": str(tmp_path / "annotations"), "videos": str(tmp_path / "videos")}
+    config = small_config(
+        tmp_path, Path("msvd"), train=("msvd",), validation=("msvd",), batch=2, steps=2, evaluate_every=2, **places
+    )
+    (tmp_path / "videos").mkdir()
+    with pytest.raises(ManifestError, match="msvd train: none of the 2 expected videos lies below"):
+        build_trainer(config).run()
+    assert not (tmp_path / "run").exists()
+    for i, id_ in enumerate(("aaaaaaaaaaa_1_2", "aaaaaaaaaaa_3_4", "ddddddddddd_1_2")):
+        draw_clip(tmp_path / "videos" / f"{id_}.mp4", frames=4, size=(64, 48), colours=[(80 * i, 90, 200)])
+    best = load(str(build_trainer(config).run()))
+    listed = (tmp_path / "run" / "missing.txt").read_text().splitlines()
+    assert listed == [f"msvd train nobodysaid__1_2 {UNCAPTIONED}", "msvd test eeeeeeeeeee_1_2"]
+    test = open_test("msvd", annotations=tmp_path / "annotations", videos=tmp_path / "videos")
+    for protocol in PROTOCOLS:
+        answer = evaluate(best, test, protocol=protocol)
+        assert (answer["data"], answer["split"], answer["protocol"]) == ("msvd", "test", protocol)
+        assert (answer["texts"], answer["videos"], answer["text_to_video"]["MnR"]) == (3, 1, 1)
+        assert (answer["missing"], answer["missing_videos"]) == (["eeeeeeeeeee_1_2"], 1)
+    train = open_test("msvd", split="train", annotations=tmp_path / "annotations", videos=tmp_path / "videos")
+    assert evaluate(best, train)["uncaptioned"] == ["nobodysaid__1_2"]
 
 
 def test_no_video_found_names_the_folder_and_the_number_expected(tmp_path):
