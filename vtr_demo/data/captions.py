@@ -125,7 +125,9 @@ def sentence_vector(tokens: TextTokens) -> Tensor:
 
 def text_batch(texts: Sequence[EncodedCaption]) -> TextTokens:
     """Join captions that have tokens into one padded batch, float32 on the CPU."""
-    return pad_text_tokens([text.tokens for text in texts if text.tokens is not None]).to("cpu")
+    tokens = [text.tokens for text in texts if text.tokens is not None]
+    assert len(tokens) == len(texts)
+    return pad_text_tokens(tokens).to("cpu")
 
 
 def _single(batch: TextTokens, row: int, words: int) -> TextTokens:
