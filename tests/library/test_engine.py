@@ -500,13 +500,13 @@ def test_what_a_kill_leaves_of_files_on_their_way_is_gone_at_the_next_opening(
     (tmp_path / "temporary").mkdir()
     code = f"""
     import os, signal
-    from vtr_demo.library import indexing
+    from vtr_demo.library import encoding
     from vtr_demo.library.engine import Engine
-    convert = indexing.convert_for_browser
+    convert = encoding.convert_for_browser
     def killed(*given, **named):
         convert(*given, **named)
         os.kill(os.getpid(), signal.SIGKILL)
-    indexing.convert_for_browser = killed
+    encoding.convert_for_browser = killed
     Engine.open({str(tmp_path / "library")!r}, {spec!r}).add([{str(tmp_path / "a.avi")!r}])
     """
     environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(Path(__file__).parents[2])}
