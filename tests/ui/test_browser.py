@@ -163,6 +163,7 @@ def test_tabs_turn_by_arrow_keys_and_stand_in_the_address_and_frames_seek_the_fi
     page.wait_for_function(f"Math.abs(document.querySelector('#panel video').currentTime - {first}) < 0.05")
     page.keyboard.press("Escape")
     page.wait_for_selector("#panel .why", state="detached")
+    assert page.evaluate("document.activeElement.dataset.do") == "open", "focus returns to the card"
 
 
 def picks(page) -> list[object]:

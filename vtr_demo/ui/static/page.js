@@ -122,6 +122,8 @@
     if (asked) {
       asked.classList.add("waiting");
       setTimeout(() => asked.classList.remove("waiting"), 8000);
+      // Focus goes back to what opened the explanation.
+      if (asked.dataset.do === "close") [...document.querySelectorAll('[aria-current="true"]')].find(visible)?.focus({ preventScroll: true });
     }
     if (near(event.target, "[data-theme-switch]")) {
       paint(document.body.classList.contains("dark") ? "light" : "dark");
