@@ -32,8 +32,8 @@ _ATTEMPTS = 3
 class RayCluster:
     """A cluster that `ray start` made and whose machines have this program and the files at the same paths.
 
-    address: ``local`` starts one of this machine's processors, ``auto`` finds the one that runs here,
-    ``HOST:PORT`` and ``ray://HOST:PORT`` name one.
+    address: ``local`` starts one of this machine's processors, ``auto`` finds the one of which this machine is
+    a part, ``HOST:PORT`` names one (Ray then needs its token).
     """
 
     address: str
@@ -75,7 +75,8 @@ class RayCluster:
             ray.init(self.address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, ValueError) as error:
             raise LibraryError(
-                f"No Ray cluster answers at {self.address}; start one by `ray start --head`, or use --ray local."
+                f"No Ray cluster answers at {self.address}; start one by `ray start --head` and see that Ray has its "
+                "token here, or use --ray local."
             ) from error
         return True
 
