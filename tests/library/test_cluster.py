@@ -31,7 +31,7 @@ def _two_processes() -> Iterator[None]:
     ray = pytest.importorskip("ray", reason="Ray is not installed (requirements-scale.txt)")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
-    ray.init(num_cpus=2, include_dashboard=False, runtime_env=environment, object_store_memory=2**27)
+    ray.init("local", num_cpus=2, include_dashboard=False, runtime_env=environment, object_store_memory=2**27)
     yield
     ray.shutdown()
 
