@@ -51,6 +51,8 @@ INGEST = MODEL | {"concurrency_id": "ingest", "concurrency_limit": 1}
 LISTING = LIVE | {"concurrency_id": "listing", "concurrency_limit": 1, "trigger_mode": "multiple"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 SHARED = SharedConfig.model_fields
+SESSIONS = 500
+"""Loaded pages whose state is kept, 215 kB each (Gradio keeps 10,000 by default)."""
 QUERY = 5
 """Where the sentence stands among what a search updates."""
 
@@ -342,13 +344,19 @@ class Page(gr.Blocks):
         self, block_fn: Any, inputs: Any, state: Any = None, request: Any = None, *args: Any, **rest: Any
     ) -> Any:
         """Work on an event once it is its visitor's turn."""
-        turns = self.turns.get((self.fns[block_fn] if isinstance(block_fn, int) else block_fn).concurrency_id)
+        event = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        turns = self.turns.get(event.concurrency_id)
         wanted = partial(is_wanted, self, rest.get("event_id"))
         try:
             async with turns.turn(self.visitor_of(request), wanted) if turns else nullcontext():
                 return await super().process_api(block_fn, inputs, state, request, *args, **rest)
         except BusyError as error:
             raise gr.Error(str(error), title="Busy", print_exception=False) from error
+        finally:
+            if getattr(event, "api_visibility", "") == "public":  # else 215 kB of state stay for each call of a program
+                for kept in (self.state_holder.session_data, self.state_holder.time_last_used):
+                    kept.pop(str(rest.get("session_hash")), None)
+                self._queue.event_ids_to_events.pop(str(rest.get("event_id")), None)
 
     def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
         """Check, and fill up, what a client sends; a message where it is no list."""
@@ -498,6 +506,8 @@ def launch_options(
         "head": theme.head(), "theme": theme.theme(), "max_file_size": engine.limits.max_bytes,
         "app_kwargs": {**served, **guard, **ends, "openapi_url": None}, "footer_links": ["api"], "run_history": False,
         "ssr_mode": False, "mcp_server": False, "enable_monitoring": False,
+        "state_session_capacity": SESSIONS,
+        "_frontend": False,  # else a page whose first answer takes over three seconds, on a busy machine, ends
     }  # fmt: skip
 
 
@@ -571,6 +581,8 @@ def require_port(host: str, port: int) -> None:
 
 def settle_in() -> None:
     """Fit the process to where it runs."""
+    # Gradio sums up the last 10,000 events in a table twice an event, for a monitoring page that is off here.
+    os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**9)}
     with suppress(AttributeError, OSError):  # glibc alone has it
         ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX: a heap for each thread keeps a gigabyte more than is used
     if os.environ.get("SPACES_ZERO_GPU"):

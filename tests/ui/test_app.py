@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,6 +27,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import app
+from tests.helpers.fake_engine import FakeEngine
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError
 from vtr_demo.structures import TERMS, TermWeights
@@ -46,6 +48,20 @@ def client(served):
 
 def get(url: str, **headers: str):
     return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10)
+
+
+def test_a_page_starts_also_on_a_machine_too_busy_to_answer_at_once(tmp_path, monkeypatch):
+    def late(*_: object, **__: object) -> None:
+        raise httpx.ReadTimeout("no answer within 3 s")
+
+    monkeypatch.setattr(httpx, "head", late)
+    engine = FakeEngine(tmp_path)
+    demo = app.build_ui(engine)
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(engine))
+    try:
+        assert get(url).status == 200
+    finally:
+        demo.close()
 
 
 def test_only_the_four_functions_are_public(client):

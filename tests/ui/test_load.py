@@ -122,12 +122,14 @@ def load(folder: Path, port: int, clients: int, seconds: float, model: str) -> t
         engine.add(films, captions=[scene.captions for scene in SCENES])
         engine.close()
     words = ["app.py", "--library", str(folder / "library"), "--model", model, "--port", str(port), "--shared"]
-    server = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=log, stderr=log)
     try:
         url, memory = f"http://127.0.0.1:{port}", []
         for _ in range(600):
             time.sleep(0.5)
-            with suppress(httpx.HTTPError):
+            assert server.poll() is None, (folder / "log").read_text()
+            with suppress(httpx.HTTPError, AssertionError, LookupError, TypeError, ValueError):
                 if Visitor(url, 0, films[0]).count() == (len(films) if model == "tiny" else 40):
                     break
         until = time.monotonic() + seconds

@@ -143,6 +143,7 @@ def test_a_visitor_who_asks_for_much_does_not_hold_another(tmp_path):
         engine.go_on.release(20)
         answers = [answer(0, event) for event in heavy] + [answer(who, one) for who, one in enumerate(others, 1)]
         assert all("event: complete" in text for text in answers)
+        assert not {*heavy, *others} & set(demo.state_holder.session_data)
         order = [int(text.split()[1]) for text in engine.log]
         assert order[0] == 0
         assert sorted(order[1:4]) == [1, 2, 3]
