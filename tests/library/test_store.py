@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 from contextlib import closing
@@ -498,6 +499,13 @@ def test_captions_of_many_clips_change_in_one_step_and_nothing_else_does(tmp_pat
         np.testing.assert_array_equal(store.clip_vectors(ids[2]), contents_of(2).vectors)
     with LibraryWriter.open(tmp_path, OURS) as store:
         assert [clip.captions for clip in store.list()] == [(clip_of(0).name,), (clip_of(2).name,)]
+
+
+def test_a_command_that_is_advised_can_be_pasted_wherever_the_library_lies(tmp_path: Path) -> None:
+    folder = tmp_path / "my films; $HOME"
+    with pytest.raises(LibraryError) as refused:
+        LibraryReader.open(folder, OURS)
+    assert shlex.split(str(refused.value).split("`")[1])[-1] == str(folder)
 
 
 RECORD = json.loads(clip_of(0).to_json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -313,7 +314,8 @@ def _mix(engine: Engine, like: str, moment: int, share: float, exclude: Sequence
 
 
 def _empty(library: Path) -> str:
-    return f"The library {library} is empty; add clips with `python -m {PROGRAM} index PATH... --library {library}`."
+    command = f"python -m {PROGRAM} index PATH... --library {shlex.quote(str(library))}"
+    return f"The library {library} is empty; add clips with `{command}`."
 
 
 def _limits(changed: Sequence[tuple[str, Any]] | None) -> LimitConfig:

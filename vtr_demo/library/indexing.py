@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -437,7 +438,7 @@ class Indexer:
         if len(self.library) and not self.ready:
             raise LibraryError(
                 f"The prototypes of the library {self.library.directory} are lost; rebuild it with "
-                f"`python -m vtr_demo index --rebuild --library {self.library.directory}`."
+                f"`python -m vtr_demo index --rebuild --library {shlex.quote(str(self.library.directory))}`."
             )
 
     def _refit(self, library: LibraryWriter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,8 @@ def require_library(folder: Path) -> Path:
     known = (folder / DATABASE).is_file() or (folder / "records").is_dir() or takeover.is_old(folder)
     if not known:
         raise LibraryError(
-            f"There is no library at {folder}; make one with `python -m vtr_demo index PATH... --library {folder}`."
+            f"There is no library at {folder}; make one with "
+            f"`python -m vtr_demo index PATH... --library {shlex.quote(str(folder))}`."
         )
     return folder
 
@@ -310,8 +312,8 @@ class LibraryReader:
             theirs, ours = self.version.model or "another model", self.wanted.model or "this model"
             raise LibraryError(
                 f"The library {self.directory} was made by {theirs} and does not fit {ours}; rebuild it "
-                f"with `python -m vtr_demo index --rebuild --library {self.directory}`, or choose its "
-                "model with --model."
+                f"with `python -m vtr_demo index --rebuild --library {shlex.quote(str(self.directory))}`, or choose "
+                "its model with --model."
             )
 
     def _note_missing(self) -> None:
