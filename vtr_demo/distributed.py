@@ -42,7 +42,8 @@ def progress_bar(items: Any = None, **options: Any) -> Any:
     """Return a tqdm bar over ``items``, in the first process alone; where stderr is a file, a state each minute."""
     from tqdm import tqdm
 
-    return tqdm(items, disable=rank() > 0, mininterval=0.1 if sys.stderr.isatty() else 60, **options)
+    seconds = 0 if sys.stderr.isatty() else 60
+    return tqdm(items, disable=rank() > 0, mininterval=max(0.1, seconds), delay=seconds, **options)
 
 
 def rank() -> int:

@@ -106,7 +106,7 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
 
         return lambda: MilvusVectors(str(tmp_path / "vectors.db"), WIDTH)
     if request.param == "milvus_server":
-        from vtr_demo.library.milvus import MilvusVectors
+        from vtr_demo.vectors.milvus import MilvusVectors
 
         address, name = request.getfixturevalue("milvus_server"), f"test_{uuid4().hex}"
         return lambda: MilvusVectors.open(f"milvus://{address}/{name}", WIDTH)
