@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,12 +111,18 @@ class Codes:
         scores, rows = self._index.search(query.inside[None], most)
         return rows[0], scores[0]
 
-    def margin(self, query: CodedQuery) -> float:
-        """Return by how much a score may be too low: the code's error by Cauchy and Schwarz in each chunk and outside
-        of the subspace, and that of FAISS's table, which is rounded to 8 bits an entry and 16 bits a sum."""
-        spans = np.abs(query.inside) * self._extent
+    @staticmethod
+    def margin(some: Sequence[Codes], query: CodedQuery) -> float:
+        """Return by how much a score of any of ``some``, all in the query's subspace, may be too low.
+
+        The codes' error by Cauchy and Schwarz in each chunk and outside of the subspace, and that of FAISS's table,
+        which is rounded to 8 bits an entry and 16 bits a sum.
+        """
+        errors = np.max([one.errors for one in some], axis=0)
+        extent = np.max([one._extent for one in some], axis=0)
+        spans = np.abs(query.inside) * extent
         step = max(spans.max(initial=0) / 255, spans.sum() / 65535)
-        return float(query.norms @ self.errors + step * len(spans))
+        return float(query.norms @ errors + step * len(spans))
 
     @property
     def nbytes(self) -> int:

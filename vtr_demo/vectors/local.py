@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,6 +36,8 @@ _DRIFTED = 1.5
 _LEAST, _MORE = 64, 4
 """How many of a segment are looked at first, beside so many times as many as are expected there."""
 _TIE = 1e-4
+_THREADS = os.cpu_count() or 1
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -213,7 +218,11 @@ class FaissVectors:
         """Take the best by code and score them exactly; more of them until there are ``k``."""
         every = sum(len(one.ids) for one in segments)
         wanted = min(every, int(max(RESCORED, 2 * k) * every / total))
-        coded = {one: CodedQuery(query, one) for one in {one.codes.subspace for one in segments if one.codes}}
+        codes: dict[Subspace, list[Codes]] = {}
+        for one in segments:
+            if one.codes is not None:
+                codes.setdefault(one.codes.subspace, []).append(one.codes)
+        coded = {subspace: CodedQuery(query, subspace) for subspace in codes}
         while True:
             candidates, cutoff = self._candidates(segments, coded, query, wanted)
             candidates = candidates.take(
@@ -227,19 +236,29 @@ class FaissVectors:
         best, scores = candidates.take(places), scores[places]
         certain = cutoff == -np.inf
         if not certain:
-            margins = [one.codes.margin(coded[one.codes.subspace]) for one in segments if one.codes]
+            margins = [Codes.margin(some, coded[subspace]) for subspace, some in codes.items()]
             certain = bool(scores[-1] >= cutoff + max(margins, default=_TIE))
         return NearestVectors(best.ids, scores, self._gather(segments, best), certain)
 
     def _exact_scores(self, segments: Sequence[Segment], candidates: _Candidates, query: np.ndarray) -> np.ndarray:
         """Score candidates (N,) some at a time, so that their vectors stay in the processor's cache."""
         scores = np.empty(len(candidates.ids), np.float32)
-        for n in np.unique(candidates.segments):
+
+        def score(n: int) -> None:
             mine = np.flatnonzero(candidates.segments == n)
             for start in range(0, len(mine), CHUNK):
                 some = mine[start : start + CHUNK]
                 scores[some] = exact_scores(self._rows(segments[n], candidates.rows[some]), query)
+
+        self._in_threads(score, np.unique(candidates.segments))
         return scores
+
+    def _in_threads(self, function: Callable[[int], _T], numbers: Sequence[int] | np.ndarray) -> list[_T]:
+        """Return the function's values, computed in runs: a task for each number would cost more than it does."""
+        with self._lock:
+            pool = self._pool = self._pool or ThreadPoolExecutor(_THREADS, thread_name_prefix="vectors")
+        runs = np.array_split(np.asarray(numbers), min(2 * _THREADS, max(1, len(numbers))))
+        return [value for part in pool.map(lambda run: [function(int(n)) for n in run], runs) for value in part]
 
     def _candidates(
         self, segments: Sequence[Segment], coded: dict[Subspace, CodedQuery], query: np.ndarray, count: int
@@ -247,19 +266,18 @@ class FaissVectors:
         """Return the ``count`` best by code, dead ones and others that are not allowed among them, and the highest
         score that any other may have by its code."""
 
-        def best(segment: Segment, most: int) -> tuple[np.ndarray, np.ndarray]:
+        def best(n: int, most: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+            segment = segments[n]
             if segment.codes is None:
                 exact = segment.vectors @ query
-                rows = np.argsort(-exact, kind="stable")[:most]
+                rows = np.argsort(-exact, kind="stable")[: most[n]]
                 return rows, exact[rows]
-            return segment.codes.search(coded[segment.codes.subspace], most)
+            return segment.codes.search(coded[segment.codes.subspace], most[n])
 
         every = sum(len(one.ids) for one in segments)
         most = [min(count, len(one.ids)) for one in segments]
         first = [min(one, _LEAST + _MORE * count * one // every) for one in most]
-        with self._lock:
-            pool = self._pool = self._pool or ThreadPoolExecutor(thread_name_prefix="vectors")
-        parts = list(pool.map(best, segments, first))
+        parts = self._in_threads(partial(best, most=first), range(len(segments)))
         while True:
             scores = np.concatenate([scores for _, scores in parts])
             keep = np.argsort(-scores)[:count]
@@ -268,7 +286,7 @@ class FaissVectors:
             if not short:  # no segment may have more of the best
                 return _Candidates.of(segments, [(n, rows) for n, (rows, _) in enumerate(parts)]).take(keep), cutoff
             for n in short:
-                parts[n] = best(segments[n], most[n])
+                parts[n] = best(n, most)
 
     def _gather(self, segments: Sequence[Segment], candidates: _Candidates) -> np.ndarray:
         """Return the vectors (N, F) of candidates."""
