@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vtr_demo.commands.console import (
-    PROGRAM,
     REFUSED,
     Count,
     Exclude,
@@ -314,8 +312,9 @@ def _mix(engine: Engine, like: str, moment: int, share: float, exclude: Sequence
 
 
 def _empty(library: Path) -> str:
-    command = f"python -m {PROGRAM} index PATH... --library {shlex.quote(str(library))}"
-    return f"The library {library} is empty; add clips with `{command}`."
+    from vtr_demo.library.reader import index_command
+
+    return f"The library {library} is empty; add clips with `{index_command('PATH...', library)}`."
 
 
 def _limits(changed: Sequence[tuple[str, Any]] | None) -> LimitConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -31,7 +30,7 @@ from vtr_demo.library.encoding import (
     size_and_time,
     whole_frames,
 )
-from vtr_demo.library.reader import LibraryReader
+from vtr_demo.library.reader import LibraryReader, index_command
 from vtr_demo.library.records import ClipContents, FeatureVersion, StoredClip, id_of
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
@@ -232,11 +231,13 @@ class Indexer:
         encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
         waiting: deque[Future[PreparedFile | None]] = deque()
 
+        def has(digest: str) -> bool:
+            return library.find_by_digest(digest, batch.visitor) is not None
+
         def read(path: Path) -> PreparedFile | None:
             if self._is_known(library, batch, path):
                 return None
-            known = lambda digest: library.find_by_digest(digest, batch.visitor) is not None  # noqa: E731
-            return read_file(path, self._model, self._limits, scratch, known)
+            return read_file(path, self._model, self._limits, scratch, has)
 
         def encode(reading: Future[PreparedFile | None]) -> PreparedFile | None:
             done = reading.result()
@@ -438,7 +439,7 @@ class Indexer:
         if len(self.library) and not self.ready:
             raise LibraryError(
                 f"The prototypes of the library {self.library.directory} are lost; rebuild it with "
-                f"`python -m vtr_demo index --rebuild --library {shlex.quote(str(self.library.directory))}`."
+                f"`{index_command('--rebuild', self.library.directory)}`."
             )
 
     def _refit(self, library: LibraryWriter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -173,13 +174,14 @@ class Ranking:
 
     # ------------------------------------------------------------------ inside
     def _stored(self, clips: Sequence[StoredClip], most: int = 0) -> tuple[list[StoredClip], np.ndarray]:
-        """Return those of the clips that can be searched now, and their vectors, of more than ``most`` a part."""
+        """Return those of the clips that can be searched now, and their vectors, some where these are over ``most``."""
         clips = [clip for clip in clips if clip.number not in self._unreadable]
         while True:
             members = (member_ids(one.number, self._members(one)) for one in clips)
             ids = np.concatenate([np.zeros(0, np.int64), *members])
+            step = math.ceil(len(ids) / most) if most else 1
             try:
-                return clips, self.store.vectors(ids[:: -(-len(ids) // (most or len(ids) or 1)) or 1])
+                return clips, self.store.vectors(ids[:: max(1, step)])
             except KeyError as error:  # deleted meanwhile, or not yet taken up
                 missing = int(error.args[0]) >> MEMBER_BITS
                 clips = [one for one in clips if one.number != missing]

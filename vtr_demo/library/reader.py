@@ -36,14 +36,16 @@ NOTICES = "notices"
 """The setting that holds a sentence for each thing that was lost, until it is deleted or set anew."""
 
 
+def index_command(argument: str, folder: Path) -> str:
+    """Return a command on a library that can be pasted into a shell, wherever the library lies."""
+    return f"python -m vtr_demo index {argument} --library {shlex.quote(str(folder))}"
+
+
 def require_library(folder: Path) -> Path:
     """Return ``folder`` if a library is there."""
     known = (folder / DATABASE).is_file() or (folder / "records").is_dir() or takeover.is_old(folder)
     if not known:
-        raise LibraryError(
-            f"There is no library at {folder}; make one with "
-            f"`python -m vtr_demo index PATH... --library {shlex.quote(str(folder))}`."
-        )
+        raise LibraryError(f"There is no library at {folder}; make one with `{index_command('PATH...', folder)}`.")
     return folder
 
 
@@ -312,8 +314,7 @@ class LibraryReader:
             theirs, ours = self.version.model or "another model", self.wanted.model or "this model"
             raise LibraryError(
                 f"The library {self.directory} was made by {theirs} and does not fit {ours}; rebuild it "
-                f"with `python -m vtr_demo index --rebuild --library {shlex.quote(str(self.directory))}`, or choose "
-                "its model with --model."
+                f"with `{index_command('--rebuild', self.directory)}`, or choose its model with --model."
             )
 
     def _note_missing(self) -> None:

@@ -367,10 +367,10 @@ def _frozen_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, te
         data.labels,
         config.batch,
         config.mixture,
-        teacher_tokens,
-        truth,
-        data.short,
-        pool,
+        teacher=teacher_tokens,
+        truth=truth,
+        short=data.short,
+        captions=pool,
     )
 
 
