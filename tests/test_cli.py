@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,48 @@ def test_folders_are_walked_once_through_links_and_never_into_a_systems_own(tmp_
     assert len(skipped) == 9
     found, skipped = console.find_videos([root], endings, ["raw*", "deep/z.*"])
     assert [path.name for path in found] == ["trip.mp4", "o.mp4"]
-    assert sorted(path.name for path, reason in skipped if reason == "excluded") == ["raw", "raw_1.mp4", "z.MKV"]
+    reasons = {path.name: reason for path, reason in skipped if "excluded" in reason}
+    assert reasons == dict.fromkeys(["raw", "raw_1.mp4"], "excluded by raw*") | {"z.MKV": "excluded by deep/z.*"}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["raw", "raw/", "./raw", "/raw", "**/raw", "{root}/raw", "raw/*", unicodedata.normalize("NFD", "raw/é.mp4")],
+)
+def test_a_pattern_leaves_out_what_a_person_would_expect(tmp_path, pattern):
+    touch(tmp_path / "raw" / "é.mp4", tmp_path / "RAW" / "é.mp4", tmp_path / "draw" / "é.mp4")
+    found, skipped = console.find_videos([tmp_path], (".mp4",), [pattern.format(root=tmp_path)])
+    assert [path.parent.name for path in found] == ["RAW", "draw"]
+    assert len(skipped) == 1
+
+
+def test_a_library_among_its_films_is_not_indexed_into_itself(call, clips, tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    for name in ("a square.mp4", "numbers.mov"):
+        shutil.copy(clips / name, films)
+    for library in (films, films / "library"):
+        for counts in ("2 indexed, 0 known", "0 indexed, 2 known"):
+            assert counts in call("index", films, "--library", library, "--copy")[1]
+
+
+def test_one_path_that_cannot_be_used_ends_nothing(call, clips, tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    shutil.copy(clips / "a square.mp4", folder / "a.mp4")
+    (folder / "loop.mp4").symlink_to("loop.mp4")
+    (folder / "endless.mp4").symlink_to("/dev/zero")
+    (folder / "gone.mp4").symlink_to("nowhere.mp4")
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "folder.mp4").mkdir()
+    long = tmp_path / f"{'n' * 300}.mp4"
+    status, out, _ = call("index", long, folder, "--library", tmp_path / "lib", "--json")
+    report = json.loads(out)
+    assert (status, [clip["name"] for clip in report["added"]]) == (0, ["a.mp4"])
+    failed = {row["name"] for row in report["failed"]}
+    assert failed == {long.name, "loop.mp4", "endless.mp4", "gone.mp4", "pipe.mp4"}
+    for path in (long, folder / "loop.mp4", folder / "pipe.mp4", "nowhere.mp4"):
+        assert Path(path).name in refusal(call("search", "--like", path, "--library", tmp_path / "lib")[2])
 
 
 def test_index_counts_what_it_skipped_and_lists_it_on_demand(call, clips, tmp_path):
@@ -214,6 +256,21 @@ def test_any_name_is_indexed_listed_and_found_on_any_terminal(tmp_path, encoding
     assert {hit["name"] for hit in hits} == {"café.mp4", *(name.decode() for name in NAMES[1:])}
     assert {os.fsencode(hit["path"]) for hit in hits} == {os.path.join(folder, name) for name in NAMES}
     assert len(listed.splitlines()) == len(NAMES) + 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there hold no control characters")
+def test_no_character_of_a_name_commands_a_terminal(call, clips, tmp_path):
+    folder = tmp_path / "esc\x1b[2J"
+    folder.mkdir()
+    shutil.copy(clips / "a square.mp4", folder / "two\nlines\x9b31m.mp4")
+    (folder / "no\x07.txt").touch()
+    library = ("--library", tmp_path / "lib\x1b")
+    calls = [("index", folder, "--skipped"), ("list",), ("search", SENTENCE), ("list", "--json"), ("index", folder)]
+    printed = "".join(f"{out}{err}" for _, out, err in (call(*one, *library) for one in calls))
+    printed += call("search", "x", "--library", folder)[2]
+    assert not [one for one in printed if unicodedata.category(one) == "Cc" and one != "\n"]
+    listed = json.loads(call("list", "--json", *library)[1])
+    assert [Path(row["path"]).is_file() for row in listed] == [True]
 
 
 def test_originals_are_copied_only_on_request(call, clips, tmp_path):

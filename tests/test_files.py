@@ -127,7 +127,7 @@ def test_a_copy_that_fails_half_way_leaves_neither_a_draft_nor_a_file(tmp_path, 
         assert list((directory / "frames").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_a_disk_that_cannot_lock_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     fcntl = pytest.importorskip("fcntl")
 
@@ -137,6 +137,14 @@ def test_a_disk_that_cannot_lock_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(LibraryError, match=r"cannot lock files .* keep it on a local disk"):
         FolderLock(tmp_path)
+
+
+def test_a_folder_that_is_locked_says_so_whatever_lies_where_its_owner_stands(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    (tmp_path / ".lock-owner").write_bytes(b"proc\xff\xe9")
+    with pytest.raises(LibraryError, match="is being written by another process"):
+        FolderLock(tmp_path)
+    lock.release()
 
 
 def test_a_disk_that_cannot_wait_for_a_folder_still_takes_files(

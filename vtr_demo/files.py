@@ -131,13 +131,14 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         """Take the lock of ``folder`` or raise ``LibraryError``."""
-        # Not per thread: a page opens the library in one thread and closes it in another.
-        self._lock = FileLock(folder / ".lock", blocking=False, thread_local=False)
+        # Not per thread: a page opens the library in one thread and closes it in another. Nor by a file's mere
+        # existence, where a disk has no locks: it would outlive a killed process.
+        self._lock = FileLock(folder / ".lock", blocking=False, thread_local=False, fallback_to_soft=False)
         owner = folder / ".lock-owner"
         try:
             self._lock.acquire()
         except Timeout as error:
-            name = owner.read_text(encoding="utf-8") if owner.is_file() else "unknown"
+            name = owner.read_text(encoding="utf-8", errors="replace") if owner.is_file() else "unknown"
             raise LibraryError(
                 f"The library {folder} is being written by another process ({name}); "
                 "stop that one, or add and delete clips there."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import random
 import unicodedata
 from pathlib import Path
 
@@ -35,11 +37,13 @@ def plain(path: Path) -> list[tuple[str, tuple[str, ...]]]:
     ),
     swapped=st.booleans(),
     ending=st.sampled_from([".csv", ".tsv", ".txt"]),
+    marked=st.booleans(),
 )
 def test_a_table_is_the_same_in_every_dialect(
-    tmp_path_factory, rows, delimiter, line_end, encoding, header, swapped, ending
+    tmp_path_factory, rows, delimiter, line_end, encoding, header, swapped, ending, marked
 ):
     stream = io.StringIO(newline="")
+    stream.write(f"sep={delimiter}{line_end}" if marked else "")  # as Excel writes it
     quoting = csv.QUOTE_ALL if line_end == "\r" else csv.QUOTE_MINIMAL  # which quotes no other line end
     writer = csv.writer(stream, delimiter=delimiter, lineterminator=line_end, quoting=quoting)
     for one, other in [header, *rows]:
@@ -57,6 +61,10 @@ def test_json_in_its_forms_and_a_table_hold_the_same(tmp_path):
         "list.json": json.dumps(objects, indent=1),
         "capitals.json": json.dumps([{"Video": clip, "Caption": texts} for clip, texts in rows]),
         "by_clip.json": json.dumps(dict(rows)),
+        "objects_by_clip.json": json.dumps({clip: {"captions": texts} for clip, texts in rows}, indent=1),
+        "over_lines.jsonl": "\n".join(json.dumps(one, indent=1) for one in objects),
+        "joined.json": "".join(map(json.dumps, objects)),
+        "as_numpy_prints.csv": "clip,captions\na.mp4,\"['a dog'\n 'it runs']\"\nb.mp4,['a cat']\n",
         "list_in_cell.csv": "clip,captions\n" + "".join(
             f'{clip},"{json.dumps(texts).replace(chr(34), chr(34) * 2)}"\n' for clip, texts in rows
         ),
@@ -114,13 +122,17 @@ def test_a_line_in_another_encoding_is_left_out_of_a_utf8_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("a.csv", b"", "no columns"),
+        ("a.csv", b"", "no sentence"),
         ("a.csv", b"film,words\nx.mp4,a dog\n", "no columns"),
         ("a.csv", b"clip,caption\n", "no sentence"),
         ("a.csv", b"clip,caption\na.mp4,---\n", "line 2"),
         ("a.csv", b"PK\x03\x04" + bytes(50), "workbook"),
         ("a.csv", bytes(5000), "not UTF-8"),
         ("a.txt", b"\xff\xfe\x00", "not UTF-8"),
+        ("a.txt", "a dog runs".encode("utf-16-le"), "not UTF-8"),  # without its mark
+        ("a.csv", "clip,caption\na.mp4,a dog".encode("utf-32"), "not UTF-8"),
+        ("a.txt", gzip.compress(random.Random(0).randbytes(300)), "not UTF-8"),
+        ("a.txt", b"%PDF-1.4\n" + random.Random(0).randbytes(900).replace(b"\0", b""), "not UTF-8"),
         ("a.txt", b'["open', "JSON list"),
         ("a.jsonl", b"{\n{", "2 left out"),
         ("a.jsonl", b"9" * 5000, "too long"),
@@ -130,6 +142,12 @@ def test_a_line_in_another_encoding_is_left_out_of_a_utf8_file(tmp_path):
 def test_a_file_of_which_nothing_can_be_used_says_why(tmp_path, name, data, reason):
     with pytest.raises(ManifestError, match=reason):
         read_captions(write(tmp_path / name, data))
+
+
+def test_quotes_that_never_close_spoil_their_own_lines_and_cost_no_more_than_others(tmp_path):
+    text = "clip,caption\n" + 'a.mp4,"a dog\n' * 20_000
+    with pytest.raises(ManifestError, match=r"20000 left out: line 2: .*; and 19980 more"):
+        read_captions(write(tmp_path / "a.csv", text))
 
 
 def test_limits_hold_before_the_rest_is_read(tmp_path):
@@ -146,6 +164,8 @@ CLIPS = [
     ("2", "clip.mp4", "/v/b/clip.mp4"),
     ("3", unicodedata.normalize("NFD", "Café.mp4"), "/v/x"),
     ("4", "other.mp4", "/v/b/other.mp4"),
+    ("5", "é.mp4", "/v/é.mp4"),
+    ("6", unicodedata.normalize("NFD", "é.mp4"), "/v/e.mp4"),
 ]
 
 
@@ -153,6 +173,7 @@ CLIPS = [
     ("written", "key"),
     [
         ("a/clip.mp4", "1"), ("C:\\v\\b\\clip.mp4", "2"), ("café.MP4", "3"), ("else/other.mp4", "4"), ("OTHER", "4"),
+        ("é.mp4", "5"), (unicodedata.normalize("NFD", "é.mp4"), "6"),
         ("clip.mp4", None), ("c/clip.mp4", None), ("lost.mp4", None), ("", None),
     ],
 )  # fmt: skip

@@ -7,7 +7,9 @@ import io
 import json
 import logging
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from vtr_demo.errors import without_controls
 from vtr_demo.video.decode import read_limit
 
 PROGRAM = "vtr_demo"
@@ -107,7 +110,8 @@ Kind = Annotated[str, option("KIND", "Only rows of this kind, such as real.")]
 # --------------------------------------------------------------------------- files that commands take
 _SYSTEM_FOLDERS = frozenset((
     "@eadir", "#recycle", "@recycle", "#snapshot", "@recently-snapshot", "@tmp", "@synoresource", "$recycle.bin",
-    "recycler", "system volume information", "lost+found", "__macosx",
+    "recycler", "system volume information", "lost+found", "__macosx", "network trash folder", "temporary items",
+    "~snapshot",
 ))  # fmt: skip
 """Previews, bins and snapshots of NAS boxes and systems, beside what begins with a dot."""
 
@@ -117,10 +121,14 @@ def find_videos(
 ) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Return the files among ``paths`` and the videos below the folders among them, each once, in order.
 
-    Links to folders are followed, each folder once. ``exclude`` are patterns of names or of paths below the
-    folder. Returns also what was skipped, each with the reason. A named file is kept whatever it is: indexing
-    reports it.
+    Links to folders are followed, each folder once; what a library keeps is left out. ``exclude`` are patterns of
+    names, of paths below the folder, or of whole paths. Returns also what was skipped, each with the reason. A named
+    file is kept whatever it is: indexing reports it.
     """
+    from vtr_demo.library.database import DATABASE
+    from vtr_demo.library.records import FOLDERS
+
+    patterns = {one: unicodedata.normalize("NFC", one.removeprefix("./").rstrip("/")) for one in exclude}
     files: dict[Path, None] = {}
     skipped: list[tuple[Path, str]] = []
     visited: set[tuple[int, int]] = set()
@@ -128,19 +136,24 @@ def find_videos(
     def refused(path: Path, root: Path, is_folder: bool) -> str:
         if path.name.startswith("."):
             return "hidden"
-        if any(fnmatch.fnmatch(name, one.rstrip("/")) for one in exclude for name in (path.name, _below(path, root))):
-            return "excluded"
+        below = path.relative_to(root).as_posix()
+        spellings = [unicodedata.normalize("NFC", one) for one in (path.name, below, f"/{below}", str(path))]
+        for given, pattern in patterns.items():
+            if any(fnmatch.fnmatchcase(one, pattern) for one in spellings):
+                return f"excluded by {given}"
         if not is_folder:
             return "" if path.name.lower().endswith(endings) else "no video by its ending"
         if path.name.lower() in _SYSTEM_FOLDERS:
             return "a system's own folder"
+        if path.name in FOLDERS and path.with_name(DATABASE).is_file():
+            return "kept by a library"
         return "" if _first_visit(path, visited) else "another way to a folder that was taken already"
 
     def unreadable(error: OSError) -> None:
         skipped.append((Path(error.filename), f"cannot be opened ({error.strerror})"))
 
     for root in paths:
-        if not root.is_dir():
+        if not os.path.isdir(root):  # unlike is_dir: a name may be too long
             files[root] = None
             continue
         if not _first_visit(root, visited):
@@ -159,10 +172,6 @@ def find_videos(
     return list(files), skipped
 
 
-def _below(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
-
-
 def _first_visit(folder: Path, visited: set[tuple[int, int]]) -> bool:
     try:
         state = folder.stat()
@@ -176,14 +185,15 @@ def _first_visit(folder: Path, visited: set[tuple[int, int]]) -> bool:
 
 # --------------------------------------------------------------------------- printing
 def to_json(value: Any, ascii_only: bool = False) -> str:
-    """Encode readable JSON; NaN and infinite numbers raise ``ValueError``."""
-    return json.dumps(value, indent=1, ensure_ascii=ascii_only, allow_nan=False)
+    """Encode readable JSON without a control character; NaN and infinite numbers raise ``ValueError``."""
+    text = json.dumps(value, indent=1, ensure_ascii=ascii_only, allow_nan=False)
+    return re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def answer(value: Any, lines: Iterable[str], as_json: bool) -> None:
     """Print ``value`` as JSON, or ``lines`` for people."""
     unicode = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
-    text = to_json(value, ascii_only=not unicode) if as_json else "\n".join(lines)
+    text = to_json(value, ascii_only=not unicode) if as_json else "\n".join(map(without_controls, lines))
     if text:
         print(text, flush=True)
 
@@ -208,12 +218,12 @@ def tolerate_any_text() -> None:
 def progress(fraction: float, what: str) -> None:
     """Print on stderr how far a command is."""
     percent = f"{fraction:4.0%} " if 0 < fraction < 1 else ""
-    print(f"{percent}{what}", file=sys.stderr)
+    print(f"{percent}{without_controls(what)}", file=sys.stderr)
 
 
 def refuse(sentence: str) -> int:
     """Print an error on stderr, as one line, and return the exit status."""
-    print(f"{PROGRAM}: {' '.join(sentence.split())}", file=sys.stderr)
+    print(f"{PROGRAM}: {' '.join(without_controls(sentence).split())}", file=sys.stderr)
     return REFUSED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,8 +74,8 @@ def index(
         indexed = engine.add(files, captions=texts, keep_copy=copy, progress=progress, cluster=ray)
         clips = engine.clips()
     names = {clip.clip_id: clip.name for clip in clips}
-    walked = [path.resolve() for path in paths if path.is_dir()]
-    gone = [c for c in clips if any(folder in c.path.parents for folder in walked) and not c.path.is_file()]
+    walked = [Path(os.path.realpath(path)) for path in paths if os.path.isdir(path)]
+    gone = [c for c in clips if any(folder in c.path.parents for folder in walked) and not os.path.isfile(c.path)]
     value = {
         "added": [{"id": clip_id, "name": names[clip_id]} for clip_id in indexed.added],
         "known": [*indexed.known],
@@ -112,7 +113,7 @@ def _captions_of(files: Sequence[Path], captions: Path) -> list[list[str]]:
     """The sentences of each file, by a file of captions; lines that fit none are named on stderr."""
     from vtr_demo.data.caption_files import describe_left_out, match_captions, read_captions
 
-    names = [(str(i), readable_name(path), str(path.resolve())) for i, path in enumerate(files)]
+    names = [(str(i), readable_name(path), os.path.realpath(path)) for i, path in enumerate(files)]
     matched, left_out = match_captions(read_captions(captions), names)
     if left_out:
         progress(0.0, f"{captions.name}: {describe_left_out(left_out)}")
@@ -294,7 +295,7 @@ def _engine(library: Path, model: str, *, create: bool = True, **options: Any) -
 @contextmanager
 def _empty_engine(video: Path, model: str, limits: Limits = None) -> Iterator[Engine]:
     """An engine over an empty library, removed afterwards, for a ``video`` that must exist."""
-    if not video.is_file():
+    if not os.path.isfile(video):
         raise VideoError(video, "there is no such file", "check the path")
     with (
         tempfile.TemporaryDirectory(prefix="vtr-") as folder,
@@ -305,10 +306,12 @@ def _empty_engine(video: Path, model: str, limits: Limits = None) -> Iterator[En
 
 def _mix(engine: Engine, like: str, moment: int, share: float, exclude: Sequence[str] | None) -> Mix:
     """What a query asks for beside its words; ``like`` is the id of a clip or a file, which is read."""
+    from vtr_demo.library.records import CLIP_ID
     from vtr_demo.structures import Mix
 
-    example = engine.read_example(like).example_id if like and Path(like).is_file() else like
-    return Mix(example, moment, share, tuple(exclude or ()))
+    if like and (os.path.isfile(like) or not CLIP_ID.fullmatch(like)):
+        like = engine.read_example(like).example_id
+    return Mix(like, moment, share, tuple(exclude or ()))
 
 
 def _empty(library: Path) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import ast
 import codecs
 import csv
-import io
 import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,7 +24,7 @@ from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
 _CLIP_COLUMNS = (
     "clip", "path", "file", "filename", "file_name", "video", "video_path", "video_file", "video_name",
-    "video_id", "videoid", "vid", "image", "image_path", "name", "id", "key",
+    "video_id", "videoid", "vid", "image", "image_path", "image_name", "name", "id", "key",
 )  # fmt: skip
 """What the column of clips may be called, the likeliest first."""
 _CAPTION_COLUMN = re.compile(r"(caption|sentence|text|description|desc|query)s?[ _-]?\d*")
@@ -31,8 +32,16 @@ _DELIMITERS = (",", ";", "\t", "|")
 _TABLES = (".csv", ".tsv", ".tab")
 _QUOTED_LINES = 100
 """Lines over which a quoted cell may go on."""
+_CONTROLS = 64
+"""Of so many bytes of a text at most one is a control character; in a compressed file seven are."""
 _LISTED, _LONGEST_NAMED = 20, 200
-_SPELLINGS: tuple[Callable[[str], str], ...] = (str, str.casefold, lambda name: PurePosixPath(name.casefold()).stem)
+_SPELLINGS: tuple[Callable[[str], str], ...] = (
+    str,
+    partial(unicodedata.normalize, "NFC"),
+    lambda name: unicodedata.normalize("NFC", name).casefold(),
+    lambda name: PurePosixPath(unicodedata.normalize("NFC", name).casefold()).stem,
+)
+"""What is compared of two names, the strictest first."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +109,14 @@ def match_captions(
 ) -> tuple[dict[str, list[str]], tuple[str, ...]]:
     """Return the sentences of each clip, by key, and the lines that name none; ``clips`` are (key, name, path).
 
-    A name is looked for as it is, then without regard to capitals, then without its ending. It counts
+    A name is looked for as it is, then however its accents are composed, then without regard to capitals, then
+    without its ending. It counts
     without its folders unless several clips are called so; then the path with the most folders in common.
     """
     known: list[dict[str, list[tuple[str, tuple[str, ...]]]]] = [{} for _ in _SPELLINGS]
     for key, name, path in clips:
         for spelling, index in zip(_SPELLINGS, known, strict=True):
-            index.setdefault(spelling(_composed(name)), []).append((key, _folders(path)))
+            index.setdefault(spelling(_base_name(name)), []).append((key, _folders(path)))
     captions: dict[str, list[str]] = {}
     left_out = list(table.left_out)
     for row in table.rows:
@@ -121,8 +131,8 @@ def match_captions(
     return captions, tuple(left_out)
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name.replace("\\", "/")).strip().rstrip("/").rpartition("/")[2]
+def _base_name(name: str) -> str:
+    return name.replace("\\", "/").strip().rstrip("/").rpartition("/")[2]
 
 
 def _folders(path: str) -> tuple[str, ...]:
@@ -132,7 +142,7 @@ def _folders(path: str) -> tuple[str, ...]:
 
 def _clips_of(written: str, known: list[dict[str, list[tuple[str, tuple[str, ...]]]]]) -> list[str]:
     """Return the keys of the clips that ``written`` may name."""
-    name, folders = _composed(written), _folders(written)
+    name, folders = _base_name(written), _folders(written)
     for spelling, index in zip(_SPELLINGS, known, strict=True):
         if candidates := index.get(spelling(name)) if name else None:
             common = [_common_end(folders, theirs) for _, theirs in candidates]
@@ -161,14 +171,19 @@ def _bytes(path: Path, max_bytes: int | None) -> bytes:
 
 def _lines(data: bytes, name: str) -> list[str | None]:
     """Return the lines, None for one that is not in the encoding of the others."""
-    try:
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return _split(data.decode("utf-16"))
-        data = data.removeprefix(codecs.BOM_UTF8)
-        if data[:4096].count(0) > 16:
-            raise UnicodeError("it holds zeros")
-    except UnicodeError as error:
-        raise ManifestError(f"{name} is not UTF-8 text; save it as CSV or JSON lines in UTF-8.") from error
+    refusal = ManifestError(f"{name} is not UTF-8 text; save it as CSV or JSON lines in UTF-8.")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            text = data.decode("utf-16")
+        except UnicodeError as error:
+            raise refusal from error
+        if "\0" in text:  # it was UTF-32
+            raise refusal
+        return _split(text)
+    data = data.removeprefix(codecs.BOM_UTF8)
+    controls = len(re.findall(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]", data[:4096]))
+    if controls > max(4, len(data[:4096]) // _CONTROLS):
+        raise refusal
     try:
         return _split(data.decode("utf-8"))
     except UnicodeDecodeError:
@@ -217,7 +232,7 @@ def _rows(lines: list[str | None], path: Path) -> Iterator[_Row]:
     layout = _layout(lines, path.suffix.lower() in _TABLES)
     if layout is not None:
         return _table_rows(lines, layout)
-    if path.suffix.lower() in _TABLES:
+    if first and path.suffix.lower() in _TABLES:
         raise ManifestError(
             f"{path.name} has no columns `clip` and `caption` in its first line ({first[:80]!r}); write them there."
         )
@@ -235,17 +250,22 @@ def _plain(number: int, line: str) -> CaptionRow:
 # --------------------------------------------------------------------------- JSON
 def _json_rows(lines: list[str | None], name: str) -> Iterator[_Row]:
     whole: Any = None
-    if None not in lines:
+    filled = [line for line in lines if line is None or line.strip()]
+    one_a_line = len(filled) > 1 and _is_json(filled[0] or "")
+    if None not in filled and not one_a_line:
         try:
-            whole = json.loads("\n".join(line or "" for line in lines))
+            values = _json_values("\n".join(map(str, filled)))
+            whole = values[0] if len(values) == 1 else values
         except (ValueError, RecursionError) as error:
-            first = next((line for line in lines if line and line.strip()), "").strip()
-            if first.startswith("[") and not _is_json(first):
+            if (filled[0] or "").lstrip().startswith("["):
                 raise ManifestError(f"{name} begins as a JSON list but is none ({error}); correct it there.") from error
     if isinstance(whole, dict) and isinstance(whole.get("sentences"), list):  # as MSR-VTT is published
         whole = whole["sentences"]
-    elif isinstance(whole, dict) and _keys(whole) == (None, []):  # sentences by clip
-        whole = [{"clip": clip, "captions": texts} for clip, texts in whole.items()]
+    elif isinstance(whole, dict) and _keys(whole) == (None, []):  # sentences, or objects, by clip
+        whole = [
+            {"clip": clip, **(value if isinstance(value, dict) else {"captions": value})}
+            for clip, value in whole.items()
+        ]
     if isinstance(whole, list):
         for number, value in enumerate(whole, start=1):
             if value != "":
@@ -254,6 +274,18 @@ def _json_rows(lines: list[str | None], name: str) -> Iterator[_Row]:
     for number, line in enumerate(lines, start=1):
         if line is None or line.strip():
             yield f"line {number}", _json_line(line, f"line {number}")
+
+
+def _json_values(text: str) -> list[Any]:
+    """Return the values that follow one another in a text; raises as ``json.loads``."""
+    decoder, values, position = json.JSONDecoder(), [], 0
+    text = text.strip()
+    while position < len(text):
+        value, position = decoder.raw_decode(text, position)
+        values.append(value)
+        while text[position : position + 1].isspace():
+            position += 1
+    return values
 
 
 def _is_json(line: str) -> bool:
@@ -327,37 +359,22 @@ class _Layout:
 def _layout(lines: list[str | None], is_table: bool) -> _Layout | None:
     """Recognise a table by its first line; ``is_table`` where sentences alone are one too."""
     start = next((i for i, line in enumerate(lines) if line and line.strip()), len(lines))
-    line = lines[start] if start < len(lines) else None
-    if line is None:
-        return None
     delimiters: Sequence[str] = _DELIMITERS
-    if marked := re.fullmatch(r'"?sep=(.)"?', line.strip()):  # what Excel reads and writes
+    if start < len(lines) and (marked := re.fullmatch(r'"?sep=(.)"?\s*', lines[start] or "")):  # as Excel writes it
         delimiters, start = (marked[1],), start + 1
-        line = (lines[start] if start < len(lines) else None) or ""
+    first = {delimiter: _record(lines, start, delimiter) for delimiter in delimiters}
+    rows = {delimiter: (cells, end) for delimiter, (cells, end) in first.items() if not isinstance(cells, str)}
     named: list[_Layout] = []
-    for delimiter in delimiters:
-        cells = _cells(line, delimiter) or []
+    for delimiter, (cells, end) in rows.items():
         clip, captions, names = _columns(cells)
         if captions and (clip is not None or is_table):
-            named.append(_Layout(delimiter, start + 1, clip, captions, names))
+            named.append(_Layout(delimiter, end, clip, captions, names))
     if named:
         return max(named, key=lambda layout: (layout.clip is not None, len(layout.names)))
-    for delimiter in delimiters:
-        cells = _cells(line, delimiter) or []
+    for delimiter, (cells, _) in rows.items():
         if len(cells) > 1 and cells[0].strip().lower().endswith((*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS)):
             return _Layout(delimiter, start, 0, [1], ["clip", "caption"])
     return None
-
-
-def _cells(text: str, delimiter: str) -> list[str] | None:
-    """Return the cells of one record, None where its quotes do not fit."""
-    try:
-        records = list(
-            csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
-        )
-    except csv.Error:
-        return None
-    return None if len(records) > 1 else next(iter(records), [])
 
 
 def _table_rows(lines: list[str | None], layout: _Layout) -> Iterator[_Row]:
@@ -365,27 +382,25 @@ def _table_rows(lines: list[str | None], layout: _Layout) -> Iterator[_Row]:
     while position < len(lines):
         cells, end = _record(lines, position, layout.delimiter)
         where, position = f"line {position + 1}", end
-        if cells is None:
-            yield where, "it cannot be read as cells; correct its quotes or its encoding"
+        if isinstance(cells, str):
+            yield where, cells
         elif any(cell.strip() for cell in cells):
             yield where, _table_row(cells, layout, where)
 
 
-def _record(lines: list[str | None], position: int, delimiter: str) -> tuple[list[str] | None, int]:
-    """Return the cells of the record that begins at a line, and the line after it.
+def _record(lines: list[str | None], position: int, delimiter: str) -> tuple[list[str] | str, int]:
+    """Return the cells of the record that begins at a line, or what is wrong with it, and the line after it.
 
     A quoted cell may go on over further lines; where it never ends, its first line alone is refused.
     """
-    line = lines[position]
-    if line is None or (cells := _cells(line, delimiter)) is not None:
-        return (None if line is None else cells), position + 1
-    for end in range(position + 2, min(position + _QUOTED_LINES, len(lines)) + 1):
-        part = lines[position:end]
-        if None in part:
-            break
-        if (cells := _cells("\n".join(line or "" for line in part), delimiter)) is not None:
-            return cells, end
-    return None, position + 1
+    readable = takewhile(lambda line: line is not None, lines[position : position + _QUOTED_LINES])
+    reader = csv.reader((f"{line}\n" for line in readable), delimiter=delimiter, strict=True, skipinitialspace=True)
+    try:
+        for cells in reader:
+            return cells, position + reader.line_num
+    except csv.Error as error:
+        return f"it cannot be read as cells ({error}); correct its quotes", position + 1
+    return "it is not in the encoding of the other lines", position + 1
 
 
 def _table_row(cells: list[str], layout: _Layout, where: str) -> CaptionRow | str:
@@ -401,10 +416,14 @@ def _table_row(cells: list[str], layout: _Layout, where: str) -> CaptionRow | st
     return CaptionRow(where, "" if layout.clip is None else cells[layout.clip].strip(), tuple(captions), extra)
 
 
+_BETWEEN = re.compile(r"(?<=['\"])\s+(?=['\"])")
+"""Two sentences of a list as NumPy prints it, which Python would join into one."""
+
+
 def _listed(cell: str) -> list[str]:
     """Return the sentences of a cell, which may hold a list of them as JSON or Python writes it."""
     if re.match(r"\s*\[\s*[\"']", cell):
-        for read in (json.loads, ast.literal_eval):
+        for read in (json.loads, lambda text: ast.literal_eval(_BETWEEN.sub(",", text))):
             try:
                 values = read(cell.strip())
             except (ValueError, SyntaxError, RecursionError, MemoryError):

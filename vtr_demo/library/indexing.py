@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -269,7 +270,7 @@ class Indexer:
         ready: PreparedFile | None,
     ) -> None:
         """Add one file, or note what has become of the clip that it is."""
-        source, there = str(path.resolve()), _at(library, batch.visitor, path)
+        source, there = os.path.realpath(path), _at(library, batch.visitor, path)
         clip = next((one for one in there if self._is_current(library, one, path)), None)
         if clip is None:
             clip, info = self._add_one(library, path, name, captions, keep_copy, batch.visitor, ready)
@@ -293,7 +294,7 @@ class Indexer:
         self, library: LibraryWriter, clip: StoredClip, path: Path, name: str, keep_copy: bool, batch: _Batch
     ) -> StoredClip:
         """Note the time of a known clip's film and where it lies, or copy it, if it has left its old place."""
-        source, (size, modified_ns) = str(path.resolve()), size_and_time(path.stat())
+        source, (size, modified_ns) = os.path.realpath(path), size_and_time(path.stat())
         if clip.source == source:
             current = replace(clip, size=size, modified_ns=modified_ns)
         elif "media" in clip.files or library.at_its_place(clip):
@@ -329,7 +330,7 @@ class Indexer:
             captions = library.get(id_of(digest, visitor)).captions
         clip = StoredClip(
             name=name,
-            source=str(path.resolve()),
+            source=os.path.realpath(path),
             digest=digest,
             duration_s=encoded.info.duration_s,
             width=encoded.info.width,
@@ -481,7 +482,7 @@ class Indexer:
 
 def _at(library: LibraryWriter, visitor: str, path: Path) -> list[StoredClip]:
     """Return the clips whose original lies, or lay, at ``path``, and which are the visitor's or the library's own."""
-    return [clip for clip in library.at(str(path.resolve())) if clip.visitor in ("", visitor)]
+    return [clip for clip in library.at(os.path.realpath(path)) if clip.visitor in ("", visitor)]
 
 
 def _time_left(ends: deque[float], files: int) -> str:
