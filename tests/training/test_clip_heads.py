@@ -116,7 +116,7 @@ def test_the_best_checkpoint_is_no_worse_on_validation_than_clip(run: Run) -> No
 
 @pytest.mark.usefixtures("few_null_captions")
 def test_the_checkpoint_opens_in_the_page_and_explains_by_every_term(run: Run, tmp_path: Path) -> None:
-    import app
+    from vtr_demo.ui.page import build_page
 
     moving_square_clip(tmp_path / "square.mp4", frames=8)
     engine = Engine.open(tmp_path / "library", run.best.spec)
@@ -126,7 +126,7 @@ def test_the_checkpoint_opens_in_the_page_and_explains_by_every_term(run: Run, t
     assert np.isclose(alignment.all_terms().sum(), hit.score, atol=1e-4)
     assert engine.status().train_command == ""
     assert not any("untrained" in part for part in library_parts(engine))
-    app.build_ui(engine)
+    build_page(engine)
     engine.close()
 
 

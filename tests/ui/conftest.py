@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import contextmanager
 
+import httpx
 import pytest
 
 from tests.helpers.fake_engine import FakeEngine
@@ -13,16 +15,30 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
+@contextmanager
+def serving(engine, sharing=None, hosts=()):
+    """The address of an engine's page while the block runs, on a machine too busy to answer Gradio's own check."""
+    from vtr_demo.ui.page import build_page, launch_options
+
+    def late(*_, **__):
+        raise httpx.ReadTimeout("no answer within 3 s")
+
+    page = build_page(engine, sharing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx, "head", late)
+        _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options(page, hosts))
+    try:
+        yield url
+    finally:
+        page.close()
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """(engine, address) of the running page."""
-    import app
-
     engine = FakeEngine(tmp_path_factory.mktemp("drawn"))
-    demo = app.build_ui(engine)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(engine))
-    yield engine, url
-    demo.close()
+    with serving(engine) as url:
+        yield engine, url
 
 
 @pytest.fixture(scope="module")

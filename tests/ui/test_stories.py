@@ -18,6 +18,7 @@ import pytest
 
 import app
 from tests.helpers.fake_engine import SCENES, write_clip
+from tests.ui.conftest import serving
 from tests.ui.test_browser import QUERY, ask, sync_api
 from vtr_demo.library.engine import Engine
 from vtr_demo.structures import Mix
@@ -63,11 +64,8 @@ def library(tmp_path_factory) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def addresses(library) -> Iterator[list[str]]:
     """Of two servers: the second is the page after a restart."""
-    pages = [app.build_ui(library) for _ in range(2)]
-    urls = [page.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(library))[1] for page in pages]
-    yield urls
-    for page in pages:
-        page.close()
+    with serving(library) as first, serving(library) as second:
+        yield [first, second]
 
 
 @pytest.fixture

@@ -79,6 +79,7 @@ def test_every_tool_answers_the_same_json_by_gradio_and_by_mcp(client, served):
     given = arguments(engine)
     listed, answers, view = by_mcp(url, [*given.items()])
     assert [tool.name for tool in listed] == NAMES
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {f"/{name}" for name in NAMES}
     assert view.mimeType == mcp.VIEW_TYPE
     assert "ui/initialize" in view.text
     assert [tool.name for tool in listed if tool.meta and tool.meta["ui"]["resourceUri"] == mcp.VIEW] == [NAMES[2]]
@@ -88,7 +89,7 @@ def test_every_tool_answers_the_same_json_by_gradio_and_by_mcp(client, served):
         jsonschema.validate(answer.structuredContent, tool.outputSchema)
         assert json.loads(answer.content[0].text) == answer.structuredContent
         by_gradio = client.predict(**values, api_name=f"/{name}")
-        assert mcp._structured(by_gradio) == answer.structuredContent
+        assert mcp.structured(by_gradio) == answer.structuredContent
         described = [*tool.inputSchema["properties"].values()]
         for record in tool.outputSchema["$defs"].values():
             described += record["properties"].values()
@@ -149,14 +150,51 @@ def test_links_lead_to_the_film_the_pictures_and_the_page(client, served):
     assert (view.struck, view.muted, view.mix.exclude) == ((0,), (0, 1), ("snow",))
 
 
-def test_concepts_are_muted_by_number_as_by_name_and_words_struck_by_number(client, served):
-    engine, _ = served
+def test_the_parts_of_a_hit_and_of_its_explanation_add_up_to_one_score(client, served):
+    hits = client.predict(text=SENTENCE, k=3, api_name="/search_videos")
+    assert hits[0]["name"] == "red-ball-beach"
+    assert hits == sorted(hits, key=lambda hit: -hit["score"])
+    assert len(hits) == 3 < len(client.predict(text=SENTENCE, api_name="/search_videos"))
+    for hit in hits:
+        pair = {"text": SENTENCE, "clip_id": hit["id"], "api_name": "/explain_match"}
+        why = client.predict(**pair)
+        assert client.predict(**pair, moment=hit["moment"]) == why
+        assert (why["score"], why["terms"]) == (
+            pytest.approx(hit["score"], abs=1e-5),
+            pytest.approx(hit["terms"], abs=1e-5),
+        )
+        for parts in (hit["terms"].values(), (w["adds"] for w in why["words"]), (f["adds"] for f in why["frames"])):
+            assert sum(parts) == pytest.approx(hit["score"], abs=1e-5)
+        assert sum(why["concepts"].values()) == pytest.approx(why["terms"]["concepts"], abs=1e-5)
+        assert [word["word"] for word in why["words"][1:]] == SENTENCE.split()
+        expected = served[0].explain(SENTENCE, hit["id"], -1).alignment.score
+        assert client.predict(**pair, moment=-1)["score"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_weights_muted_concepts_and_struck_words_are_the_engines(client, served):
+    engine = served[0]
     asked = {"text": SENTENCE, "k": 3, "api_name": "/search_videos"}
-    names = [engine.concept_names[2], engine.concept_names[5]]
-    assert client.predict(**asked, muted=names) == client.predict(**asked, muted=[2, 5])
-    struck = client.predict(**asked, struck=[1])
-    expected = engine.search(SENTENCE, 3, engine.weigh({}), (1,)).hits
-    assert [hit["score"] for hit in struck] == pytest.approx([hit.score for hit in expected], abs=1e-6)
+    for muted in ([2, 5], [engine.concept_names[2], engine.concept_names[5]]):
+        hits = client.predict(**asked, muted=muted, weights={"action": 0.5}, struck=[1])
+        expected = engine.search(SENTENCE, 3, engine.weigh({"action": 0.5}, (2, 5)), (1,)).hits
+        assert [hit["score"] for hit in hits] == pytest.approx([hit.score for hit in expected], abs=1e-6)
+    clip = engine.clips()[0].clip_id
+    full = client.predict(text=SENTENCE, clip_id=clip, weights={"concepts": 1}, api_name="/explain_match")
+    loud = max(full["concepts"], key=lambda name: abs(full["concepts"][name]))
+    less = client.predict(text=SENTENCE, clip_id=clip, weights={"concepts": 1}, muted=[loud], api_name="/explain_match")
+    assert less["score"] == pytest.approx(full["score"] - full["concepts"][loud], abs=1e-5)
+    sentences = ["the moon rises", "a red ball rolls"]
+    ranked = client.predict(clip, sentences, dict.fromkeys(TERMS, 0) | {"global": 1}, api_name="/rank_captions")
+    assert [hit["text"] for hit in ranked] == sentences[::-1]
+    assert all(hit["terms"]["global"] == pytest.approx(hit["score"], abs=1e-6) for hit in ranked)
+
+
+def test_the_status_names_what_can_be_weighed_muted_and_asked_for_and_no_path(client, served):
+    status = client.predict(api_name="/library_status")
+    assert status["weights"].keys() == set(TERMS)
+    assert status["concepts"] == list(served[0].concept_names)
+    assert {clip["id"] for clip in status["clips"]} == {clip.clip_id for clip in served[0].clips()}
+    assert str(served[0].folder) not in json.dumps(status)
 
 
 def test_one_sentence_is_a_list_of_one_and_a_list_may_be_json(client, served):
@@ -189,46 +227,45 @@ BODIES = [b"", b"[]", b"{}", b'{"data": []}', b'{"data": null}', b'{"data": [1,2
           b'{"data": {"text": 1}}', b'{"data": ["a", "b"]}']  # fmt: skip
 
 
-@pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_body_that_is_no_call_ends_in_a_message(served, name, body):
-    with httpx.Client(base_url=served[1], timeout=20) as http:
-        answer = http.post(f"gradio_api/call/{name}", content=body, headers={"content-type": "application/json"})
-        if answer.status_code != 200:
-            assert answer.status_code in (400, 422)
-            return
-        event = answer.json()["event_id"]
-        lines = http.get(f"gradio_api/call/{name}/{event}").text
-        assert "event: complete" in lines or re.search(r'data: .*[."]', lines), lines
-        assert not re.search(r'data: (null|.*"error": *null)', lines), lines
+def test_a_body_that_is_no_call_ends_in_a_message(served, name):
+    with httpx.Client(base_url=served[1], timeout=20, headers={"content-type": "application/json"}) as http:
+        for body in BODIES:
+            answer = http.post(f"gradio_api/call/{name}", content=body)
+            if answer.status_code != 200:
+                assert answer.status_code in (400, 422)
+                continue
+            lines = http.get(f"gradio_api/call/{name}/{answer.json()['event_id']}").text
+            assert "event: complete" in lines or re.search(r'data: .*[."]', lines), lines
+            assert not re.search(r'data: (null|.*"error": *null)', lines), lines
 
 
-@pytest.mark.parametrize(
-    ("name", "values", "message"),
-    [
-        ("search_videos", {"text": "a dog", "k": 51}, "k must be a whole number from 1 to 50, got 51"),
-        ("search_videos", {"text": 3}, "text must be a text of at most 2000 characters, got 3"),
-        ("search_videos", {"text": "a dog", "muted": [99]}, "no concept 99"),
-        ("explain_match", {"text": "a dog"}, "clip_id must be the id of a clip"),
-        ("explain_match", {"text": "a dog", "clip_id": "a", "moment": "all"}, "moment must be a whole number from -1"),
-        ("rank_captions", {}, "clip_id must be the id of a clip, and is missing"),
-        ("library_status", {"limit": 1001}, "limit must be a whole number from 0 to 1000"),
-    ],
-)
-def test_a_refusal_names_the_argument_what_it_must_be_and_what_came(client, served, name, values, message):
-    _, answers, _ = by_mcp(served[1], [(name, values)])
-    assert answers[0].isError
-    assert message in answers[0].content[0].text
-    if values:
-        with pytest.raises((AppError, TypeError)) as caught:
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("search_videos", {"text": "   "}, "The sentence is empty"),
+    ("search_videos", {"text": 3}, "text must be a text of at most 2000 characters, got 3"),
+    ("search_videos", {"text": "a dog", "k": 51}, "k must be a whole number from 1 to 50, got 51"),
+    ("search_videos", {"text": "a dog", "k": True}, "k must be a whole number"),
+    ("search_videos", {"text": "a dog", "muted": [99]}, "no concept 99"),
+    ("search_videos", {"text": "a dog", "weights": {"colour": 1}}, "no term 'colour'"),
+    ("search_videos", {"text": "a dog", "weights": {"action": "much"}}, "weights must be numbers from 0"),
+    ("explain_match", {"text": "a dog"}, "clip_id must be the id of a clip"),
+    ("explain_match", {"text": "a dog", "clip_id": "../../etc/passwd"}, "No clip"),
+    ("explain_match", {"text": "a dog", "clip_id": "a", "moment": "all"}, "moment must be a whole number from -1"),
+    ("rank_captions", {"clip_id": "nobody", "captions": ["a dog"]}, "choose one from its list"),
+    ("rank_captions", {"clip_id": "a", "captions": ["a dog", "---"]}, "number 1, '---', cannot be ranked"),
+    ("library_status", {"limit": 1001}, "limit must be a whole number from 0 to 1000"),
+]
+
+
+def test_a_refusal_says_in_both_ways_what_is_wrong(client, served):
+    _, answers, _ = by_mcp(served[1], [("rank_captions", {}), *((name, values) for name, values, _ in WRONG)])
+    assert all(answer.isError for answer in answers)
+    assert "clip_id must be the id of a clip, and is missing" in answers[0].content[0].text
+    for (name, values, message), answer in zip(WRONG, answers[1:], strict=True):
+        assert message in answer.content[0].text
+        with pytest.raises(AppError) as caught:
             client.predict(**values, api_name=f"/{name}")
-        assert message in str(caught.value) or isinstance(caught.value, TypeError)
-
-
-def test_a_caption_that_cannot_be_ranked_is_named(client, served):
-    clip = served[0].clips()[0].clip_id
-    with pytest.raises(AppError, match="number 1, '---', cannot be ranked"):
-        client.predict(clip, ["a dog", "---"], api_name="/rank_captions")
+        assert message in str(caught.value)
 
 
 # --------------------------------------------------------------------------- the README

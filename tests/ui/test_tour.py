@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.fake_engine import SCENES, FakeEngine
+from tests.ui.conftest import serving
 from vtr_demo.library.engine import Engine
 from vtr_demo.structures import TERMS
 from vtr_demo.ui import tour
@@ -66,6 +67,12 @@ def bundled(tmp_path_factory):
         yield engine
 
 
+@pytest.fixture
+def address(bundled):
+    with serving(bundled) as url:
+        yield url
+
+
 @pytest.mark.slow
 def test_each_lesson_holds_for_the_bundled_model(bundled):
     for at, step in enumerate(tour.STEPS):
@@ -76,13 +83,9 @@ def test_each_lesson_holds_for_the_bundled_model(bundled):
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_a_visitor_is_led_through_all_steps_and_reads_what_the_engine_says(bundled, browser):
-    import app
-
-    demo = app.build_ui(bundled)
-    url = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(bundled))[1]
+def test_a_visitor_is_led_through_all_steps_and_reads_what_the_engine_says(bundled, browser, address):
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
-    page.goto(url)
+    page.goto(address)
     page.click(".tour [data-do=tour]")
     for at, step in enumerate(tour.STEPS):
         page.wait_for_selector(f".tour.steps[aria-label='Tour, step {at + 1} of {len(tour.STEPS)}']")
@@ -114,4 +117,3 @@ def test_a_visitor_is_led_through_all_steps_and_reads_what_the_engine_says(bundl
     page.wait_for_selector("#results .card")
     assert not page.locator("#tour").is_visible(), "it is offered once"
     page.context.close()
-    demo.close()

@@ -14,9 +14,9 @@ pytest.importorskip("gradio")
 
 import httpx
 
-import app
 from tests.helpers.fake_engine import FakeEngine
 from vtr_demo.config import SharedConfig
+from vtr_demo.ui.page import build_page, launch_options
 from vtr_demo.ui.turns import OWN, BusyError, Turns
 
 MOST = 3
@@ -120,8 +120,8 @@ class Slow(FakeEngine):
 
 def test_a_visitor_who_asks_for_much_does_not_hold_another(tmp_path):
     engine, sharing = Slow(tmp_path), SharedConfig()
-    demo = app.build_ui(engine, sharing)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **app.launch_options(engine, sharing))
+    page = build_page(engine, sharing)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options(page))
     clients = [httpx.Client(base_url=url, timeout=60) for _ in range(6)]
     try:
         for client in clients:
@@ -143,11 +143,11 @@ def test_a_visitor_who_asks_for_much_does_not_hold_another(tmp_path):
         engine.go_on.release(20)
         answers = [answer(0, event) for event in heavy] + [answer(who, one) for who, one in enumerate(others, 1)]
         assert all("event: complete" in text for text in answers)
-        assert not {*heavy, *others} & set(demo.state_holder.session_data)
+        assert not {*heavy, *others} & set(page.state_holder.session_data)
         order = [int(text.split()[1]) for text in engine.log]
         assert order[0] == 0
         assert sorted(order[1:4]) == [1, 2, 3]
         assert order[4:] == [0] * (OWN - 1)
     finally:
         engine.go_on.release(100)
-        demo.close()
+        page.close()

@@ -20,13 +20,14 @@ pytest.importorskip("gradio")
 
 from gradio_client import Client
 
-import app
 from tests.helpers.fake_engine import SCENES, FakeEngine, write_clip
+from tests.ui.conftest import serving
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError, StoppedError, VtrError, stop_if_unwanted
 from vtr_demo.library.engine import Engine
 from vtr_demo.structures import Mix
-from vtr_demo.ui import visitors
+from vtr_demo.ui import shelf, visitors
+from vtr_demo.ui.shelf import Listing
 
 SHARING = SharedConfig(visitor_clips=2, visitor_bytes=10**9, all_clips=3, all_bytes=10**9, sentences=5)
 
@@ -94,14 +95,15 @@ def test_a_clip_is_its_visitors_alone_in_everything_that_is_answered(shared, lib
         lambda: shared.engine.describe(hers, ["a dog"]),
         lambda: shared.engine.explain("a dog", hers),
         lambda: shared.engine.search("a dog", mix=Mix(like=hers)),
-        lambda: shared.engine.delete(hers),
+        lambda: shared.engine.set_aside([hers]),
+        lambda: shared.engine.edit(hers, name="mine"),
     ]
     for ask in asked:
         with pytest.raises(LibraryError) as refused:
             ask()
         assert str(refused.value) == str(unknown.value).replace("0123456789ab", hers)
     shared.who = "a"
-    shared.engine.delete(hers)
+    shared.engine.set_aside([hers])
     assert [clip.clip_id for clip in library.clips()] == [ours]
 
 
@@ -109,10 +111,10 @@ def test_the_same_film_of_two_visitors_is_two_clips_and_one_survives_the_other(s
     hers, his = shared.add("a", films[1]), shared.add("b", films[1])
     assert hers != his
     assert shared.add("b", films[1]) == films[1].name  # known
-    shared.engine.delete(his)
+    shared.engine.set_aside([his])
     shared.who = "a"
     assert shared.engine.media(hers).read_bytes() == films[1].read_bytes()
-    shared.engine.delete(hers)
+    shared.engine.set_aside([hers])
     assert not [clip for clip in library.clips() if clip.visitor]
     media = library.status().directory
     assert not [path for path in Path(media, "media").iterdir() if path.read_bytes() == films[1].read_bytes()]
@@ -121,9 +123,11 @@ def test_the_same_film_of_two_visitors_is_two_clips_and_one_survives_the_other(s
 def test_the_librarys_own_clips_are_known_and_nobodys_to_delete(shared, library, films):
     (ours,) = [clip.clip_id for clip in library.clips()]
     assert shared.add("a", films[0]) == films[0].name  # known
-    with pytest.raises(LibraryError, match="that you added"):
-        shared.engine.delete(ours)
-    for name in ("rename", "rebuild", "add_samples", "prune", "close"):
+    for change in ({"do": "delete", "clips": ours}, {"do": "edit", "clip": ours, "name": "mine"}):
+        with pytest.raises(LibraryError, match="that you added"):
+            shelf.act(shared.engine, change)
+    assert f'data-pick="{ours}"' not in shelf.shelf(shared.engine, Listing(), shared=True)
+    for name in ("delete", "restore", "empty_deleted", "rename", "rebuild", "add_samples", "prune", "close"):
         with pytest.raises(LibraryError, match="not possible on a shared page"):
             getattr(shared.engine, name)
 
@@ -201,13 +205,9 @@ def test_the_key_stays_with_the_library(tmp_path):
 def page(tmp_path_factory):
     """(engine, address, a film) of a shared page over drawn clips."""
     engine = FakeEngine(tmp_path_factory.mktemp("drawn"))
-    demo = app.build_ui(engine, SHARING)
-    _, url, _ = demo.launch(
-        prevent_thread_lock=True, quiet=True, **app.launch_options(engine, SHARING, ["demo.example"])
-    )
     film, _ = write_clip(replace(SCENES[0], name="mine"), tmp_path_factory.mktemp("film"), 1.0)
-    yield engine, url, film
-    demo.close()
+    with serving(engine, SHARING, ["demo.example"]) as url:
+        yield engine, url, film
 
 
 def ask(url: str, path: str, **headers: str) -> http.client.HTTPResponse:

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from vtr_demo.errors import ConfigError, VtrError
-from vtr_demo.structures import TERMS, Mix, TermWeights
+from vtr_demo.structures import NO_MIX, TERMS, TermWeights
 from vtr_demo.ui.view import (
     ADDED,
     LENGTHS,
@@ -30,40 +30,16 @@ from vtr_demo.ui.view import (
 TABS = ("search", "describe", "concepts", "library", "measure", "about")
 MAX_ADDRESS = 40_000
 """Characters of an address that is read."""
-_MAX_ID = 40
 
 
 def encode(tab: str, view: ViewState) -> str:
     """Write what is not at its default, in a fixed order."""
-    mix, where, look, plain = view.mix, view.where, view.look, ViewState()
-    values: list[tuple[str, str]] = [
-        ("tab", "" if tab == TABS[0] else tab),
-        ("q", view.text),
-        ("strike", _join(view.struck)),
-        ("mute", _join(view.muted)),
-        ("like", mix.like),
-        ("like-moment", "" if mix.moment < 0 else str(mix.moment)),
-        ("share", "" if mix.share == plain.mix.share else repr(mix.share)),
-        *(("not", phrase) for phrase in mix.exclude),
-        ("clip", view.clip),
-        ("moment", "" if view.moment is None else str(view.moment)),
-        ("rival", view.rival),
-        ("weights", ",".join(map(repr, view.weights))),
-        ("name", where.name),
-        ("length", where.length),
-        ("added", where.added),
-        ("mine", "1" if where.mine else ""),
-        ("order", "" if view.order == plain.order else view.order),
-        ("count", "" if view.count == plain.count else str(view.count)),
-        ("own", view.own),
-        ("look", look.tab),
-        ("paint", look.paint),
-        ("term", look.term),
-        *((key, "" if (number := getattr(look, key)) is None else str(number)) for key in _PICKED),
-        ("box", look.box),
-        ("theme", view.theme),
-    ]
-    return urlencode([(key, value) for key, value in values if value], errors="surrogatepass")
+    pairs = [("tab", tab)] if tab != TABS[0] else []
+    for key, (part, name, _) in _KEYS.items():
+        value = getattr(getattr(view, part) if part else view, name)
+        if value != getattr(_DEFAULTS[part], name):
+            pairs += [(key, _written(one)) for one in (value if key == "not" else [value])]
+    return urlencode(pairs, errors="surrogatepass")
 
 
 def link(tab: str, view: ViewState) -> str:
@@ -75,37 +51,26 @@ def decode(address: str) -> tuple[str, ViewState]:
     """Read an address; ``ConfigError`` names the first thing in it that makes no sense."""
     if len(address) > MAX_ADDRESS:
         raise ConfigError("This link is too long to be one of this page.")
-    tab, view, where, mix, look = TABS[0], ViewState(), Where(), Mix(), Look()
-    seen: set[str] = set()
     try:
         pairs = parse_qsl(address.removeprefix("#"), keep_blank_values=True, strict_parsing=bool(address.strip("#")),
                           errors="surrogatepass", max_num_fields=64)  # fmt: skip
     except ValueError as error:
         raise _damaged(address) from error
+    tab, parts, keys = TABS[0], dict(_DEFAULTS), set()
     for key, text in pairs:
         try:
-            if key in seen or key not in _READERS:
+            if key in keys:
                 raise ValueError(key)
-            value = _READERS[key](text)
-            seen |= {key} - {"not"}
-            match key:
-                case "tab":
-                    tab = value
-                case "not":
-                    mix = replace(mix, exclude=(*mix.exclude, value))
-                case "like" | "share" | "like-moment":
-                    mix = replace(mix, **{"moment" if key == "like-moment" else key: value})
-                case "name" | "length" | "added" | "mine":
-                    where = replace(where, **{key: value})
-                case "look" | "paint" | "term" | "box":
-                    look = replace(look, **{"tab" if key == "look" else key: value})
-                case _ if key in _PICKED:
-                    look = replace(look, **{key: value})
-                case _:
-                    view = replace(view, **{_FIELDS.get(key, key): value})
-        except (ValueError, VtrError) as error:
+            keys |= {key} - {"not"}
+            if key == "tab":
+                tab = _one_of(TABS)(text)
+                continue
+            part, name, read = _KEYS[key]
+            value = (*parts[part].exclude, read(text)) if key == "not" else read(text)
+            parts[part] = replace(parts[part], **{name: value})
+        except (KeyError, ValueError, VtrError) as error:
             raise _damaged(f"{key}={text}") from error
-    return tab, replace(view, mix=mix, where=where, look=look)
+    return tab, replace(parts.pop(""), **parts)
 
 
 def _damaged(part: str) -> ConfigError:
@@ -113,10 +78,13 @@ def _damaged(part: str) -> ConfigError:
     return ConfigError(f"This link is damaged (“{shown}”).")
 
 
-def _join(numbers: tuple[int, ...]) -> str:
-    return ",".join(map(str, numbers))
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(repr, value))
+    return "1" if value is True else str(value)
 
 
+# --------------------------------------------------------------------------- how each value is read
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 6 and str(int(text)) == text):
         raise ValueError(text)
@@ -153,7 +121,7 @@ def _text(longest: int) -> Callable[[str], str]:
     return read
 
 
-def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+def _one_of(choices: Collection[str]) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
             raise ValueError(text)
@@ -168,36 +136,35 @@ def _box(text: str) -> str:
     return text
 
 
-def _moment(text: str) -> int:
-    return -1 if text == "-1" else _number(text)
-
-
-_PICKED = ("frame", "word", "concept", "only")
-_FIELDS = {"q": "text", "strike": "struck", "mute": "muted"}
-_READERS: dict[str, Callable[[str], Any]] = {
-    "tab": _one_of(TABS),
-    "q": _text(MAX_TEXT),
-    "strike": _numbers,
-    "mute": _numbers,
-    "like": _text(_MAX_ID),
-    "like-moment": _number,
-    "share": _float,
-    "not": _text(MAX_TEXT),
-    "clip": _text(_MAX_ID),
-    "moment": _moment,
-    "rival": _text(_MAX_ID),
-    "weights": _weights,
-    "name": _text(MAX_TEXT),
-    "length": _one_of(tuple(LENGTHS)),
-    "added": _one_of(tuple(ADDED)),
-    "mine": lambda text: bool(_one_of(("1",))(text)),
-    "order": _one_of(tuple(ORDERS)),
-    "count": lambda text: min(MAX_COUNT, max(1, _number(text))),
-    "own": _text(MAX_SENTENCES),
-    "look": _one_of(LOOKS),
-    "paint": _one_of(PAINTS),
-    "term": _one_of(TERMS),
-    "box": _box,
-    **dict.fromkeys(_PICKED, _number),
-    "theme": _one_of(THEMES),
+_ID = _text(40)
+_KEYS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
+    "q": ("", "text", _text(MAX_TEXT)),
+    "strike": ("", "struck", _numbers),
+    "mute": ("", "muted", _numbers),
+    "like": ("mix", "like", _ID),
+    "like-moment": ("mix", "moment", _number),
+    "share": ("mix", "share", _float),
+    "not": ("mix", "exclude", _text(MAX_TEXT)),
+    "clip": ("", "clip", _ID),
+    "moment": ("", "moment", lambda text: -1 if text == "-1" else _number(text)),
+    "rival": ("", "rival", _ID),
+    "weights": ("", "weights", _weights),
+    "name": ("where", "name", _text(MAX_TEXT)),
+    "length": ("where", "length", _one_of(LENGTHS)),
+    "added": ("where", "added", _one_of(ADDED)),
+    "mine": ("where", "mine", lambda text: bool(_one_of(("1",))(text))),
+    "order": ("", "order", _one_of(ORDERS)),
+    "count": ("", "count", lambda text: min(MAX_COUNT, max(1, _number(text)))),
+    "own": ("", "own", _text(MAX_SENTENCES)),
+    "look": ("look", "tab", _one_of(LOOKS)),
+    "paint": ("look", "paint", _one_of(PAINTS)),
+    "term": ("look", "term", _one_of(TERMS)),
+    "frame": ("look", "frame", _number),
+    "word": ("look", "word", _number),
+    "concept": ("look", "concept", _number),
+    "only": ("look", "only", _number),
+    "box": ("look", "box", _box),
+    "theme": ("", "theme", _one_of(THEMES)),
 }
+"""How an address calls each value: the part of the view that holds it, its name there, and what reads it."""
+_DEFAULTS: dict[str, Any] = {"": ViewState(), "mix": NO_MIX, "where": Where(), "look": Look()}

@@ -19,7 +19,7 @@ from vtr_demo.ui.address import encode
 from vtr_demo.ui.html import TERM_LESSONS, TERM_NAMES, clip_url, data_uri, display_name, percentage
 from vtr_demo.ui.view import ViewState
 from vtr_demo.viz.figures import time_label
-from vtr_demo.viz.overlays import CONCEPT_COLOURS, NEGATIVE, POSITIVE, picked, rgb, word_parts
+from vtr_demo.viz.overlays import CONCEPT_COLOURS, NEGATIVE, POSITIVE, frame_parts, rgb, word_parts
 
 MIN_SHARE = 0.02
 """A word or level below this share of the positive parts is not worth a sentence."""
@@ -166,7 +166,7 @@ def verdict(why: Explanation, confidence: float | None = None, mix: Mix = NO_MIX
     if best <= 0:
         asked = "sentence" if words else "example"
         return f"Nothing in this clip speaks for the {asked}: no part of the score is positive."
-    by_word, by_frame = word_parts(alignment)[1:], picked(alignment, "total").sum(axis=1)
+    by_word, by_frame = word_parts(alignment)[1:], frame_parts(alignment).sum(axis=1)
     says = _opening(confidence) + f", mostly because {(BECAUSE if words else BECAUSE_ALIKE)[term]}"
     told = [int(i) for i in np.argsort(-by_word) if i >= len(words) or not words[i].is_function_word]
     carry = [i for i in told[:2] if words and by_word[i] > 0.4 * by_word[told[0]] > 0]

@@ -19,18 +19,8 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vtr_demo.files import jpeg
-from vtr_demo.results import (
-    CaptionHit,
-    ClipPage,
-    ClipView,
-    ConceptShot,
-    ExampleView,
-    Hit,
-    SearchResult,
-    Status,
-    confidence_word,
-)
-from vtr_demo.structures import MAX_EXCLUDED, TERMS
+from vtr_demo.results import CaptionHit, ClipView, ConceptShot, Hit, SearchResult, confidence_word
+from vtr_demo.structures import TERMS
 from vtr_demo.ui.address import encode, link
 from vtr_demo.ui.view import ORDERS, ViewState
 from vtr_demo.video.reader import VIDEO_EXTENSIONS
@@ -91,13 +81,6 @@ def data_uri(picture: np.ndarray) -> str:
     return "data:image/jpeg;base64," + b64encode(jpeg(picture)).decode("ascii")
 
 
-def heat_style(value: float, limit: float) -> str:
-    """Style elements of class ``heat`` by the colour scale of all pictures."""
-    *colour, opacity = overlays.tint(float(value), limit)
-    red, green, blue = (round(255 * part) for part in colour)
-    return f"--tint:rgb({red} {green} {blue});--opacity:{opacity:.3f}"
-
-
 def spotlight(shot: ConceptShot, concept: int) -> np.ndarray:
     """The shot's frame with what the concept holds lit, (H, W, 3) uint8."""
     return overlays.spotlight(shot.frame, shot.held, concept_colour(concept))
@@ -146,7 +129,6 @@ def _environment() -> Environment:
         "percentage": percentage,
         "display_name": display_name,
         "jpeg": data_uri,
-        "heat": heat_style,
         "spotlight": spotlight,
     }
     environment.globals |= {
@@ -184,16 +166,6 @@ def example_captions(clips: Sequence[ClipView], count: int = 6) -> list[str]:
     return examples[:count]
 
 
-def examples(captions: Sequence[str], status: Status | None = None) -> str:
-    """What the model of ``status`` lacks, and example sentences that run when clicked."""
-    return render("search", "examples", captions=captions, status=status)
-
-
-def wall(page: ClipPage) -> str:
-    """The newest clips, before anything was asked."""
-    return render("search", "wall", page=page)
-
-
 @dataclass(frozen=True)
 class Card:
     """A hit with its rank (from 1) and its clip."""
@@ -224,11 +196,6 @@ def results(result: SearchResult, cards: Sequence[Card], view: ViewState, more: 
     )
 
 
-def ask_more(view: ViewState, example: ExampleView | None) -> str:
-    """What is asked for beside the words: the example with its share, and the phrases that count against."""
-    return render("search", "ask_more", view=view, example=example, most=MAX_EXCLUDED)
-
-
 def problem(message: str) -> str:
     """One sentence in the place of results that there are not."""
     return render("macros", "problem", message=message)
@@ -240,11 +207,6 @@ def address(tab: str, view: ViewState) -> str:
 
 
 # --------------------------------------------------------------------------- describe
-def clip_picker(page: ClipPage, selected: str = "", name: str = "") -> str:
-    """Clips as small pictures to choose from; ``name`` is what their names contain."""
-    return render("describe", "picker", page=page, selected=selected, name=name)
-
-
 def sentences(hits: Sequence[CaptionHit], clip: ClipView, view: ViewState, notes: Sequence[str] = ()) -> str:
     """Ranked sentences for a clip; a sentence opens its explanation. Of the open one, some words may be struck.
     ``notes`` name those that were left out."""

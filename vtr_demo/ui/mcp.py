@@ -5,18 +5,18 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from vtr_demo.errors import ConfigError, while_wanted
-from vtr_demo.ui.turns import ALONE, Turns
+from vtr_demo.ui.tools import group
 
 VIEW = "ui://vtr-demo/match.html"
 VIEW_TYPE = "text/html;profile=mcp-app"
 
 
-def _structured(value: Any) -> dict[str, Any]:
+def structured(value: Any) -> dict[str, Any]:
     """A list under ``result``, since structured content is an object."""
     return value if isinstance(value, dict) else {"result": value}
 
@@ -41,34 +41,36 @@ def schemas(function: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any
 class McpServer:
     """The functions as MCP tools, without sessions: answers are JSON, as text and as structured content.
 
-    Hosts that can (MCP Apps) show ``explain_match`` as a small page; the others read the text.
+    Hosts that can (MCP Apps) show ``explain_match`` as a small page; the others read the text. A call takes its
+    ``turn`` in the group of its function. Raises ``ImportError`` where no MCP library is installed.
     """
 
-    def __init__(self, tools: tuple[Callable[..., Any], ...], visitor: Callable[[], str] = str) -> None:
+    def __init__(
+        self, functions: tuple[Callable[..., Any], ...], turn: Callable[[str], AbstractAsyncContextManager[None]]
+    ) -> None:
         import anyio
         from mcp import types
         from mcp.server.lowlevel import Server
         from mcp.server.lowlevel.helper_types import ReadResourceContents
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-        by_name = {tool.__name__: tool for tool in tools}
-        turns = {name: Turns(ALONE) for name in ("short", "long")}
+        by_name = {function.__name__: function for function in functions}
         server: Server[Any] = Server("Find the clip. See why.")
-        listed = []
-        for name, tool in by_name.items():
-            given, answer = schemas(tool)
-            about = (inspect.getdoc(tool) or "").partition("\n\nArgs:")[0]
+
+        def described(name: str, function: Callable[..., Any]) -> types.Tool:
+            given, answer = schemas(function)
+            about = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
             meta = {"ui": {"resourceUri": VIEW}, "ui/resourceUri": VIEW} if name == "explain_match" else None
             hints = types.ToolAnnotations(readOnlyHint=True, openWorldHint=False)
-            listed.append(
-                types.Tool(
-                    name=name, description=about, inputSchema=given, outputSchema=answer, annotations=hints, _meta=meta
-                )
+            return types.Tool(
+                name=name, description=about, inputSchema=given, outputSchema=answer, annotations=hints, _meta=meta
             )
-        self.listing = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in listed]
+
+        tools = [described(name, function) for name, function in by_name.items()]
+        self.listing = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in tools]
 
         async def list_tools() -> list[types.Tool]:
-            return listed
+            return tools
 
         async def call_tool(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
             if name not in by_name:
@@ -77,10 +79,10 @@ class McpServer:
 
             def run() -> dict[str, Any]:
                 with while_wanted(lambda: not closed.is_set()):
-                    return _structured(by_name[name](**arguments))
+                    return structured(by_name[name](**arguments))
 
             try:
-                async with turns["long" if name == "rank_captions" else "short"].turn(visitor()):
+                async with turn(group(by_name[name])):
                     return await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
             finally:
                 closed.set()
@@ -100,13 +102,13 @@ class McpServer:
         server.call_tool(validate_input=False)(call_tool)
         server.list_resources()(list_resources)
         server.read_resource()(read_resource)
-        self._server, self._manager = server, StreamableHTTPSessionManager
+        self._manager = lambda: StreamableHTTPSessionManager(server, json_response=True, stateless=True)
         self._running: StreamableHTTPSessionManager | None = None
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Answer while the block runs; may be entered again afterwards."""
-        self._running = self._manager(self._server, json_response=True, stateless=True)
+        self._running = self._manager()
         async with self._running.run():
             yield
 
@@ -115,26 +117,3 @@ class McpServer:
         if self._running is None:
             raise RuntimeError("the MCP server is not running")
         await self._running.handle_request(scope, receive, send)
-
-
-def open_mcp(tools: tuple[Callable[..., Any], ...], visitor: Callable[[], str] = str) -> McpServer | None:
-    """The tools as an MCP server; None where no MCP library is installed (`pip install "gradio[mcp]"`)."""
-    try:
-        return McpServer(tools, visitor)
-    except ImportError:
-        return None
-
-
-def together(
-    *contexts: Callable[[], AbstractAsyncContextManager[Any]],
-) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """One lifespan of a server out of several contexts."""
-
-    @asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            for context in contexts:
-                await stack.enter_async_context(context())
-            yield
-
-    return lifespan

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vtr_demo.errors import LibraryError
-from vtr_demo.results import CaptionReport, ClipFilter, ClipView, IndexReport, Order
-from vtr_demo.ui.html import render, size
+from vtr_demo.results import ClipFilter, ClipView, IndexReport, Order
+from vtr_demo.ui.html import render
 from vtr_demo.ui.state import EngineLike
-from vtr_demo.video.frames import LimitConfig
 
 PAGE = 48
 MAX_CAPTIONS = 2
@@ -55,38 +54,25 @@ class Listing:
 
 
 # --------------------------------------------------------------------------- what is there
-def shelf(engine: EngineLike, listing: Listing, own: Collection[str] | None) -> str:
-    """A page of clips with how to list, choose, edit and delete them; ``own`` are the ids that may be changed."""
+def shelf(engine: EngineLike, listing: Listing, shared: bool) -> str:
+    """A page of clips with how to list, choose, edit and delete them; on a shared page, those of the visitor's own."""
     where = ClipFilter(name=listing.name, captioned=CAPTIONED[listing.captioned])
     total = engine.list(0, 0, where=where).total
     pages = max(1, -(-total // PAGE))
     page = min(listing.page, pages - 1)
     clips = engine.list(page * PAGE, PAGE, listing.order, where).clips
-    deleted = [clip for clip in engine.deleted() if own is None or clip.clip_id in own]
-    editable = {clip.clip_id for clip in clips if own is None or clip.clip_id in own}
+    editable = {clip.clip_id for clip in clips if clip.visitor or not shared}
     return render(
         "library", "shelf", clips=clips, listing=listing, page=page, pages=pages, total=total, first=page * PAGE + 1,
-        editable=editable, deleted=deleted, max_captions=MAX_CAPTIONS, orders=ORDERS, emptiable=own is None,
+        editable=editable, deleted=engine.deleted(), max_captions=MAX_CAPTIONS, orders=ORDERS,
     )  # fmt: skip
 
 
-def editor() -> str:
-    """The form in which a clip is renamed and captioned, beside the list, which is drawn anew while it is open."""
-    return render("library", "editor")
-
-
-def upload_label(limits: LimitConfig) -> str:
-    """The label of the drop area, with what it takes."""
-    return f"Add videos, up to {size(limits.max_bytes)} and {limits.max_duration_s / 60:.0f} minutes each"
-
-
 # --------------------------------------------------------------------------- what a click changes
-def act(engine: EngineLike, click: Mapping[str, object], own: Collection[str] | None) -> str | None:
+def act(engine: EngineLike, click: Mapping[str, object]) -> str | None:
     """Edit, delete or restore as a click asks, and say what was done; None where it asks for none of these."""
     values = {key: str(value) for key, value in click.items()}
     ids = values.get("clips", values.get("clip", "")).split()
-    if own is not None and values.get("do") in ("edit", "delete", "restore", "empty") and not set(ids) <= set(own):
-        raise LibraryError("On a shared page you can change only the clips that you added yourself.")
     match values.get("do"):
         case "edit" if ids:
             clip = engine.edit(ids[0], name=values.get("name"), captions=values.get("captions", "").splitlines())
@@ -97,7 +83,7 @@ def act(engine: EngineLike, click: Mapping[str, object], own: Collection[str] | 
             return render("library", "removed", **_named(gone), undo=undo)
         case "restore" if ids:
             return render("library", "restored", **_named(engine.restore(ids)))
-        case "empty" if own is None:
+        case "empty":
             engine.empty_deleted()
             return success("What was deleted is removed for good.")
     return None
@@ -116,11 +102,6 @@ def report(engine: EngineLike, outcome: IndexReport) -> str:
             added.append(engine.clip(clip_id).name)
     failed = [reason for _, reason in outcome.failed]
     return render("library", "report", added=added, known=outcome.known, failed=failed, partial=outcome.partial)
-
-
-def imported(outcome: CaptionReport) -> str:
-    """What a file of captions has added, and each line that was left out."""
-    return render("library", "imported", outcome=outcome)
 
 
 def success(text: str) -> str:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache, wraps
-from html import escape
+from functools import lru_cache
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from vtr_demo.errors import ConfigError, LibraryError, TextError, VtrError
 from vtr_demo.results import (
+    LONGEST_NAME,
     CaptionHit,
     CaptionReport,
     ClipFilter,
@@ -27,10 +27,11 @@ from vtr_demo.results import (
     SearchResult,
     Status,
 )
-from vtr_demo.structures import NO_MIX, Mix, TermWeights
+from vtr_demo.structures import MAX_EXCLUDED, NO_MIX, Mix, TermWeights
 from vtr_demo.text.parser import clean
-from vtr_demo.ui import concepts, explanation, html, sections
+from vtr_demo.ui import explanation, html
 from vtr_demo.ui.address import decode
+from vtr_demo.ui.html import render
 from vtr_demo.ui.view import ViewState
 from vtr_demo.video.frames import LimitConfig
 
@@ -84,7 +85,6 @@ class EngineLike(Protocol):
         self, paths: Any, *, names: Any = None, keep_copy: bool = True, progress: Any = None, visitor: str = ""
     ) -> IndexReport: ...
     def delete(self, clip_id: str) -> None: ...
-    def uploads(self) -> tuple[ClipView, ...]: ...
     def forget_visitors(self, before: str) -> int: ...
     def visitor_key(self) -> bytes: ...
     def edit(self, clip_id: str, *, name: str | None = None, captions: Any = None) -> ClipView: ...
@@ -98,9 +98,9 @@ class EngineLike(Protocol):
 
 
 class CachedExplanations:
-    """An engine that keeps its last explanations: other frames of the same match cost no second pass."""
+    """An engine that keeps its last explanations, 2 MB each: other frames of the same match cost no second pass."""
 
-    def __init__(self, engine: EngineLike, kept: int) -> None:
+    def __init__(self, engine: EngineLike, kept: int = 12) -> None:
         self._engine = engine
         self.explain = lru_cache(kept)(engine.explain)
 
@@ -111,11 +111,6 @@ class CachedExplanations:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
-
-
-def cache_explanations(engine: EngineLike, kept: int = 12) -> EngineLike:
-    """The same engine with the last ``kept`` explanations (about 2 MB each) at hand."""
-    return cast(EngineLike, CachedExplanations(engine, kept))
 
 
 Panel = dict[str, Any] | None
@@ -237,7 +232,7 @@ def show_search(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Pa
         view, ranked, panel = show_search(engine, view.after({"do": "unlike"}))
         return view, html.problem(GONE_EXAMPLE) + ranked, panel
     if view == replace(ViewState(), muted=view.muted, weights=view.weights, theme=view.theme):
-        return view, html.wall(engine.list(0, MAX_WALL)), None
+        return view, render("search", "wall", page=engine.list(0, MAX_WALL)), None
     try:
         return run_search(engine, view)
     except VtrError as error:
@@ -250,7 +245,7 @@ def show_search(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Pa
 def show_describe(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Panel]:
     """As ``run_describe``, with a sentence in the place of the ranking where something fails or is still to do."""
     if not view.clip:
-        return view, html.render("macros", "empty", text="Choose a clip to see which sentences fit it best."), None
+        return view, render("macros", "empty", text="Choose a clip to see which sentences fit it best."), None
     try:
         engine.clip(view.clip)
     except LibraryError:
@@ -272,12 +267,6 @@ def read_address(address: str) -> tuple[str, ViewState, str]:
         return "search", ViewState(), f"{error} The page shows its start instead."
 
 
-def read_example(engine: EngineLike, file: str, folder: str) -> str:
-    """Read a file that lies in the upload ``folder`` for a query and return the example's id."""
-    path = sections.uploaded([file], folder)[0]
-    return engine.read_example(path, path.name).example_id
-
-
 def example_of(engine: EngineLike, view: ViewState) -> ExampleView | None:
     """The example of a view; None where it has none, or it is gone."""
     with suppress(LibraryError):
@@ -285,23 +274,20 @@ def example_of(engine: EngineLike, view: ViewState) -> ExampleView | None:
     return None
 
 
-def guarded(handler: Callable[..., Any], to_error: Callable[[str], Exception]) -> Callable[..., Any]:
-    """Wrap ``handler``: errors of the package become what ``to_error`` makes of their text, safe for HTML."""
-
-    @wraps(handler)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return handler(*args, **kwargs)
-        except VtrError as error:
-            raise to_error(escape(str(error), quote=False)) from error
-
-    return call
+def ask_more(engine: EngineLike, view: ViewState) -> str:
+    """What is asked for beside the words: the example with its share, and the phrases that count against."""
+    return render("search", "ask_more", view=view, example=example_of(engine, view), most=MAX_EXCLUDED)
 
 
 def concept_gallery(engine: EngineLike, view: ViewState, nameable: bool) -> str:
-    """What the concepts hold in the library as it is, and which the ``view`` mutes; ``nameable`` where the
-    visitor may rename them."""
-    return concepts.gallery(engine.concepts(), view.muted, nameable, engine.status())
+    """Every concept as it is in the library, the one that holds most of the picture first, and which the ``view``
+    mutes; ``nameable`` where the visitor may rename them."""
+    concepts = sorted(engine.concepts(), key=lambda concept: -concept.patches)
+    longest = max((share for concept in concepts for share in (concept.patches, concept.words)), default=0.0)
+    return render(
+        "concepts", "gallery", views=concepts, longest=longest, muted=view.muted, nameable=nameable,
+        max_name=LONGEST_NAME, status=engine.status(),
+    )  # fmt: skip
 
 
 def rename_concept(engine: EngineLike, click: Mapping[str, object]) -> bool:
@@ -313,19 +299,20 @@ def rename_concept(engine: EngineLike, click: Mapping[str, object]) -> bool:
     return True
 
 
-def add_uploads(
-    engine: EngineLike, files: Sequence[str], folder: str, progress: Callable[[float, str], None]
-) -> IndexReport:
-    """Index files that lie in the upload ``folder``, under their own names."""
-    paths = sections.uploaded(files, folder)
-    return engine.add(paths, names=[path.name for path in paths], progress=progress)
+def uploaded(files: Sequence[str], folder: str) -> list[Path]:
+    """The paths of an upload; ``LibraryError`` where one does not lie in the upload ``folder``."""
+    paths = [Path(file).resolve() for file in files]
+    for path in paths:
+        if not path.is_relative_to(Path(folder).resolve()) or not path.is_file():
+            raise LibraryError(f"{path.name} was not uploaded through this page; upload it again.")
+    return paths
 
 
-def add_upload(engine: EngineLike, file: str, folder: str, progress: Callable[[float, str], None]) -> str:
-    """Index one file and return its clip's id; ``LibraryError`` where it is no new clip."""
-    report = add_uploads(engine, [file], folder, progress)
+def add_upload(engine: EngineLike, path: Path, progress: Callable[[float, str], None]) -> str:
+    """Index one uploaded file and return its clip's id; ``LibraryError`` where it is no new clip."""
+    report = engine.add([path], names=[path.name], progress=progress)
     if not report.added:
-        known = f"{Path(file).name} is already in the library; choose it among the clips."
+        known = f"{path.name} is already in the library; choose it among the clips."
         raise LibraryError(report.failed[0][1] if report.failed else known)
     return report.added[0]
 
@@ -334,11 +321,15 @@ def library_parts(engine: EngineLike) -> list[str]:
     """Examples, numbers and About for the library as it is."""
     status = engine.status()
     captioned = engine.list(0, MAX_LOOKED, where=ClipFilter(captioned=True)).clips
-    examples = html.examples(html.example_captions(captioned), status)
-    return [examples, sections.library_state(status), sections.about(status)]
+    return [
+        render("search", "examples", captions=html.example_captions(captioned), status=status),
+        render("library", "state", status=status),
+        render("about", "about", status=status, lessons=html.TERM_LESSONS),
+    ]
 
 
 def clip_picker(engine: EngineLike, view: ViewState) -> str:
     """The clips to choose from under Describe: the newest that pass the view's filter, and the one chosen."""
-    page = engine.list(0, MAX_PICKED, where=ClipFilter(name=view.where.name))
-    return html.clip_picker(page, view.clip, view.where.name)
+    name = view.where.name
+    page = engine.list(0, MAX_PICKED, where=ClipFilter(name=name))
+    return render("describe", "picker", page=page, selected=view.clip, name=name)

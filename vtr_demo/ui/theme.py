@@ -1,13 +1,12 @@
-"""The look of the page: style, script, Gradio's theme in the page's colours, components in that look."""
+"""The look of the page: style, script, Gradio's theme in the page's colours."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vtr_demo.structures import TERMS
-from vtr_demo.ui.html import TERM_NAMES
+from gradio import themes
+
 from vtr_demo.viz.overlays import TERM_COLOURS
 
 STATIC = Path(__file__).with_name("static")
@@ -58,6 +57,7 @@ ADDRESS = """const go = () => {
 addEventListener('popstate', go);
 watch('value', () => window.vtrAddress(element.querySelector('[data-address]')));"""
 ARRIVE = "(address, ...others) => [window.vtrArrive(), ...others]"
+EXPLAIN = "window.vtrExplanation(element, props, watch);"
 SHELF = "watch('value', window.vtrShelf);"
 TO_NEW = "() => window.vtrShowNew()"
 SHOW_ADDRESS = "() => document.querySelectorAll('[data-address]').forEach(window.vtrAddress)"
@@ -95,64 +95,14 @@ THEME = {
 """Gradio's theme variables by the token of page.css that each takes; light and dark follow the token."""
 
 
-def html_block(value: str = "", elem_id: str | None = None, script: str = "") -> Any:
-    """A piece of page, a ``gradio.HTML`` whose buttons and texts report what is done with them.
-
-    ``script`` runs once.
-    """
-    from gradio import HTML
-
-    return HTML(value, elem_id=elem_id, elem_classes="vtr", js_on_load=f"{CLICK}\n{script}", apply_default_css=False)
-
-
-def explanation_block(elem_id: str) -> Any:
-    """An explanation, drawn by explanation.js from the JSON of ``explanation.payload``; None hides it."""
-    from gradio import HTML
-
-    script = f"{CLICK}\nwindow.vtrExplanation(element, props, watch);"
-    return HTML(
-        None, html_template="<section></section>", js_on_load=script, elem_id=elem_id,
-        elem_classes=["vtr", "explained"], apply_default_css=False,
-    )  # fmt: skip
-
-
-def address_block() -> Any:
-    """What holds the address of the page, for page.js, and reports where back and forward lead."""
-    from gradio import HTML
-
-    return HTML("", elem_id="address", elem_classes="vtr", js_on_load=ADDRESS, apply_default_css=False)
-
-
-def weight_sliders(values: Sequence[float]) -> list[Any]:
-    """Five sliders, one a term."""
-    from gradio import Slider
-
-    return [
-        Slider(0, 2, value, step=0.05, label=TERM_NAMES[name], buttons=[], elem_classes=["mix", f"m-{name}"])
-        for name, value in zip(TERMS, values, strict=True)
-    ]
-
-
 def theme() -> Any:
     """Gradio's theme in the page's fonts and colours."""
-    from gradio import themes
-
+    values = {key: f"var({token})" for key, token in THEME.items()}
     font = themes.LocalFont  # bundled with Gradio, complete in these two weights only
     return themes.Base(
         font=[font("IBM Plex Sans", (400, 700)), themes.Font("sans-serif")],
         font_mono=[font("IBM Plex Mono", (400, 700)), themes.Font("monospace")],
-    ).set(**theme_values())
-
-
-def theme_values() -> dict[str, str]:
-    """``THEME`` as CSS values, the dark ones too."""
-    values = {key: f"var({token})" for key, token in THEME.items()}
-    return values | {f"{key}_dark": value for key, value in values.items() if key != "color_accent"}
-
-
-def term_css() -> str:
-    """The colours of the parts as CSS variables, from the same constants as the pictures."""
-    return ":root{" + "".join(f"--{name}:{colour};" for name, colour in TERM_COLOURS.items()) + "}"
+    ).set(**values, **{f"{key}_dark": value for key, value in values.items() if key != "color_accent"})
 
 
 def head() -> str:
@@ -160,4 +110,5 @@ def head() -> str:
     style, script = (
         "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names) for names in (STYLES, SCRIPTS)
     )
-    return f'<link rel="icon" href="{ICON}"><style>{term_css()}{style}</style><script>{script}</script>'
+    colours = "".join(f"--{name}:{colour};" for name, colour in TERM_COLOURS.items())  # those of the pictures
+    return f'<link rel="icon" href="{ICON}"><style>:root{{{colours}}}{style}</style><script>{script}</script>'

@@ -106,12 +106,6 @@ def _refusal(error: ValidationError, arguments: type[BaseModel]) -> str:
 
 
 # --------------------------------------------------------------------------- what goes out
-class Record(BaseModel):
-    """A record of an answer."""
-
-    model_config = ConfigDict(frozen=True)
-
-
 Terms = Annotated[dict[str, float], Field(description="the parts of the score by term; they add up to it")]
 Confidence = Annotated[
     float | None,
@@ -120,7 +114,7 @@ Confidence = Annotated[
 Verdict = Annotated[str | None, Field(description="confidence in words: strong, weak or no match")]
 
 
-class Links(Record):
+class Links(BaseModel):
     """Where to look."""
 
     media: str = Field(description="address of the film")
@@ -129,7 +123,7 @@ class Links(Record):
     page: str = Field(description="address of the page that shows this")
 
 
-class VideoHit(Record):
+class VideoHit(BaseModel):
     """A clip that was found."""
 
     id: str = Field(description="id of the clip")
@@ -145,7 +139,7 @@ class VideoHit(Record):
     links: Links = Field(description="where to look at it")
 
 
-class RankedCaption(Record):
+class RankedCaption(BaseModel):
     """A sentence that was ranked for a clip."""
 
     text: str = Field(description="the sentence")
@@ -155,7 +149,7 @@ class RankedCaption(Record):
     verdict: Verdict
 
 
-class WordPart(Record):
+class WordPart(BaseModel):
     """What a word adds."""
 
     word: str = Field(description="the word, or what else the query consists of, such as the whole sentence")
@@ -164,14 +158,14 @@ class WordPart(Record):
     without_it: float | None = Field(None, description="how the score changes where the word is struck out")
 
 
-class FramePart(Record):
+class FramePart(BaseModel):
     """What a frame adds."""
 
     second: float = Field(description="when it is shown")
     adds: float = Field(description="its summand of the score")
 
 
-class Match(Record):
+class Match(BaseModel):
     """The score of a query and a clip, taken apart."""
 
     id: str = Field(description="id of the clip")
@@ -186,7 +180,7 @@ class Match(Record):
     links: Links = Field(description="where to look at it")
 
 
-class ListedClip(Record):
+class ListedClip(BaseModel):
     """A clip of the library."""
 
     id: str = Field(description="id of the clip")
@@ -195,7 +189,7 @@ class ListedClip(Record):
     captions: list[str] = Field(description="sentences that came with it")
 
 
-class LibraryStatus(Record):
+class LibraryStatus(BaseModel):
     """The model and the library."""
 
     model: str = Field(description="the model's SPEC")
@@ -217,9 +211,6 @@ protections = cache(sandbox.protections)
 # --------------------------------------------------------------------------- the functions
 def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tuple[Callable[..., Any], ...]:
     """search_videos, rank_captions, explain_match and library_status; ``base`` is the page's address."""
-
-    def term_weights(weights: dict[str, float], muted: list[int | str]) -> TermWeights:
-        return engine.weigh(weights, muted)
 
     def links(clip_id: str, view: ViewState) -> Links:
         clip, moment = f"{base()}{clip_url(clip_id)}", view.moment
@@ -261,7 +252,7 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
             exclude: Phrases that count against a clip, at most 8.
             struck: Words of the sentence to leave out, by number from 0.
         """
-        chosen, asked = term_weights(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
+        chosen, asked = engine.weigh(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
         result = engine.search(text, k, chosen, tuple(struck), asked)
         return [
             VideoHit(
@@ -307,7 +298,7 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
                     f"captions: number {number}, {sentence[:40]!r}, cannot be ranked; leave it out, or write an "
                     f"English sentence of at most {MAX_LETTERS} characters."
                 ) from error
-        chosen = term_weights(weights, muted)
+        chosen = engine.weigh(weights, muted)
         hits = engine.describe(clip_id, captions or None, k=max(10, len(captions)), weights=chosen)
         return [
             RankedCaption(
@@ -349,7 +340,7 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
         """
         if not clip_id:
             raise ConfigError("clip_id must be the id of a clip, and is missing; library_status lists the clips.")
-        chosen, asked = term_weights(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
+        chosen, asked = engine.weigh(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
         why = engine.explain(text, clip_id, moment, chosen, tuple(struck), asked)
         shown = links(clip_id, looked(text, clip_id, why.moment, chosen, struck, asked))
         return Match(**match_json(why, engine.clip(clip_id).name), moment=why.moment, links=shown)
@@ -387,3 +378,8 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
 
     public: tuple[Callable[..., Any], ...] = (search_videos, rank_captions, explain_match, library_status)
     return tuple(checked(function) for function in public)
+
+
+def group(function: Callable[..., Any]) -> str:
+    """Which requests a function takes turns with (``tabs.TURNS``): many sentences hold up no search."""
+    return "long" if function.__name__ == "rank_captions" else "model"

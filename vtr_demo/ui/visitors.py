@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError, VtrError, unknown_clip, while_wanted
@@ -44,6 +44,8 @@ COOKIE = "vtr_visitor"
 PURGE_S = 600
 LONG = ("search", "read_example", "describe", "explain", "concepts", "measure", "add", "rebuild")
 """What an engine may take long for."""
+OF_CLIP = ("still", "poster", "media")
+"""What a visitor may use of an engine for the clips that they may see."""
 OPEN = ("default_weights", "limits", "weigh", "concepts")
 """What a visitor may use of an engine as it is; all else is refused unless ``VisitorEngine`` has it."""
 _visitor: ContextVar[str] = ContextVar("visitor", default="")
@@ -223,6 +225,8 @@ class VisitorEngine:
         self._adding = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
+        if name in OF_CLIP:
+            return lambda clip_id, *args: getattr(self._engine, name)(self.clip(clip_id).clip_id, *args)
         if name not in OPEN:
             raise LibraryError("That is not possible on a shared page; run it on your own machine.")
         return getattr(self._engine, name)
@@ -253,23 +257,18 @@ class VisitorEngine:
     def explain(
         self,
         text: str,
-        clip: Any,
+        clip: str,
         moment: int | None = None,
         weights: TermWeights | None = None,
         struck: Collection[int] = (),
         mix: Mix = NO_MIX,
     ) -> Explanation:
         """As the engine, for a clip that the visitor may see."""
-        self.clip(clip if isinstance(clip, str) else clip.clip_id)
-        return self._engine.explain(text, clip, moment, weights, struck, self._mix(mix))
+        return self._engine.explain(text, self.clip(clip).clip_id, moment, weights, struck, self._mix(mix))
 
-    def measure(self, captions: Any = None, weights: TermWeights | None = None) -> Measurement:
+    def measure(self, captions: Any = None) -> Measurement:
         """As the engine, among the clips that the visitor may see."""
-        return self._engine.measure(captions, weights, self._seen(None))
-
-    def uploads(self) -> tuple[ClipView, ...]:
-        """The clips that the visitor added."""
-        return self.list(0, self._shared.visitor_clips, where=ClipFilter(own=True)).clips
+        return self._engine.measure(captions, None, self._seen(None))
 
     def list(
         self, offset: int = 0, limit: int = 48, order: Any = "newest", where: ClipFilter | None = None
@@ -284,23 +283,19 @@ class VisitorEngine:
             raise unknown_clip(clip_id)
         return clip
 
-    def still(self, clip_id: str, moment: int) -> bytes:
-        """As the engine."""
-        return self._engine.still(self.clip(clip_id).clip_id, moment)
-
-    def poster(self, clip_id: str) -> Path:
-        """As the engine."""
-        return self._engine.poster(self.clip(clip_id).clip_id)
-
-    def media(self, clip_id: str) -> Path:
-        """As the engine."""
-        return self._engine.media(self.clip(clip_id).clip_id)
-
     def status(self) -> Status:
         """As the engine, of the clips that the visitor may see; no paths, and no names of others' clips."""
         status = self._engine.status(self._seen(None))
         problems = (f"{len(status.problems)} clips cannot be read.",) if status.problems else ()
         return replace(status, directory="", problems=problems, train_command="")
+
+    def example(self, example_id: str) -> ExampleView:
+        """As the engine, for a file or a clip that the visitor may see."""
+        return self._engine.example(self._mix(Mix(example_id)).like)
+
+    def deleted(self) -> tuple[ClipView, ...]:
+        """Nothing that was deleted is kept."""
+        return ()
 
     # ------------------------------------------------------------------ changing
     def read_example(self, path: Path, name: str = "") -> ExampleView:
@@ -308,11 +303,7 @@ class VisitorEngine:
         try:
             return self._engine.read_example(path, name)
         finally:
-            Path(path).unlink(missing_ok=True)
-
-    def example(self, example_id: str) -> ExampleView:
-        """As the engine, for a file or a clip that the visitor may see."""
-        return self._engine.example(self._mix(Mix(example_id)).like)
+            path.unlink(missing_ok=True)
 
     def add(self, paths: Sequence[Path], **options: Any) -> IndexReport:
         """Add uploads as the visitor's own, within the quotas; the raw files are removed at once."""
@@ -330,10 +321,6 @@ class VisitorEngine:
             for path in paths:
                 path.unlink(missing_ok=True)
 
-    def delete(self, clip_id: str) -> None:
-        """Delete a clip that the visitor added, and what was stored of it."""
-        self._engine.delete(self._own(clip_id).clip_id)
-
     def set_aside(self, clip_ids: Sequence[str]) -> tuple[ClipView, ...]:
         """Delete clips that the visitor added, at once and for good: a shared page keeps nothing that was deleted."""
         clips = tuple(self._own(clip_id) for clip_id in dict.fromkeys(clip_ids))
@@ -341,22 +328,14 @@ class VisitorEngine:
             self._engine.delete(clip.clip_id)
         return clips
 
-    def restore(self, clip_ids: Sequence[str]) -> tuple[ClipView, ...]:
-        """Nothing that was deleted is kept."""
-        return ()
-
-    def deleted(self) -> tuple[ClipView, ...]:
-        """Nothing that was deleted is kept."""
-        return ()
-
     def edit(self, clip_id: str, *, name: str | None = None, captions: Sequence[str] | None = None) -> ClipView:
         """As the engine, for a clip that the visitor added."""
         return self._engine.edit(self._own(clip_id).clip_id, name=name, captions=captions)
 
-    def import_captions(self, path: Any, only: Collection[str] | None = None) -> CaptionReport:
+    def import_captions(self, path: Path) -> CaptionReport:
         """As the engine, for the clips that the visitor added."""
-        own = [clip.clip_id for clip in self.uploads() if only is None or clip.clip_id in only]
-        return self._engine.import_captions(path, own)
+        own = self.list(0, self._shared.visitor_clips, where=ClipFilter(own=True)).clips
+        return self._engine.import_captions(path, [clip.clip_id for clip in own])
 
     def _own(self, clip_id: str) -> ClipView:
         clip = self.clip(clip_id)
@@ -396,14 +375,3 @@ class VisitorEngine:
                 return mix
             self.clip(clip.clip_id)
         return mix
-
-
-def engine_for(
-    engine: EngineLike, shared: SharedConfig | None, request: Callable[[], Any], wanted: Callable[[], bool]
-) -> EngineLike:
-    """The engine as the page uses it. request: the one that Gradio works on, or None; wanted: whether its client
-    still waits."""
-    if shared is not None:
-        tokens = tokens_of(engine, shared)
-        engine = cast(EngineLike, VisitorEngine(engine, shared, lambda: current_visitor(tokens, request())))
-    return cast(EngineLike, RequestEngine(engine, wanted))

@@ -69,7 +69,7 @@ def match_json(why: Explanation, clip_name: str) -> dict[str, Any]:
     score."""
     alignment = why.alignment
     by_word = overlays.word_parts(alignment)
-    by_frame = overlays.picked(alignment, "total").sum(axis=1)
+    by_frame = overlays.frame_parts(alignment).sum(axis=1)
     words = [
         {"word": word, "adds": float(by_word[i]), "concept": why.concept_names[concept] if concept >= 0 else None}
         | ({"without_it": -float(why.word_effects[i - 1])} if 0 < i <= len(why.word_effects) else {})
@@ -127,7 +127,7 @@ def draw(why: Explanation, clip: str = "", *, theme: ThemeName = "light", kind: 
 def _best_frame(part: Any, why: Explanation, clip: str, look: Theme) -> None:
     """The frame that adds most under its heat, and the five terms as bars."""
     alignment = why.alignment
-    heat = overlays.picked(alignment, "total")
+    heat = overlays.frame_parts(alignment)
     best = int(heat.sum(axis=1).argmax())
     picture, bars = part.subplots(1, 2, width_ratios=[1, 1.5])
     picture.imshow(_painted(why, best))
@@ -195,7 +195,7 @@ def _strip(part: Any, why: Explanation, shown: list[int], title: str, look: Them
 def _painted(why: Explanation, t: int) -> np.ndarray:
     """Frame ``t`` under the heat of all parts, at the one scale of all frames."""
     alignment = why.alignment
-    heat = overlays.picked(alignment, "total")[:, 1:]
+    heat = overlays.frame_parts(alignment)[:, 1:]
     return overlays.overlay(why.frames[t], heat[t].reshape(alignment.grid), overlays.colour_limit(heat))
 
 

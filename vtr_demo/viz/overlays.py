@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vtr_demo.errors import ScoreError
-from vtr_demo.structures import TERMS, Alignment
+from vtr_demo.structures import Alignment
 
 # --------------------------------------------------------------------------- colours
 POSITIVE = "#f27a16"
@@ -125,21 +125,9 @@ def word_parts(alignment: Alignment) -> np.ndarray:
     return alignment.all_terms().sum(axis=(0, 2, 3))
 
 
-def picked(alignment: Alignment, pick: str) -> np.ndarray:
-    """(T, 1+P): the summands that ``pick`` names; an unknown pick gives the total.
-
-    Picks: ``total``, ``term:NAME`` as in ``TERMS``, ``word:I`` as in ``Alignment.words``, ``concept:K``.
-    """
-    kind, _, name = pick.partition(":")
-    terms = alignment.all_terms()
-    number = int(name) if name.isascii() and name.isdigit() else -1
-    if kind == "term" and name in TERMS:
-        return terms[TERMS.index(name)].sum(axis=0)
-    if kind == "word" and 0 <= number < len(alignment.words):
-        return terms[:, number].sum(axis=0)
-    if kind == "concept" and 0 <= number < alignment.concept_count:
-        return alignment.concept_terms[alignment.word_concept == number].sum(axis=0)
-    return terms.sum(axis=(0, 1))
+def frame_parts(alignment: Alignment) -> np.ndarray:
+    """(T, 1+P): what each frame as a whole and each of its patches add to the score."""
+    return alignment.all_terms().sum(axis=(0, 1))
 
 
 # --------------------------------------------------------------------------- onto frames
