@@ -28,8 +28,9 @@ def numbers(batch):
 
 
 def both(path, seconds):
-    """The numbers in the frames, which are to be those of the copy for browsers at the same seconds."""
+    """The numbers in the frames, read together and one by one, and in the copy for browsers at the same seconds."""
     frames = numbers(read(path, seconds))
+    assert [numbers(read(path, [second]))[0] for second in seconds] == frames
     copy = convert_for_browser(path, path.with_name(f"{path.name}.copy.mp4"), limits=LIMITS)
     assert numbers(read(copy, seconds)) == frames
     assert probe(copy).duration_s == pytest.approx(probe(path).duration_s, abs=0.06)
@@ -82,6 +83,30 @@ def test_intra_refresh_shows_every_second_its_own_frame(tmp_path, container):
     np.testing.assert_allclose(batch.seconds, np.array(wanted) / 10, atol=2e-3)
 
 
+@pytest.mark.parametrize("codec", ["msmpeg4v2", "h263p"])
+def test_key_flags_that_are_wrong_are_noticed(tmp_path, codec):
+    path = tmp_path / "flags.avi"
+    draw_clip(path, frames=40, size=(176, 144), codec=codec, gop=20, options={"qscale": "2"})
+    data = bytearray(path.read_bytes())
+    for entry in range(data.rindex(b"idx1") + 8, len(data) - 15, 16):
+        data[entry + 4] |= 0x10  # AVIIF_KEYFRAME
+    path.write_bytes(data)
+    assert both(path, [0.05, 0.55, 1.45, 2.15, 3.75]) == [0, 5, 14, 21, 37]
+
+
+def test_a_picture_size_that_changes_shows_each_picture_whole(tmp_path):
+    for name, size in (("wide", (160, 96)), ("tall", (96, 160))):
+        draw_clip(tmp_path / f"{name}.ts", frames=30, size=size, options={"bf": "0"})
+    path = tmp_path / "joined.ts"
+    path.write_bytes((tmp_path / "wide.ts").read_bytes() + (tmp_path / "tall.ts").read_bytes())
+    assert numbers(read(path, [0.55, 2.05, 3.55, 5.05])) == [5, 20, 5, 20]
+    copy = convert_for_browser(path, tmp_path / "copy.mp4", limits=LIMITS)
+    tall = read_frames(copy, [5.05], size=160, config=VideoConfig(fit="squash")).pixels[0]
+    # 96 x 160 between bars in 160 x 96: 58 columns of 160 x 96, drawn 160 high.
+    assert tall[:, :48].max() < 30 > tall[:, -48:].max()
+    assert tall[:, 56:-56].mean() > 60
+
+
 # ---------------------------------------------------------------------- orientation
 MATRICES = {
     "flip_x": (-1, 0, 0, 1), "flip_y": (1, 0, 0, -1), "transpose": (0, 1, 1, 0),
@@ -113,25 +138,36 @@ def test_each_of_the_eight_orientations_is_brought_upright(tmp_path, name):
 
 # ---------------------------------------------------------------------- which stream
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
-@pytest.mark.parametrize("first", ["still", "preview"])
-def test_the_film_is_read_whatever_comes_before_it(tmp_path, container, first):
+@pytest.mark.parametrize(
+    ("codec", "size", "pictures", "flags"),
+    [
+        ("libx264", (64, 64), 1, "01"),  # a still
+        ("libx264", (64, 64), 20, "01"),  # a preview
+        ("libx264", (64, 64), 20, "11"),
+        ("mjpeg", (128, 96), 2, "11"),  # thumbnails
+        ("mjpeg", (256, 192), 1, "10"),
+        ("mpeg4", (256, 192), 20, "01"),
+        ("jpeg2000", (256, 192), 20, "10"),  # not read
+    ],
+)
+def test_the_film_is_read_whatever_comes_before_it(tmp_path, container, codec, size, pictures, flags):
     from av.stream import Disposition
 
-    path = tmp_path / f"{first}.{container}"
+    path = tmp_path / f"film.{container}"
     with av.open(str(path), "w") as file:
-        sizes = [(64, 64), (128, 96)]
+        sizes = [size, (128, 96)]
         streams = []
-        for width, height in sizes:
-            stream = file.add_stream("libx264", rate=10, options={"crf": "12", "bf": "0"})
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for (width, height), name, flag in zip(sizes, (codec, "libx264"), flags, strict=True):
+            stream = file.add_stream(name, rate=10, options={"crf": "12", "bf": "0"} if "264" in name else {})
+            stream.width, stream.height = width, height
+            stream.pix_fmt = "yuvj420p" if name == "mjpeg" else "yuv420p"
+            stream.disposition = Disposition.default if flag == "1" else Disposition(0)
             streams.append(stream)
-        streams[0].disposition = Disposition(0)
-        streams[1].disposition = Disposition.default
         for number in range(20):
-            for stream, size, offset in zip(streams, sizes, (500, 0), strict=True):
-                if offset and first == "still" and number:
+            for stream, shape, offset in zip(streams, sizes, (500, 0), strict=True):
+                if offset and number >= pictures:
                     continue
-                frame = av.VideoFrame.from_ndarray(number_picture(number + offset, size), "rgb24")
+                frame = av.VideoFrame.from_ndarray(number_picture(number + offset, shape), "rgb24")
                 frame.pts, frame.time_base = number, Fraction(1, 10)
                 file.mux(stream.encode(frame))
         for stream in streams:
@@ -254,16 +290,49 @@ def test_a_clock_that_restarts_loses_nothing(tmp_path, container, codec):
 def test_packets_without_a_time_are_shown_before_those_with_one(tmp_path, bf):
     draw_clip(tmp_path / "plain.mp4", frames=40, options={"bf": bf}, gop=10)
     path = tmp_path / "below_zero.mkv"
-    options = {"avoid_negative_ts": "disabled"}
-    with av.open(str(tmp_path / "plain.mp4")) as old, av.open(str(path), "w", options=options) as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(video=0):
-            if packet.dts is not None:
-                shift = round(1.05 / packet.time_base)
-                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
-                new.mux(packet)
+    copied(tmp_path / "plain.mp4", path, shift_s=-1.05, options={"avoid_negative_ts": "disabled"})
     assert probe(path).frame_count == 40
     assert both(path, [0.02, 0.32, 0.72, 1.52, 3.02]) == [0, 3, 7, 15, 30]
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize(
+    ("codec", "params", "dropped", "first"),
+    [
+        ("libx264", "bframes=0:keyint=12:scenecut=0", 3, 12),
+        ("libx264", "open-gop=1:bframes=3:b-adapt=0:keyint=12:scenecut=0", 20, 24),
+        ("libx265", "log-level=none:pools=1:open-gop=1:bframes=3:b-adapt=0:keyint=12:scenecut=0", 20, 24),
+    ],
+)
+def test_a_film_cut_between_key_frames_begins_with_the_first_picture_shown(
+    tmp_path, container, codec, params, dropped, first
+):
+    whole, path = (tmp_path / f"{name}.{container}" for name in ("whole", "cut"))
+    draw_clip(whole, frames=48, codec=codec, options={f"{codec[3:]}-params": params})
+    copied(whole, path, dropped=dropped)
+    assert probe(path).duration_s == pytest.approx((48 - first) / 10, abs=0.01)
+    assert not probe(path).browser_playable
+    assert both(path, [0.05, 0.75, 1.25, 2.25]) == [first, first + 7, first + 12, first + 22]
+
+
+@pytest.mark.parametrize("name", ["late.mp4", "late.webm"])
+def test_a_film_that_starts_after_its_sound_is_not_played_as_it_is(tmp_path, name):
+    codec = "libvpx" if name.endswith("webm") else "libx264"
+    for start_s in (0.0, 1.0):
+        draw_clip(tmp_path / name, codec=codec, start_s=start_s)
+        assert probe(tmp_path / name).browser_playable == (start_s == 0.0)
+        assert both(tmp_path / name, [0.05, 0.75, 2.25]) == [0, 7, 22]
+
+
+def copied(path, target, *, dropped=0, shift_s=0.0, options=None):
+    """Copy the packets of a film, without the first ``dropped`` ones, later by ``shift_s``."""
+    with av.open(str(path)) as old, av.open(str(target), "w", options=options or {}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(video=0)):
+            if packet.dts is not None and number >= dropped:
+                shift = round(shift_s / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                new.mux(packet)
 
 
 def rows(stamps, keys, dts=None):

@@ -180,10 +180,18 @@ def test_a_file_at_the_limits_is_read(clip):
 @on_linux
 def test_too_much_memory_gets_a_sentence_and_a_new_worker(clip, tmp_path):
     draw_clip(tmp_path / "large.mp4", frames=8, size=(3840, 2160))
-    limits = LimitConfig(decode_memory_bytes=450 * 2**20)
+    limits = LimitConfig(decode_memory_bytes=380 * 2**20)
     with pytest.raises(VideoError, match=r"large\.mp4: .*--limits decode_memory_bytes=N\.$"):
         read_frames_guarded(tmp_path / "large.mp4", 8, size=1000, config=CONFIG, limits=limits)
     assert probe_guarded(clip, limits=limits).frame_count == 60
+
+
+@on_linux
+def test_the_memory_for_a_film_does_not_grow_with_the_frames_that_are_read(tmp_path):
+    draw_clip(tmp_path / "many.mp4", frames=100, size=(1280, 720), colours=[(200, 30, 60), (20, 180, 90)], rotate=90)
+    limits = LimitConfig(decode_memory_bytes=700 * 2**20)
+    assert len(read_frames_guarded(tmp_path / "many.mp4", 100, size=260, config=CONFIG, limits=limits)) == 100
+    convert_for_browser(tmp_path / "many.mp4", tmp_path / "copy.mp4", limits=limits)
 
 
 @needs_fifo

@@ -14,7 +14,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -50,13 +50,19 @@ OPEN_OPTIONS = {
 """What may be opened. Playlists, picture lists and text are left out: they can name other files and
 addresses, which an uploaded file must not do."""
 RESAVE = "re-save the clip as H.264 MP4"
+THREADS = min(4, os.cpu_count() or 1)
+"""Threads of a decoder, of a filter or of an encoder; each reserves address space."""
 NEAR_PACKETS = 256
 """A key frame at most so many packets ahead is reached by reading on, not by seeking."""
+LATE_S = 0.05
+"""A film that starts so late after second 0 of its file (or of its sound) plays beside the seconds read here."""
 _STATE = ("new_extradata", "palette", "param_change")
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"8BPS", b"\xff\x0a", b"\0\0\0\x0cJXL ")
 """First bytes of PNG, JPEG, TIFF, BMP, PSD and JPEG XL."""
 _PICTURE_BRANDS = (b"ftypavif", b"ftypavis", b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1")
 _STILLS = ("attached_pic", "timed_thumbnails", "still_image")
+_PREDICTED = (2, 3, 4)
+"""FFmpeg's numbers of P, B and S pictures."""
 _RETRIES = (0, 3, math.inf)
 """Key frames to start earlier where a decoder, started at one, does not show the wanted frame: a recovery
 point of an intra-refresh stream is flagged as a key frame, and shows nothing until the next but one."""
@@ -106,18 +112,20 @@ class Source:
         self.path = Path(path)
         self.ended_early = ""
         """Why reading ended before the end of the file; empty where it did not."""
+        self.orientations: dict[int, Any] = {}
+        """How frames are brought upright, by the rotation that they name."""
         self._limits = limits
         self._index: int | None = None
         self._failed_packets = 0
         self._open()
         try:
-            self._check_codec()
-            self._check_pixels()
             self.timeline = self._scan()
+            self._check_pixels()
             self._check_duration()
             context = self.stream.codec_context
             confine.allow_for(self.timeline.duration_s, len(self.timeline.pts), context.width * context.height)
             self._open()
+            self._skip_leading_pictures()
         except BaseException:
             self.close()
             raise
@@ -135,7 +143,7 @@ class Source:
     @property
     def codec(self) -> str:
         """The codec's own name, whichever library decodes it: "h264", "av1"."""
-        return str(self.stream.codec_context.codec.canonical_name)
+        return _codec(self.stream)
 
     @property
     def pixel_aspect(self) -> float:
@@ -145,8 +153,9 @@ class Source:
 
     @property
     def is_plain(self) -> bool:
-        """True where any player shows the same stream on the same clock: one video stream, no restarts."""
-        return len(self.container.streams.video) == 1 and not self.timeline.in_order
+        """True where any player shows the same stream on the same clock: one video stream, no restarts, from 0."""
+        late_s = abs(float(self.timeline.ticks[0]) * self.timeline.tick_s)
+        return len(self.container.streams.video) == 1 and not self.timeline.in_order and late_s < LATE_S
 
     def size(self, frame: Any, transposed: bool) -> tuple[int, int]:
         """Width and height of a frame as it is shown: upright, with square pixels."""
@@ -196,6 +205,11 @@ class Source:
                 continue
             for frame in frames:
                 tick = frame.pts
+                if first > 0 and not shown and tick == timeline.pts[first] and _is_predicted(frame):
+                    log.debug("%s: packets are flagged as key frames that are none", self.path.name)
+                    self.timeline = replace(timeline, in_order=True)
+                    context.flush_buffers()
+                    return
                 if timeline.ordinal:
                     tick = int(timeline.ticks[min(shown, len(timeline.ticks) - 1)])
                 elif timeline.retimed:
@@ -206,9 +220,19 @@ class Source:
                         tick = int(next(untimed, timeline.pts[number]))
                 shown += 1
                 # Pictures before an open group's key frame lack their reference: they are not used.
-                if tick is not None and (timeline.ordinal or timeline.retimed or tick >= timeline.pts[first]):
+                if tick is not None and (first == 0 or tick >= timeline.pts[first]):
                     yield tick, frame
         context.flush_buffers()
+
+    def _skip_leading_pictures(self) -> None:
+        """Let a film that was cut between key frames begin with the first picture that can be shown."""
+        timeline = self.timeline
+        if timeline.ordinal or (timeline.is_key[0] and timeline.ticks[0] >= timeline.pts[0]):
+            return
+        whole = ((tick, frame) for tick, frame in self.decode() if not frame.is_corrupt)
+        tick = next(whole, (timeline.ticks[0], None))[0]
+        self.timeline = replace(timeline, ticks=timeline.ticks[timeline.ticks >= min(tick, timeline.ticks[-1])])
+        self._open()
 
     # ------------------------------------------------------------------ packets
     def _open(self) -> None:
@@ -226,20 +250,19 @@ class Source:
             log.debug("%s: %s", self.path.name, error)
             raise VideoError(self.path, *_why_closed(self.path)) from error
         if self._index is None:
-            self._candidates = self._moving_streams()
-            self._index = self._candidates[0].index
+            self._index = self._film_streams()[0].index
         self.stream: Any = self.container.streams[self._index]
         context = self.stream.codec_context
         context.thread_type = "AUTO"
-        context.thread_count = min(4, os.cpu_count() or 1)
+        context.thread_count = THREADS
         context.copy_opaque = True  # a frame tells the number of its packet
         if self._limits is not None:
             # The header may understate the size; the decoder then refuses by itself.
             context.options = {"max_pixels": str(self._limits.max_pixels * 11 // 10)}
         self._reader, self._next = self._demuxed([self.stream]), 0
 
-    def _moving_streams(self) -> list[Any]:
-        """The streams that may be the film, the likeliest first: cover art is left out, defaults lead."""
+    def _film_streams(self) -> list[Any]:
+        """The streams that may be the film; cover art is left out."""
         from av.stream import Disposition
 
         stills = Disposition(0)
@@ -247,11 +270,13 @@ class Source:
             stills |= Disposition[name]
         moving = [s for s in self.container.streams.video if not s.disposition & stills]
         known = [s for s in moving if s.codec_context is not None]
-        if not known:
-            self.close()
-            reason = "its picture format is unknown" if moving else "it holds no moving picture"
-            raise VideoError(self.path, reason, f"choose a file with a video track, or {RESAVE}")
-        return sorted(known, key=lambda s: not s.disposition & Disposition.default)
+        if read := [s for s in known if _codec(s) in CODECS]:
+            return read
+        self.close()
+        if known:
+            raise VideoError(self.path, f"its pictures are stored as {_codec(known[0])}, which is not read", RESAVE)
+        reason = "its picture format is unknown" if moving else "it holds no moving picture"
+        raise VideoError(self.path, reason, f"choose a file with a video track, or {RESAVE}")
 
     def _demuxed(self, streams: list[Any]) -> Iterator[Any]:
         try:
@@ -297,9 +322,14 @@ class Source:
         return False
 
     def _scan(self) -> Timeline:
-        """List the packets; of several streams the film is the first that moves."""
-        rows: dict[int, list[PacketRow]] = {stream.index: [] for stream in self._candidates}
-        for packet in self._demuxed(self._candidates):
+        """List the packets of the film.
+
+        Of several streams it is one with a tenth of the pictures of the fullest (else it is a row of
+        thumbnails), marked as default, and of these the largest one, as FFmpeg chooses.
+        """
+        streams = self._film_streams()
+        rows: dict[int, list[PacketRow]] = {stream.index: [] for stream in streams}
+        for packet in self._demuxed(streams):
             rows[packet.stream_index].append(
                 PacketRow(
                     NO_TIME if packet.pts is None else packet.pts,
@@ -310,12 +340,12 @@ class Source:
                     any(packet.has_sidedata(name) for name in _STATE),
                 )
             )
-        moving = [s.index for s in self._candidates if sum(row.is_shown for row in rows[s.index]) > 1]
-        if moving and moving[0] != self._index:
-            self._index = moving[0]
+        counts = {s.index: sum(row.is_shown for row in rows[s.index]) for s in streams}
+        few = max(1, max(counts.values()) // 10)
+        film = max(streams, key=lambda s: (counts[s.index] > few, *_rank(s)))
+        if film.index != self._index:
+            self._index = film.index
             self._open()
-            self._check_codec()
-            self._check_pixels()
         packets = rows[self.stream.index]
         if not any(row.is_shown for row in packets):
             raise VideoError(self.path, "it holds no frames", "it may be cut short; export it again")
@@ -341,10 +371,6 @@ class Source:
             self.ended_early = f"the header says {stated_s:.1f} s"
 
     # ------------------------------------------------------------------ limits
-    def _check_codec(self) -> None:
-        if self.codec not in CODECS:
-            raise VideoError(self.path, f"its pictures are stored as {self.codec}, which is not read", RESAVE)
-
     def _check_pixels(self) -> None:
         width, height = self.stream.codec_context.width, self.stream.codec_context.height
         if self._limits is not None and width * height > self._limits.max_pixels:
@@ -358,6 +384,20 @@ class Source:
             allowed = f"{self._limits.max_duration_s:.0f} s are allowed"
             advice = "cut the clip, or raise the limit with --limits max_duration_s=N"
             raise VideoError(self.path, f"it lasts {duration_s:.0f} s and {allowed}", advice)
+
+
+def _codec(stream: Any) -> str:
+    return str(stream.codec_context.codec.canonical_name)
+
+
+def _rank(stream: Any) -> tuple[bool, int]:
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.default), stream.codec_context.width * stream.codec_context.height
+
+
+def _is_predicted(frame: Any) -> bool:
+    return not frame.key_frame and frame.pict_type in _PREDICTED
 
 
 def _picked(frames: Iterator[tuple[int, Any]], wanted: deque[int]) -> Iterator[tuple[int, int, Any]]:

@@ -119,7 +119,7 @@ def read_film(
         seconds = plan_frames(info.duration_s, **sampling).seconds
         clip, frame = _read_source(source, seconds, size, fit)
         shape = poster_size(info.width, info.height)
-        return info, clip, resized(to_rgb(frame, orientation_of(frame), max(shape)), shape)
+        return info, clip, resized(to_rgb(frame, orientation_of(source, frame), max(shape)), shape)
 
 
 def poster_size(width: int, height: int) -> tuple[int, int]:
@@ -130,7 +130,7 @@ def poster_size(width: int, height: int) -> tuple[int, int]:
 
 def _described(source: Source) -> VideoInfo:
     _, _, frame = _first(source)
-    orientation = orientation_of(frame)
+    orientation = orientation_of(source, frame)
     width, height = source.size(frame, orientation.transposed)
     timeline, codec, container = source.timeline, source.codec, _container(source)
     playable = codec in _PLAYABLE.get(container, ()) and frame.format.name in ("yuv420p", "yuvj420p")
@@ -232,9 +232,10 @@ def _read_source(source: Source, seconds: Sequence[float] | int, size: int, fit:
     views: dict[int, tuple[int, np.ndarray]] = {}
     middle, nearest = wanted[len(wanted) // 2], (False, -math.inf)
     for tick, own, frame in source.frames(sorted(set(wanted))):
-        orientation = orientation_of(frame)
-        box = box or square_box(*source.size(frame, orientation.transposed), fit)
-        views[tick] = own, square_view(to_rgb(frame, orientation, size), box, size)
+        orientation = orientation_of(source, frame)
+        view = square_box(*source.size(frame, orientation.transposed), fit)  # the size may change on the way
+        box = box or view
+        views[tick] = own, square_view(to_rgb(frame, orientation, size), view, size)
         place = (tick <= middle, tick if tick <= middle else -tick)
         if place > nearest:  # where the middle one is damaged, the frame before, as below
             nearest, shown = place, frame
@@ -353,8 +354,16 @@ class Orientation(NamedTuple):
         return [step for step, wanted in zip(steps, self, strict=True) if wanted]
 
 
-def orientation_of(frame: Any) -> Orientation:
+def orientation_of(source: Source, frame: Any) -> Orientation:
     """Read the display matrix of a frame, to the nearest quarter turn, mirrored or not."""
+    # A frame whose side data was looked at stays until the garbage collector runs (a cycle in PyAV), and
+    # films of 4K have 12 MB a frame: so one frame is looked at, and another where the rotation changes.
+    if frame.rotation not in source.orientations:
+        source.orientations[frame.rotation] = _read_matrix(frame)
+    return source.orientations[frame.rotation]
+
+
+def _read_matrix(frame: Any) -> Orientation:
     from av.sidedata.sidedata import Type
 
     data = frame.side_data.get(Type.DISPLAYMATRIX)
@@ -385,11 +394,14 @@ def to_rgb(frame: Any, orientation: Orientation, size: int) -> np.ndarray:
     Large pictures are first shrunk to twice the size in one C call: a 4K frame in RGB costs 25 MB. HDR is
     tone-mapped by swscale.
     """
+    from av.video.reformatter import VideoReformatter
+
     scale = min(1.0, 2 * size / min(frame.width, frame.height))
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     tag_matrix(frame)
     tone = {"dst_color_trc": BT709, "dst_color_primaries": BT709} if is_wide_gamut(frame) else {}
-    rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA", **tone)
+    # A reformatter of one's own: that of the frame would start a thread for each processor.
+    rgb = VideoReformatter().reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1, **tone)
     return orientation.apply(rgb.to_ndarray())
 
 

@@ -91,6 +91,8 @@ class Timeline:
         if self.ordinal:
             return 0, len(self.dts) - 1
         last = int(np.flatnonzero(self.pts == tick)[-1])
+        if self.untimed is not None:  # a guessed time may be that of a packet nearby
+            last = min(last + _REORDER, len(self.pts) - 1)
         keys = np.flatnonzero(self.is_key & (self.pts <= tick))
         if self.in_order or not len(keys) or earlier >= len(keys):
             return 0, last
@@ -128,13 +130,15 @@ def build_timeline(rows: Sequence[PacketRow], *, tick_s: float, fps: float, ordi
             stretch = slice(start, end)
             shown = pts[stretch][is_shown[stretch]] if is_shown[stretch].any() else pts[stretch]
             earlier = pts[:start][is_shown[:start]] if is_shown[:start].any() else pts[:start]
-            shift = int(earlier.max()) + max(1, step) - int(shown.min())
+            pace = _usual_step(pts[starts[len(shifts) - 1] : start], tick_s, fps) or step
+            shift = int(earlier.max()) + max(1, pace) - int(shown.min())
             pts[stretch] += shift
             dts[stretch] += shift
             shifts.append(shift)
     ticks = np.unique((dts if ordinal else pts)[is_shown])
     last = np.flatnonzero(is_shown)[np.argmax(pts[is_shown])]
-    last_ticks = min(rows[last].duration, _FAR_TICKS) if rows[last].duration > 0 else step
+    # In AVI every packet lasts one tick, also where its ticks are finer than its frames.
+    last_ticks = min(rows[last].duration, _FAR_TICKS) if rows[last].duration > 0 and not ordinal else step
     retimed = bool(untimed.any() or len(shifts) > 1)
     return Timeline(
         pts, dts, is_key, ticks, last_ticks, tick_s, ordinal,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vtr_demo.errors import VideoError
-from vtr_demo.video.decode import OPEN_OPTIONS, RESAVE, SOUND_CODECS, LimitConfig, Source, library_errors
+from vtr_demo.video.decode import OPEN_OPTIONS, RESAVE, SOUND_CODECS, THREADS, LimitConfig, Source, library_errors
 from vtr_demo.video.reader import BT709, Orientation, monitor_filters, orientation_of, tag_matrix
 from vtr_demo.video.timeline import Timeline
 
@@ -60,13 +60,13 @@ def _pictures(source: Source, copy: Any, max_side: int) -> Iterator[Any]:
     first = next(frames, None)
     if first is None:
         raise VideoError(source.path, "none of its pictures could be decoded", RESAVE)
-    width, height = source.size(first[1], orientation_of(first[1]).transposed)
+    width, height = source.size(first[1], orientation_of(source, first[1]).transposed)
     scale = min(1.0, max_side / max(width, height))
     rate = Fraction(source.stream.average_rate or 25).limit_denominator(1001)
     stream = copy.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
     context = stream.codec_context
     context.width, context.height = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
-    context.pix_fmt, context.time_base, context.thread_count = "yuv420p", CLOCK, 4
+    context.pix_fmt, context.time_base, context.thread_count = "yuv420p", CLOCK, THREADS
     context.colorspace = context.color_primaries = context.color_trc = BT709
     context.color_range = 1  # limited
     context.gop_size = max(1, round(2 * rate))  # after a click the player decodes two seconds at most
@@ -82,16 +82,17 @@ def _encoded_pictures(source: Source, context: Any, stream: Any, frames: Iterato
     shape: Any = None
     last = -1
     for tick, frame in frames:
-        orientation = orientation_of(frame)
+        orientation = orientation_of(source, frame)
         new_shape = frame.width, frame.height, frame.format.name, frame.color_trc, orientation
         if shape != new_shape:
-            shape, graph = new_shape, _upright_graph(frame, orientation, context.width, context.height)
+            shape, graph = new_shape, _upright_graph(source, frame, orientation, (context.width, context.height))
         tag_matrix(frame)
         graph.push(frame)
         upright = graph.pull()
         last = max(last + 1, round(timeline.second(tick) / CLOCK))
         upright.pts, upright.time_base, upright.pict_type = last, CLOCK, 0
         yield from _spanned(stream.encode(upright), spans)
+    spans[last] = max(1, starts[-1] - last)  # it is held where what follows could not be decoded
     yield from _spanned(stream.encode(None), spans)
 
 
@@ -101,11 +102,19 @@ def _spanned(packets: list[Any], spans: dict[int, int]) -> Iterator[Any]:
         yield packet
 
 
-def _upright_graph(frame: Any, orientation: Orientation, width: int, height: int) -> Any:
+def _upright_graph(source: Source, frame: Any, orientation: Orientation, size: tuple[int, int]) -> Any:
+    """Frames of this kind made upright, of the copy's ``size``; of other proportions, with bars."""
     import av
 
-    steps = monitor_filters(frame, orientation, width, height)
+    shown = source.size(frame, orientation.transposed)
+    scale = min(side / own for side, own in zip(size, shown, strict=True))
+    width, height = (max(2, 2 * round(own * scale / 2)) for own in shown)
+    bars = [("pad", f"{size[0]}:{size[1]}:(ow-iw)/2:(oh-ih)/2")]
+    if max(size[0] - width, size[1] - height) <= 2:
+        (width, height), bars = size, []
+    steps = [*monitor_filters(frame, orientation, width, height), *bars]
     graph = av.filter.Graph()
+    graph.threads = THREADS
     nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=CLOCK)]
     nodes += [graph.add(name, arguments) for name, arguments in steps]
     nodes.append(graph.add("buffersink"))
