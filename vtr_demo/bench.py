@@ -233,7 +233,7 @@ def codes(bench: Bench) -> Case:
     right = [set(np.argpartition(-row, TOP)[:TOP].tolist()) for row in np.concatenate(scores, axis=1)]
     answers = [store.search(query, TOP).ids >> MEMBER_BITS for query in queries]
     recall = np.mean([len(best & {*answer.tolist()}) / TOP for best, answer in zip(right, answers, strict=True)])
-    held, turn = store.memory_bytes(vectors=False), itertools.cycle(queries)
+    held, turn = store.memory_bytes(), itertools.cycle(queries)
     return Case(
         lambda: store.search(next(turn), TOP),
         lambda: model.encode_text([parse(SENTENCE)]),

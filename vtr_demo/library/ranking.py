@@ -85,7 +85,7 @@ class Ranking:
         """Open a store outside the library and bring it in step with the clips."""
         from vtr_demo.vectors.milvus import MilvusVectors
 
-        store = MilvusVectors.open(spec, width)
+        store = MilvusVectors(spec, width)
         numbers, tags = self._library.contents()
         there, wanted = store.contents(), dict(zip(numbers.tolist(), tags.tolist(), strict=True))
         if self._library.writable:

@@ -43,16 +43,10 @@ class VectorStore(Protocol):
         """Remove all vectors of these groups; unknown ones change nothing."""
 
     def search(
-        self,
-        query: np.ndarray,
-        k: int,
-        *,
-        groups: np.ndarray | None = None,
-        without: np.ndarray | None = None,
-        grouped: bool = True,
+        self, query: np.ndarray, k: int, *, groups: np.ndarray | None = None, without: np.ndarray | None = None
     ) -> NearestVectors:
-        """Find the ``k`` largest inner products with ``query`` (F,), among ``groups`` if given, else of all but
-        ``without``, and with ``grouped`` only the best of each group."""
+        """Find the best vector of each of the ``k`` groups with the largest inner products with ``query`` (F,), among
+        ``groups`` if given, else of all but ``without``."""
 
     def vectors(self, ids: np.ndarray) -> np.ndarray:
         """Return vectors (N, F) by id; raises ``KeyError`` for one that is not there."""
@@ -71,21 +65,17 @@ def exact_scores(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
     return (vectors * query).sum(axis=1)  # pairwise, row by row
 
 
-def best_places(ids: np.ndarray, scores: np.ndarray, k: int, grouped: bool) -> np.ndarray:
-    """Return the places of the ``k`` best, with ``grouped`` one a group; of equal scores the smaller id first."""
+def best_places(ids: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
+    """Return the places of the ``k`` best, one a group; of equal scores the smaller id first."""
     order = np.lexsort((ids, -scores))
-    if grouped:
-        _, first = np.unique(ids[order] >> MEMBER_BITS, return_index=True)
-        order = order[np.sort(first)]
-    return order[:k]
+    _, first = np.unique(ids[order] >> MEMBER_BITS, return_index=True)
+    return order[np.sort(first)][:k]
 
 
-def rank_exactly(
-    ids: np.ndarray, vectors: np.ndarray, query: np.ndarray, k: int, grouped: bool, *, certain: bool
-) -> NearestVectors:
+def rank_exactly(ids: np.ndarray, vectors: np.ndarray, query: np.ndarray, k: int, *, certain: bool) -> NearestVectors:
     """Return the ``k`` best of candidates with ``vectors`` (N, F), by their exact scores."""
     scores = exact_scores(vectors, query)
-    places = best_places(ids, scores, k, grouped)
+    places = best_places(ids, scores, k)
     return NearestVectors(ids[places], scores[places], vectors[places], certain)
 
 

@@ -24,8 +24,7 @@ from vtr_demo.vectors.base import (
     exact_scores,
     rank_exactly,
 )  # fmt: skip
-from vtr_demo.vectors.codes import CHUNK, CodedQuery, Codes, Subspace
-from vtr_demo.vectors.segment import Read, Segment, contains, remove_files
+from vtr_demo.vectors.segment import CHUNK, CodedQuery, Codes, Read, Segment, Subspace, contains, remove_files
 
 EXACT_UP_TO = 20_000
 """Vectors that are all scored exactly; among more, codes choose which are (our decision: 200 MB and some 20 ms)."""
@@ -76,8 +75,7 @@ class FaissVectors:
         self.width, self._directory, self._read = width, directory, read
         self._lock = threading.RLock()
         self._segments: tuple[Segment, ...] = ()
-        self._tail = Segment(np.zeros(0, np.int64), np.zeros((0, width), np.float32))
-        self._tail_tags = np.zeros(0, np.int64)
+        self._tail = Segment.empty(width)
         self._pool: ThreadPoolExecutor | None = None
         self._subspaces: dict[str, Subspace] = {}
         self._newest: Subspace | None = None
@@ -129,17 +127,9 @@ class FaissVectors:
                 segment.clear(segment.live, np.asarray(groups, np.int64))
 
     def search(
-        self,
-        query: np.ndarray,
-        k: int,
-        *,
-        groups: np.ndarray | None = None,
-        without: np.ndarray | None = None,
-        grouped: bool = True,
+        self, query: np.ndarray, k: int, *, groups: np.ndarray | None = None, without: np.ndarray | None = None
     ) -> NearestVectors:
         """Search, see ``VectorStore``."""
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
         query = checked(np.asarray(query)[None], self.width)[0]
         with self._lock:
             segments = [one for one in (*self._segments, self._tail) if len(one.ids)]
@@ -152,8 +142,8 @@ class FaissVectors:
                 segment.clear(mask, without)
         total = sum(int(mask.sum()) for mask in masks)
         if total <= EXACT_UP_TO:
-            return self._search_all(segments, masks, query, k, grouped)
-        return self._search_codes(segments, masks, total, query, k, grouped)
+            return self._search_all(segments, masks, query, k)
+        return self._search_codes(segments, masks, total, query, k)
 
     def vectors(self, ids: np.ndarray) -> np.ndarray:
         """Return vectors by id, see ``VectorStore``."""
@@ -175,27 +165,26 @@ class FaissVectors:
         with self._lock:
             return sum(int(segment.live.sum()) for segment in (*self._segments, self._tail))
 
-    def memory_bytes(self, *, vectors: bool = True) -> int:
-        """Return what is held in memory: codes, ids and, with ``vectors``, those that are not mapped."""
+    def memory_bytes(self) -> int:
+        """Return what is held in memory beside the vectors: codes, subspaces and ids."""
         with self._lock:
-            sealed = sum(one.nbytes(vectors=vectors) for one in self._segments)
             subspaces = {one.codes.subspace for one in self._segments if one.codes}
-            newest = self._tail.ids.nbytes + self._tail.vectors.nbytes * vectors
-            return sealed + sum(one.basis.nbytes for one in subspaces) + newest
+            segments = (*self._segments, self._tail)
+            return sum(one.nbytes for one in segments) + sum(one.basis.nbytes for one in subspaces)
 
     # ------------------------------------------------------------------ searching
     def _search_all(
-        self, segments: Sequence[Segment], masks: Sequence[np.ndarray], query: np.ndarray, k: int, grouped: bool
+        self, segments: Sequence[Segment], masks: Sequence[np.ndarray], query: np.ndarray, k: int
     ) -> NearestVectors:
         """Score every allowed vector; blocks of the query without weight are not read."""
         parts = [self._products(one, mask, query) for one, mask in zip(segments, masks, strict=True)]
         scores = np.concatenate([np.zeros(0, np.float32), *parts])
         places = [(n, np.flatnonzero(mask)) for n, mask in enumerate(masks)]
         candidates = _Candidates.of(segments, places)
-        best = best_places(candidates.ids, scores, k, grouped)
+        best = best_places(candidates.ids, scores, k)
         if len(best) == k:  # what rounding could have left out comes along
             candidates = candidates.take(scores >= scores[best[-1]] - _TIE)
-        return rank_exactly(candidates.ids, self._gather(segments, candidates), query, k, grouped, certain=True)
+        return rank_exactly(candidates.ids, self._gather(segments, candidates), query, k, certain=True)
 
     def _products(self, segment: Segment, mask: np.ndarray, query: np.ndarray) -> np.ndarray:
         places = np.flatnonzero(mask)
@@ -207,13 +196,7 @@ class FaissVectors:
         return scores
 
     def _search_codes(
-        self,
-        segments: Sequence[Segment],
-        masks: Sequence[np.ndarray],
-        total: int,
-        query: np.ndarray,
-        k: int,
-        grouped: bool,
+        self, segments: Sequence[Segment], masks: Sequence[np.ndarray], total: int, query: np.ndarray, k: int
     ) -> NearestVectors:
         """Take the best by code and score them exactly; more of them until there are ``k``."""
         every = sum(len(one.ids) for one in segments)
@@ -229,7 +212,7 @@ class FaissVectors:
                 np.array([masks[n][row] for n, row in zip(candidates.segments, candidates.rows, strict=True)], bool)
             )
             scores = self._exact_scores(segments, candidates, query)
-            places = best_places(candidates.ids, scores, k, grouped)
+            places = best_places(candidates.ids, scores, k)
             if len(places) == k or wanted >= every:
                 break
             wanted = min(every, 4 * wanted)
@@ -309,10 +292,9 @@ class FaissVectors:
         n, m = len(old.ids), len(ids)
         if n and ids[0] <= old.ids[-1]:  # a number that came before: sort again, within one segment
             keep = old.live
-            ids = np.concatenate([old.ids[keep], ids])
-            rows, tags = np.concatenate([old.vectors[keep], rows]), np.concatenate([self._tail_tags[keep], tags])
-            order = np.argsort(ids, kind="stable")
-            self._tail, self._tail_tags = Segment(ids[order], rows[order]), tags[order]
+            ids, tags = np.concatenate([old.ids[keep], ids]), np.concatenate([old.tags[keep], tags])
+            order, rows = np.argsort(ids, kind="stable"), np.concatenate([old.vectors[keep], rows])
+            self._tail = Segment(ids[order], rows[order], tags[order])
             return
         room = old.vectors.base if isinstance(old.vectors.base, np.ndarray) else old.vectors
         if len(room) < n + m:
@@ -320,31 +302,29 @@ class FaissVectors:
             room[:n] = old.vectors
         room[n : n + m] = rows
         live = np.concatenate([old.live, np.ones(m, bool)])
-        self._tail = Segment(np.concatenate([old.ids, ids]), room[: n + m], live)
-        self._tail_tags = np.concatenate([self._tail_tags, tags])
+        self._tail = Segment(np.concatenate([old.ids, ids]), room[: n + m], np.concatenate([old.tags, tags]), live)
 
     def _seal(self) -> None:
         """Code the newest vectors and, where there is a folder, write them to files."""
-        live = self._tail.live
-        segment, tags = Segment(self._tail.ids[live], self._tail.vectors[live]), self._tail_tags[live]
+        tail, live = self._tail, self._tail.live
+        segment = Segment(tail.ids[live], tail.vectors[live], tail.tags[live])
         if len(segment.ids):
             segment.codes = self._encode(segment.vectors)
             if self._directory is not None:
                 with suppress(OSError):  # it stays in memory, and is made again at the next opening
-                    segment.write(self._directory, tags)
+                    segment.write(self._directory)
             self._segments += (segment,)
-        self._tail = Segment(np.zeros(0, np.int64), np.zeros((0, self.width), np.float32))
-        self._tail_tags = np.zeros(0, np.int64)
+        self._tail = Segment.empty(self.width)
 
     def _encode(self, vectors: np.ndarray) -> Codes:
         """Code vectors (n, F) in the newest subspace, or in one of their own where much is outside of it."""
-        if self._newest is not None:
-            coded, outside, share = self._newest.project(vectors)
-            if share <= _DRIFTED * self._newest.outside + 1e-6:
-                return Codes.encode(coded, outside, self._newest)
-        self._newest = Subspace.fit(vectors)
-        coded, outside, _ = self._newest.project(vectors)
-        return Codes.encode(coded, outside, self._newest)
+        subspace = self._newest or Subspace.fit(vectors)
+        coded, outside, share = subspace.project(vectors)
+        if share > _DRIFTED * subspace.outside + 1e-6:
+            subspace = Subspace.fit(vectors)
+            coded, outside, _ = subspace.project(vectors)
+        self._newest = subspace
+        return Codes.encode(coded, outside, subspace)
 
 
 def _weighted_runs(query: np.ndarray) -> Iterator[tuple[int, int]]:

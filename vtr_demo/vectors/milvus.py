@@ -18,32 +18,27 @@ _MOST = 16_384
 class MilvusVectors:
     """A ``VectorStore`` in a collection of Milvus; what it chooses is scored again from the vectors themselves."""
 
-    def __init__(self, uri: str, width: int, collection: str = "vtr_demo") -> None:
-        """Connect to ``uri`` (http://HOST:PORT, or a file ending in .db for Milvus Lite); make the collection."""
-        try:
-            import pymilvus
-        except ImportError as error:
-            raise LibraryError("Milvus needs `pip install -r requirements-scale.txt`.") from error
-        self.width, self._name = width, collection
-        try:
-            self._client: Any = pymilvus.MilvusClient(uri)
-            if not self._client.has_collection(collection):
-                self._create(pymilvus)
-            self._client.load_collection(collection)
-        except pymilvus.MilvusException as error:
-            raise LibraryError(f"Milvus at {uri} cannot be used ({error.message}); check the address.") from error
-
-    @classmethod
-    def open(cls, spec: str, width: int) -> MilvusVectors:
-        """Open what ``milvus://HOST:PORT[/COLLECTION]`` or ``milvus://FILE.db`` names; one collection a library."""
+    def __init__(self, spec: str, width: int) -> None:
+        """Open what ``milvus://HOST:PORT[/COLLECTION]`` or ``milvus://FILE.db`` (Milvus Lite) names; one collection a
+        library, which is made where there is none."""
         place = spec.removeprefix("milvus://")
         if place == spec or not place:
             forms = "milvus://HOST:PORT/COLLECTION or milvus://FILE.db"
             raise LibraryError(f"{spec!r} names no vector store; use {forms}.")
-        if place.endswith(".db"):
-            return cls(place, width)
-        host, _, collection = place.partition("/")
-        return cls(f"http://{host}", width, collection or "vtr_demo")
+        try:
+            import pymilvus
+        except ImportError as error:
+            raise LibraryError("Milvus needs `pip install -r requirements-scale.txt`.") from error
+        host, _, collection = ("", "", "") if place.endswith(".db") else place.partition("/")
+        self.width, self._name = width, collection or "vtr_demo"
+        uri = f"http://{host}" if host else place
+        try:
+            self._client: Any = pymilvus.MilvusClient(uri)
+            if not self._client.has_collection(self._name):
+                self._create(pymilvus)
+            self._client.load_collection(self._name)
+        except pymilvus.MilvusException as error:
+            raise LibraryError(f"Milvus at {uri} cannot be used ({error.message}); check the address.") from error
 
     def _create(self, pymilvus: Any) -> None:
         kinds = pymilvus.DataType
@@ -75,21 +70,12 @@ class MilvusVectors:
             self._client.delete(self._name, filter=f"group in {some}")
 
     def search(
-        self,
-        query: np.ndarray,
-        k: int,
-        *,
-        groups: np.ndarray | None = None,
-        without: np.ndarray | None = None,
-        grouped: bool = True,
+        self, query: np.ndarray, k: int, *, groups: np.ndarray | None = None, without: np.ndarray | None = None
     ) -> NearestVectors:
         """Search, see ``VectorStore``; certain only where every vector was scored."""
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
         query, wanted = checked(np.asarray(query)[None], self.width)[0], max(RESCORED, 2 * k)
         some, word = (groups, "in") if groups is not None else (without, "not in")
         allowed = "" if some is None or not len(some) else f"group {word} {[int(group) for group in some]}"
-        none = np.zeros(0, np.int64)
         while True:
             hits: list[Any] = []
             if groups is None or len(groups):
@@ -97,9 +83,9 @@ class MilvusVectors:
                     self._name, [query], filter=allowed, limit=min(wanted, _MOST), output_fields=["vector"]
                 )[0]
             every = len(hits) < min(wanted, _MOST)
-            ids = np.array([hit["id"] for hit in hits], np.int64) if hits else none
+            ids = np.array([hit["id"] for hit in hits], np.int64)
             rows = np.array([hit["entity"]["vector"] for hit in hits], np.float32).reshape(-1, self.width)
-            best = rank_exactly(ids, rows, query, k, grouped, certain=every)
+            best = rank_exactly(ids, rows, query, k, certain=every)
             if every or len(best.ids) == k or wanted >= _MOST:
                 return best
             wanted *= 4
