@@ -246,10 +246,10 @@ def codes(bench: Bench) -> Case:
 
 def listing(bench: Bench) -> Case:
     """A page of the list of a large library, against that of a hundred clips."""
-    large, small = _stored(bench.clips), _stored(100)
+    large, small = _stored(bench.clips).catalogue, _stored(100).catalogue
     return Case(
-        lambda: [large.list(0, ROW, "newest"), large.list(0, ROW, "name")],
-        lambda: [small.list(0, ROW, "newest"), small.list(0, ROW, "name")],
+        lambda: [large.page(order="newest", limit=ROW), large.page(order="name", limit=ROW)],
+        lambda: [small.page(order="newest", limit=ROW), small.page(order="name", limit=ROW)],
         f"{ROW} clips of {bench.clips}, the newest and by name",
         "the same of 100",
     )
@@ -366,15 +366,13 @@ def _reranking(
     before."""
     model, queries, times = bench.model, Queries(bench.model), itertools.count(1)
     rows = _rotated(_real_vectors(model)[1], np.random.default_rng(0), RERANKED, model.model.width)
-    ranking, plain = Ranking(_searchable(rows), rows.shape[1]), model.model.default_weights
+    ranking, plain = Ranking(_searchable(rows), model.model), model.model.default_weights
     words = len(bench.sentence().words)
 
     def search() -> list[dict[str, float]]:
         struck, weights = change(next(times), words, plain)
-        query = queries.query(SENTENCE, struck)
-        flat = query.flat(weights)
-        best = ranking.rank(queries, flat, query.words_flat(weights), weights, TOP).clips
-        return [term_sums(flat, one.vector, model.model.width) for one in best[:TOP]]
+        hits = ranking.rank(queries, queries.query(SENTENCE, struck), weights, TOP).hits
+        return [hit.terms for hit in hits]
 
     return Case(
         search,
@@ -428,7 +426,7 @@ def _unreadable(group: int) -> tuple[np.ndarray, np.ndarray]:
 def _stored(count: int) -> LibraryWriter:
     """A library whose catalogue holds so many clips, without their files; built once."""
     folder, clips = _folder(), [_drawn_clip(number) for number in range(1, count + 1)]
-    write_database(folder, LibraryState(_VERSION, {clip.id: clip for clip in clips}))
+    write_database(folder, LibraryState(_VERSION, clips))
     return LibraryWriter.open(folder, _VERSION)
 
 
@@ -441,7 +439,7 @@ def _searchable(rows: np.ndarray) -> LibraryWriter:
         file = StoredFile(file_name(KINDS["vectors"][0], digest_of(data), KINDS["vectors"][1]), len(data))
         (folder / file.name).write_bytes(data)
         clips.append(_drawn_clip(number, file))
-    write_database(folder, LibraryState(_VERSION, {clip.id: clip for clip in clips}))
+    write_database(folder, LibraryState(_VERSION, clips))
     return LibraryWriter.open(folder, _VERSION)
 
 

@@ -20,9 +20,8 @@ import torch
 
 from vtr_demo import files
 from vtr_demo.errors import LibraryError
-from vtr_demo.library.moments import Moment
 from vtr_demo.library.reader import LibraryReader
-from vtr_demo.library.records import FOLDERS, ClipContents, FeatureVersion, StoredClip
+from vtr_demo.library.records import FOLDERS, ClipContents, FeatureVersion, Moment, StoredClip
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.structures import CropBox, FrameBatch, VideoTokens
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.helpers.drawn import draw_clip
 from vtr_demo.errors import LibraryError
-from vtr_demo.library import cluster
+from vtr_demo.library import cluster, indexing
 from vtr_demo.library.engine import Engine
 from vtr_demo.library.records import StoredClip
 from vtr_demo.model.checkpoint import RetrievalModel
@@ -37,7 +37,7 @@ def _two_processes() -> Iterator[None]:
 
 
 def without_ray(
-    _: cluster.RayCluster,
+    _: str,
     paths: Sequence[Path],
     model: RetrievalModel,
     limits: LimitConfig,
@@ -55,15 +55,15 @@ def without_ray(
 def sent(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are handed to the cluster."""
     names: list[str] = []
-    prepare = cluster.RayCluster.prepare if request.param == "ray" else without_ray
+    prepare = cluster.prepare_on_ray if request.param == "ray" else without_ray
     if request.param == "ray":
         request.getfixturevalue("_two_processes")
 
-    def prepared(self: cluster.RayCluster, paths: Sequence[Path], *rest: Any) -> Iterator[cluster.Outcome]:
+    def prepared(address: str, paths: Sequence[Path], *rest: Any) -> Iterator[cluster.Outcome]:
         names.extend(path.name for path in paths)
-        yield from prepare(self, paths, *rest)
+        yield from prepare(address, paths, *rest)
 
-    monkeypatch.setattr(cluster.RayCluster, "prepare", prepared)
+    monkeypatch.setattr(indexing, "prepare_on_ray", prepared)
     return names
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.models import GRID, WEIGHTS, sentence_of, small_model, text_tokens, video_tokens
 from vtr_demo.library.explain import merged_alignment
-from vtr_demo.library.moments import WHOLE_SHARE
+from vtr_demo.library.ranking import WHOLE_SHARE
 from vtr_demo.structures import Alignment
 
 WHOLE, MOMENT = (0, 2, 4, 6), (2, 3, 4)

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vtr_demo.config import VideoConfig
-from vtr_demo.library.encoding import clip_vectors, encode_parts, whole_frames
-from vtr_demo.library.moments import WHOLE_SHARE, Moment, find_moments, fused
+from vtr_demo.library.encoding import clip_vectors, encode_parts, find_moments, whole_frames
+from vtr_demo.library.ranking import WHOLE_SHARE, fused
+from vtr_demo.library.records import Moment
 from vtr_demo.model.checkpoint import untrained
 from vtr_demo.video.frames import plan_frames
 
@@ -119,9 +120,8 @@ def test_parts_encoded_in_batches_are_those_encoded_one_by_one() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
     tokens = opened.backbone.encode_frames(pixels).half().to("cpu")
     moments = (Moment(0, 1, (0, 3)), Moment(1, 2, (5,)), Moment(2, 3, (7, 8, 11)))
-    whole = (1, 4, 9, 10)
-    parts = [whole, *(moment.frames for moment in moments)]
-    vectors = clip_vectors(opened, tokens, whole, moments)
+    parts = [whole_frames(9.0, 12, opened), *(moment.frames for moment in moments)]
+    vectors = clip_vectors(opened, tokens, 9.0, moments)
     assert vectors.dtype == np.float32
     for part, vector in zip(parts, vectors, strict=True):
         with torch.no_grad():

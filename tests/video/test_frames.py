@@ -18,7 +18,7 @@ from PIL import Image
 from tests.helpers.drawn import draw_clip, draw_sound, number_picture, read_number, write_video
 from vtr_demo.config import VideoConfig
 from vtr_demo.errors import ConfigError, VideoError
-from vtr_demo.library.moments import shot_cuts
+from vtr_demo.library.encoding import shot_cuts
 from vtr_demo.structures import CropBox, FrameBatch
 from vtr_demo.video.decode import Source
 from vtr_demo.video.frames import LimitConfig, probe, probe_guarded, read_frames, spread_seconds, still_frames

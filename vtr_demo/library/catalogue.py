@@ -54,6 +54,7 @@ _ORDERS: dict[str, str] = {
     "largest": "bytes DESC, number",
 }
 _AT_ONCE = 500
+EVERY = ClipFilter()
 
 
 def _row(clip: StoredClip) -> tuple[Any, ...]:
@@ -217,22 +218,25 @@ class Catalogue:
         """Return how many clips, moments and bytes there are; asks the tables only after a change."""
         return self._all_totals().get(self.version.fingerprint if version is None else version, Totals())
 
-    def sums(self, where: ClipFilter) -> Totals:
+    def sums(self, where: ClipFilter = EVERY) -> Totals:
         """Return how many clips, moments and bytes match; where only some visitors' clips do not, these are counted."""
-        if where == ClipFilter():
+        if where == EVERY:
             return self.totals()
         if where.hides_visitors_alone:
             every, hidden = self.totals(), self._sums(*self._others(where.visitors or ()))
             return Totals(every.clips - hidden.clips, every.moments - hidden.moments, every.bytes - hidden.bytes)
         return self._sums(*self._where(where))
 
-    def hidden(self, visitors: Sequence[str]) -> np.ndarray:
-        """Return the numbers (N,) int64, ascending, of the clips that other visitors added."""
-        condition, values = self._others(visitors)
+    def hidden(self, where: ClipFilter) -> np.ndarray | None:
+        """Return the numbers (N,) int64, ascending, of all that a filter leaves out, where it hides visitors' clips
+        alone; else None."""
+        if not where.hides_visitors_alone:
+            return None
+        condition, values = self._others(where.visitors or ())
         rows = self._rows(f"SELECT number FROM catalogue WHERE {condition} ORDER BY number", values)
         return np.array(rows, np.int64).reshape(-1)
 
-    def spread(self, count: int, where: ClipFilter) -> list[StoredClip]:
+    def spread(self, count: int, where: ClipFilter = EVERY) -> list[StoredClip]:
         """Return up to ``count`` clips with vectors that match, spread evenly over the numbers; costs as much as
         ``count``, unless few match."""
         if self.sums(where).clips <= count:
@@ -258,7 +262,7 @@ class Catalogue:
         return [clip for clip in self._clips([one for (one,) in rows]) if clip.source == source]
 
     def page(
-        self, where: ClipFilter, order: Order = "oldest", offset: int = 0, limit: int | None = None
+        self, where: ClipFilter = EVERY, order: Order = "oldest", offset: int = 0, limit: int | None = None
     ) -> list[StoredClip]:
         """Return a part of the clips that match, in an order."""
         condition, values = self._where(where)
@@ -283,7 +287,7 @@ class Catalogue:
         rows = self._rows(f"SELECT id FROM catalogue WHERE {condition} ORDER BY number", (self.version.fingerprint,))
         return self._clips([one for (one,) in rows])
 
-    def contents(self, where: ClipFilter) -> tuple[np.ndarray, np.ndarray]:
+    def contents(self, where: ClipFilter = EVERY) -> tuple[np.ndarray, np.ndarray]:
         """Return numbers (N,) int64, ascending, of the clips with vectors that match, and what these hold."""
         condition, values = self._where(where)
         rows = self._rows(

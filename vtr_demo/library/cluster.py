@@ -10,7 +10,7 @@ import pickle
 import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,79 +28,72 @@ _ATTEMPTS = 3
 """How often a file is tried whose process ends; Ray alone would try one that always ends it for ever."""
 
 
-@dataclass(frozen=True)
-class RayCluster:
-    """A cluster that `ray start` made and whose machines have this program and the files at the same paths.
+def prepare_on_ray(
+    address: str,
+    paths: Sequence[Path],
+    model: RetrievalModel,
+    limits: LimitConfig,
+    prototypes: dict[str, Any] | None,
+    scratch: Path,
+) -> Generator[Outcome]:
+    """Yield what becomes of each file, in order; ``LibraryError`` where the cluster is missing or of no use.
 
-    address: ``local`` starts one of this machine's processors, ``auto`` finds the one of which this machine is
-    a part, ``HOST:PORT`` names one (Ray then needs its token).
+    `ray start` made the cluster, and its machines have this program and the files at the same paths. ``address``:
+    ``local`` starts one of this machine's processors, ``auto`` finds the one of which this machine is a part,
+    ``HOST:PORT`` names one (Ray then needs its token).
     """
+    try:
+        import ray.data
+    except ImportError as error:
+        raise LibraryError("Ray needs `pip install -r requirements-scale.txt`.") from error
+    ours = not ray.is_initialized()
+    if ours:
+        _connect(ray, address)
+    try:
+        yield from _in_order(_rows(ray, paths, model, limits, prototypes), paths, scratch)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise LibraryError(
+            f"The Ray cluster {address} failed ({reason}); what was stored is kept, so index again."
+        ) from error
+    finally:
+        if ours:
+            ray.shutdown()
 
-    address: str
 
-    def prepare(
-        self,
-        paths: Sequence[Path],
-        model: RetrievalModel,
-        limits: LimitConfig,
-        prototypes: dict[str, Any] | None,
-        scratch: Path,
-    ) -> Generator[Outcome]:
-        """Yield what becomes of each file, in order; ``LibraryError`` where the cluster is missing or of no use."""
-        try:
-            import ray.data
-        except ImportError as error:
-            raise LibraryError("Ray needs `pip install -r requirements-scale.txt`.") from error
-        ours = self._connect(ray)
-        try:
-            yield from _in_order(self._rows(ray, paths, model, limits, prototypes), paths, scratch)
-        except ray.exceptions.RayError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise LibraryError(
-                f"The Ray cluster {self.address} failed ({reason}); what was stored is kept, so index again."
-            ) from error
-        finally:
-            if ours:
-                ray.shutdown()
+def _connect(ray: Any, address: str) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    environment = {"env_vars": {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}}
+    try:
+        ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, ValueError) as error:
+        raise LibraryError(
+            f"No Ray cluster answers at {address}; start one by `ray start --head` and see that Ray has its "
+            "token here, or use --ray local."
+        ) from error
 
-    def _connect(self, ray: Any) -> bool:
-        """Join the cluster; False where the program has joined one already."""
-        if ray.is_initialized():
-            return False
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        options: dict[str, Any] = {"include_dashboard": False} if self.address == "local" else {}
-        environment = {"env_vars": {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}}
-        try:
-            ray.init(self.address, runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, ValueError) as error:
-            raise LibraryError(
-                f"No Ray cluster answers at {self.address}; start one by `ray start --head` and see that Ray has its "
-                "token here, or use --ray local."
-            ) from error
-        return True
 
-    @staticmethod
-    def _rows(
-        ray: Any, paths: Sequence[Path], model: RetrievalModel, limits: LimitConfig, prototypes: dict[str, Any] | None
-    ) -> Iterator[dict[str, Any]]:
-        attempts = ray.remote(num_cpus=0)(_Attempts).remote()
-        context = ray.data.DataContext.get_current().copy()
-        context.execution_options.preserve_order = True
-        context.max_errored_blocks, context.enable_progress_bars = -1, False
-        spec = str(Path(model.spec).absolute()) if Path(model.spec).is_dir() else model.spec
-        items = [{"number": i, "path": os.fsencode(path.absolute())} for i, path in enumerate(paths)]
-        with ray.data.DataContext.current(context):
-            files = ray.data.from_items(items, override_num_blocks=min(len(items), _MOST_BLOCKS))
-            rows = files.map(
-                _Encoder,
-                fn_constructor_args=(spec, model.fingerprint, limits, prototypes, attempts),
-                compute=ray.data.ActorPoolStrategy(
-                    size=max(1, min(len(paths), int(ray.cluster_resources().get("CPU", 1))))
-                ),
-                num_cpus=1,
-            )
-        return iter(rows.iter_rows())
+def _rows(
+    ray: Any, paths: Sequence[Path], model: RetrievalModel, limits: LimitConfig, prototypes: dict[str, Any] | None
+) -> Iterator[dict[str, Any]]:
+    attempts = ray.remote(num_cpus=0)(_Attempts).remote()
+    context = ray.data.DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    context.max_errored_blocks, context.enable_progress_bars = -1, False
+    spec = str(Path(model.spec).absolute()) if Path(model.spec).is_dir() else model.spec
+    items = [{"number": i, "path": os.fsencode(path.absolute())} for i, path in enumerate(paths)]
+    size = max(1, min(len(paths), int(ray.cluster_resources().get("CPU", 1))))
+    with ray.data.DataContext.current(context):
+        files = ray.data.from_items(items, override_num_blocks=min(len(items), _MOST_BLOCKS))
+        rows = files.map(
+            _Encoder,
+            fn_constructor_args=(spec, model.fingerprint, limits, prototypes, attempts),
+            compute=ray.data.ActorPoolStrategy(size=size),
+            num_cpus=1,
+        )
+    return iter(rows.iter_rows())
 
 
 class _Attempts:
@@ -170,5 +163,5 @@ def _in_order(rows: Iterator[dict[str, Any]], paths: Sequence[Path], scratch: Pa
         if row["film"]:
             film = scratch / f"{uuid4().hex}.mp4"
             film.write_bytes(row["film"])
-            outcome = replace(outcome, playable=film)
+            outcome = replace(outcome, contents=replace(outcome.contents, playable=film))
         yield outcome

@@ -79,7 +79,8 @@ def concept_views(
 
 def _collect_clips(model: RetrievalModel, library: LibraryReader) -> list[_ClipConcepts]:
     collected = []
-    for clip in library.spread(MAX_CLIPS, ClipFilter(visitors=("",))):  # a visitor's clips are no one else's to see
+    everyones = ClipFilter(visitors=("",))  # a visitor's clips are no one else's to see
+    for clip in library.catalogue.spread(MAX_CLIPS, everyones):
         try:
             tokens = library.tokens(clip.id)
         except LibraryError:  # the library names it among its problems

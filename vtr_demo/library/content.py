@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vtr_demo.errors import LibraryError
 from vtr_demo.files import copy_synced, draft_of, replace_file, sha256_of, sync_folder
-from vtr_demo.library.records import FILE_NAME, FOLDERS, StoredFile, digest_of
+from vtr_demo.library.records import FOLDERS, StoredFile, digest_of
 
 LOST = "lost"
 """Where files go that the library does not know; nothing there is ever read or removed."""
@@ -111,11 +111,6 @@ class ContentFiles:
             number += 1
             target = self.directory / LOST / f"{name}-{number}"
         source.replace(target)
-
-
-def is_file_name(name: object) -> bool:
-    """Whether ``name`` is one that this library gives to files."""
-    return isinstance(name, str) and bool(FILE_NAME.fullmatch(name))
 
 
 def _digest_in(name: str) -> str:

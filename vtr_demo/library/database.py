@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,8 +24,17 @@ from vtr_demo.errors import LibraryError
 from vtr_demo.files import json_bytes, replace_file
 from vtr_demo.library.catalogue import DERIVED, Catalogue, Derived, is_whole
 from vtr_demo.library.catalogue import fill as fill_derived
-from vtr_demo.library.content import ContentFiles, is_file_name
-from vtr_demo.library.records import CLIP_ID, DELETED, FORMAT, FeatureVersion, StoredClip, clip_from_json, digest_of
+from vtr_demo.library.content import ContentFiles
+from vtr_demo.library.records import (
+    CLIP_ID,
+    DELETED,
+    FILE_NAME,
+    FORMAT,
+    FeatureVersion,
+    StoredClip,
+    clip_from_json,
+    digest_of,
+)  # fmt: skip
 
 DATABASE, SETTINGS = "library.db", "settings.json"
 MOST_SWEPT = 20_000
@@ -58,23 +68,16 @@ class DatabaseDamage(Exception):
 
 @dataclass(frozen=True)
 class LibraryState:
-    """What a library holds; replaced as a whole by every change.
+    """What a whole library.db is written from.
 
-    clips: those that count, by id in order of arrival; drafts: the finished part of a rebuild, by version, and
-    under ``DELETED`` what can be restored.
+    clips: beside those of the version that counts the finished part of a rebuild, and what can be restored.
     """
 
     version: FeatureVersion
-    clips: dict[str, StoredClip] = field(default_factory=dict)
-    drafts: dict[str, dict[str, StoredClip]] = field(default_factory=dict)
+    clips: Sequence[StoredClip] = ()
     settings: dict[str, Any] = field(default_factory=dict)
-    pending: dict[str, str] = field(default_factory=dict)
     problem: str = ""
     """A sentence where the library was not found as it was written."""
-
-    def all_clips(self) -> list[StoredClip]:
-        """Return the rows of all versions."""
-        return [*self.clips.values(), *(clip for clips in self.drafts.values() for clip in clips.values())]
 
 
 class Transaction:
@@ -85,8 +88,8 @@ class Transaction:
         self._tally = int(connection.execute("SELECT value FROM tally").fetchone()[0], 16)
         self._derived = Derived(connection)
 
-    def put(self, table: str, key: tuple[str, ...], body: str | None, clip: StoredClip | None = None) -> None:
-        """Set the body of a row, for a clip that of ``clip``; None deletes it."""
+    def put(self, table: str, key: tuple[str, ...], body: str | None) -> None:
+        """Set the body of a row; None deletes it."""
         names = _KEYS[table]
         where = " AND ".join(f"{name} = ?" for name in names)
         old = self._connection.execute(f"SELECT body FROM {table} WHERE {where}", key).fetchone()
@@ -94,7 +97,7 @@ class Transaction:
             if old is not None:
                 self._derived.put(clip_from_json(old[0]), -1)
             if body is not None:
-                self._derived.put(clip or clip_from_json(body), 1)
+                self._derived.put(clip_from_json(body), 1)
         if old is not None:
             self._tally ^= _row_digest(table, key, old[0])
             self._connection.execute(f"DELETE FROM {table} WHERE {where}", key)
@@ -103,10 +106,6 @@ class Transaction:
             marks = ", ".join("?" * (len(names) + 1))
             columns = ", ".join((*names, "body"))
             self._connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", (*key, body))
-
-    def put_clip(self, clip: StoredClip) -> None:
-        """Set the row of a clip in its version."""
-        self.put("clips", (clip.version, clip.id), clip.to_json(), clip)
 
     def used(self, name: str) -> bool:
         """Whether a file belongs to any clip, after what was written so far."""
@@ -122,12 +121,12 @@ class Transaction:
         """Set a JSON-ready setting."""
         self.put("settings", (name,), json.dumps(value, sort_keys=True))
 
-    def put_pending(self, task: str, files: list[str]) -> None:
+    def put_pending(self, task: str, files: Sequence[str]) -> None:
         """Note files that are about to be added, or to be removed once this has been committed."""
         rows = [(file, task) for file in files]
         self._connection.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?)", rows)
 
-    def drop_pending(self, files: list[str]) -> None:
+    def drop_pending(self, files: Sequence[str]) -> None:
         """Forget what was noted of these files."""
         self._connection.executemany("DELETE FROM pending WHERE file = ?", [(file,) for file in files])
 
@@ -141,62 +140,54 @@ class Database:
     """library.db, open for writing."""
 
     def __init__(self, directory: Path) -> None:
-        """Open the file, and create it where there is none."""
-        self.directory, self._lock = directory, threading.RLock()
-        new = not (directory / DATABASE).exists()
-        if not new and not os.access(directory / DATABASE, os.W_OK):
+        """Open the file, create it where there is none, and check everything; raises ``DatabaseDamage``."""
+        path, self._lock = directory / DATABASE, threading.RLock()
+        if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, "it may not be written")
-        self._connection = sqlite3.connect(
-            directory / DATABASE, timeout=10, isolation_level=None, check_same_thread=False
-        )
+        self._connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            if new or not self._connection.execute("SELECT name FROM sqlite_master").fetchone():
-                self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-            self._connection.execute("BEGIN IMMEDIATE")  # raises where a header says that it is read-only
-            self._connection.execute("ROLLBACK")
+            with _damage_named():
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._connection.execute("PRAGMA foreign_keys = ON")
+                if not self._connection.execute("SELECT name FROM sqlite_master").fetchone():
+                    self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+                with _committed(self._connection):  # raises where a header says that it is read-only
+                    self.catalogue = _checked(self._connection)
+                    if not is_whole(self._connection):
+                        fill_derived(self._connection)
         except BaseException:
             self._connection.close()
             raise
-
-    def load(self) -> Catalogue:
-        """Check everything; raises ``DatabaseDamage``."""
-        catalogue = _checked(self._connection)
-        catalogue.lock = self._lock
-        if not is_whole(self._connection):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                fill_derived(self._connection)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
-        return catalogue
+        self.catalogue.lock = self._lock
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Write rows together: after the block they survive a crash, and before its end none is there."""
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+            with _committed(self._connection):
                 transaction = Transaction(self._connection)
                 yield transaction
                 transaction.close()
-                self._connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                raise
-        # Nothing stays in the log, in which a flipped bit would undo what was committed after it.
-        with suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # Nothing stays in the log, in which a flipped bit would undo what was committed after it.
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+@contextmanager
+def _committed(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
 
 
 def read_catalogue(directory: Path) -> Catalogue:
@@ -207,25 +198,24 @@ def read_catalogue(directory: Path) -> Catalogue:
     for options in ("mode=ro", "mode=ro&immutable=1") if quiet else ("mode=ro",):
         connection = None
         try:
-            connection = read_only(directory, options)
-            connection.execute("BEGIN")  # what is checked is what is read
-            catalogue = _checked(connection)
-            whole = is_whole(connection)
-            connection.execute("COMMIT")
-            if not whole:  # of an earlier release, or damaged: made anew in memory
-                copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-                connection.backup(copy)
-                connection.close()
-                fill_derived(copy)
-                catalogue.connection = copy
-            return catalogue
+            with _damage_named():
+                connection = read_only(directory, options)
+                connection.execute("BEGIN")  # what is checked is what is read
+                catalogue = _checked(connection)
+                whole = is_whole(connection)
+                connection.execute("COMMIT")
+                if not whole:  # of an earlier release, or damaged: made anew in memory
+                    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+                    connection.backup(copy)
+                    connection.close()
+                    fill_derived(copy)
+                    catalogue.connection = copy
+                return catalogue
         except BaseException as error:
             if connection is not None:
                 connection.close()
             if not isinstance(error, sqlite3.OperationalError):
                 raise
-            if is_damage(error):
-                raise DatabaseDamage(str(error)) from error
             failure = error
     raise failure
 
@@ -239,11 +229,16 @@ def read_only(directory: Path, options: str = "mode=ro") -> sqlite3.Connection:
 def in_memory(state: LibraryState) -> Catalogue:
     """Return a state as a catalogue that lies nowhere."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    connection.executescript(f"{_SCHEMA} BEGIN;")
-    transaction = Transaction(connection)
-    fill(transaction, state)
-    transaction.close()
-    connection.execute("COMMIT")
+    connection.executescript(_SCHEMA)
+    with _committed(connection):
+        transaction = Transaction(connection)
+        transaction.put_version(state.version)
+        for clip in state.clips:
+            transaction.put_version(FeatureVersion(clip.version, clip.tower))
+            transaction.put("clips", (clip.version, clip.id), clip.json)
+        for name, value in {**state.settings, "version": state.version.fingerprint}.items():
+            transaction.put_setting(name, value)
+        transaction.close()
     return Catalogue(connection, state.version, state.settings, problem=state.problem)
 
 
@@ -255,7 +250,7 @@ def is_deleted(directory: Path, clip: StoredClip) -> bool:
     return False
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def _is_damage(error: sqlite3.Error) -> bool:
     """Whether an error says that the file is damaged, not that the disk is full or the file in use."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     damage = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY}
@@ -274,19 +269,18 @@ def state_from_records(directory: Path, wanted: FeatureVersion) -> LibraryState 
             key = (clip.version, clip.id)
             if key not in newest or newest[key][0] < changed:
                 newest[key] = (changed, clip)
-    settings, version, problem = _read_mirror(directory)
+    settings, version, problem = read_mirror(directory)
     if not newest and version is None:
         return None
-    by_version: dict[str, dict[str, StoredClip]] = {}
+    by_version: dict[str, list[StoredClip]] = {}
     for _, clip in sorted(newest.values(), key=lambda pair: (pair[1].number, pair[1].added)):
-        others = by_version.setdefault(clip.version, {})
-        last = next(reversed(others.values())).number if others else 0
-        others[clip.id] = replace(clip, number=max(clip.number, last + 1))
+        others = by_version.setdefault(clip.version, [])
+        last = others[-1].number if others else 0
+        others.append(replace(clip, number=max(clip.number, last + 1)))
     if version is None:
         prints = sorted(set(by_version) - {DELETED}, key=lambda one: (one == wanted.fingerprint, len(by_version[one])))
         version = wanted if prints[-1:] in ([], [wanted.fingerprint]) else FeatureVersion(prints[-1])
-    clips = by_version.pop(version.fingerprint, {})
-    return LibraryState(version, clips, by_version, settings, problem=problem)
+    return LibraryState(version, [*itertools.chain(*by_version.values())], settings, problem)
 
 
 def write_database(directory: Path, state: LibraryState) -> None:
@@ -294,19 +288,8 @@ def write_database(directory: Path, state: LibraryState) -> None:
     for name in reversed(_BESIDE):  # a log without its database is harmless, but not the reverse
         if (directory / name).exists():
             ContentFiles(directory).move_to_lost(name)
-    catalogue = in_memory(state)
-    image = catalogue.connection.serialize()
-    replace_file(directory / DATABASE, image)
-
-
-def fill(transaction: Transaction, state: LibraryState) -> None:
-    """Write all rows of a state into an empty database."""
-    transaction.put_version(state.version)
-    for clip in state.all_clips():
-        transaction.put_version(FeatureVersion(clip.version, clip.tower))
-        transaction.put_clip(clip)
-    for name, value in {**state.settings, "version": state.version.fingerprint}.items():
-        transaction.put_setting(name, value)
+    catalogue = in_memory(state)  # closes its connection when it goes
+    replace_file(directory / DATABASE, catalogue.connection.serialize())
 
 
 def write_mirror(directory: Path, state: LibraryState | Catalogue) -> None:
@@ -315,13 +298,8 @@ def write_mirror(directory: Path, state: LibraryState | Catalogue) -> None:
     replace_file(directory / SETTINGS, json_bytes({**values, "digest": _mirror_digest(values)}))
 
 
-def check_mirror(directory: Path, state: Catalogue) -> tuple[bool, Path | None]:
-    """Whether ``settings.json`` holds these settings, and its path where it is damaged."""
-    settings, version, problem = _read_mirror(directory)
-    return version == state.version and settings == state.settings, directory / SETTINGS if problem else None
-
-
-def _read_mirror(directory: Path) -> tuple[dict[str, Any], FeatureVersion | None, str]:
+def read_mirror(directory: Path) -> tuple[dict[str, Any], FeatureVersion | None, str]:
+    """Return what ``settings.json`` holds, or nothing and a sentence where it is damaged."""
     lost = f"{directory / SETTINGS} was damaged as well: the names given to concepts are lost; give them again."
     try:
         values = json.loads((directory / SETTINGS).read_bytes())
@@ -344,37 +322,43 @@ def _row_digest(table: str, key: tuple[str, ...], body: str) -> int:
 
 
 def _checked(connection: sqlite3.Connection) -> Catalogue:
-    """Hold all rows against the tally; raises ``DatabaseDamage``."""
+    """Hold all rows against the tally; raises ``DatabaseDamage`` where that is not theirs."""
+    # Every index against its table, unless that takes too long: then the tallies and the pages alone.
+    clips = connection.execute("SELECT count(*) FROM clips").fetchone()[0]
+    check = "integrity_check(1)" if clips <= MOST_SWEPT else "quick_check(1)"
+    if connection.execute(f"PRAGMA {check}").fetchone() != ("ok",):
+        raise DatabaseDamage("its pages are not whole")
+    tally = 0
+    rows: dict[str, dict[str, str]] = {"settings": {}, "versions": {}}
+    for table, names in _KEYS.items():
+        for *key, body in connection.execute(f"SELECT {', '.join(names)}, body FROM {table}"):
+            tally ^= _row_digest(table, tuple(map(str, key)), body)
+            if table in rows:
+                rows[table][str(key[0])] = body
+    if tally != int(connection.execute("SELECT value FROM tally").fetchone()[0], 16):
+        raise DatabaseDamage("the rows are not those that were written")
+    settings = {name: json.loads(body) for name, body in rows["settings"].items()}
+    versions = {key: FeatureVersion(**json.loads(body)) for key, body in rows["versions"].items()}
+    current = settings.pop("version", "")
+    pending = connection.execute("SELECT file, task FROM pending").fetchall()
+    return Catalogue(
+        connection,
+        versions.get(current, FeatureVersion(current)),
+        settings,
+        {file: task for file, task in pending if isinstance(file, str) and FILE_NAME.fullmatch(file)},
+    )
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    """Raise what a damaged file causes as ``DatabaseDamage``, and other errors as they are."""
     try:
-        # Every index against its table, unless that takes too long: then the tallies and the pages alone.
-        clips = connection.execute("SELECT count(*) FROM clips").fetchone()[0]
-        check = "integrity_check(1)" if clips <= MOST_SWEPT else "quick_check(1)"
-        if connection.execute(f"PRAGMA {check}").fetchone() != ("ok",):
-            raise DatabaseDamage("its pages are not whole")
-        tally = 0
-        rows: dict[str, dict[str, str]] = {"settings": {}, "versions": {}}
-        for table, names in _KEYS.items():
-            for *key, body in connection.execute(f"SELECT {', '.join(names)}, body FROM {table}"):
-                tally ^= _row_digest(table, tuple(map(str, key)), body)
-                if table in rows:
-                    rows[table][str(key[0])] = body
-        if tally != int(connection.execute("SELECT value FROM tally").fetchone()[0], 16):
-            raise DatabaseDamage("the rows are not those that were written")
-        settings = {name: json.loads(body) for name, body in rows["settings"].items()}
-        versions = {key: FeatureVersion(**json.loads(body)) for key, body in rows["versions"].items()}
-        current = settings.pop("version", "")
-        pending = connection.execute("SELECT file, task FROM pending").fetchall()
-        return Catalogue(
-            connection,
-            versions.get(current, FeatureVersion(current)),
-            settings,
-            {file: task for file, task in pending if is_file_name(file)},
-        )
+        yield
     except sqlite3.Error as error:
-        if is_damage(error):
+        if _is_damage(error):
             raise DatabaseDamage(str(error)) from error
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, UnicodeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatabaseDamage(repr(error)) from error
 
 

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -14,12 +14,11 @@ from typing import get_args
 import numpy as np
 
 from vtr_demo.errors import ConfigError, LibraryError
-from vtr_demo.evaluation.confidence import CONFIDENT_P, null_captions
-from vtr_demo.library.cluster import RayCluster
+from vtr_demo.evaluation.confidence import null_captions
 from vtr_demo.library.concepts import concept_names, concept_views, rename
 from vtr_demo.library.edits import edited, imported
-from vtr_demo.library.encoding import encode_clip, encode_parts, fit_prototypes, load_prototypes, whole_frames
-from vtr_demo.library.explain import explain_match, make_hit
+from vtr_demo.library.encoding import encode_frames, encode_whole, fit_prototypes, load_prototypes, read_clip
+from vtr_demo.library.explain import explain_match
 from vtr_demo.library.indexing import Indexer, Progress
 from vtr_demo.library.measure import measure_library
 from vtr_demo.library.queries import Examples, Queries, Query
@@ -44,8 +43,7 @@ from vtr_demo.results import (
     SearchResult,
     Status,
 )
-from vtr_demo.structures import NO_MIX, Mix, TermWeights, VideoFeatures, term_sums
-from vtr_demo.vectors.base import exact_scores
+from vtr_demo.structures import NO_MIX, Mix, TermWeights, VideoTokens
 from vtr_demo.video.frames import LimitConfig
 
 VISITOR_KEY, SAMPLES = "visitor_key", "samples"
@@ -64,7 +62,7 @@ class Engine:
         self._forget_encodings()
         self._indexing = threading.Lock()
         self._spare_key = secrets.token_hex(32)
-        self._ranking = Ranking(indexer.library, model.model.flat_width, vectors)
+        self._ranking = Ranking(indexer.library, model.model, vectors)
         self._concepts: tuple[ConceptView, ...] = ()
 
     @classmethod
@@ -134,18 +132,13 @@ class Engine:
             raise LibraryError(f"The number of results must be at least 1, got {k}.")
         weights = weights or self.default_weights
         query = self._query(text, struck, mix)
-        flat = query.flat(weights)
-        best = self._ranking.rank(
-            self._queries, flat, query.words_flat(weights), weights, k, where, leave_out=mix.like or ""
-        )
-        width, p_values = self.model.model.width, [one.p_value for one in best.clips if one.p_value is not None]
+        best = self._ranking.rank(self._queries, query, weights, k, where, leave_out=mix.like or "")
         return SearchResult(
             sentence=query.sentence,
-            hits=tuple(make_hit(one, term_sums(flat, one.vector, width)) for one in best.clips[:k]),
+            hits=best.hits,
             weights=weights,
             searched=best.searched,
-            # of all that were looked at: beside exclusions one further down may be the surest
-            confident=bool(best.clips) and (not p_values or min(p_values) <= CONFIDENT_P),
+            confident=best.confident,
             took_ms=1000 * (time.perf_counter() - started),
             note=query.note,
             certain=best.certain,
@@ -162,12 +155,11 @@ class Engine:
         """Rank sentences for a clip as a whole; by default general ones, its captions, and up to 500 of those of
         the clips ``where``, spread over them."""
         clip, tokens = self._library.get(clip_id), self._library.tokens(clip_id)
-        whole = whole_frames(clip.duration_s, tokens.patches.shape[1], self.model)
         if captions is None:
-            others = self._library.spread(MOST_READ, replace(where or ClipFilter(), captioned=True))
+            others = self._library.catalogue.spread(MOST_READ, replace(where or ClipFilter(), captioned=True))
             texts = dict.fromkeys(text for one in (clip, *others) for text in one.captions)
             captions = [*list(texts)[:MOST_READ], *null_captions()]
-        return self._ranked(encode_parts(self.model, tokens, [whole])[0], captions, k, weights)
+        return self._describe(tokens, clip.duration_s, captions, k, weights)
 
     def describe_file(
         self, path: Path | str, captions: Sequence[str], k: int = 10, weights: TermWeights | None = None
@@ -176,16 +168,19 @@ class Engine:
 
         A model without training and without a library takes its prototypes from the file, as ``add`` would.
         """
-        encoded = encode_clip(Path(path), self.model, self.limits)
-        if self._indexer.ready:
-            features = encode_parts(self.model, encoded.tokens, [encoded.whole])[0]
-            return self._ranked(features, captions, k, weights)
-        with self._indexing:
+        clip = read_clip(Path(path), self.model, self.limits)
+        tokens = encode_frames(self.model, clip.frames)
+        with nullcontext() if self._indexer.ready else self._indexing:
             if not self._indexer.ready:
-                load_prototypes(self.model, fit_prototypes(self.model, [encoded.tokens]))
+                load_prototypes(self.model, fit_prototypes(self.model, [tokens]))
                 self._forget_encodings()
-            features = encode_parts(self.model, encoded.tokens, [encoded.whole])[0]
-            return self._ranked(features, captions, k, weights)
+            return self._describe(tokens, clip.info.duration_s, captions, k, weights)
+
+    def _describe(
+        self, tokens: VideoTokens, duration_s: float, captions: Sequence[str], k: int, weights: TermWeights | None
+    ) -> tuple[CaptionHit, ...]:
+        vector = encode_whole(self.model, tokens, duration_s).flat().cpu().numpy()[0]
+        return self._queries.ranked(captions, vector, k, weights or self.default_weights)
 
     # ------------------------------------------------------------------ explanation
     def explain(
@@ -206,7 +201,7 @@ class Engine:
         """
         query, weights = self._query(text, struck, mix), weights or self.default_weights
         clip_id = clip if isinstance(clip, str) else clip.clip_id
-        moments = self._moment_scores(query, clip_id, weights)
+        moments = self._ranking.moment_scores(self._library.get(clip_id), query.flat(weights))
         if moment is None and isinstance(clip, Hit):
             moment = clip.moment
         elif moment is None:
@@ -261,8 +256,9 @@ class Engine:
                 f"A list takes an offset from 0 on, a limit of at most {MOST_LISTED} and one of the orders {orders}; "
                 f"got {offset}, {limit} and {order!r}."
             )
-        clips = self._library.list(offset, limit, order, where)
-        return ClipPage(tuple(map(self._clip_view, clips)), self._library.count(where))
+        catalogue, where = self._library.catalogue, where or ClipFilter()
+        clips = catalogue.page(where, order, offset, limit)
+        return ClipPage(tuple(map(self._clip_view, clips)), catalogue.sums(where).clips)
 
     def clip(self, clip_id: str) -> ClipView:
         """Return one clip; an unknown id is refused. Asks the disk for nothing."""
@@ -270,7 +266,7 @@ class Engine:
 
     def poster(self, clip_id: str) -> Path:
         """Return a clip's JPEG, if it is still what was written."""
-        return self._library.checked_poster(clip_id)
+        return self._library.checked(clip_id, "poster")
 
     def media(self, clip_id: str) -> Path:
         """Return the file of a clip that browsers play, if it still has the content that was indexed."""
@@ -293,7 +289,7 @@ class Engine:
     ) -> IndexReport:
         """Index files, for one ``visitor`` alone or for all. One that fails is reported and changes nothing.
 
-        ``cluster`` is the address of a Ray cluster that reads and encodes; see ``RayCluster``.
+        ``cluster`` is the address of a Ray cluster that reads and encodes; see ``prepare_on_ray``.
         """
         with self._indexing:
             ready = self._indexer.ready
@@ -305,7 +301,7 @@ class Engine:
                     keep_copy=keep_copy,
                     progress=progress,
                     visitor=visitor,
-                    cluster=RayCluster(cluster) if cluster else None,
+                    cluster=cluster,
                 )
             finally:
                 if self._indexer.ready != ready:  # new prototypes: cached sentences are out of date
@@ -331,13 +327,12 @@ class Engine:
         for start in range(0, len(clips), few):
             part = clips[start : start + few]
 
-            def told(share: float, what: str, start: int = start, count: int = len(part)) -> None:
+            def part_of(share: float, what: str, start: int = start, count: int = len(part)) -> None:
                 if progress and (share < 1 or start + count == len(clips)):
                     progress((start + share * count) / len(clips), what)
 
-            self.add(
-                [clip.path for clip in part], captions=[clip.captions for clip in part], keep_copy=False, progress=told
-            )
+            texts = [clip.captions for clip in part]
+            self.add([clip.path for clip in part], captions=texts, keep_copy=False, progress=part_of)
         self._indexer.writer().set_setting(SAMPLES, {"pending": False})
 
     def edit(self, clip_id: str, *, name: str | None = None, captions: Sequence[str] | None = None) -> ClipView:
@@ -385,11 +380,11 @@ class Engine:
 
     def uploads(self) -> tuple[ClipView, ...]:
         """Return the clips that visitors added."""
-        return tuple(map(self._clip_view, self._library.list(where=ClipFilter(uploaded=True))))
+        return tuple(map(self._clip_view, self._library.catalogue.page(ClipFilter(uploaded=True))))
 
     def forget_visitors(self, before: str) -> int:
         """Delete what visitors added before an ISO time; returns how many clips that were."""
-        old = self._library.list(where=ClipFilter(added_before=before, uploaded=True))
+        old = self._library.catalogue.page(ClipFilter(added_before=before, uploaded=True))
         for clip in old:
             with suppress(LibraryError):  # its visitor was faster
                 self._indexer.writer().delete(clip.id)
@@ -430,7 +425,7 @@ class Engine:
     def status(self, where: ClipFilter | None = None) -> Status:
         """Return the model, problems, and the sizes of all clips or those ``where``."""
         library = self._library
-        sums = library.sums(where)
+        sums = library.catalogue.sums(where or ClipFilter())
         return Status(
             model=self.model.spec,
             trained=self.model.model.config.trained,
@@ -455,7 +450,7 @@ class Engine:
             clip_id=clip.id,
             name=clip.name,
             path=self._library.original(clip),
-            poster=self._library.poster(clip),
+            poster=self._library.place(clip, "poster"),
             duration_s=clip.duration_s,
             width=clip.width,
             height=clip.height,
@@ -472,22 +467,6 @@ class Engine:
     def _query(self, text: str, struck: Collection[int], mix: Mix) -> Query:
         return self._queries.query(text, struck, mix, self._examples.find(self._library, mix))
 
-    def _moment_scores(self, query: Query, clip_id: str, weights: TermWeights) -> tuple[float, ...]:
-        """Return the scores of a clip's moments, as searches rank them; empty where it has none."""
-        clip = self._library.get(clip_id)
-        if not clip.moments:
-            return ()
-        try:
-            return tuple(exact_scores(self._ranking.vectors_of(clip), query.flat(weights)).tolist())
-        except LibraryError:  # damaged: it is not searched
-            return ()
-
     def _refresh(self) -> None:
         self._ranking.refresh()
         self._concepts = ()
-
-    def _ranked(
-        self, video: VideoFeatures, captions: Sequence[str], k: int, weights: TermWeights | None
-    ) -> tuple[CaptionHit, ...]:
-        vector = video.flat().cpu().numpy()[0]
-        return self._queries.ranked(captions, vector, k, weights or self.default_weights)

@@ -1,4 +1,4 @@
-"""Hits and the explanations of their scores: alignments, word effects, attribute tags."""
+"""The explanation of a hit's score: alignments, word effects, attribute tags."""
 
 from __future__ import annotations
 
@@ -8,28 +8,17 @@ from functools import partial
 import numpy as np
 import torch
 
-from vtr_demo.errors import LibraryError
 from vtr_demo.library.concepts import concept_names
 from vtr_demo.library.encoding import encode_parts, whole_frames
-from vtr_demo.library.moments import WHOLE_SHARE, fused
 from vtr_demo.library.queries import Queries, Query
-from vtr_demo.library.ranking import RankedClip
+from vtr_demo.library.ranking import WHOLE_SHARE, fused
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.results import Explanation, Hit
+from vtr_demo.results import Explanation
 from vtr_demo.structures import LEVELS, Alignment, TermWeights, VideoFeatures
 from vtr_demo.viz.figures import explanation_figure
 
 TAGS_SHOWN = 5
-
-
-def make_hit(best: RankedClip, terms: dict[str, float]) -> Hit:
-    """Describe a ranked clip, from the start to the end of its moment, with the terms of its score."""
-    clip, start_s, end_s = best.clip, 0.0, best.clip.duration_s
-    if best.moment >= 0:
-        start_s, end_s = clip.moments[best.moment].start_s, clip.moments[best.moment].end_s
-    confidence = None if best.p_value is None else 1 - best.p_value
-    return Hit(clip.id, clip.name, clip.source, best.score, start_s, end_s, best.moment, confidence, terms)
 
 
 def explain_match(
@@ -43,12 +32,11 @@ def explain_match(
 ) -> Explanation:
     """Compute every summand of a score, with the pixels that the model saw; decodes nothing.
 
-    ``moment`` -1 is the whole clip; any other is fused with it as in the ranking (``segments.fused``).
+    ``moment`` -1 is the whole clip; any other is fused with it as in the ranking (``fused``).
     """
     model = queries.model
     clip, tokens = library.get(clip_id), library.tokens(clip_id)
-    if not -1 <= moment < len(clip.moments):
-        raise LibraryError(f"{clip.name} has no moment {moment}; it has {len(clip.moments)}.")
+    clip.check_moment(moment)
     batch = library.frames(clip_id)
     whole, summands = whole_frames(clip.duration_s, len(batch), model), queries.parts(query)
 

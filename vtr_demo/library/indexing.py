@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vtr_demo.errors import LibraryError, VideoError, VtrError, readable_name, stop_if_unwanted
 from vtr_demo.files import sha256_of
-from vtr_demo.library.cluster import RayCluster
+from vtr_demo.library.cluster import prepare_on_ray
 from vtr_demo.library.encoding import (
-    EncodedClip,
     PreparedFile,
     clip_vectors,
     encode_clip,
@@ -28,16 +25,14 @@ from vtr_demo.library.encoding import (
     load_prototypes,
     read_clip,
     read_file,
-    size_and_time,
-    whole_frames,
+    settled_time,
 )
 from vtr_demo.library.reader import LibraryReader, index_command
 from vtr_demo.library.records import ClipContents, FeatureVersion, StoredClip, id_of
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.results import IndexReport
-from vtr_demo.structures import VideoTokens
-from vtr_demo.video.frames import LimitConfig, VideoInfo
+from vtr_demo.video.frames import LimitConfig
 from vtr_demo.video.sandbox import IDLE_WORKERS
 
 Progress = Callable[[float, str], None]
@@ -57,13 +52,12 @@ class _Batch:
     overwritten: the path of clips that may have lost it.
     """
 
-    visitor: str = ""
     added: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
-    overwritten: dict[str, str] = field(default_factory=dict)
     partial: list[tuple[str, str]] = field(default_factory=list)
+    overwritten: dict[str, str] = field(default_factory=dict)
 
 
 class Indexer:
@@ -96,9 +90,11 @@ class Indexer:
         try:
             indexer = cls(library, model, limits)
             if library.stale:
-                indexer._rebuild(library, progress)
-            elif rebuild and len(library) and not indexer.ready:
-                indexer._refit(library)
+                indexer._rebuild(progress)
+            elif rebuild and len(library) and not indexer.ready:  # until its vectors are made anew, no clip has any
+                library.forget_vectors()
+                indexer._fit_prototypes(library.list(), (), progress)
+                indexer.repair()
             indexer._require_prototypes()
         except BaseException:
             library.close()
@@ -115,7 +111,15 @@ class Indexer:
         """False for a model without training until the library's first clips gave it prototypes."""
         return self._model.model.config.trained or self._fitted() is not None
 
-    # ------------------------------------------------------------------ writing
+    def writer(self) -> LibraryWriter:
+        """Return the library opened for writing; one that is read only refuses."""
+        if not isinstance(self.library, LibraryWriter):
+            raise LibraryError(
+                f"The library {self.library.directory} is open for reading only; close the other program."
+            )
+        return self.library
+
+    # ------------------------------------------------------------------ adding
     def add(
         self,
         paths: Sequence[Path],
@@ -125,19 +129,19 @@ class Indexer:
         keep_copy: bool = True,
         progress: Progress | None = None,
         visitor: str = "",
-        cluster: RayCluster | None = None,
+        cluster: str = "",
     ) -> IndexReport:
         """Index files one by one; each is stored whole or not at all, and failures are reported.
 
         A known file is recognised by its place, size and time, else by its content, then with its new place.
         A clip whose file now holds another film is deleted, unless the library has a copy of it. Captions
-        that are given replace those of a known clip. A ``cluster`` reads and encodes instead of this process.
+        that are given replace those of a known clip. A Ray ``cluster`` reads and encodes instead of this process.
         """
-        library, batch = self.writer(), _Batch(visitor)
+        library, batch = self.writer(), _Batch()
         if not self.ready:
-            self._keep_prototypes(library, self._first_look(paths, progress))
+            self._fit_prototypes((), paths, progress)
         ends = deque([time.perf_counter()], _RECENT + 1)
-        with library.scratch() as scratch, closing(self._prepare(library, batch, paths, scratch, cluster)) as prepared:
+        with library.scratch() as scratch, closing(self._prepare(paths, visitor, scratch, cluster)) as prepared:
             for i, (path, ready) in enumerate(zip(paths, prepared, strict=True)):
                 stop_if_unwanted()
                 name = names[i] if names else readable_name(path)
@@ -145,7 +149,7 @@ class Indexer:
                     progress(i / len(paths), f"{name} ({i + 1} of {len(paths)}{_time_left(ends, len(paths) - i)})")
                 texts = tuple(captions[i]) if captions else ()
                 try:
-                    self._take(library, batch, path, name, texts, keep_copy, ready.result())
+                    self._take(batch, path, name, texts, keep_copy, visitor, ready.result())
                 except (VtrError, OSError) as error:
                     batch.failed.append((name, _sentence(error, name)))
                 ends.append(time.perf_counter())
@@ -165,80 +169,24 @@ class Indexer:
             tuple(batch.partial),
         )
 
-    def repair(self, progress: Progress | None = None) -> IndexReport:
-        """Make again what is damaged of each clip: from its tokens, its frames, or the file it came from.
-
-        A clip whose file has changed since is replaced by what the file holds now.
-        """
-        library = self.writer()
-        library.check()
-        added: list[str] = []
-        failed: list[tuple[str, str]] = []
-        damaged = library.damaged()
-        for i, clip in enumerate(damaged):
-            if progress:
-                progress(i / len(damaged), f"{clip.name} ({i + 1} of {len(damaged)})")
-            try:
-                added.append(self._repair_one(library, clip))
-            except (VtrError, OSError) as error:
-                failed.append((clip.name, _sentence(error, clip.name)))
-        return IndexReport(tuple(added), (), tuple(failed))
-
-    def writer(self) -> LibraryWriter:
-        """Return the library opened for writing; one that is read only refuses."""
-        if not isinstance(self.library, LibraryWriter):
-            raise LibraryError(
-                f"The library {self.library.directory} is open for reading only; close the other program."
-            )
-        return self.library
-
-    # ------------------------------------------------------------------ one clip
     def _prepare(
-        self, library: LibraryWriter, batch: _Batch, paths: Sequence[Path], scratch: Path, cluster: RayCluster | None
+        self, paths: Sequence[Path], visitor: str, scratch: Path, cluster: str
     ) -> Generator[Future[PreparedFile | None]]:
-        """Yield what becomes of each file, in order, here or on a cluster."""
-        if cluster is None:
-            yield from self._prepare_ahead(library, batch, paths, scratch)
+        """Yield what becomes of each file, in order, while the next ones are read and encoded.
+
+        None stands for a file that is known by its place, size and time.
+        """
+        if cluster:
+            yield from self._prepare_there(paths, visitor, scratch, cluster)
             return
-        sizes, ready = {clip.size for clip in library.list()}, [Future[PreparedFile | None]() for _ in paths]
-        for path, future in zip(paths, ready, strict=True):
-            with suppress(OSError):  # the cluster says what is wrong
-                if self._is_known(library, batch, path):
-                    future.set_result(None)
-                elif (state := path.stat()).st_size in sizes:
-                    digest = sha256_of(path)
-                    if library.find_by_digest(digest, batch.visitor) is not None:
-                        future.set_result(PreparedFile(state, size_and_time(state)[1], digest))
-        unknown = [path for path, future in zip(paths, ready, strict=True) if not future.done()]
-        fitted = None if self._model.model.config.trained else self._fitted()
-        with closing(cluster.prepare(unknown, self._model, self._limits, fitted, scratch)) as outcomes:
-            for future in ready:
-                if not future.done():
-                    outcome = next(outcomes)
-                    if isinstance(outcome, PreparedFile):
-                        future.set_result(outcome)
-                    else:
-                        future.set_exception(outcome)
-                yield future
-
-    def _is_known(self, library: LibraryWriter, batch: _Batch, path: Path) -> bool:
-        return any(self._is_current(library, clip, path) for clip in _at(library, batch.visitor, path))
-
-    def _prepare_ahead(
-        self, library: LibraryWriter, batch: _Batch, paths: Sequence[Path], scratch: Path
-    ) -> Generator[Future[PreparedFile | None]]:
-        """Yield what becomes of each file, in order, while the next ones are read and encoded."""
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
         waiting: deque[Future[PreparedFile | None]] = deque()
 
-        def has(digest: str) -> bool:
-            return library.find_by_digest(digest, batch.visitor) is not None
-
         def read(path: Path) -> PreparedFile | None:
-            if self._is_known(library, batch, path):
+            if self._at(path, visitor)[1] is not None:
                 return None
-            return read_file(path, self._model, self._limits, scratch, has)
+            return read_file(path, self._model, self._limits, scratch, lambda digest: self._has(digest, visitor))
 
         def encode(reading: Future[PreparedFile | None]) -> PreparedFile | None:
             done = reading.result()
@@ -256,134 +204,174 @@ class Indexer:
             encoder.shutdown(cancel_futures=True)
             readers.shutdown()
 
-    def _is_current(self, library: LibraryWriter, clip: StoredClip, path: Path) -> bool:
-        return _unchanged(clip, path) and library.healthy(clip.id)
+    def _prepare_there(
+        self, paths: Sequence[Path], visitor: str, scratch: Path, cluster: str
+    ) -> Generator[Future[PreparedFile | None]]:
+        """Yield what becomes of each file on a cluster, which is not sent those that are known."""
+        sizes, ready = {clip.size for clip in self.library.list()}, [Future[PreparedFile | None]() for _ in paths]
+        for path, future in zip(paths, ready, strict=True):
+            with suppress(OSError):  # the cluster says what is wrong
+                if self._at(path, visitor)[1] is not None:
+                    future.set_result(None)
+                elif (state := path.stat()).st_size in sizes and self._has(digest := sha256_of(path), visitor):
+                    future.set_result(PreparedFile(state, settled_time(state), digest))
+        unknown = [path for path, future in zip(paths, ready, strict=True) if not future.done()]
+        fitted = None if self._model.model.config.trained else self._fitted()
+        with closing(prepare_on_ray(cluster, unknown, self._model, self._limits, fitted, scratch)) as outcomes:
+            for future in ready:
+                if not future.done():
+                    outcome = next(outcomes)
+                    if isinstance(outcome, PreparedFile):
+                        future.set_result(outcome)
+                    else:
+                        future.set_exception(outcome)
+                yield future
+
+    def _has(self, digest: str, visitor: str) -> bool:
+        return self.library.find_by_digest(digest, visitor) is not None
+
+    def _at(self, path: Path, visitor: str) -> tuple[list[StoredClip], StoredClip | None]:
+        """Return the clips, the visitor's or the library's own, whose original lies or lay at ``path``, and of these
+        the one that it still is, by size and time."""
+        there = [clip for clip in self.library.catalogue.at(os.path.realpath(path)) if clip.visitor in ("", visitor)]
+        for clip in there:
+            state = path.stat()
+            unchanged = clip.modified_ns and (clip.size, clip.modified_ns) == (state.st_size, state.st_mtime_ns)
+            if unchanged and self.library.healthy(clip.id):
+                return there, clip
+        return there, None
 
     def _take(
         self,
-        library: LibraryWriter,
         batch: _Batch,
         path: Path,
         name: str,
         captions: tuple[str, ...],
         keep_copy: bool,
+        visitor: str,
         ready: PreparedFile | None,
     ) -> None:
         """Add one file, or note what has become of the clip that it is."""
-        source, there = os.path.realpath(path), _at(library, batch.visitor, path)
-        clip = next((one for one in there if self._is_current(library, one, path)), None)
-        if clip is None:
-            clip, info = self._add_one(library, path, name, captions, keep_copy, batch.visitor, ready)
-            if info is not None:
-                batch.added.append(clip.id)
-                if info.note:
-                    batch.partial.append((name, info.note))
-            else:
-                batch.known.append(name)
-                if clip.visitor == batch.visitor:
-                    clip = self._keep_up(library, clip, path, name, keep_copy, batch)
-        else:
+        library, source = self.writer(), os.path.realpath(path)
+        there, clip = self._at(path, visitor)
+        if clip is not None:
             batch.known.append(name)
-        if captions and captions != clip.captions and clip.visitor == batch.visitor:
+        else:
+            clip, note = self._store(path, name, captions, keep_copy, visitor, ready)
+            if note is None:
+                batch.known.append(name)
+                if clip.visitor == visitor:
+                    clip = self._keep_up(batch, clip, path, name, keep_copy)
+            else:
+                batch.added.append(clip.id)
+                if note:
+                    batch.partial.append((name, note))
+        if captions and captions != clip.captions and clip.visitor == visitor:
             clip = library.update(replace(clip, captions=captions))
         with suppress(LibraryError):  # it only saves space
             library.pack(clip)
         batch.overwritten |= {old.id: source for old in there if old.id != clip.id and "media" not in old.files}
 
-    def _keep_up(
-        self, library: LibraryWriter, clip: StoredClip, path: Path, name: str, keep_copy: bool, batch: _Batch
-    ) -> StoredClip:
+    def _keep_up(self, batch: _Batch, clip: StoredClip, path: Path, name: str, keep_copy: bool) -> StoredClip:
         """Note the time of a known clip's film and where it lies, or copy it, if it has left its old place."""
-        source, (size, modified_ns) = os.path.realpath(path), size_and_time(path.stat())
+        library, source = self.writer(), os.path.realpath(path)
+        state = path.stat()
+        seen = replace(clip, size=state.st_size, modified_ns=settled_time(state))
         if clip.source == source:
-            current = replace(clip, size=size, modified_ns=modified_ns)
+            current = seen
         elif "media" in clip.files or library.at_its_place(clip):
             return clip
         elif keep_copy:
             return library.update(clip, copy=path)
         else:
-            current = replace(clip, name=name, source=source, size=size, modified_ns=modified_ns)
+            current = replace(seen, name=name, source=source)
             batch.moved.append(name)
         return clip if current == clip else library.update(current)
 
-    def _add_one(
+    def _store(
         self,
-        library: LibraryWriter,
         path: Path,
         name: str,
         captions: tuple[str, ...],
         keep_copy: bool,
         visitor: str,
         ready: PreparedFile | None = None,
-    ) -> tuple[StoredClip, VideoInfo | None]:
-        """Store a file as a clip; returns it and what it is, or the clip of the same content and None."""
+    ) -> tuple[StoredClip, str | None]:
+        """Store a file as a clip; returns it and what could not be read, or the clip of the same content and None."""
+        library = self.writer()
         if ready is not None and (known := library.find_by_digest(ready.digest, visitor)) is not None:
             return known, None
-        if ready is None or ready.clip is None:  # known when it was read, and deleted since
+        if ready is None or ready.clip is None or ready.contents is None:  # known when it was read, and deleted since
             with library.scratch() as scratch:
                 ready = encode_file(read_file(path, self._model, self._limits, scratch), self._model)
-                return self._add_one(library, path, name, captions, keep_copy, visitor, ready)
-        digest, encoded = ready.digest, ready.clip
-        assert isinstance(encoded, EncodedClip)
-        assert ready.vectors is not None
-        if not captions and id_of(digest, visitor) in library:  # it is damaged
-            captions = library.get(id_of(digest, visitor)).captions
+                return self._store(path, name, captions, keep_copy, visitor, ready)
+        info = ready.clip.info
+        if not captions and (damaged := id_of(ready.digest, visitor)) in library:
+            captions = library.get(damaged).captions
         clip = StoredClip(
             name=name,
             source=os.path.realpath(path),
-            digest=digest,
-            duration_s=encoded.info.duration_s,
-            width=encoded.info.width,
-            height=encoded.info.height,
-            moments=encoded.moments,
+            digest=ready.digest,
+            duration_s=info.duration_s,
+            width=info.width,
+            height=info.height,
+            moments=ready.clip.moments,
             captions=captions,
             size=ready.state.st_size,
             modified_ns=ready.modified_ns,
             visitor=visitor,
         )
-        contents = ClipContents(
-            encoded.frames,
-            encoded.tokens,
-            ready.vectors,
-            poster=encoded.poster,
-            copy=path if keep_copy else None,
-            playable=ready.playable,
-        )
         after = path.stat()
         if (after.st_size, after.st_mtime_ns) != (ready.state.st_size, ready.state.st_mtime_ns):
             raise VideoError(path, "it changed while it was read", "index it again once it is complete")
-        stored = library.add(clip, contents)
-        if ready.playable:
-            ready.playable.unlink()
-        return stored, encoded.info
+        stored = library.add(clip, replace(ready.contents, copy=path if keep_copy else None))
+        if ready.contents.playable:
+            ready.contents.playable.unlink()
+        return stored, info.note
 
-    def _repair_one(self, library: LibraryWriter, clip: StoredClip) -> str:
+    # ------------------------------------------------------------------ making whole again
+    def repair(self, progress: Progress | None = None) -> IndexReport:
+        """Make again what is damaged of each clip: from its tokens, its frames, or the file it came from.
+
+        A clip whose file has changed since is replaced by what the file holds now.
+        """
+        library = self.writer()
+        library.check()
+        added: list[str] = []
+        failed: list[tuple[str, str]] = []
+        for clip in _reported(library.damaged(), progress):
+            try:
+                added.append(self._repair_one(clip))
+            except (VtrError, OSError) as error:
+                failed.append((clip.name, _sentence(error, clip.name)))
+        return IndexReport(tuple(added), (), tuple(failed))
+
+    def _repair_one(self, clip: StoredClip) -> str:
         """Make a clip whole from what is left of it; returns its id, a new one where its file has changed."""
-        inside = [role for role in ("media", "browser") if role in clip.files]
-        if not library.intact(clip.id, "frames") or not all(library.intact(clip.id, role) for role in inside):
-            return self._index_again(library, clip)
+        library = self.writer()
+        inside = [role for role in ("frames", "media", "browser") if role == "frames" or role in clip.files]
+        if not all(library.intact(clip.id, role) for role in inside):
+            return self._index_again(clip)
         frames = library.frames(clip.id)
-        if clip.tower == library.wanted.tower and library.intact(clip.id, "tokens"):
-            tokens = library.tokens(clip.id)
-        else:
-            tokens = encode_frames(self._model, frames)
+        tokens = library.tokens(clip.id) if self._has_tokens(clip) else encode_frames(self._model, frames)
         poster = None
         if not library.intact(clip.id, "poster"):
             with suppress(VtrError):  # without the file, the middle of what the model saw
                 poster = read_clip(library.media(clip.id, original=True), self._model, self._limits).poster
-        return library.replace(clip, ClipContents(frames, tokens, self._vectors(clip, tokens), poster)).id
+        vectors = clip_vectors(self._model, tokens, clip.duration_s, clip.moments)
+        return library.replace(clip, ClipContents(frames, tokens, vectors, poster)).id
 
-    def _index_again(self, library: LibraryWriter, clip: StoredClip) -> str:
+    def _index_again(self, clip: StoredClip) -> str:
         """Index the file that a damaged clip came from, in its place."""
-        copied = "media" in clip.files
+        library, copied = self.writer(), "media" in clip.files
         path = library.original(clip) if library.intact(clip.id, "media") else Path(clip.source)
         if not path.is_file():
             raise LibraryError(
                 f"{clip.name} is damaged in the library and no longer at {path}; put the file back and "
                 "rebuild the library, or delete the clip."
             )
-        stored, info = self._add_one(library, path, clip.name, clip.captions, copied, clip.visitor)
-        if info is None:
+        stored, note = self._store(path, clip.name, clip.captions, copied, clip.visitor)
+        if note is None:
             raise LibraryError(
                 f"{clip.name} is damaged, and {path} now holds another clip of the library; delete this one."
             )
@@ -391,27 +379,25 @@ class Indexer:
             library.delete(clip.id)
         return stored.id
 
-    def _vectors(self, clip: StoredClip, tokens: VideoTokens) -> np.ndarray:
-        whole = whole_frames(clip.duration_s, tokens.patches.shape[1], self._model)
-        return clip_vectors(self._model, tokens, whole, clip.moments)
+    def _has_tokens(self, clip: StoredClip) -> bool:
+        return clip.tower == self.library.wanted.tower and self.library.intact(clip.id, "tokens")
 
     # ------------------------------------------------------------------ another model
-    def _rebuild(self, library: LibraryWriter, progress: Progress | None) -> None:
+    def _rebuild(self, progress: Progress | None) -> None:
         """Bring a stale library to our model, from stored tokens where the tower is the same, else anew.
 
         A clip of which that is impossible is kept without vectors, unless it is so for all.
         """
+        library = self.writer()
         clips = library.list()
         if not self.ready:
-            self._keep_prototypes(library, self._tokens_of(library, clips, progress))
+            self._fit_prototypes(clips, (), progress)
         refusal: Exception | None = None
         impossible: list[str] = []
-        for i, clip in enumerate(clips):
-            if progress:
-                progress(i / len(clips), f"{clip.name} ({i + 1} of {len(clips)})")
+        for clip in _reported(clips, progress):
             try:
                 if not library.rebuilt(clip.id):
-                    self._rebuild_one(library, clip)
+                    self._rebuild_one(clip)
             except VtrError as error:
                 refusal = error
                 impossible.append(clip.id)
@@ -421,14 +407,14 @@ class Indexer:
             library.carry_over(clip_id)
         library.switch()
 
-    def _rebuild_one(self, library: LibraryWriter, clip: StoredClip) -> None:
-        if clip.tower == library.wanted.tower and library.intact(clip.id, "tokens"):
-            library.replace_vectors(clip.id, self._vectors(clip, library.tokens(clip.id)))
+    def _rebuild_one(self, clip: StoredClip) -> None:
+        library = self.writer()
+        if self._has_tokens(clip):
+            vectors = clip_vectors(self._model, library.tokens(clip.id), clip.duration_s, clip.moments)
+            library.replace_vectors(clip.id, vectors)
             return
-        encoded = encode_clip(library.media(clip.id, original=True), self._model, self._limits)
-        vectors = clip_vectors(self._model, encoded.tokens, encoded.whole, encoded.moments)
-        contents = ClipContents(encoded.frames, encoded.tokens, vectors)
-        library.replace(replace(clip, moments=encoded.moments), contents)
+        read = read_clip(library.media(clip.id, original=True), self._model, self._limits)
+        library.replace(replace(clip, moments=read.moments), encode_clip(read, self._model))
 
     # ------------------------------------------------------------------ prototypes of an untrained model
     def _fitted(self) -> dict[str, Any] | None:
@@ -443,46 +429,32 @@ class Indexer:
                 f"`{index_command('--rebuild', self.library.directory)}`."
             )
 
-    def _refit(self, library: LibraryWriter) -> None:
-        """Fit lost prototypes again and compute all vectors anew; until then no clip has any."""
-        library.forget_vectors()
-        self._keep_prototypes(library, self._tokens_of(library, library.list(), None))
-        self.repair()
-
-    def _tokens_of(
-        self, library: LibraryWriter, clips: Sequence[StoredClip], progress: Progress | None
-    ) -> list[VideoTokens]:
-        tokens, paths = [], []
+    def _fit_prototypes(self, clips: Sequence[StoredClip], paths: Sequence[Path], progress: Progress | None) -> None:
+        """Fit prototypes to the first of these clips, stored or in files, and keep them with the library."""
+        library, tokens, files = self.writer(), [], [*paths]
         for clip in clips[:_CLIPS_FOR_PROTOTYPES]:
             with suppress(LibraryError):
                 if clip.tower == library.wanted.tower:
                     tokens.append(library.tokens(clip.id))
                 else:
-                    paths.append(library.media(clip.id, original=True))
-        return [*tokens, *self._first_look(paths, progress)]
-
-    def _first_look(self, paths: Sequence[Path], progress: Progress | None) -> list[VideoTokens]:
-        tokens = []
-        for path in paths[:_CLIPS_FOR_PROTOTYPES]:
+                    files.append(library.media(clip.id, original=True))
+        for path in files[:_CLIPS_FOR_PROTOTYPES]:
             if progress:
                 progress(0.0, f"first look at {path.name}")
             with suppress(VtrError):  # reported when it is indexed
-                tokens.append(encode_clip(path, self._model, self._limits).tokens)
-        return tokens
-
-    def _keep_prototypes(self, library: LibraryWriter, clips: Sequence[VideoTokens]) -> None:
-        """Fit the prototypes of a model without training on the first library's own tokens."""
-        if clips:
+                tokens.append(encode_frames(self._model, read_clip(path, self._model, self._limits).frames))
+        if tokens:
+            fitted = fit_prototypes(self._model, tokens)
             # One entry a model: a rebuild that is interrupted leaves the old model its own.
-            fitted = fit_prototypes(self._model, clips)
-            kept = {**library.setting(PROTOTYPES), self._model.fingerprint: fitted}
-            library.set_setting(PROTOTYPES, kept)
+            library.set_setting(PROTOTYPES, {**library.setting(PROTOTYPES), self._model.fingerprint: fitted})
             load_prototypes(self._model, fitted)
 
 
-def _at(library: LibraryWriter, visitor: str, path: Path) -> list[StoredClip]:
-    """Return the clips whose original lies, or lay, at ``path``, and which are the visitor's or the library's own."""
-    return [clip for clip in library.at(os.path.realpath(path)) if clip.visitor in ("", visitor)]
+def _reported(clips: Sequence[StoredClip], progress: Progress | None) -> Iterator[StoredClip]:
+    for i, clip in enumerate(clips):
+        if progress:
+            progress(i / len(clips), f"{clip.name} ({i + 1} of {len(clips)})")
+        yield clip
 
 
 def _time_left(ends: deque[float], files: int) -> str:
@@ -490,12 +462,6 @@ def _time_left(ends: deque[float], files: int) -> str:
     if len(ends) < 4 or (left := files * (ends[-1] - ends[0]) / (len(ends) - 1)) < 5:
         return ""
     return f", about {left:.0f} s left" if left < 100 else f", about {left / 60:.0f} min left"
-
-
-def _unchanged(clip: StoredClip, path: Path) -> bool:
-    """Whether size and time of a clip's file are those that were noted."""
-    state = path.stat()
-    return clip.modified_ns != 0 and (clip.size, clip.modified_ns) == (state.st_size, state.st_mtime_ns)
 
 
 def _sentence(error: VtrError | OSError, name: str) -> str:

@@ -50,28 +50,20 @@ class LibraryTable:
         return np.maximum.reduceat(scores, self.starts, axis=1)
 
 
-def right_answers(
-    captions: Mapping[str, Sequence[str]], owners: Sequence[tuple[str, int]]
-) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Return the texts (X), each once, the first row of each clip (C,), and which belong together (X, C).
-
-    ``captions`` by clip id; ``owners`` (clip id, moment) of each row, clip by clip.
-    """
-    clips = list(dict.fromkeys(clip_id for clip_id, _ in owners))
+def right_answers(captions: Mapping[str, Sequence[str]], clips: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Return the texts (X), each once, and which belong to which clip (X, C), by ids; ``captions`` are by clip id."""
     place = {clip_id: column for column, clip_id in enumerate(clips)}
-    first = [i for i, (clip_id, _) in enumerate(owners) if i == 0 or owners[i - 1][0] != clip_id]
     pairs = [(text.strip(), place[key]) for key, texts in captions.items() if key in place for text in texts]
-    texts = list(dict.fromkeys(text for text, _ in pairs if text))
-    if not texts:
+    rows = {text: i for i, text in enumerate(dict.fromkeys(text for text, _ in pairs if text))}
+    if not rows:
         raise LibraryError("No clip of this library has a caption to measure with; give a file of captions.")
-    if len(texts) > MOST_CAPTIONS:
-        raise LibraryError(f"{len(texts)} captions are too many for this page; give at most {MOST_CAPTIONS}.")
-    row = {text: i for i, text in enumerate(texts)}
-    positives = np.zeros((len(texts), len(clips)), dtype=bool)
+    if len(rows) > MOST_CAPTIONS:
+        raise LibraryError(f"{len(rows)} captions are too many for this page; give at most {MOST_CAPTIONS}.")
+    positives = np.zeros((len(rows), len(clips)), dtype=bool)
     for text, column in pairs:
         if text:
-            positives[row[text], column] = True
-    return texts, np.array(first), positives
+            positives[rows[text], column] = True
+    return [*rows], positives
 
 
 def measure_library(
@@ -86,46 +78,39 @@ def measure_library(
     where = where or ClipFilter()
     left_out: tuple[str, ...] = ()
     if captions is None:
-        clips = library.spread(MOST_CLIPS, replace(where, captioned=True))
+        clips = library.catalogue.spread(MOST_CLIPS, replace(where, captioned=True))
         known: Mapping[str, Sequence[str]] = {clip.id: clip.captions for clip in clips}
     else:
-        table = read_captions(captions, max_bytes=MOST_BYTES, max_rows=MOST_CAPTIONS)
-        every = library.list(where=where)
-        known, left_out = match_captions(table, [(clip.id, clip.name, clip.source) for clip in every])
+        file = read_captions(captions, max_bytes=MOST_BYTES, max_rows=MOST_CAPTIONS)
+        every = library.catalogue.page(where)
+        known, left_out = match_captions(file, [(clip.id, clip.name, clip.source) for clip in every])
         if not known:
-            raise LibraryError(f"No line of {table.name} fits a clip of this library; {describe_left_out(left_out)}.")
-        clips = tuple(clip for clip in every if clip.id in known)[:MOST_CLIPS]
-    others = [clip for clip in library.spread(MOST_CLIPS, where) if clip.id not in known]
-    chosen = sorted((*clips, *others[: MOST_CLIPS - len(clips)]), key=lambda clip: clip.number)
-    view = ranking.table(chosen)
-    texts, starts, positives = right_answers(known, view.owners)
+            raise LibraryError(f"No line of {file.name} fits a clip of this library; {describe_left_out(left_out)}.")
+        clips = [clip for clip in every if clip.id in known][:MOST_CLIPS]
+    others = [clip for clip in library.catalogue.spread(MOST_CLIPS, where) if clip.id not in known]
+    clips = sorted((*clips, *others[: MOST_CLIPS - len(clips)]), key=lambda clip: clip.number)
+    clips, vectors = ranking.table(clips)
+    starts = np.cumsum([0, *(max(1, len(clip.moments)) for clip in clips)])[:-1]
+    texts, positives = right_answers(known, [clip.id for clip in clips])
     features = queries.model.encode_text(parse_many(texts))
-    forth, back, without = recalls(LibraryTable(features, view.vectors, starts, positives), weights)
+    table = LibraryTable(features, vectors, starts, positives)
+    results = report(table, weights)
+    forth = _recall(results["text_to_video"], len(texts))
+    back = _recall(results["video_to_text"], int(positives.any(axis=0).sum()))
+    sides = ("text_to_video R@1", "video_to_text R@1")
     return Measurement(
         texts=len(texts),
-        clips=len(starts),
-        library=library.count(where),
+        clips=len(clips),
+        library=library.catalogue.sums(where).clips,
         captioned=back.queries,
         text_to_video=forth,
         video_to_text=back,
-        ablations=without,
+        ablations={name: (row[sides[0]], row[sides[1]]) for name, row in ablations(table, weights).items()},
         query_ms=query_ms(queries, ranking.store, texts, weights),
-        vector_bytes=view.vectors.nbytes / len(starts),
-        stored_bytes=sum(clip.stored_bytes for clip in view.clips.values()) / len(starts),
+        vector_bytes=vectors.nbytes / len(clips),
+        stored_bytes=sum(clip.stored_bytes for clip in clips) / len(clips),
         left_out=left_out,
     )
-
-
-def recalls(table: LibraryTable, weights: TermWeights) -> tuple[Recall, Recall, dict[str, tuple[float, float]]]:
-    """Return text to video, video to text, and R@1 of both without each term and with it alone."""
-    results = report(table, weights)
-    without = {
-        name: (row["text_to_video R@1"], row["video_to_text R@1"]) for name, row in ablations(table, weights).items()
-    }
-    texts, captioned = len(table.positives), int(table.positives.any(axis=0).sum())
-    sides = (("text_to_video", texts), ("video_to_text", captioned))
-    forth, back = (_recall(results[side], queries) for side, queries in sides)
-    return forth, back, without
 
 
 def query_ms(queries: Queries, store: VectorStore, texts: Sequence[str], weights: TermWeights) -> float:

@@ -6,8 +6,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ import torch
 from vtr_demo.errors import LibraryError, TextError
 from vtr_demo.evaluation.confidence import NullDistribution, null_captions
 from vtr_demo.files import sha256_of
-from vtr_demo.library.encoding import encode_clip, encode_frames, encode_parts, whole_frames
+from vtr_demo.library.encoding import encode_frames, encode_parts, encode_whole, read_clip, whole_frames
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
 from vtr_demo.model.checkpoint import RetrievalModel
@@ -104,9 +104,8 @@ class Queries:
 
     def __init__(self, model: RetrievalModel) -> None:
         self.model = model
-        self._known: OrderedDict[str, EncodedText] = OrderedDict()
-        self._lock = threading.Lock()
-        self._nulls: TextFeatures | None = None
+        self.one = lru_cache(_CACHED)(self._encode)
+        """Encodes a sentence as it stands; raises ``TextError``."""
 
     def query(
         self, text: str, struck: Collection[int] = (), mix: Mix = NO_MIX, example: Example | None = None
@@ -156,21 +155,12 @@ class Queries:
             parts.append(QueryPart(piece.factor, features, piece.rows))
         return parts
 
-    def one(self, text: str) -> EncodedText:
-        """Encode a sentence as it stands; raises ``TextError``."""
-        with self._lock:
-            known = self._known.get(text)
-        if known is None:
-            sentence = parse(text)
-            device = next(self.model.model.parameters()).device
-            tokens = self.model.backbone.encode_text([sentence]).to(device)
-            with torch.no_grad():
-                known = EncodedText(sentence, tokens, self.model.model.encode_text(tokens))
-            with self._lock:
-                self._known[text] = known
-                while len(self._known) > _CACHED:
-                    self._known.popitem(last=False)
-        return known
+    @torch.no_grad()
+    def _encode(self, text: str) -> EncodedText:
+        sentence = parse(text)
+        device = next(self.model.model.parameters()).device
+        tokens = self.model.backbone.encode_text([sentence]).to(device)
+        return EncodedText(sentence, tokens, self.model.model.encode_text(tokens))
 
     def flat(self, sentences: Sequence[Sentence], weights: TermWeights) -> np.ndarray:
         """Return the text side of the score (N, F) for many sentences, less what each denies."""
@@ -188,16 +178,10 @@ class Queries:
         np.add.at(flats, [i for i, _, _ in pieces], np.array([[f] for _, f, _ in pieces], np.float32) * sides)
         return flats
 
+    @cached_property
     def nulls(self) -> TextFeatures:
-        """Return the encoded sentences that are unrelated to any library."""
-        nulls = self._nulls
-        if nulls is None:
-            nulls = self._nulls = self.model.encode_text(parse_many(null_captions()))
-        return nulls
-
-    def null(self, vectors: np.ndarray, weights: TermWeights, total: int = 0) -> NullDistribution:
-        """Return how high unrelated sentences score among ``vectors`` (N, F), or ``total`` like them."""
-        return NullDistribution.of(self.nulls(), vectors, weights, total)
+        """The encoded sentences that are unrelated to any library."""
+        return self.model.encode_text(parse_many(null_captions()))
 
     def ranked(
         self, captions: Sequence[str], vector: np.ndarray, k: int, weights: TermWeights
@@ -208,7 +192,7 @@ class Queries:
             raise TextError("There is no sentence to rank; write at least one.")
         flats = self.flat(parse_many(texts), weights)
         scores = flats @ vector
-        shares = self.null(vector[None], weights).p_values_among(scores, len(texts))
+        shares = NullDistribution.of(self.nulls, vector[None], weights).p_values_among(scores, len(texts))
         width = self.model.model.width
         return tuple(
             CaptionHit(
@@ -256,8 +240,8 @@ class Examples:
     def __init__(self, model: RetrievalModel, limits: LimitConfig) -> None:
         self._model, self._limits = model, limits
         self._files: OrderedDict[str, tuple[ExampleView, Example]] = OrderedDict()
-        self._clips: OrderedDict[tuple[str, int], Example] = OrderedDict()
         self._lock = threading.Lock()
+        self._of_clip = lru_cache(_KEPT_EXAMPLES)(self._encode)
 
     def read(self, path: Path, name: str) -> ExampleView:
         """Read a video or a picture, by its ending, in the guarded worker; raises ``VideoError``."""
@@ -267,38 +251,36 @@ class Examples:
             frames = still_frames_guarded(path, size=size, config=model.video, limits=self._limits)
             tokens, whole = encode_frames(model, frames), tuple(range(len(frames)))
         else:
-            clip = encode_clip(path, model, self._limits)
-            frames, tokens, whole = clip.frames, clip.tokens, clip.whole
+            clip = read_clip(path, model, self._limits)
+            frames, tokens = clip.frames, encode_frames(model, clip.frames)
+            whole = whole_frames(clip.info.duration_s, len(frames), model)
         view = ExampleView(sha256_of(path)[:12], name, frames.pixels[whole[len(whole) // 2]])
         example = Example(name, encode_parts(model, tokens, [whole])[0].as_query())
         with self._lock:
-            _keep(self._files, view.example_id, (view, example))
+            self._files[view.example_id] = (view, example)
+            while len(self._files) > _KEPT_EXAMPLES:
+                self._files.popitem(last=False)
         return view
 
     def find(self, library: LibraryReader, mix: Mix) -> Example | None:
         """Return the example of ``mix``, None where it has none; an unknown one raises ``LibraryError``."""
         if not mix.like:
             return None
-        with self._lock:
-            file, known = self._files.get(mix.like), self._clips.get((mix.like, mix.moment))
-        if file is not None:
+        if (file := self._files.get(mix.like)) is not None:
             return file[1]
         clip = self._clip(library, mix.like)
-        if not -1 <= mix.moment < len(clip.moments):
-            raise LibraryError(f"{clip.name} has no moment {mix.moment}; it has {len(clip.moments)}.")
-        if known is None:
-            tokens = library.tokens(clip.id)
-            whole = whole_frames(clip.duration_s, tokens.patches.shape[1], self._model)
-            frames = whole if mix.moment < 0 else clip.moments[mix.moment].frames
-            known = Example(clip.name, encode_parts(self._model, tokens, [frames])[0].as_query())
-            with self._lock:
-                _keep(self._clips, (mix.like, mix.moment), known)
-        return known
+        clip.check_moment(mix.moment)
+        return Example(clip.name, self._of_clip(library, clip.id, mix.moment))
+
+    def _encode(self, library: LibraryReader, clip_id: str, moment: int) -> TextFeatures:
+        clip, tokens = library.get(clip_id), library.tokens(clip_id)
+        if moment < 0:
+            return encode_whole(self._model, tokens, clip.duration_s).as_query()
+        return encode_parts(self._model, tokens, [clip.moments[moment].frames])[0].as_query()
 
     def view(self, library: LibraryReader, example_id: str) -> ExampleView:
         """Return what an id stands for; an unknown one raises ``LibraryError``."""
-        with self._lock:
-            file = self._files.get(example_id)
+        file = self._files.get(example_id)
         return file[0] if file else ExampleView(example_id, self._clip(library, example_id).name)
 
     @staticmethod
@@ -310,12 +292,6 @@ class Examples:
                 "The example is not here: it was a file that is kept for a while only, or a clip that has been "
                 "deleted. Choose it again."
             ) from error
-
-
-def _keep(known: OrderedDict[Any, Any], key: Any, value: Any) -> None:
-    known[key] = value
-    while len(known) > _KEPT_EXAMPLES:
-        known.popitem(last=False)
 
 
 def _phrase(sentence: Sentence, group: Collection[int]) -> str:

@@ -14,7 +14,7 @@ from vtr_demo import files
 from vtr_demo.errors import LibraryError, unknown_clip
 from vtr_demo.files import library_errors
 from vtr_demo.library import takeover
-from vtr_demo.library.catalogue import Catalogue, Totals
+from vtr_demo.library.catalogue import Catalogue
 from vtr_demo.library.content import ContentFiles
 from vtr_demo.library.database import (
     DATABASE,
@@ -27,7 +27,6 @@ from vtr_demo.library.database import (
     state_from_records,
 )
 from vtr_demo.library.records import CLIP_ID, DELETED, REQUIRED, FeatureVersion, StoredClip, id_of
-from vtr_demo.results import ClipFilter, Order
 from vtr_demo.structures import FrameBatch, VideoTokens
 from vtr_demo.video.reader import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
@@ -50,12 +49,17 @@ def require_library(folder: Path) -> Path:
 
 
 class LibraryReader:
-    """The readable side of a library. Any number of processes may read, also beside a writer."""
+    """The readable side of a library. Any number of processes may read, also beside a writer.
+
+    catalogue: its clips by what is asked of them; writable: whether this may change them.
+    """
+
+    catalogue: Catalogue
+    writable = False
 
     def __init__(self, directory: Path, wanted: FeatureVersion) -> None:
         """Use ``LibraryReader.open``, or ``LibraryWriter.open`` to write."""
         self.directory, self.wanted = directory, wanted
-        self._catalogue = in_memory(LibraryState(wanted))
         self._files = ContentFiles(directory)
         self._problems: dict[str, str] = {}
 
@@ -69,14 +73,14 @@ class LibraryReader:
         reader = cls(require_library(Path(directory)), wanted)
         failed = f"The library {directory} was not opened"
         with library_errors(failed), sqlite_errors(failed):
-            reader._read(allow_stale)
+            reader._use(reader._read(), allow_stale)
         return reader
 
     # ------------------------------------------------------------------ what is there
     @property
     def version(self) -> FeatureVersion:
         """What made the features that count."""
-        return self._catalogue.version
+        return self.catalogue.version
 
     @property
     def stale(self) -> bool:
@@ -84,58 +88,18 @@ class LibraryReader:
         return self.version.fingerprint != self.wanted.fingerprint
 
     def __len__(self) -> int:
-        return self._catalogue.totals().clips
+        return self.catalogue.totals().clips
 
     def __contains__(self, clip_id: object) -> bool:
-        return isinstance(clip_id, str) and self._catalogue.get(clip_id) is not None
+        return isinstance(clip_id, str) and self.catalogue.get(clip_id) is not None
 
-    def list(
-        self, offset: int = 0, limit: int | None = None, order: Order = "oldest", where: ClipFilter | None = None
-    ) -> tuple[StoredClip, ...]:
-        """Return up to ``limit`` clips from ``offset`` on, those of ``where`` in this order; all by default."""
-        return tuple(self._catalogue.page(where or ClipFilter(), order, offset, limit))
-
-    def count(self, where: ClipFilter | None = None) -> int:
-        """Return how many clips match."""
-        return self.sums(where).clips
-
-    def sums(self, where: ClipFilter | None = None) -> Totals:
-        """Return how many clips, moments and bytes match."""
-        return self._catalogue.sums(where or ClipFilter())
-
-    def spread(self, count: int, where: ClipFilter | None = None) -> tuple[StoredClip, ...]:
-        """Return up to ``count`` clips that can be searched and match, spread evenly over the library."""
-        return tuple(self._catalogue.spread(count, where or ClipFilter()))
-
-    def at(self, source: str) -> tuple[StoredClip, ...]:
-        """Return the clips that came from a path, in order of arrival."""
-        return tuple(self._catalogue.at(source))
-
-    @property
-    def writable(self) -> bool:
-        """Whether this may change the library."""
-        return False
-
-    def hidden(self, where: ClipFilter) -> np.ndarray | None:
-        """Return the numbers (N,) int64, ascending, of all that a filter leaves out, where it hides visitors' clips
-        alone; else None."""
-        return self._catalogue.hidden(where.visitors or ()) if where.hides_visitors_alone else None
-
-    def numbers(self, where: ClipFilter | None = None) -> np.ndarray:
-        """Return the numbers (N,) int64, ascending, of the clips that can be searched and match."""
-        return self._catalogue.contents(where or ClipFilter())[0]
-
-    def contents(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the numbers (N,) int64, ascending, of all that can be searched, and what their vectors hold."""
-        return self._catalogue.contents(ClipFilter())
-
-    def by_number(self, numbers: Sequence[int]) -> dict[int, StoredClip]:
-        """Return clips by number; those that are not there are left out."""
-        return self._catalogue.by_number(numbers)
+    def list(self) -> tuple[StoredClip, ...]:
+        """Return all clips in order of arrival."""
+        return tuple(self.catalogue.page())
 
     def deleted(self) -> tuple[StoredClip, ...]:
         """Return the clips that were deleted and can be restored, the last deleted first."""
-        return tuple(sorted(self._catalogue.of(DELETED), key=lambda clip: (clip.deleted, clip.number))[::-1])
+        return tuple(sorted(self.catalogue.of(DELETED), key=lambda clip: (clip.deleted, clip.number))[::-1])
 
     def take_changes(self) -> dict[int, StoredClip | None]:
         """Return what was added, replaced (by number) or deleted (None) since this was asked last."""
@@ -143,7 +107,7 @@ class LibraryReader:
 
     def get(self, clip_id: str) -> StoredClip:
         """Return a clip; an id that is malformed or unknown raises ``LibraryError``."""
-        clip = self._catalogue.get(clip_id) if CLIP_ID.fullmatch(clip_id) else None
+        clip = self.catalogue.get(clip_id) if CLIP_ID.fullmatch(clip_id) else None
         if clip is None:
             problem = self._notices().get(clip_id)
             raise LibraryError(problem) if problem else unknown_clip(clip_id)
@@ -152,7 +116,7 @@ class LibraryReader:
     def find_by_digest(self, digest: str, visitor: str = "") -> StoredClip | None:
         """Return the clip with this content, the library's or the visitor's, if it is healthy."""
         for key in dict.fromkeys((id_of(digest), id_of(digest, visitor))):
-            clip = self._catalogue.get(key)
+            clip = self.catalogue.get(key)
             if clip and clip.digest == digest and clip.visitor in ("", visitor) and key not in self._problems:
                 return clip
         return None
@@ -171,12 +135,12 @@ class LibraryReader:
 
     def damaged(self) -> tuple[StoredClip, ...]:
         """Return the clips of which something stored is known to be missing or damaged."""
-        clips = [clip for key in self._problems if (clip := self._catalogue.get(key)) is not None]
+        clips = [clip for key in self._problems if (clip := self.catalogue.get(key)) is not None]
         return tuple(sorted(clips, key=lambda clip: clip.number))
 
     def setting(self, name: str) -> dict[str, Any]:
         """Return a small table kept with the library; empty where none was set."""
-        value = self._catalogue.settings.get(name)
+        value = self.catalogue.settings.get(name)
         return value if isinstance(value, dict) else {}
 
     # ------------------------------------------------------------------ what it holds
@@ -195,25 +159,23 @@ class LibraryReader:
     def still(self, clip_id: str, moment: int) -> bytes:
         """Return a JPEG of a moment's middle frame, as the model sees it; an unknown one is refused."""
         clip = self.get(clip_id)
-        if not 0 <= moment < len(clip.moments):
-            raise LibraryError(f"{clip.name} has no moment {moment}; it has {len(clip.moments)}, from 0.")
+        clip.check_moment(moment, first=0)
         frames = clip.moments[moment].frames
         return files.jpeg(self.frames(clip_id, [frames[len(frames) // 2]]).pixels[0])
 
-    def poster(self, clip: StoredClip) -> Path:
-        """Return where the clip's JPEG lies; asks the disk for nothing."""
-        return self._place(clip, "poster")
+    def place(self, clip: StoredClip, role: str) -> Path:
+        """Return where a file of a clip lies; asks the disk for nothing."""
+        return self._files.path(clip.files[role].name) if role in clip.files else self.directory / "missing"
 
     def original(self, clip: StoredClip) -> Path:
         """Return the copy of the upload where there is one, else the path of the original."""
-        return self._place(clip, "media") if "media" in clip.files else Path(clip.source)
+        return self.place(clip, "media") if "media" in clip.files else Path(clip.source)
 
-    def checked_poster(self, clip_id: str) -> Path:
-        """Return where the clip's JPEG lies, if it is still what was written; hashed when first asked for."""
-        clip = self.get(clip_id)
-        if "poster" not in clip.files or not self._files.intact(clip.files["poster"]):
-            raise self._broken(clip, "poster")
-        return self._place(clip, "poster")
+    def checked(self, clip_id: str, role: str) -> Path:
+        """Return where a file of a clip lies, if it is still what was written; hashed when first asked for."""
+        if not self.intact(clip_id, role):
+            raise self._broken(self.get(clip_id), role)
+        return self.place(self.get(clip_id), role)
 
     def media(self, clip_id: str, *, original: bool = False) -> Path:
         """Return a file to play (``original``: to decode) that still has the content that was indexed.
@@ -223,9 +185,7 @@ class LibraryReader:
         clip = self.get(clip_id)
         for role in ("media",) if original else ("browser", "media"):
             if role in clip.files:
-                if not self._files.intact(clip.files[role]):
-                    raise self._broken(clip, role)
-                return self._place(clip, role)
+                return self.checked(clip_id, role)
         path = Path(clip.source)
         if not original and path.suffix.lower() not in FILM_ENDINGS:
             raise LibraryError(f"{clip.name} does not end as films do and is not served; give it such a name.")
@@ -251,9 +211,6 @@ class LibraryReader:
     def _notices(self) -> dict[str, str]:
         return {key: text for key, text in self.setting(NOTICES).items() if isinstance(text, str)}
 
-    def _place(self, clip: StoredClip, role: str) -> Path:
-        return self._files.path(clip.files[role].name) if role in clip.files else self.directory / "missing"
-
     def _bytes(self, clip_id: str, role: str) -> bytes:
         """Read a clip's file; damage that shows is kept for ``problems``."""
         clip = self.get(clip_id)
@@ -278,26 +235,25 @@ class LibraryReader:
         """Whether another process has deleted a clip since."""
         return is_deleted(self.directory, clip)
 
-    def _read(self, allow_stale: bool) -> None:
+    def _read(self) -> Catalogue:
         """Read library.db, or what it can be built from again."""
         if (self.directory / DATABASE).is_file():
             try:
-                catalogue = read_catalogue(self.directory)
+                return read_catalogue(self.directory)
             except DatabaseDamage as error:
-                catalogue = in_memory(self._recovered(error))
-        elif takeover.is_old(self.directory):
+                return in_memory(self._recovered(error))
+        if takeover.is_old(self.directory):
             old = takeover.read_old(self.directory, self.wanted)
             self._files = ContentFiles(self.directory, old.places)
-            catalogue = in_memory(old.state)
-        else:
-            catalogue = in_memory(self._recovered(DatabaseDamage("it is missing")))
-        self._use(catalogue, allow_stale)
+            return in_memory(old.state)
+        return in_memory(self._recovered("it is missing"))
 
-    def _recovered(self, damage: DatabaseDamage) -> LibraryState:
+    def _recovered(self, damage: object) -> LibraryState:
         """Build the state from the clips' own records, and say so."""
         state = state_from_records(self.directory, self.wanted) or LibraryState(self.wanted)
+        count = sum(clip.version == state.version.fingerprint for clip in state.clips)
         sentence = (
-            f"{self.directory / DATABASE} was damaged ({damage}); the {len(state.clips)} clips were listed "
+            f"{self.directory / DATABASE} was damaged ({damage}); the {count} clips were listed "
             "again from their own records."
         )
         return replace(state, problem=f"{sentence} {state.problem}".strip())
@@ -306,7 +262,7 @@ class LibraryReader:
         """Take a catalogue; an empty library belongs to whoever opens it."""
         if not any(catalogue.totals(version).clips for version in catalogue.versions() if version != DELETED):
             catalogue.version = self.wanted
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         if catalogue.problem:
             self._problems["library"] = catalogue.problem
         self._note_missing()
@@ -319,5 +275,5 @@ class LibraryReader:
 
     def _note_missing(self) -> None:
         """Name the clips that lack a file by their own record, as one that waits for its vectors does."""
-        for clip in self._catalogue.incomplete():
+        for clip in self.catalogue.incomplete():
             self._broken(clip, next(role for role in REQUIRED if role not in clip.files))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vtr_demo.library.moments import Moment
+from vtr_demo.errors import LibraryError
 from vtr_demo.structures import FrameBatch, VideoTokens
 
 FORMAT = 2
@@ -79,6 +79,15 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A part of a clip in seconds, and the indices of its frames in the clip's ``FrameBatch``."""
+
+    start_s: float
+    end_s: float
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class StoredClip:
     """A clip of a library. The store sets ``added``, ``number``, ``version``, ``tower`` and ``files``."""
 
@@ -132,12 +141,17 @@ class StoredClip:
     @property
     def record_name(self) -> str:
         """Name of the file that holds this record, so that a lost database can be written again."""
-        return file_name("records", digest_of(self.to_json().encode()), ".json")
+        return file_name("records", digest_of(self.json.encode()), ".json")
 
     @property
     def copied(self) -> bool:
         """Whether the library holds a video of its own: the upload's copy or a version for browsers."""
         return "media" in self.files or "browser" in self.files
+
+    def check_moment(self, moment: int, first: int = -1) -> None:
+        """Refuse a moment that the clip has not; -1 is the whole clip."""
+        if not first <= moment < len(self.moments):
+            raise LibraryError(f"{self.name} has no moment {moment}; it has {len(self.moments)}, from 0.")
 
     def file_names(self) -> list[str]:
         """Names of all files of the clip, that of its record among them."""
@@ -146,14 +160,11 @@ class StoredClip:
     @cached_property
     def stored_bytes(self) -> int:
         """What the clip's files take on disk."""
-        return sum(file.size for file in self.files.values()) + len(self.to_json())
-
-    def to_json(self) -> str:
-        """Encode as canonical ASCII JSON (file names may hold what UTF-8 cannot)."""
-        return self._json
+        return sum(file.size for file in self.files.values()) + len(self.json)
 
     @cached_property
-    def _json(self) -> str:
+    def json(self) -> str:
+        """The record as canonical ASCII JSON (file names may hold what UTF-8 cannot)."""
         values = {name: value for name in _FIELDS if (value := getattr(self, name)) or name not in _LATER}
         return json.dumps({"format": FORMAT, **values}, sort_keys=True, indent=1, default=asdict)
 
@@ -164,27 +175,17 @@ _FIELDS = tuple(one.name for one in fields(StoredClip))
 
 
 def clip_from_json(text: str | bytes) -> StoredClip:
-    """Decode ``StoredClip.to_json``; raises ``ValueError``, ``KeyError`` or ``TypeError``."""
+    """Decode ``StoredClip.json``; raises ``ValueError``, ``KeyError`` or ``TypeError``."""
     try:
         values: dict[str, Any] = json.loads(text)
-        return _clip_of(values)
+        if values.pop("format") != FORMAT or set(values) | set(_LATER) != {*_FIELDS}:
+            raise ValueError("the record has another format")
+        values["moments"] = tuple(Moment(m["start_s"], m["end_s"], tuple(m["frames"])) for m in values["moments"])
+        values["captions"] = tuple(values["captions"])
+        values["files"] = {role: StoredFile(**file) for role, file in values["files"].items()}
+        return StoredClip(**values)
     except (AttributeError, RecursionError) as error:
         raise ValueError("this is no record of a clip") from error
-
-
-def _clip_of(values: dict[str, Any]) -> StoredClip:
-    if values.pop("format") != FORMAT:
-        raise ValueError("the record has another format")
-    if set(values) | set(_LATER) != {*_FIELDS}:
-        raise ValueError("the record has other fields")
-    return StoredClip(
-        **values
-        | {
-            "moments": tuple(Moment(m["start_s"], m["end_s"], tuple(m["frames"])) for m in values["moments"]),
-            "captions": tuple(values["captions"]),
-            "files": {role: StoredFile(**file) for role, file in values["files"].items()},
-        }
-    )
 
 
 @dataclass(frozen=True)
@@ -202,15 +203,6 @@ class ClipContents:
     poster: np.ndarray | None = None
     copy: Path | None = None
     playable: Path | None = None
-
-
-def check_frames(clip: StoredClip, frames: FrameBatch, tokens: VideoTokens) -> None:
-    """Raise ``ValueError`` where frames, tokens and moments of a clip do not belong together."""
-    if tokens.frame_mask.shape != (1, len(frames)):
-        raise ValueError(f"{len(frames)} frames but tokens for {tuple(tokens.frame_mask.shape)}")
-    for moment in clip.moments:
-        if not moment.frames or not all(0 <= i < len(frames) for i in moment.frames):
-            raise ValueError(f"{moment} does not point into {len(frames)} frames")
 
 
 def check_vectors(clip: StoredClip, vectors: np.ndarray) -> None:

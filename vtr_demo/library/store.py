@@ -8,7 +8,6 @@ a clip's record and all its files are whole, or else moved to ``lost``.
 from __future__ import annotations
 
 import builtins
-import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -29,7 +28,6 @@ from vtr_demo.library.records import (
     ClipContents,
     StoredClip,
     StoredFile,
-    check_frames,
     check_vectors,
     digest_of,
     file_name,
@@ -52,14 +50,8 @@ class LibraryWriter(LibraryTransactions):
 
     def set_setting(self, name: str, value: dict[str, Any]) -> None:
         """Keep a small table of JSON-ready settings with the library."""
-        if not re.fullmatch(r"[a-z_]{1,40}", name):
-            raise ValueError(f"a setting is named by small letters, got {name!r}")
         with self._changing(f"The setting {name!r} was not kept"):
-            settings = {**self._catalogue.settings, name: value}
-            notices = {key: text for key, text in self._notices().items() if key != name}
-            if NOTICES in settings:
-                settings[NOTICES] = notices
-            self._commit([], settings)
+            self._commit(settings={**self._settings_without(name), name: value})
 
     def add(self, clip: StoredClip, contents: ClipContents) -> StoredClip:
         """Store a clip: it survives a crash once this returns, and until then nothing has changed.
@@ -70,7 +62,8 @@ class LibraryWriter(LibraryTransactions):
             self._require_stale(False)
             if clip.id in self and clip.id not in self._problems:
                 raise LibraryError(f"{clip.name} is already in the library; delete it to index it anew.")
-            return self._put(replace(clip, added=clip.added or now()), _encoded(clip, contents))
+            encoded = _encoded(clip, contents)
+            return self._put(replace(clip, added=clip.added or now(), tower=self.wanted.tower), encoded, new=True)
 
     def replace(self, clip: StoredClip, contents: ClipContents) -> StoredClip:
         """Store everything anew for a clip of the library, in a rebuild or to repair it.
@@ -81,7 +74,7 @@ class LibraryWriter(LibraryTransactions):
             encoded = _encoded(clip, contents)
             if contents.poster is None and self.intact(clip.id, "poster"):
                 del encoded["poster"]
-            return self._put(clip, encoded, kept=self.get(clip.id))
+            return self._put(replace(clip, tower=self.wanted.tower, files=self.get(clip.id).files), encoded)
 
     def replace_vectors(self, clip_id: str, vectors: np.ndarray) -> StoredClip:
         """Store new vectors (1+M, F) for a clip whose frames and tokens are still right."""
@@ -90,26 +83,25 @@ class LibraryWriter(LibraryTransactions):
             if clip.tower != self.wanted.tower:
                 raise LibraryError(f"{clip.name}: its frames and tokens come from another tower; replace them.")
             check_vectors(clip, vectors)
-            return self._put(clip, {"vectors": files.array_to_bytes(vectors)}, kept=clip)
+            return self._put(clip, {"vectors": files.array_to_bytes(vectors)})
 
     def pack(self, clip: StoredClip) -> None:
         """Store the tokens of a clip as they are packed today, where an earlier version did not; nothing is lost."""
         if not clip.files["tokens"].name.endswith(KINDS["tokens"][1]):
             with self._changing(f"{clip.name} was not packed", held=False):
-                tokens = files.tokens_to_bytes(self.tokens(clip.id), packed=True)
-                self._put(clip, {"tokens": tokens}, kept=self.get(clip.id), tower=clip.tower)
+                self._put(clip, {"tokens": files.tokens_to_bytes(self.tokens(clip.id), packed=True)})
 
     def update(self, clip: StoredClip, copy: Path | None = None) -> StoredClip:
         """Store another name, place or captions of a clip, or a ``copy`` of its original; everything else stays."""
         with self._changing(f"{clip.name} was not changed", held=False):
             self._require_stale(False)
-            return self._put(clip, {"media": copy} if copy else {}, kept=self.get(clip.id), tower=clip.tower)
+            return self._put(replace(clip, files=self.get(clip.id).files), {"media": copy} if copy else {})
 
     def update_all(self, clips: Sequence[StoredClip]) -> None:
         """Store other names, places or captions of many clips in one step; those deleted meanwhile stay so."""
         with self._changing(f"{len(clips)} clips were not changed"):
             self._require_stale(False)
-            known = [(one, stored) for one in clips if (stored := self._catalogue.get(one.id)) is not None]
+            known = [(one, stored) for one in clips if (stored := self.catalogue.get(one.id)) is not None]
             self._rewrite([replace(one, files=stored.files) for one, stored in known])
 
     def set_aside(self, clip_ids: Sequence[str]) -> builtins.list[StoredClip]:
@@ -119,9 +111,8 @@ class LibraryWriter(LibraryTransactions):
         """
         with self._changing(f"{len(clip_ids)} clips were not deleted"):
             self._require_stale(False)
-            clips = [clip for one in dict.fromkeys(clip_ids) if (clip := self._catalogue.get(one)) is not None]
-            expired = [(DELETED, clip_id, None) for clip_id in self._expired()]
-            gone = [*expired, *((clip.version, clip.id, None) for clip in clips)]
+            clips = [clip for one in dict.fromkeys(clip_ids) if (clip := self.catalogue.get(one)) is not None]
+            gone = [*((DELETED, one) for one in self._expired()), *((clip.version, clip.id) for clip in clips)]
             self._rewrite([replace(clip, version=DELETED, deleted=now()) for clip in clips], gone)
             return clips
 
@@ -129,35 +120,31 @@ class LibraryWriter(LibraryTransactions):
         """Bring back clips that were set aside, in one step; returns those that still could be."""
         with self._changing(f"{len(clip_ids)} clips were not restored"):
             self._require_stale(False)
-            kept = [self._catalogue.get(one, DELETED) for one in dict.fromkeys(clip_ids) if one not in self]
+            kept = [self.catalogue.get(one, DELETED) for one in dict.fromkeys(clip_ids) if one not in self]
             known = [clip for clip in kept if clip is not None]
             back = [replace(clip, version=self.version.fingerprint, deleted="") for clip in known]
-            self._rewrite(back, [(DELETED, clip.id, None) for clip in known])
+            self._rewrite(back, [(DELETED, clip.id) for clip in known])
             return back
 
     def empty_deleted(self) -> None:
         """Delete for good what was set aside, and free its space."""
         with self._changing("What was deleted was not removed"):
-            self._commit([(DELETED, clip_id, None) for clip_id in self._catalogue.ids(DELETED)])
+            self._commit(gone=[(DELETED, clip_id) for clip_id in self.catalogue.ids(DELETED)])
 
     def forget_vectors(self) -> None:
         """Take the vectors from all clips in one step, before they are computed anew by the same model."""
         with self._changing("The library was not rebuilt"):
-            clips = [_without(clip, "vectors") for clip in self.list()]
-            self._commit([(clip.version, clip.id, clip) for clip in clips])
+            self._commit([_without_vectors(clip) for clip in self.list()])
             self._note_missing()
 
     def delete(self, clip_id: str) -> None:
         """Forget a clip, readable or not, and remove its files; an original elsewhere stays."""
         with self._changing(f"Clip {clip_id[:40]!r} was not deleted"):
-            notices = self._notices()
-            known = [version for version in self._catalogue.versions() if self._catalogue.get(clip_id, version)]
-            if clip_id not in notices and clip_id not in self:
+            known = [version for version in self.catalogue.versions() if self.catalogue.get(clip_id, version)]
+            if clip_id not in self._notices() and clip_id not in self:
                 raise unknown_clip(clip_id)
-            settings = self._catalogue.settings
-            if clip_id in notices:
-                settings = {**settings, NOTICES: {k: v for k, v in notices.items() if k != clip_id}}
-            self._commit([(version, clip_id, None) for version in known], settings)
+            settings = self._settings_without(clip_id)
+            self._commit(gone=[(version, clip_id) for version in known], settings=settings)
 
     def check(self) -> None:
         """Read every file of every clip, so that ``problems`` and ``damaged`` are complete.
@@ -166,7 +153,7 @@ class LibraryWriter(LibraryTransactions):
         """
         self._files.forget_checks()
         with self._changing("The library was not checked"):
-            there = set(self._files.listed(clean=False)) - self._catalogue.noted()
+            there = set(self._files.listed(clean=False)) - self.catalogue.noted()
             adopted, unknown = self._adopted(there, {})
             for name in unknown:
                 self._files.move_to_lost(name)
@@ -177,8 +164,7 @@ class LibraryWriter(LibraryTransactions):
                     f"{len(unknown)} files moved to {self.directory / LOST}."
                 )
             self._problems = problems
-            if adopted:
-                self._commit(adopted)
+            self._commit(adopted)
         for clip in self.list():
             for role, file in (*clip.files.items(), ("record", StoredFile(clip.record_name, 0))):
                 if not self._files.intact(file):
@@ -187,14 +173,14 @@ class LibraryWriter(LibraryTransactions):
     # ------------------------------------------------------------------ rebuilding
     def rebuilt(self, clip_id: str) -> bool:
         """Whether a rebuild, perhaps one that was interrupted, has already done this clip."""
-        clip = self._catalogue.get(clip_id, self.wanted.fingerprint)
+        clip = self.catalogue.get(clip_id, self.wanted.fingerprint)
         return clip is not None and "vectors" in clip.files
 
     def carry_over(self, clip_id: str) -> None:
         """In a rebuild: keep a clip that cannot be rebuilt now, without vectors, so that it is not lost."""
-        clip = _without(self.get(clip_id), "vectors")
+        clip = _without_vectors(self.get(clip_id))
         with self._changing(f"{clip.name} was not kept", held=False):
-            self._put(clip, {}, kept=clip, tower=clip.tower)
+            self._put(clip, {})
 
     def switch(self) -> None:
         """End a rebuild: from now on the library is of our version, and the old features are removed.
@@ -203,77 +189,78 @@ class LibraryWriter(LibraryTransactions):
         """
         with self._changing("The rebuilt library was not put in place"):
             self._require_stale(True)
-            done = set(self._catalogue.ids(self.wanted.fingerprint))
+            done = set(self.catalogue.ids(self.wanted.fingerprint))
             if left := [clip.name for clip in self.list() if clip.id not in done]:
                 raise LibraryError(
                     f"{len(left)} clips are not rebuilt yet ({', '.join(left[:5])}); rebuild or delete them."
                 )
-            gone = [
-                (version, clip_id, None)
-                for version in self._catalogue.versions()
-                if version != self.wanted.fingerprint
-                for clip_id in self._catalogue.ids(version)
-            ]
-            self._commit(gone, version=self.wanted)
+            others = [version for version in self.catalogue.versions() if version != self.wanted.fingerprint]
+            gone = [(version, clip_id) for version in others for clip_id in self.catalogue.ids(version)]
+            self._commit(gone=gone, version=self.wanted)
             self._problems = {key: text for key, text in self._problems.items() if key == "library"}
             self._note_missing()
 
     # ------------------------------------------------------------------ inside
-    def _put(
-        self,
-        clip: StoredClip,
-        encoded: dict[str, bytes | Path],
-        kept: StoredClip | None = None,
-        tower: str | None = None,
-    ) -> StoredClip:
-        """Write the files of a clip, then its row under our version; ``kept`` has the files that stay."""
-        stored = dict(kept.files) if kept else {}
-        sources: dict[str, bytes | Path] = {}
+    def _put(self, clip: StoredClip, encoded: dict[str, bytes | Path], *, new: bool = False) -> StoredClip:
+        """Write the files of a clip, then its row under our version; what the clip has beside ``encoded`` stays."""
+        stored, sources = dict(clip.files), dict[str, bytes | Path]()
         for role, data in encoded.items():
-            name, size = _named(role, data, clip)
-            stored[role], sources[name] = StoredFile(name, size), data
-        known = self._catalogue.get(clip.id)
-        clip = replace(
-            clip,
-            number=known.number if known else self._next_number(),
-            version=self.wanted.fingerprint,
-            tower=self.wanted.tower if tower is None else tower,
-            files=stored,
-        )
-        sources[clip.record_name] = clip.to_json().encode()  # last: where it is, the clip is whole
+            folder, ending = KINDS[role]
+            if isinstance(data, bytes):
+                digest, size = digest_of(data), len(data)
+            else:
+                digest, size = clip.digest if role == "media" else sha256_of(data), data.stat().st_size
+                ending = data.suffix.lower()
+            stored[role] = StoredFile(file_name(folder, digest, ending), size)
+            sources[stored[role].name] = data
+        known = self.catalogue.get(clip.id)
+        number = known.number if known else self._next_number()
+        clip = replace(clip, number=number, version=self.wanted.fingerprint, files=stored)
+        sources[clip.record_name] = clip.json.encode()  # last: where it is, the clip is whole
         with self._in_flight([*sources]):
             for name, data in sources.items():
                 self._files.write(name, data)
             with self._mutex:
-                if kept is not None and clip.id not in self:
+                if not new and clip.id not in self:
                     raise LibraryError(f"{clip.name} was deleted while it was rebuilt.")
                 self._problems = {key: text for key, text in self._problems.items() if key != clip.id}
-                self._commit([(clip.version, clip.id, clip)], settled=[*sources])
+                self._commit([clip], settled=[*sources])
         return clip
 
-    def _rewrite(self, clips: Sequence[StoredClip], gone: Sequence[tuple[str, str, StoredClip | None]] = ()) -> None:
+    def _rewrite(self, clips: Sequence[StoredClip], gone: Sequence[tuple[str, str]] = ()) -> None:
         """Commit other records of clips whose files stay, and what goes, in one step."""
-        records = {clip.record_name: clip.to_json().encode() for clip in clips}
+        records = {clip.record_name: clip.json.encode() for clip in clips}
         with self._in_flight([*records]):
             for name, data in records.items():
                 self._files.write(name, data)
-            self._commit([*gone, *((clip.version, clip.id, clip) for clip in clips)], settled=[*records])
+            self._commit(clips, gone, settled=[*records])
+
+    def _settings_without(self, notice: str) -> dict[str, Any]:
+        """Return the settings without one of the notices of what was lost."""
+        settings, notices = dict(self.catalogue.settings), self._notices()
+        if notices.pop(notice, None) is not None:
+            settings[NOTICES] = notices
+        return settings
 
 
-def _without(clip: StoredClip, role: str) -> StoredClip:
-    return replace(clip, files={key: file for key, file in clip.files.items() if key != role})
+def _without_vectors(clip: StoredClip) -> StoredClip:
+    return replace(clip, files={role: file for role, file in clip.files.items() if role != "vectors"})
 
 
 def _encoded(clip: StoredClip, contents: ClipContents) -> dict[str, bytes | Path]:
-    """What to write for a clip, by role: bytes, or a file to copy."""
-    frames, vectors = contents.frames, contents.vectors
-    check_frames(clip, frames, contents.tokens)
-    check_vectors(clip, vectors)
-    poster = frames.pixels[len(frames) // 2] if contents.poster is None else contents.poster
+    """What to write for a clip, by role: bytes, or a file to copy; ``ValueError`` where it does not fit together."""
+    frames, count = contents.frames, len(contents.frames)
+    if contents.tokens.frame_mask.shape != (1, count):
+        raise ValueError(f"{count} frames but tokens for {tuple(contents.tokens.frame_mask.shape)}")
+    for moment in clip.moments:
+        if not moment.frames or not all(0 <= i < count for i in moment.frames):
+            raise ValueError(f"{moment} does not point into {count} frames")
+    check_vectors(clip, contents.vectors)
+    poster = frames.pixels[count // 2] if contents.poster is None else contents.poster
     encoded: dict[str, bytes | Path] = {
         "frames": files.frames_to_bytes(frames),
         "tokens": files.tokens_to_bytes(contents.tokens, packed=True),
-        "vectors": files.array_to_bytes(vectors),
+        "vectors": files.array_to_bytes(contents.vectors),
         "poster": files.jpeg(poster),
     }
     if contents.copy is not None:
@@ -281,12 +268,3 @@ def _encoded(clip: StoredClip, contents: ClipContents) -> dict[str, bytes | Path
     if contents.playable is not None:
         encoded["browser"] = contents.playable
     return encoded
-
-
-def _named(role: str, data: bytes | Path, clip: StoredClip) -> tuple[str, int]:
-    """Name and size of a file before it is written."""
-    folder, ending = KINDS[role]
-    if isinstance(data, bytes):
-        return file_name(folder, digest_of(data), ending), len(data)
-    digest = clip.digest if role == "media" else sha256_of(data)
-    return file_name(folder, digest, data.suffix.lower()), data.stat().st_size

@@ -18,8 +18,7 @@ from vtr_demo.errors import LibraryError
 from vtr_demo.files import sync_folder
 from vtr_demo.library.content import ContentFiles
 from vtr_demo.library.database import LibraryState, write_database, write_mirror
-from vtr_demo.library.moments import Moment
-from vtr_demo.library.records import CLIP_ID, KINDS, FeatureVersion, StoredClip, StoredFile, file_name
+from vtr_demo.library.records import CLIP_ID, KINDS, FeatureVersion, Moment, StoredClip, StoredFile, file_name
 
 MANIFEST, CLIPS, NOTES = "library.json", "clips", "notes"
 _FOLDER = re.compile(r"([0-9a-f]{12})-[0-9a-f]{8}")
@@ -92,7 +91,7 @@ def read_old(directory: Path, wanted: FeatureVersion) -> OldLibrary:
     settings = _read_notes(directory, notices)
     if notices:
         settings["notices"] = notices
-    old.state = LibraryState(version, ordered, settings=settings, problem=problem)
+    old.state = LibraryState(version, [*ordered.values()], settings, problem)
     return old
 
 
@@ -100,10 +99,10 @@ def take_over(directory: Path, wanted: FeatureVersion) -> LibraryState:
     """Bring a library of the first format to this one without encoding anything; see the module."""
     old = read_old(directory, wanted)
     files = ContentFiles(directory)
-    for clip in old.state.all_clips():
+    for clip in old.state.clips:
         for file in clip.files.values():
             files.link(file.name, old.places[file.name])
-        files.write(clip.record_name, clip.to_json().encode())
+        files.write(clip.record_name, clip.json.encode())
     for folder in {name.split("/")[0] for name in old.places}:
         sync_folder(directory / folder)
     write_mirror(directory, old.state)

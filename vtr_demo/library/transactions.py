@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,11 +26,12 @@ from vtr_demo.library import takeover
 from vtr_demo.library.database import (
     DATABASE,
     MOST_SWEPT,
+    SETTINGS,
     Database,
     DatabaseDamage,
-    check_mirror,
-    is_damage,
+    LibraryState,
     is_full,
+    read_mirror,
     read_only,
     sqlite_errors,
     write_database,
@@ -50,6 +51,7 @@ RESERVE, RESERVE_BYTES = ".reserve", 2**20
 class LibraryTransactions(LibraryReader):
     """A library with the right to change it, which one process has at a time."""
 
+    writable = True
     _lock: FolderLock | None = None
     _database: Database
 
@@ -95,7 +97,7 @@ class LibraryTransactions(LibraryReader):
         """Let another process write. Reading goes on working."""
         with self._mutex:
             if hasattr(self, "_database"):
-                self._catalogue.reopen = partial(read_only, self.directory)
+                self.catalogue.reopen = partial(read_only, self.directory)
                 self._database.close()
                 del self._database
             if self._lock is not None:
@@ -107,11 +109,6 @@ class LibraryTransactions(LibraryReader):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    @property
-    def writable(self) -> bool:
-        """Whether this may change the library."""
-        return True
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -134,64 +131,51 @@ class LibraryTransactions(LibraryReader):
     def _start(self, allow_stale: bool) -> None:
         """Open the database, or write it again; then settle what a kill has left."""
         shutil.rmtree(self.directory / SCRATCH, ignore_errors=True)
-        problem = ""
+        state = None
         if not (self.directory / DATABASE).exists():
             if takeover.is_old(self.directory):
-                problem = takeover.take_over(self.directory, self.wanted).problem
+                state = takeover.take_over(self.directory, self.wanted)
             elif (self.directory / "records").is_dir():
-                problem = self._write_again(DatabaseDamage("it is missing"))
+                state = self._write_again("it is missing")
         try:
-            self._connect()
-            catalogue = self._database.load()
-        except (DatabaseDamage, sqlite3.Error) as error:
-            if isinstance(error, sqlite3.Error) and not is_damage(error):
-                raise
-            if hasattr(self, "_database"):
-                self._database.close()
-            problem = self._write_again(DatabaseDamage(str(error)))
-            self._connect()
-            catalogue = self._database.load()
-        written, catalogue.problem = catalogue.version, problem
+            self._database = Database(self.directory)
+        except DatabaseDamage as error:
+            state = self._write_again(error)
+            self._database = Database(self.directory)
+        catalogue = self._database.catalogue
+        written, catalogue.problem = catalogue.version, state.problem if state else ""
         self._use(catalogue, allow_stale)
         self._last_number = catalogue.last_number()
         self._settle(written)
         takeover.retire(self.directory)
         with suppress(OSError):  # a full disk can be opened
-            current, damaged = check_mirror(self.directory, self._catalogue)
+            settings, version, damaged = read_mirror(self.directory)
             if damaged:
-                self._problems["settings"] = f"{damaged} was damaged; it has been written again."
-            if not current:
-                write_mirror(self.directory, self._catalogue)
+                self._problems["settings"] = f"{self.directory / SETTINGS} was damaged; it has been written again."
+            if (settings, version) != (catalogue.settings, catalogue.version):
+                write_mirror(self.directory, catalogue)
             reserve = self.directory / RESERVE
             if not reserve.exists():
                 write_synced(reserve, bytes(RESERVE_BYTES))
 
-    def _connect(self) -> None:
-        self._database = Database(self.directory)
-
-    def _write_again(self, damage: DatabaseDamage) -> str:
+    def _write_again(self, damage: object) -> LibraryState:
         state = self._recovered(damage)
         write_database(self.directory, state)
-        return state.problem
+        return state
 
     def _settle(self, written: FeatureVersion) -> None:
         """Bring files and database together after a kill; ``written`` is the version that the database has.
 
         In a large library only what was noted before the kill; ``check`` looks at all the others.
         """
-        catalogue = self._catalogue
-        pending = dict(catalogue.pending)
+        catalogue, pending = self.catalogue, dict(self.catalogue.pending)
         mine = (self.wanted.fingerprint, self.version.fingerprint, DELETED)
-        dropped = [
-            (version, clip_id, None)
-            for version in catalogue.versions()
-            if version not in mine
-            for clip_id in catalogue.ids(version)
-        ]
+        others = [version for version in catalogue.versions() if version not in mine]
+        dropped = [(version, clip_id) for version in others for clip_id in catalogue.ids(version)]
         keeps = written.fingerprint == self.version.fingerprint == self.wanted.fingerprint
-        dropped += [(DELETED, one, None) for one in (self._expired() if keeps else catalogue.ids(DELETED))]
+        dropped += [(DELETED, one) for one in (self._expired() if keeps else catalogue.ids(DELETED))]
         small = catalogue.totals().clips <= MOST_SWEPT
-        there = set(self._files.listed() if small else filter(self._is_there, pending))
+        there = set(self._files.listed() if small else self._existing(pending))
         adopted, unknown = self._adopted(there, pending)
         for name in unknown:
             if name in pending:
@@ -199,16 +183,16 @@ class LibraryTransactions(LibraryReader):
             else:
                 self._files.move_to_lost(name)
         if adopted or dropped or pending or written != self.version:
-            self._commit([*adopted, *dropped], version=self.version, settled=list(pending))
+            self._commit(adopted, dropped, version=self.version, settled=list(pending))
         for clip in self.list() if small else ():
             missing = [role for role, file in clip.files.items() if file.name not in there]
             if missing:
                 self._broken(clip, missing[0])
             elif clip.record_name not in there:
-                self._files.write(clip.record_name, clip.to_json().encode())
+                self._files.write(clip.record_name, clip.json.encode())
 
-    def _is_there(self, name: str) -> bool:
-        return (self.directory / name).exists()
+    def _existing(self, names: Iterable[str]) -> builtins.list[str]:
+        return [name for name in names if (self.directory / name).exists()]
 
     def _next_number(self) -> int:
         """Return a number that no clip has had since the library was opened."""
@@ -216,10 +200,12 @@ class LibraryTransactions(LibraryReader):
             self._last_number += 1
             return self._last_number
 
-    def _adopted(self, there: set[str], pending: dict[str, str]) -> tuple[builtins.list[Any], builtins.list[str]]:
+    def _adopted(
+        self, there: set[str], pending: dict[str, str]
+    ) -> tuple[builtins.list[StoredClip], builtins.list[str]]:
         """Clips that are whole although the database does not know them, and the other unknown files."""
-        unknown = sorted(name for name in there if not self._catalogue.is_used(name))
-        adopted: builtins.list[tuple[str, str, StoredClip | None]] = []
+        unknown = sorted(name for name in there if not self.catalogue.is_used(name))
+        adopted: builtins.list[StoredClip] = []
         taken: set[str] = set()
         numbers: set[int] = set()
         for name in unknown:
@@ -229,14 +215,13 @@ class LibraryTransactions(LibraryReader):
                 data = (self.directory / name).read_bytes()
                 clip = clip_from_json(data)
                 whole = clip.record_name == name and all(map(self._files.intact, clip.files.values()))
-                version = self.version.fingerprint
-                if whole and clip.version == version and clip.id not in self:
+                if whole and clip.version == self.version.fingerprint and clip.id not in self:
                     taken.update(clip.file_names())
-                    if clip.number in numbers or self._catalogue.by_number([clip.number]):
+                    if clip.number in numbers or self.catalogue.by_number([clip.number]):
                         clip = replace(clip, number=self._next_number())  # its own is another's by now
                     numbers.add(clip.number)
                     self._last_number = max(self._last_number, clip.number)
-                    adopted.append((version, clip.id, clip))
+                    adopted.append(clip)
         return adopted, [name for name in unknown if name not in taken]
 
     # ------------------------------------------------------------------ inside: changing
@@ -259,13 +244,13 @@ class LibraryTransactions(LibraryReader):
 
     def _expired(self) -> builtins.list[str]:
         limit = (datetime.now(UTC) - KEPT).isoformat(timespec="seconds")
-        return [clip.id for clip in self._catalogue.of(DELETED) if clip.deleted < limit]
+        return [clip.id for clip in self.catalogue.of(DELETED) if clip.deleted < limit]
 
     @contextmanager
     def _in_flight(self, names: builtins.list[str]) -> Iterator[None]:
         """Files that are being written: noted before, and removed again where the clip is not stored."""
         with self._mutex:
-            new = [name for name in names if not self._catalogue.is_used(name)]
+            new = [name for name in names if not self.catalogue.is_used(name)]
             with self._database.transaction() as transaction:
                 transaction.put_pending("add", new)
             self._writing.update(names)
@@ -274,59 +259,54 @@ class LibraryTransactions(LibraryReader):
         finally:
             with self._mutex:
                 self._writing.subtract(names)
-                unused = [n for n in names if self._writing[n] <= 0 and not self._catalogue.is_used(n)]
-                self._remove(unused)
+                self._remove([n for n in names if self._writing[n] <= 0 and not self.catalogue.is_used(n)])
 
     def _commit(
         self,
-        changes: Sequence[tuple[str, str, StoredClip | None]],
+        new: Sequence[StoredClip] = (),
+        gone: Sequence[tuple[str, str]] = (),
+        *,
         settings: dict[str, Any] | None = None,
         version: FeatureVersion | None = None,
         settled: Sequence[str] = (),
     ) -> None:
         """Make changes true on disk, then here, then remove the files that nothing uses any more.
 
-        changes: (version, clip id, the new clip or None); settled: files that need no note any longer.
+        gone: version and id of clips that are no longer there; settled: files that need no note any longer.
         """
-        catalogue, set_version = self._catalogue, version
-        version = version or catalogue.version
-        old_settings, settings = catalogue.settings, catalogue.settings if settings is None else settings
-        replaced = [old for key, clip_id, _ in changes if (old := catalogue.get(clip_id, key)) is not None]
-        new = [clip for _, _, clip in changes if clip is not None]
+        catalogue, old_version, old_settings = self.catalogue, self.version, self.catalogue.settings
+        set_version, version = version is not None, version or old_version
+        settings = old_settings if settings is None else settings
+        keys = [*gone, *((clip.version, clip.id) for clip in new)]
+        replaced = [old for key, clip_id in keys if (old := catalogue.get(clip_id, key)) is not None]
         with self._freeing(), self._database.transaction() as transaction:
             transaction.put_version(version)
-            for key, clip_id, clip in changes:
-                if clip is None:
-                    transaction.put("clips", (key, clip_id), None)
-                else:
-                    transaction.put_version(self.wanted if key == self.wanted.fingerprint else FeatureVersion(key))
-                    transaction.put_clip(clip)
+            for key in gone:
+                transaction.put("clips", key, None)
+            for clip in new:
+                ours = clip.version == self.wanted.fingerprint
+                transaction.put_version(self.wanted if ours else FeatureVersion(clip.version))
+                transaction.put("clips", (clip.version, clip.id), clip.json)
             for name, value in settings.items():
                 if old_settings.get(name) != value:
                     transaction.put_setting(name, value)
-            if set_version is not None:
+            if set_version:
                 transaction.put_setting("version", version.fingerprint)
-            transaction.drop_pending([*settled])
+            transaction.drop_pending(settled)
             before = dict.fromkeys(name for clip in replaced for name in clip.file_names())
-            gone = [name for name in before if not transaction.used(name)]
-            transaction.put_pending("remove", gone)
-        self._note(replaced, new, version)
-        changed = settings != old_settings or version != catalogue.version
+            unused = [name for name in before if not transaction.used(name)]
+            transaction.put_pending("remove", unused)
+        catalogue.note(replaced, new)
+        lost = {clip.id for clip in replaced if clip.version == old_version.fingerprint}
+        lost -= {clip.id for clip in new if clip.version == version.fingerprint}
+        self._problems = {key: text for key, text in self._problems.items() if key not in lost}
+        self._changes |= {clip.number: None for clip in replaced if clip.version == version.fingerprint}
+        self._changes |= {clip.number: clip for clip in new if clip.version == version.fingerprint}
         catalogue.settings, catalogue.version = settings, version
-        if changed:
+        if (settings, version) != (old_settings, old_version):
             with suppress(OSError):  # it is written again at the next opening
                 write_mirror(self.directory, catalogue)
-        self._remove([name for name in gone if self._writing[name] <= 0])
-
-    def _note(self, replaced: Sequence[StoredClip], new: Sequence[StoredClip], version: FeatureVersion) -> None:
-        """Bring totals, problems and the list of changes up to date after a commit."""
-        self._catalogue.note(replaced, new)
-        current = {clip.id for clip in new if clip.version == version.fingerprint}
-        lost = {clip.id for clip in replaced if clip.version == self.version.fingerprint} - current
-        self._problems = {key: text for key, text in self._problems.items() if key not in lost}
-        mine = version.fingerprint
-        self._changes |= {clip.number: None for clip in replaced if clip.version == mine}
-        self._changes |= {clip.number: clip for clip in new if clip.version == mine}
+        self._remove([name for name in unused if self._writing[name] <= 0])
 
     @contextmanager
     def _freeing(self) -> Iterator[None]:
@@ -348,12 +328,12 @@ class LibraryTransactions(LibraryReader):
             return
         for name in sorted(names, key=lambda one: not one.startswith("records/")):
             self._files.remove(name)
-        left = [name for name in names if not (self.directory / name).exists()]
+        left = {*self._existing(names)}
         with suppress(sqlite3.Error), self._database.transaction() as transaction:
-            transaction.drop_pending(left)
+            transaction.drop_pending([name for name in names if name not in left])
 
     def _deleted(self, clip: StoredClip) -> bool:
-        return self._catalogue.get(clip.id, clip.version) is None
+        return self.catalogue.get(clip.id, clip.version) is None
 
 
 def _free_bytes(folder: Path) -> int:
