@@ -136,7 +136,7 @@ def indexing(bench: Bench) -> Case:
             indexer = Indexer.open(Path(folder), model, limits)
             indexer.add(paths, keep_copy=False)
             indexer.close()
-            return sum(clip.stored_bytes for clip in indexer.library.list())
+            return sum(clip.stored_bytes for clip in indexer.library.clips())
 
     stored = index()
     return Case(

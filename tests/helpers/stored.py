@@ -75,7 +75,7 @@ def all_vectors(reader: LibraryReader) -> tuple[np.ndarray, list[tuple[str, int]
     """All readable vectors (N, F), and the owner of each: (clip id, moment), -1 for the whole clip."""
     rows: list[np.ndarray] = []
     owners: list[tuple[str, int]] = []
-    for clip in reader.list():
+    for clip in reader.clips():
         with suppress(LibraryError):
             rows.append(reader.clip_vectors(clip.id))
             owners += [(clip.id, moment) for moment in range(-1, len(rows[-1]) - 1)]
@@ -84,7 +84,7 @@ def all_vectors(reader: LibraryReader) -> tuple[np.ndarray, list[tuple[str, int]
 
 def assert_holds(reader: LibraryReader, numbers: list[int]) -> None:
     """The library holds these clips, in order and whole, and nothing is wrong with it."""
-    assert [clip.name for clip in reader.list()] == [f"clip {n}.mp4" for n in numbers]
+    assert [clip.name for clip in reader.clips()] == [f"clip {n}.mp4" for n in numbers]
     assert reader.problems() == ()
     matrix, owners = all_vectors(reader)
     assert owners == [(clip_of(n).id, moment) for n in numbers for moment in (-1, 0, 1)]

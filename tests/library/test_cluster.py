@@ -87,7 +87,7 @@ def films(tmp_path: Path) -> list[Path]:
 
 def stored(engine: Engine) -> list[StoredClip]:
     """All that is stored; files are named by the digests of their content."""
-    return [replace(clip, added="") for clip in engine._indexer.library.list()]
+    return [replace(clip, added="") for clip in engine._indexer.library.clips()]
 
 
 @pytest.mark.parametrize("model", ["trained", "tiny"])

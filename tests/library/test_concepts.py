@@ -100,7 +100,7 @@ def test_agreement_is_the_mean_cosine_where_both_hold_the_concept(
     views = concepts.concept_views(engine.model, engine._library)
     shelf, model = engine._library, engine.model
     seen = []
-    for record in shelf.list():
+    for record in shelf.clips():
         tokens = shelf.tokens(record.id)
         whole = concepts.whole_frames(record.duration_s, tokens.patches.shape[1], model)
         seen.append(model.model.encode_video(tokens.take(list(whole))).concepts[0])

@@ -6,10 +6,7 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
-import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,10 +20,9 @@ import torch
 
 from tests.helpers.drawn import draw_clip, moving_square_clip
 from tests.helpers.models import NULLS, checkpoint_of
-from vtr_demo import files
 from vtr_demo.errors import ConfigError, LibraryError, TextError, VideoError
 from vtr_demo.evaluation import confidence
-from vtr_demo.library import encoding, indexing, records
+from vtr_demo.library import encoding, indexing
 from vtr_demo.library.engine import Engine
 from vtr_demo.model.checkpoint import ADDED_OPTIONS, untrained
 from vtr_demo.results import ClipFilter
@@ -82,6 +78,30 @@ def by_name(engine: Engine, name: str) -> str:
     return next(clip.clip_id for clip in engine.clips() if clip.name == name)
 
 
+def scores_of(engine: Engine, weights: TermWeights | None = None) -> dict[str, float]:
+    """By name, of the first text."""
+    return {hit.name: hit.score for hit in engine.search(TEXTS[0], weights=weights).hits}
+
+
+def faults_of(work: Callable[[int], None], count: int, meanwhile: Callable[[], None]) -> list[str]:
+    """Whatever ``work`` meets in ``count`` threads while something else is done."""
+    faults: list[str] = []
+
+    def run(n: int) -> None:
+        try:
+            work(n)
+        except Exception as error:  # noqa: BLE001 - whatever a thread meets is a fault
+            faults.append(repr(error))
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    meanwhile()
+    for thread in threads:
+        thread.join()
+    return faults
+
+
 def test_the_parts_of_a_list_make_up_the_library(original: Engine) -> None:
     pages = [original.list(offset, 2, "oldest") for offset in (0, 2, 4)]
     assert [page.total for page in pages] == [4, 4, 4]
@@ -102,28 +122,6 @@ def test_the_model_saw_the_very_frames_that_are_stored_and_ranks_with_the_tokens
         moments = library.get(clip.clip_id).moments
         vectors = encoding.clip_vectors(model, tokens, clip.duration_s, moments)
         np.testing.assert_allclose(library.clip_vectors(clip.clip_id), vectors, atol=1e-6)
-
-
-def test_tokens_of_an_earlier_version_are_read_as_they_are_and_packed_when_indexed_again(
-    copied: Callable[..., Engine], clips: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = copied()
-    library, clip_id = engine._indexer.writer(), by_name(engine, "numbers.mp4")
-    clip, before, tokens = library.get(clip_id), library.clip_vectors(clip_id), library.tokens(clip_id)
-    with monkeypatch.context() as earlier:
-        earlier.setitem(records.KINDS, "tokens", ("tokens", ".bin"))
-        library._put(clip, {"tokens": files.tokens_to_bytes(tokens)})
-    assert library.get(clip_id).files["tokens"].name.endswith(".bin")
-    hits = engine.search("red", weights=MIXED).hits
-    assert torch.equal(library.tokens(clip_id).patches, tokens.patches)
-    report = engine.add(clips, keep_copy=False)
-    assert (report.added, len(report.known), report.failed) == ((), 4, ())
-    now = library.get(clip_id)
-    assert replace(now, modified_ns=clip.modified_ns) == clip
-    assert torch.equal(library.tokens(clip_id).patches, tokens.patches)
-    np.testing.assert_array_equal(library.clip_vectors(clip_id), before)
-    assert engine.search("red", weights=MIXED).hits == hits
-    assert not list(Path(engine.status().directory).glob("tokens/*.bin"))
 
 
 def test_milvus_answers_as_the_librarys_own_vectors_do(copied: Callable[..., Engine], tmp_path: Path) -> None:
@@ -154,19 +152,19 @@ def test_a_hits_terms_add_up_to_its_score_best_first_each_clip_once(
         if hit.moment >= 0:
             assert (hit.start_s, hit.end_s) == original.clip(hit.clip_id).moments[hit.moment]
         assert sum(hit.terms.values()) == pytest.approx(hit.score, abs=1e-5)
+        muted = [name for name, factor in result.weights.by_term().items() if factor == 0]
+        assert [name for name in TERMS if hit.terms[name] == 0] == muted
+    assert original.search(text, k=2, weights=weights).hits == result.hits[:2]
+    with pytest.raises(LibraryError, match="at least 1"):
+        original.search(text, k=0)
 
 
 def test_a_score_is_that_of_whole_and_best_moment_found_by_brute_force(original: Engine) -> None:
-    result = original.search(TEXTS[0], weights=MIXED)
-    for hit in result.hits:
-        options = []
-        count = len(original.clip(hit.clip_id).moments)
-        for moment in range(count) if count else [-1]:
-            alignment = original.explain(TEXTS[0], hit.clip_id, moment, MIXED).alignment
-            options.append((alignment.score, moment))
-        best = max(score for score, _ in options)
-        assert hit.score == pytest.approx(best, abs=1e-5)
-        assert {m: s for s, m in options}[hit.moment] == pytest.approx(best, abs=1e-5)
+    for hit in original.search(TEXTS[0], weights=MIXED).hits:
+        moments = range(len(original.clip(hit.clip_id).moments)) or [-1]
+        options = {m: original.explain(TEXTS[0], hit.clip_id, m, MIXED).alignment.score for m in moments}
+        assert hit.score == pytest.approx(max(options.values()), abs=1e-5)
+        assert options[hit.moment] == pytest.approx(hit.score, abs=1e-5)
 
 
 def test_the_clip_with_cuts_has_moments_at_its_cuts_and_short_clips_have_none(original: Engine) -> None:
@@ -177,19 +175,6 @@ def test_the_clip_with_cuts_has_moments_at_its_cuts_and_short_clips_have_none(or
     hit = next(h for h in original.search(TEXTS[0]).hits if h.name == "square.mp4")
     assert (hit.moment, hit.start_s) == (-1, 0.0)
     assert hit.end_s == pytest.approx(2.0, abs=0.11)
-
-
-def test_k_limits_the_hits_and_must_be_positive(original: Engine) -> None:
-    every = original.search(TEXTS[0], k=99).hits
-    assert original.search(TEXTS[0], k=2).hits == every[:2]
-    with pytest.raises(LibraryError, match="at least 1"):
-        original.search(TEXTS[0], k=0)
-
-
-def test_a_muted_term_adds_nothing(original: Engine) -> None:
-    weights = TermWeights(1, 0, 1, 0, 0)
-    for hit in original.search(TEXTS[0], weights=weights).hits:
-        assert [name for name in TERMS if hit.terms[name] == 0] == ["entity", "relationship", "concepts"]
 
 
 def test_weights_are_chosen_by_the_names_of_terms_and_concepts(original: Engine) -> None:
@@ -319,20 +304,18 @@ def test_a_click_decodes_nothing_and_needs_no_file(
     assert "gone.mp4" in [clip.name for clip in engine.clips()]
 
 
-# ---------------------------------------------------------------------- samples
 def test_searches_go_on_at_new_settings_while_clips_are_added(clips: list[Path], spec: str, tmp_path: Path) -> None:
-    engine, found, settings = Engine.open(tmp_path / "library", spec), [], iter(np.linspace(0.5, 1.5, 99).tolist())
+    found, settings = [], iter(np.linspace(0.5, 1.5, 99).tolist())
+    with closing(Engine.open(tmp_path / "library", spec)) as engine:
 
-    def search(*_: Any) -> None:
-        found.append(len(engine.search("a square", weights=replace(MIXED, entity=next(settings))).hits))
+        def search(*_: Any) -> None:
+            found.append(len(engine.search("a square", weights=replace(MIXED, entity=next(settings))).hits))
 
-    engine.add(clips[:1])
-    engine.add(clips[1:], progress=search)
-    search()
+        engine.add(clips[:1])
+        engine.add(clips[1:], progress=search)
+        search()
     assert len(found) > 3
-    assert min(found) >= 1
-    assert found[-1] == len(clips)
-    engine.close()
+    assert (min(found), found[-1]) == (1, len(clips))
 
 
 def test_sample_clips_come_a_few_at_a_time_and_what_a_kill_leaves_undone_is_done_at_the_next_start(
@@ -374,7 +357,7 @@ def test_a_clip_that_ranks_higher_is_never_the_less_sure(original: Engine, text:
     hits = original.search(text, 99, MIXED).hits
     sure = [hit.confidence for hit in hits]
     assert sure == sorted(sure, reverse=True)
-    _, vectors = original._ranking.table(original._library.list())
+    _, vectors = original._ranking.table(original._library.clips())
     best = (original._queries.flat([parse(null) for null in NULLS], MIXED) @ vectors.T).max(axis=1)
     for hit in hits:
         assert hit.confidence == pytest.approx(1 - (1 + (best >= hit.score - 1e-5).sum()) / (1 + len(NULLS)))
@@ -492,42 +475,6 @@ def test_files_on_their_way_lie_in_the_library_and_neither_they_nor_descriptors_
     assert [*Path(engine.status().directory, ".scratch").iterdir()] == []
 
 
-def test_what_a_kill_leaves_of_files_on_their_way_is_gone_at_the_next_opening(
-    clips: list[Path], spec: str, tmp_path: Path
-) -> None:
-    draw_clip(tmp_path / "a.avi", frames=3, size=(64, 64), codec="mpeg4")
-    (tmp_path / "temporary").mkdir()
-    code = f"""
-    import os, signal
-    from vtr_demo.library import encoding
-    from vtr_demo.library.engine import Engine
-    convert = encoding.convert_for_browser
-    def killed(*given, **named):
-        convert(*given, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
-    encoding.convert_for_browser = killed
-    Engine.open({str(tmp_path / "library")!r}, {spec!r}).add([{str(tmp_path / "a.avi")!r}])
-    """
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, check=False)
-    assert [*(tmp_path / "library" / ".scratch").rglob("*.mp4")] != []
-    assert [path for path in (tmp_path / "temporary").iterdir() if not path.name.startswith("torchinductor")] == []
-    with closing(Engine.open(tmp_path / "library", spec)):
-        assert not (tmp_path / "library" / ".scratch").exists()
-
-
-def test_a_file_that_is_known_is_not_decoded_again(
-    copied: Callable[..., Engine], clips: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = copied()
-
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a known file was decoded")
-
-    monkeypatch.setattr(encoding, "read_film_guarded", refuse)
-    assert engine.add(clips).known == tuple(clip.name for clip in clips)
-
-
 def test_a_clip_that_is_too_long_or_too_large_is_refused_before_it_is_decoded(
     original: Engine, clips: list[Path]
 ) -> None:
@@ -543,18 +490,15 @@ def test_a_forgotten_clip_is_gone_and_the_others_keep_their_scores(
     copied: Callable[..., Engine], clips: list[Path]
 ) -> None:
     engine = copied()
-    before = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
-    victim = by_name(engine, "numbers.mp4")
+    before, victim = scores_of(engine), by_name(engine, "numbers.mp4")
     engine.delete(victim)
-    after = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
-    assert after == {key: score for key, score in before.items() if key != victim}
+    assert scores_of(engine) == {name: score for name, score in before.items() if name != "numbers.mp4"}
     assert clips[1].is_file()
-    with pytest.raises(LibraryError):
-        engine.delete(victim)
-    with pytest.raises(LibraryError):
-        engine.explain(TEXTS[0], victim)
+    for call in (engine.delete, engine.describe, lambda clip_id: engine.explain(TEXTS[0], clip_id)):
+        with pytest.raises(LibraryError):
+            call(victim)
     assert engine.add([clips[1]], keep_copy=False).added == (victim,)  # equal content, equal id
-    assert {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits} == pytest.approx(before, abs=1e-5)
+    assert scores_of(engine) == pytest.approx(before, abs=1e-5)
 
 
 def test_an_empty_library_answers_with_nothing(spec: str, tmp_path: Path) -> None:
@@ -573,75 +517,43 @@ def test_status_counts_what_is_there(original: Engine) -> None:
     assert status.default_weights == original.default_weights
 
 
-def test_searching_while_another_thread_adds_and_forgets(copied: Callable[..., Engine], clips: list[Path]) -> None:
+def test_hundreds_of_slider_settings_while_another_thread_adds_and_forgets(
+    copied: Callable[..., Engine], clips: list[Path]
+) -> None:
     engine = copied()
-    expected = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
-    victim, faults, done = by_name(engine, "square.mp4"), [], threading.Event()
+    victim, done, expected = by_name(engine, "square.mp4"), threading.Event(), scores_of(engine, MIXED)
 
-    def search() -> None:
-        while not done.is_set():
-            try:
-                for hit in engine.search(TEXTS[0]).hits:
-                    if abs(hit.score - expected[hit.clip_id]) > 1e-5:
-                        faults.append(f"{hit} {expected[hit.clip_id]}")
-            except Exception as error:  # noqa: BLE001 - whatever a thread meets is a fault
-                faults.append(repr(error))
+    def search(first: int) -> None:
+        for step in range(1000):
+            engine.search(TEXTS[0], weights=TermWeights(1, 1, 1, 1, 0.001 * (1000 * first + step)))
+            for hit in engine.search(TEXTS[0], weights=MIXED).hits:
+                assert abs(hit.score - expected[hit.name]) <= 1e-5
+            if done.is_set() and step > 50:
+                return
 
-    threads = [threading.Thread(target=search) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for _ in range(3):
-        engine.delete(victim)
-        engine.add([clips[0]], keep_copy=False)
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert faults == []
+    def change() -> None:
+        for _ in range(3):
+            engine.delete(victim)
+            engine.add([clips[0]], keep_copy=False)
+        done.set()
+
+    assert faults_of(search, 3, change) == []
+    assert scores_of(engine, MIXED) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.fixture
-def no_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Once called, whoever asks the disk for anything inside or outside a library fails."""
-
-    def forbid() -> None:
-        def refuse(*arguments: object, **_: object) -> None:
-            raise AssertionError(f"the disk was asked for {arguments[0]}")
-
-        for name in ("stat", "is_file", "exists", "open", "iterdir", "read_bytes"):
-            monkeypatch.setattr(Path, name, refuse)
-
-    return forbid
-
-
-def test_searches_and_lists_ask_the_disk_for_nothing(original: Engine, no_disk: Callable[[], None]) -> None:
+def test_searches_and_lists_ask_the_disk_for_nothing(original: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     original.search(TEXTS[0])
-    no_disk()
+
+    def refuse(*arguments: object, **_: object) -> None:
+        raise AssertionError(f"the disk was asked for {arguments[0]}")
+
+    for name in ("stat", "is_file", "exists", "open", "iterdir", "read_bytes"):
+        monkeypatch.setattr(Path, name, refuse)
     for weights in (None, MIXED, replace(MIXED, action=0.1)):
         assert len(original.search(TEXTS[0], weights=weights).hits) == 4
     assert len(original.clips()) == 4
     assert original.clip(original.clips()[0].clip_id) == original.clips()[0]
     assert original.status().clips == 4
-
-
-def test_hundreds_of_slider_settings_from_many_threads(original: Engine) -> None:
-    expected = original.search(TEXTS[0], weights=MIXED).hits
-    faults: list[str] = []
-
-    def move(first: int) -> None:
-        for step in range(60):
-            try:
-                original.search(TEXTS[0], weights=TermWeights(1, 1, 1, 1, 0.001 * (60 * first + step)))
-                if original.search(TEXTS[0], weights=MIXED).hits != expected:
-                    faults.append("the hits changed")
-            except Exception as error:  # noqa: BLE001 - whatever a thread meets is a fault
-                faults.append(repr(error))
-
-    threads = [threading.Thread(target=move, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert faults == []
 
 
 def test_only_clips_without_any_file_are_pruned(
@@ -668,35 +580,27 @@ def damage(engine: Engine, name: str, role: str) -> None:
     (library.directory / library.get(by_name(engine, name)).files[role].name).write_bytes(b"nothing")
 
 
-def test_a_damaged_clip_is_named_and_indexed_again_on_request(copied: Callable[..., Engine]) -> None:
-    engine = copied()
-    before = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
-    damage(engine, "cuts.mp4", "vectors")
-    engine.close()
-    engine = copied()
-    assert any("cuts.mp4" in problem for problem in engine.status().problems)
-    assert len(engine.search(TEXTS[0]).hits) == 3
-    report = engine.rebuild()
-    assert len(report.added) == 1
-    assert engine.status().problems == ()
-    assert {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits} == pytest.approx(before, abs=1e-5)
-    assert engine.clip(report.added[0]).captions == ("red, then green, then blue", "colours")
-
-
 @pytest.mark.parametrize("role", ["frames", "tokens", "vectors", "poster"])
-def test_a_damaged_clip_is_made_again_from_what_is_left_or_its_file(copied: Callable[..., Engine], role: str) -> None:
+def test_a_damaged_clip_is_named_and_made_again_from_what_is_left_or_its_file(
+    copied: Callable[..., Engine], role: str
+) -> None:
     engine = copied()
-    before = {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits}
-    library, clip_id = engine._library, by_name(engine, "cuts.mp4")
-    files = library.get(clip_id).files
+    before, clip = scores_of(engine), engine._library.get(by_name(engine, "cuts.mp4"))
     damage(engine, "cuts.mp4", role)
-    assert engine.rebuild().failed == ()
-    assert engine.status().problems == ()
-    assert library.get(clip_id).files == files
     engine.close()
     engine = copied()
-    assert engine.status().problems == ()
-    assert {hit.clip_id: hit.score for hit in engine.search(TEXTS[0]).hits} == pytest.approx(before, abs=1e-5)
+    if role == "vectors":
+        assert any("cuts.mp4" in problem for problem in engine.status().problems)
+        assert scores_of(engine).keys() == before.keys() - {"cuts.mp4"}
+    report = engine.rebuild()
+    assert (report.added, report.failed) == ((clip.id,), ())
+    for _ in range(2):
+        assert engine.status().problems == ()
+        again = engine._library.get(clip.id)
+        assert (again.files, again.captions) == (clip.files, clip.captions)
+        assert scores_of(engine) == pytest.approx(before, abs=1e-5)
+        engine.close()
+        engine = copied()
 
 
 @pytest.mark.parametrize("role", ["frames", "tokens"])
@@ -724,65 +628,41 @@ def test_a_damaged_clip_whose_file_has_changed_or_gone_is_there_once(
     assert engine.search(TEXTS[0]).searched == 5
 
 
-def test_one_clip_that_cannot_be_rebuilt_does_not_stop_the_others(clips: list[Path], spec: str, tmp_path: Path) -> None:
-    moved = [Path(shutil.copy(clip, tmp_path / clip.name)) for clip in clips[:2]]
-    engine = Engine.open(tmp_path / "library", spec)
-    engine.add(moved, keep_copy=False)
-    expected = {hit.name: hit.score for hit in engine.search(TEXTS[0]).hits}
-    engine.close()
-    moved[0].unlink()
-    other = checkpoint_of(tmp_path / "other", "tiny:1", 1)
-    engine = Engine.open(tmp_path / "library", other, rebuild=True)
-    assert [hit.name for hit in engine.search(TEXTS[0]).hits] == [moved[1].name]
-    assert [view.name for view in engine.clips()] == [path.name for path in moved]
-    assert any(moved[0].name in problem for problem in engine.status().problems)
-    engine.close()
-    engine = Engine.open(tmp_path / "library", spec, rebuild=True)  # nothing of it was lost
-    assert {hit.name: hit.score for hit in engine.search(TEXTS[0]).hits} == pytest.approx(expected, abs=1e-5)
-    engine.close()
-
-
-def test_new_heads_over_the_same_tower_need_no_file(
-    original: Engine, clips: list[Path], spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moved = [Path(shutil.copy(clip, tmp_path / clip.name)) for clip in clips[:2]]
-    engine = Engine.open(tmp_path / "library", spec)
-    engine.add(moved, keep_copy=False)
-    engine.close()
-    for path in moved:
-        path.unlink()
-    other = checkpoint_of(tmp_path / "other", "tiny", 1)
-    engine = Engine.open(tmp_path / "library", other, rebuild=True)
-    rebuilt = {hit.name: hit.score for hit in engine.search(TEXTS[0]).hits}
-    engine.close()
-    fresh = Engine.open(tmp_path / "fresh", other)
-    fresh.add(clips[:2], keep_copy=False)
-    assert rebuilt == pytest.approx({h.name: h.score for h in fresh.search(TEXTS[0]).hits}, abs=1e-5)
-    fresh.close()
-    again = Engine.open(tmp_path / "library", other)  # and from now on it is the new model's
-    assert len(again.clips()) == 2
-    again.close()
-
-
 def test_another_tower_needs_the_files_and_loses_nothing_without_them(
     clips: list[Path], spec: str, tmp_path: Path
 ) -> None:
-    path = Path(shutil.copy(clips[0], tmp_path / "square.mp4"))
-    engine = Engine.open(tmp_path / "library", spec)
-    engine.add([path], keep_copy=False)
-    expected = engine.search(TEXTS[0]).hits[0].score
-    engine.close()
+    paths = [Path(shutil.copy(clip, tmp_path / clip.name)) for clip in clips[:2]]
+    with closing(Engine.open(tmp_path / "library", spec)) as engine:
+        engine.add(paths, keep_copy=False)
+        expected = scores_of(engine)
     other = checkpoint_of(tmp_path / "other", "tiny:1", 1)
-    path.rename(tmp_path / "away.mp4")
-    with pytest.raises(LibraryError, match=r"square\.mp4"):
+    for path in paths:
+        path.rename(tmp_path / f"away {path.name}")
+    with pytest.raises(LibraryError, match=r"numbers\.mp4"):
         Engine.open(tmp_path / "library", other, rebuild=True)
-    back = Engine.open(tmp_path / "library", spec)
-    assert back.search(TEXTS[0]).hits[0].score == pytest.approx(expected, abs=1e-6)
-    back.close()
-    (tmp_path / "away.mp4").rename(path)
-    engine = Engine.open(tmp_path / "library", other, rebuild=True)
-    assert len(engine.search(TEXTS[0]).hits) == 1
-    engine.close()
+    (tmp_path / f"away {paths[1].name}").rename(paths[1])
+    with closing(Engine.open(tmp_path / "library", other, rebuild=True)) as engine:  # one does not stop the others
+        assert [*scores_of(engine)] == [paths[1].name]
+        assert [view.name for view in engine.clips()] == [path.name for path in paths]
+        assert any(paths[0].name in problem for problem in engine.status().problems)
+    with closing(Engine.open(tmp_path / "library", spec, rebuild=True)) as engine:  # nothing of it was lost
+        assert scores_of(engine) == pytest.approx(expected, abs=1e-5)
+
+
+def test_new_heads_over_the_same_tower_need_no_file(clips: list[Path], spec: str, tmp_path: Path) -> None:
+    moved = [Path(shutil.copy(clip, tmp_path / clip.name)) for clip in clips[:2]]
+    with closing(Engine.open(tmp_path / "library", spec)) as engine:
+        engine.add(moved, keep_copy=False)
+    for path in moved:
+        path.unlink()
+    other = checkpoint_of(tmp_path / "other", "tiny", 1)
+    with closing(Engine.open(tmp_path / "library", other, rebuild=True)) as engine:
+        rebuilt = scores_of(engine)
+    with closing(Engine.open(tmp_path / "fresh", other)) as fresh:
+        fresh.add(clips[:2], keep_copy=False)
+        assert rebuilt == pytest.approx(scores_of(fresh), abs=1e-5)
+    with closing(Engine.open(tmp_path / "library", other)) as again:  # and from now on it is the new model's
+        assert len(again.clips()) == 2
 
 
 def test_one_writer_at_a_time_and_readers_beside_it(copied: Callable[..., Engine], clips: list[Path]) -> None:
@@ -798,39 +678,24 @@ def test_one_writer_at_a_time_and_readers_beside_it(copied: Callable[..., Engine
     copied().delete(by_name(reader, "cuts.mp4"))
 
 
-# ---------------------------------------------------------------------- prototypes before any training
-def concept_scores(engine: Engine) -> dict[str, float]:
-    return {hit.name: hit.score for hit in engine.search(TEXTS[0], weights=MIXED).hits}
-
-
 def test_prototypes_found_in_the_first_clips_come_back_with_the_library(clips: list[Path], tmp_path: Path) -> None:
     engine = Engine.open(tmp_path / "library", "tiny")
+    engine.search(TEXTS[0], weights=MIXED)  # is read anew once there are prototypes
     random = engine.model.model.concepts.prototypes.clone()
     engine.add(clips[:2], keep_copy=False)
+    for hit in engine.search(TEXTS[0], weights=MIXED).hits:
+        assert engine.explain(TEXTS[0], hit, weights=MIXED).alignment.score == pytest.approx(hit.score, abs=1e-5)
     found = engine.model.model.concepts.prototypes.clone()
-    expected = concept_scores(engine)
+    expected = scores_of(engine, MIXED)
     engine.add(clips[2:3], keep_copy=False)  # later clips do not move them
     assert found.equal(engine.model.model.concepts.prototypes)
     engine.close()
     again = Engine.open(tmp_path / "library", "tiny")
     assert not torch.allclose(random, found)
     assert torch.allclose(again.model.model.concepts.prototypes, found, atol=1e-6)
-    scores = concept_scores(again)
+    scores = scores_of(again, MIXED)
     assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    for hit in again.search(TEXTS[0], weights=MIXED).hits:
-        alignment = again.explain(TEXTS[0], hit.clip_id, hit.moment, MIXED).alignment
-        assert alignment.score == pytest.approx(hit.score, abs=1e-5)
     again.close()
-
-
-def test_a_question_asked_before_the_first_clip_is_read_anew_after_it(clips: list[Path], tmp_path: Path) -> None:
-    engine = Engine.open(tmp_path / "library", "tiny")
-    engine.search(TEXTS[0], weights=MIXED)
-    engine.add(clips[:2], keep_copy=False)
-    hit = engine.search(TEXTS[0], weights=MIXED).hits[0]
-    alignment = engine.explain(TEXTS[0], hit.clip_id, hit.moment, MIXED).alignment
-    assert alignment.score == pytest.approx(hit.score, abs=1e-5)
-    engine.close()
 
 
 def test_a_rebuild_for_another_untrained_model_finds_prototypes_of_its_own(clips: list[Path], tmp_path: Path) -> None:
@@ -842,7 +707,7 @@ def test_a_rebuild_for_another_untrained_model_finds_prototypes_of_its_own(clips
     fresh = Engine.open(tmp_path / "fresh", other)
     fresh.add(clips[:3], keep_copy=False)
     assert torch.allclose(rebuilt.model.model.concepts.prototypes, fresh.model.model.concepts.prototypes, atol=1e-5)
-    assert concept_scores(rebuilt) == pytest.approx(concept_scores(fresh), abs=1e-5)
+    assert scores_of(rebuilt, MIXED) == pytest.approx(scores_of(fresh, MIXED), abs=1e-5)
     rebuilt.close()
     fresh.close()
 
@@ -859,7 +724,7 @@ def test_an_untrained_model_describes_a_file_with_the_prototypes_that_explain_it
     described.add(clips[:2], keep_copy=False)  # a file that was only described leaves no trace
     fresh = Engine.open(tmp_path / "fresh", "tiny")
     fresh.add(clips[:2], keep_copy=False)
-    assert concept_scores(described) == pytest.approx(concept_scores(fresh), abs=1e-6)
+    assert scores_of(described, MIXED) == pytest.approx(scores_of(fresh, MIXED), abs=1e-6)
     for engine in (described, added, fresh):
         engine.close()
 
@@ -867,7 +732,7 @@ def test_an_untrained_model_describes_a_file_with_the_prototypes_that_explain_it
 def test_lost_prototypes_are_refused_and_a_rebuild_computes_all_vectors_anew(clips: list[Path], tmp_path: Path) -> None:
     engine = Engine.open(tmp_path / "library", "tiny")
     engine.add(clips[:3], keep_copy=False)
-    expected = concept_scores(engine)
+    expected = scores_of(engine, MIXED)
     engine._indexer.writer().set_setting(indexing.PROTOTYPES, {})
     engine.close()
     for options in ({}, {"readonly": True}):
@@ -875,7 +740,7 @@ def test_lost_prototypes_are_refused_and_a_rebuild_computes_all_vectors_anew(cli
             Engine.open(tmp_path / "library", "tiny", **options)
     rebuilt = Engine.open(tmp_path / "library", "tiny", rebuild=True)
     assert rebuilt.status().problems == ()
-    assert concept_scores(rebuilt) == pytest.approx(expected, abs=1e-5)
+    assert scores_of(rebuilt, MIXED) == pytest.approx(expected, abs=1e-5)
     rebuilt.close()
 
 

@@ -273,11 +273,11 @@ def test_progress_names_the_file_and_the_time_left_by_the_last_ones(engine, fold
 
 
 def test_what_was_noted_survives_and_older_records_are_read_as_before(engine, folder, spec, tmp_path):
-    before = list(engine._indexer.library.list())
+    before = list(engine._indexer.library.clips())
     assert all(clip.size and clip.modified_ns for clip in before)
     engine.close()
     again = Engine.open(tmp_path / "library", spec, readonly=True)
-    assert list(again._indexer.library.list()) == before
+    assert list(again._indexer.library.clips()) == before
 
 
 def test_captions_that_come_later_are_kept_with_the_known_clip(engine, folder):

@@ -70,23 +70,18 @@ def test_a_record_comes_back_from_its_json_also_with_names_that_are_no_text() ->
             clip_from_json(bad)
 
 
-def test_the_frames_of_a_moment_equal_a_slice_of_all_frames(tmp_path: Path) -> None:
+def test_a_moments_frames_are_a_slice_of_all_and_its_still_the_middle_one(tmp_path: Path) -> None:
     clip_id = library(tmp_path)[0]
     store = LibraryReader.open(tmp_path, OURS)
-    moment = store.get(clip_id).moments[1]
-    some, every = store.frames(clip_id, moment.frames), store.frames(clip_id)
-    np.testing.assert_array_equal(some.pixels, every.pixels[3:5])
-    np.testing.assert_array_equal(some.seconds, every.seconds[3:5])
-
-
-def test_a_moments_still_is_its_middle_frame_and_others_are_refused(tmp_path: Path) -> None:
-    clip_id = library(tmp_path)[0]
-    store = LibraryReader.open(tmp_path, OURS)
-    for moment, frame in ((0, 1), (1, 4)):
-        assert files.jpeg(store.frames(clip_id, [frame]).pixels[0]) == store.still(clip_id, moment)
-    for moment in (-1, 2, 999999):
+    every = store.frames(clip_id)
+    for number, (moment, middle) in enumerate(zip(store.get(clip_id).moments, (1, 4), strict=True)):
+        some = store.frames(clip_id, moment.frames)
+        np.testing.assert_array_equal(some.pixels, every.pixels[[*moment.frames]])
+        np.testing.assert_array_equal(some.seconds, every.seconds[[*moment.frames]])
+        assert files.jpeg(every.pixels[middle]) == store.still(clip_id, number)
+    for number in (-1, 2, 999999):
         with pytest.raises(LibraryError, match="has no moment"):
-            store.still(clip_id, moment)
+            store.still(clip_id, number)
     assert store.problems() == ()
 
 
@@ -154,15 +149,8 @@ def test_bytes_are_those_on_disk_and_equal_files_are_kept_once(tmp_path: Path) -
         assert twin.files == store.get(ids[1]).files
         store.delete(ids[1])
         np.testing.assert_array_equal(store.frames(twin.id).pixels, contents_of(1).frames.pixels)
-        assert [clip.name for clip in store.list()] == ["clip 0.mp4", "clip 7.mp4"]
+        assert [clip.name for clip in store.clips()] == ["clip 0.mp4", "clip 7.mp4"]
     assert LibraryReader.open(tmp_path, OURS).problems() == ()
-
-
-def test_settings_are_kept(tmp_path: Path) -> None:
-    with LibraryWriter.open(tmp_path, OURS) as store:
-        assert store.setting("concepts") == {}
-        store.set_setting("concepts", {"names": {"3": "Hunde"}})
-    assert LibraryReader.open(tmp_path, OURS).setting("concepts") == {"names": {"3": "Hunde"}}
 
 
 # --------------------------------------------------------------------------- ids and refusals
@@ -180,8 +168,8 @@ def test_the_same_content_is_found_by_digest_and_refused_twice(tmp_path: Path) -
     library(tmp_path)
     with LibraryWriter.open(tmp_path, OURS) as store:
         assert store.find_by_digest(clip_of(1).digest) == store.get(clip_of(1).id)
-        assert store.find_by_digest(clip_of(1).digest[:12] + "0" * 52) is None
-        assert store.find_by_digest(clip_of(9).digest) is None
+        for other in (clip_of(1).digest[:12] + "0" * 52, clip_of(9).digest):
+            assert store.find_by_digest(other) is None
         with pytest.raises(LibraryError, match=r"clip 1\.mp4 is already in the library"):
             store.add(clip_of(1), contents_of(1))
         assert_holds(store, [0, 1])
@@ -216,13 +204,12 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path: Path, case: 
         assert_holds(store, [0, 1])
 
 
-def test_no_library_is_made_by_reading(tmp_path: Path) -> None:
-    for opened in (
-        lambda: LibraryReader.open(tmp_path, OURS),
-        lambda: LibraryWriter.open(tmp_path, OURS, create=False),
-    ):
-        with pytest.raises(LibraryError, match=r"no library at .*vtr_demo index"):
+def test_no_library_is_made_by_reading_and_the_advice_can_be_pasted_wherever_it_lies(tmp_path: Path) -> None:
+    folder = tmp_path / "my films; $HOME"
+    for opened in (lambda: LibraryReader.open(folder, OURS), lambda: LibraryWriter.open(folder, OURS, create=False)):
+        with pytest.raises(LibraryError, match=r"no library at .*vtr_demo index") as refused:
             opened()
+        assert shlex.split(str(refused.value).split("`")[1])[-1] == str(folder)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -298,7 +285,7 @@ def test_new_vectors_take_over_all_at_once(tmp_path: Path) -> None:
     reader = LibraryReader.open(tmp_path, RETRAINED)
     assert_holds(reader, [0, 1, 2])
     np.testing.assert_array_equal(all_vectors(reader)[0][:6, 0], [0.5, 0.5, 0.5, 0.25, 0.25, 0.25])
-    assert on_disk(tmp_path) == {name for clip in reader.list() for name in clip.file_names()}
+    assert on_disk(tmp_path) == {name for clip in reader.clips() for name in clip.file_names()}
 
 
 def test_a_rebuild_for_another_tower_needs_everything_anew_and_keeps_uploads(tmp_path: Path) -> None:
@@ -314,7 +301,7 @@ def test_a_rebuild_for_another_tower_needs_everything_anew_and_keeps_uploads(tmp
         store.replace(store.get(clip_id), contents_of(0))
         store.carry_over(clip_of(1).id)
         store.switch()
-        assert [clip.name for clip in store.list()] == ["clip 0.mp4", "clip 1.mp4"], "none is lost"
+        assert [clip.name for clip in store.clips()] == ["clip 0.mp4", "clip 1.mp4"], "none is lost"
         assert [clip.name for clip in store.damaged()] == ["clip 1.mp4"]
         assert store.media(clip_id).read_bytes() == bytes([0])
     with LibraryWriter.open(tmp_path / "lib", OURS, allow_stale=True) as store:
@@ -327,19 +314,22 @@ def test_a_rebuild_for_another_tower_needs_everything_anew_and_keeps_uploads(tmp
 def test_what_a_reader_sees_of_a_state_is_what_the_writer_wrote(tmp_path: Path) -> None:
     library(tmp_path, 3)
     with LibraryWriter.open(tmp_path, OURS) as store:
+        assert store.setting("concepts") == {}
+        store.set_setting("concepts", {"names": {"3": "Hunde"}})
         seen = read_catalogue(tmp_path)
         assert (seen.settings, seen.version, seen.pending) == (store.catalogue.settings, store.version, {})
-        assert tuple(seen.page()) == store.list()
+        assert tuple(seen.page()) == store.clips()
         reader = LibraryReader.open(tmp_path, OURS)
+        assert reader.setting("concepts") == {"names": {"3": "Hunde"}}
         for change in (lambda: store.delete(clip_of(1).id), lambda: store.add(clip_of(7), contents_of(7))):
             change()
-            assert reader.list() == store.list()
+            assert reader.clips() == store.clips()
             for where in (reader, store):
-                assert len(where) == len(where.list())
-                sums = where.catalogue.sums()
-                assert sums.bytes == sum(clip.stored_bytes for clip in where.list())
-                assert sums.moments == sum(len(clip.moments) for clip in where.list())
-                assert where.catalogue.contents()[0].tolist() == [clip.number for clip in where.list()]
+                sums, clips = where.catalogue.sums(), where.clips()
+                assert len(where) == sums.clips == len(clips)
+                assert sums.bytes == sum(clip.stored_bytes for clip in clips)
+                assert sums.moments == sum(len(clip.moments) for clip in clips)
+                assert where.catalogue.contents()[0].tolist() == [clip.number for clip in clips]
 
 
 @pytest.mark.parametrize("spoil", ["DROP TABLE catalogue", "DELETE FROM uses", "UPDATE catalogue SET name = x'00'",
@@ -389,7 +379,7 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
             film.write_bytes(bytes([n]))
             store.add(clip, dataclasses.replace(contents_of(n), copy=film if n % 2 else None))
             film.unlink()
-        store.delete(store.list()[4].id)
+        store.delete(store.clips()[4].id)
     return directory
 
 
@@ -398,7 +388,7 @@ def test_a_part_of_a_list_is_the_slice_of_the_whole_sorted_and_filtered(varied: 
     store = LibraryReader.open(varied, OURS)
     clips = [
         clip
-        for clip in store.list()
+        for clip in store.clips()
         if where.name.lower() in clip.name.lower()
         and where.folder.lower() in clip.source.rpartition("/")[0].lower()
         and where.shortest_s <= clip.duration_s <= where.longest_s
@@ -426,20 +416,20 @@ def test_a_part_of_a_list_is_the_slice_of_the_whole_sorted_and_filtered(varied: 
 def test_a_clip_that_was_set_aside_comes_back_as_it_was(tmp_path: Path, reopened: bool) -> None:
     ids = library(tmp_path, 3)
     store = LibraryWriter.open(tmp_path, OURS)
-    before, held = store.list(), on_disk(tmp_path)
+    before, held = store.clips(), on_disk(tmp_path)
     assert [clip.id for clip in store.set_aside([ids[2], "0" * 12, ids[0], ids[0]])] == [ids[2], ids[0]]
     if reopened:  # as after a kill
         store.close()
         store = LibraryWriter.open(tmp_path, OURS)
-    assert [clip.id for clip in store.list()] == [ids[1]]
+    assert [clip.id for clip in store.clips()] == [ids[1]]
     assert ids[0] not in store
     assert len(store) == len(store.catalogue.contents()[0]) == 1
     assert {clip.id for clip in store.deleted()} == {ids[0], ids[2]}
     store.add(clip_of(3), contents_of(3))  # takes no number of a clip that may come back
     assert {clip.id for clip in store.restore([ids[0], ids[2], "f" * 12])} == {ids[0], ids[2]}
-    assert len({clip.number for clip in store.list()}) == 4
+    assert len({clip.number for clip in store.clips()}) == 4
     store.delete(clip_of(3).id)
-    assert store.list() == before
+    assert store.clips() == before
     assert store.deleted() == ()
     assert on_disk(tmp_path) == held
     for clip_id, n in ((ids[0], 0), (ids[2], 2)):
@@ -476,7 +466,7 @@ def test_a_clip_set_aside_survives_a_lost_database_and_can_be_added_anew(tmp_pat
         store.set_aside([ids[0]])
     (tmp_path / "library.db").unlink()
     with LibraryWriter.open(tmp_path, OURS) as store:
-        assert [clip.id for clip in store.list()] == [ids[1]]
+        assert [clip.id for clip in store.clips()] == [ids[1]]
         assert [clip.id for clip in store.deleted()] == [ids[0]]
         store.add(clip_of(0), contents_of(0))
         assert store.restore([ids[0]]) == []
@@ -488,35 +478,36 @@ def test_a_clip_set_aside_survives_a_lost_database_and_can_be_added_anew(tmp_pat
 def test_captions_of_many_clips_change_in_one_step_and_nothing_else_does(tmp_path: Path) -> None:
     ids = library(tmp_path, 3)
     with LibraryWriter.open(tmp_path, OURS) as store:
-        changed = [dataclasses.replace(clip, captions=(clip.name,)) for clip in store.list()]
+        changed = [dataclasses.replace(clip, captions=(clip.name,)) for clip in store.clips()]
         store.delete(ids[1])
         store.update_all(changed)
-        assert [clip.captions for clip in store.list()] == [(clip_of(0).name,), (clip_of(2).name,)]
+        assert [clip.captions for clip in store.clips()] == [(clip_of(0).name,), (clip_of(2).name,)]
         np.testing.assert_array_equal(store.clip_vectors(ids[2]), contents_of(2).vectors)
     with LibraryWriter.open(tmp_path, OURS) as store:
-        assert [clip.captions for clip in store.list()] == [(clip_of(0).name,), (clip_of(2).name,)]
+        assert [clip.captions for clip in store.clips()] == [(clip_of(0).name,), (clip_of(2).name,)]
 
 
-def test_a_command_that_is_advised_can_be_pasted_wherever_the_library_lies(tmp_path: Path) -> None:
-    folder = tmp_path / "my films; $HOME"
-    with pytest.raises(LibraryError) as refused:
-        LibraryReader.open(folder, OURS)
-    assert shlex.split(str(refused.value).split("`")[1])[-1] == str(folder)
-
-
-RECORD = json.loads(clip_of(0).json)
-
-
-@pytest.mark.parametrize(
-    "value", [None, 5, "a", [], {}, RECORD, *({**RECORD, key: 5} for key in RECORD), "[" * 100_000]
-)
-def test_a_stray_that_looks_like_a_record_is_put_aside_when_a_library_is_opened(tmp_path: Path, value: object) -> None:
-    library(tmp_path / "lib")
-    text = value if isinstance(value, str) and value.startswith("[") else json.dumps(value)
-    (tmp_path / "lib" / "records" / "stray.json").write_text(text)
+def test_strays_that_look_like_records_are_put_aside_when_a_library_is_opened(tmp_path: Path) -> None:
+    record, names = json.loads(clip_of(0).json), library(tmp_path / "lib")
+    values = [None, 5, "a", [], {}, record, *({**record, key: 5} for key in record)]
+    texts = {f"{i}.json": text for i, text in enumerate([*map(json.dumps, values), "[" * 100_000])}
+    for name, text in texts.items():
+        (tmp_path / "lib" / "records" / name).write_text(text)
     with LibraryWriter.open(tmp_path / "lib", OURS) as store:
         assert_holds(store, [0, 1])
-    assert (tmp_path / "lib" / "lost" / "records" / "stray.json").read_text() == text
+        assert [clip.id for clip in store.clips()] == names
+    for name, text in texts.items():
+        assert (tmp_path / "lib" / "lost" / "records" / name).read_text() == text
+
+
+def test_what_a_kill_leaves_of_files_on_their_way_is_gone_at_the_next_opening(tmp_path: Path) -> None:
+    with LibraryWriter.open(tmp_path, OURS) as store, store.scratch() as folder:
+        assert folder.is_relative_to(tmp_path)
+        (folder / "half.mp4").write_bytes(b"half")
+        shutil.copytree(tmp_path / ".scratch", tmp_path / "kept")
+    shutil.copytree(tmp_path / "kept", tmp_path / ".scratch", dirs_exist_ok=True)
+    LibraryWriter.open(tmp_path, OURS).close()
+    assert not (tmp_path / ".scratch").exists()
 
 
 def test_a_check_takes_up_strays_that_make_a_clip_and_puts_the_others_aside(tmp_path: Path) -> None:
@@ -537,7 +528,7 @@ def test_a_check_takes_up_strays_that_make_a_clip_and_puts_the_others_aside(tmp_
         assert (tmp_path / "lib" / "lost" / "frames" / "stray.bin").read_bytes() == b"whose?"
         store.check()
         assert store.problems() == ()
-        assert len(store.list()) == 3
+        assert len(store.clips()) == 3
 
 
 def test_sums_hidden_clips_and_a_spread_are_those_of_a_loop_over_all(tmp_path: Path) -> None:
@@ -546,7 +537,7 @@ def test_sums_hidden_clips_and_a_spread_are_those_of_a_loop_over_all(tmp_path: P
         for n, visitor in enumerate(visitors):
             captions = ("a dog",) if n % 3 == 0 else ()
             store.add(replace(clip_of(n), visitor=visitor, captions=captions), contents_of(n))
-        clips, catalogue = store.list(), store.catalogue
+        clips, catalogue = store.clips(), store.catalogue
         for where, matches in (
             (ClipFilter(), lambda clip: True),
             (ClipFilter(visitors=("", "ann")), lambda clip: clip.visitor in ("", "ann")),

@@ -240,7 +240,7 @@ class Engine:
     # ------------------------------------------------------------------ library
     def clips(self) -> tuple[ClipView, ...]:
         """Return all clips in order of arrival; asks the disk for nothing."""
-        return tuple(self._clip_view(clip) for clip in self._library.list())
+        return tuple(self._clip_view(clip) for clip in self._library.clips())
 
     def list(
         self, offset: int = 0, limit: int = 48, order: Order = "newest", where: ClipFilter | None = None
@@ -345,7 +345,7 @@ class Engine:
     def import_captions(self, path: Path | str, only: Collection[str] | None = None) -> CaptionReport:
         """Add the sentences of a file to the clips that its lines name, of those in ``only`` where that is given."""
         library = self._indexer.writer()
-        clips = [clip for clip in library.list() if only is None or clip.id in only]
+        clips = [clip for clip in library.clips() if only is None or clip.id in only]
         changed, report = imported(Path(path), clips)
         library.update_all(changed)
         self._refresh()
@@ -407,7 +407,7 @@ class Engine:
         Returns what was forgotten. A disk that is not mounted looks like one whose files are gone.
         """
         library = self._indexer.writer()
-        missing = [clip for clip in library.list() if not clip.copied and not Path(clip.source).is_file()]
+        missing = [clip for clip in library.clips() if not clip.copied and not Path(clip.source).is_file()]
         gone = tuple(self._clip_view(clip) for clip in missing)
         for clip in missing:
             library.delete(clip.id)

@@ -93,7 +93,7 @@ class Indexer:
                 indexer._rebuild(progress)
             elif rebuild and len(library) and not indexer.ready:  # until its vectors are made anew, no clip has any
                 library.forget_vectors()
-                indexer._fit_prototypes(library.list(), (), progress)
+                indexer._fit_prototypes(library.clips(), (), progress)
                 indexer.repair()
             indexer._require_prototypes()
         except BaseException:
@@ -208,7 +208,7 @@ class Indexer:
         self, paths: Sequence[Path], visitor: str, scratch: Path, cluster: str
     ) -> Generator[Future[PreparedFile | None]]:
         """Yield what becomes of each file on a cluster, which is not sent those that are known."""
-        sizes, ready = {clip.size for clip in self.library.list()}, [Future[PreparedFile | None]() for _ in paths]
+        sizes, ready = {clip.size for clip in self.library.clips()}, [Future[PreparedFile | None]() for _ in paths]
         for path, future in zip(paths, ready, strict=True):
             with suppress(OSError):  # the cluster says what is wrong
                 if self._at(path, visitor)[1] is not None:
@@ -389,7 +389,7 @@ class Indexer:
         A clip of which that is impossible is kept without vectors, unless it is so for all.
         """
         library = self.writer()
-        clips = library.list()
+        clips = library.clips()
         if not self.ready:
             self._fit_prototypes(clips, (), progress)
         refusal: Exception | None = None

@@ -93,7 +93,7 @@ class LibraryReader:
     def __contains__(self, clip_id: object) -> bool:
         return isinstance(clip_id, str) and self.catalogue.get(clip_id) is not None
 
-    def list(self) -> tuple[StoredClip, ...]:
+    def clips(self) -> tuple[StoredClip, ...]:
         """Return all clips in order of arrival."""
         return tuple(self.catalogue.page())
 

@@ -7,7 +7,6 @@ a clip's record and all its files are whole, or else moved to ``lost``.
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -104,7 +103,7 @@ class LibraryWriter(LibraryTransactions):
             known = [(one, stored) for one in clips if (stored := self.catalogue.get(one.id)) is not None]
             self._rewrite([replace(one, files=stored.files) for one, stored in known])
 
-    def set_aside(self, clip_ids: Sequence[str]) -> builtins.list[StoredClip]:
+    def set_aside(self, clip_ids: Sequence[str]) -> list[StoredClip]:
         """Delete clips in one step so that ``restore`` can bring them back within ``KEPT``; returns them.
 
         Those set aside longer ago are deleted for good. Ids that are not there are left out.
@@ -116,7 +115,7 @@ class LibraryWriter(LibraryTransactions):
             self._rewrite([replace(clip, version=DELETED, deleted=now()) for clip in clips], gone)
             return clips
 
-    def restore(self, clip_ids: Sequence[str]) -> builtins.list[StoredClip]:
+    def restore(self, clip_ids: Sequence[str]) -> list[StoredClip]:
         """Bring back clips that were set aside, in one step; returns those that still could be."""
         with self._changing(f"{len(clip_ids)} clips were not restored"):
             self._require_stale(False)
@@ -134,7 +133,7 @@ class LibraryWriter(LibraryTransactions):
     def forget_vectors(self) -> None:
         """Take the vectors from all clips in one step, before they are computed anew by the same model."""
         with self._changing("The library was not rebuilt"):
-            self._commit([_without_vectors(clip) for clip in self.list()])
+            self._commit([_without_vectors(clip) for clip in self.clips()])
             self._note_missing()
 
     def delete(self, clip_id: str) -> None:
@@ -165,7 +164,7 @@ class LibraryWriter(LibraryTransactions):
                 )
             self._problems = problems
             self._commit(adopted)
-        for clip in self.list():
+        for clip in self.clips():
             for role, file in (*clip.files.items(), ("record", StoredFile(clip.record_name, 0))):
                 if not self._files.intact(file):
                     self._broken(clip, role)
@@ -190,7 +189,7 @@ class LibraryWriter(LibraryTransactions):
         with self._changing("The rebuilt library was not put in place"):
             self._require_stale(True)
             done = set(self.catalogue.ids(self.wanted.fingerprint))
-            if left := [clip.name for clip in self.list() if clip.id not in done]:
+            if left := [clip.name for clip in self.clips() if clip.id not in done]:
                 raise LibraryError(
                     f"{len(left)} clips are not rebuilt yet ({', '.join(left[:5])}); rebuild or delete them."
                 )

@@ -6,7 +6,6 @@ The next opening settles what a kill has left between two of these steps.
 
 from __future__ import annotations
 
-import builtins
 import shutil
 import sqlite3
 import tempfile
@@ -142,7 +141,7 @@ class LibraryTransactions(LibraryReader):
         except DatabaseDamage as error:
             state = self._write_again(error)
             self._database = Database(self.directory)
-        catalogue = self._database.catalogue
+        catalogue = self.catalogue = self._database.catalogue
         written, catalogue.problem = catalogue.version, state.problem if state else ""
         self._use(catalogue, allow_stale)
         self._last_number = catalogue.last_number()
@@ -184,14 +183,14 @@ class LibraryTransactions(LibraryReader):
                 self._files.move_to_lost(name)
         if adopted or dropped or pending or written != self.version:
             self._commit(adopted, dropped, version=self.version, settled=list(pending))
-        for clip in self.list() if small else ():
+        for clip in self.clips() if small else ():
             missing = [role for role, file in clip.files.items() if file.name not in there]
             if missing:
                 self._broken(clip, missing[0])
             elif clip.record_name not in there:
                 self._files.write(clip.record_name, clip.json.encode())
 
-    def _existing(self, names: Iterable[str]) -> builtins.list[str]:
+    def _existing(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if (self.directory / name).exists()]
 
     def _next_number(self) -> int:
@@ -200,12 +199,10 @@ class LibraryTransactions(LibraryReader):
             self._last_number += 1
             return self._last_number
 
-    def _adopted(
-        self, there: set[str], pending: dict[str, str]
-    ) -> tuple[builtins.list[StoredClip], builtins.list[str]]:
+    def _adopted(self, there: set[str], pending: dict[str, str]) -> tuple[list[StoredClip], list[str]]:
         """Clips that are whole although the database does not know them, and the other unknown files."""
         unknown = sorted(name for name in there if not self.catalogue.is_used(name))
-        adopted: builtins.list[StoredClip] = []
+        adopted: list[StoredClip] = []
         taken: set[str] = set()
         numbers: set[int] = set()
         for name in unknown:
@@ -242,12 +239,12 @@ class LibraryTransactions(LibraryReader):
             advice = "finish its rebuild first" if self.stale else "it needs no rebuild"
             raise LibraryError(f"The library {self.directory} was made by {self.version.model}; {advice}.")
 
-    def _expired(self) -> builtins.list[str]:
+    def _expired(self) -> list[str]:
         limit = (datetime.now(UTC) - KEPT).isoformat(timespec="seconds")
         return [clip.id for clip in self.catalogue.of(DELETED) if clip.deleted < limit]
 
     @contextmanager
-    def _in_flight(self, names: builtins.list[str]) -> Iterator[None]:
+    def _in_flight(self, names: list[str]) -> Iterator[None]:
         """Files that are being written: noted before, and removed again where the clip is not stored."""
         with self._mutex:
             new = [name for name in names if not self.catalogue.is_used(name)]
