@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import io
@@ -51,6 +52,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump()
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file that this package ships."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
 
 
 # --------------------------------------------------------------------------- writing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vtr_demo.config import Protocol, Split
@@ -19,10 +19,19 @@ from vtr_demo.data.captions import text_tokens
 from vtr_demo.data.dataset import Sample, drawn_sample, file_samples
 from vtr_demo.data.manifest import Dataset, load_dataset
 from vtr_demo.data.sampler import Batch
-from vtr_demo.data.short import sample_sentences
-from vtr_demo.evaluation import metrics
-from vtr_demo.evaluation.kinds import by_kind
-from vtr_demo.evaluation.metrics import Table, ablations, bootstrap, paired_differences, ranks_of, report
+from vtr_demo.data.short import QUERY_KINDS, right_clips, sample_sentences, short_queries
+from vtr_demo.evaluation.metrics import (
+    Table,
+    ablations,
+    bootstrap,
+    interval,
+    paired_differences,
+    ranks,
+    ranks_of,
+    report,
+    summarize,
+    usage_entropy,
+)
 from vtr_demo.model.attributes import Vocabulary, label_matrix
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.model import VTRModel, join_texts, join_videos
@@ -42,6 +51,10 @@ from vtr_demo.structures import (
 from vtr_demo.text.parser import parse_many
 
 _CHUNK = 32
+HEAD = 0.2
+"""Share of the attributes that counts as their head; MCSAN's focal loss is meant for the tail."""
+MAX_QUERIES = 2000
+"""Short queries of each kind that are measured; of more, a random choice."""
 
 
 def token_cache(trained: RetrievalModel, folder: Path | None) -> VideoCache:
@@ -85,30 +98,29 @@ def encode_table(
 @torch.no_grad()
 def attribute_precision(
     model: VTRModel, table: Table, items: Sequence[Sample], vocabulary: Vocabulary, training_labels: Sequence[Tensor]
-) -> dict[str, dict[str, float]]:
-    """Return, by level, the mean average precision (percent) of attributes at the head and at the tail.
+) -> dict[str, float]:
+    """Return the mean average precision (percent) of attributes as `entity AP head`, `entity AP tail`, ...
 
     The head is the fifth of the attributes that is most frequent in training, which is where the
     imbalance comes from; attributes that no clip of the test set carries do not count.
     """
+    from sklearn.metrics import average_precision_score
+
     if model.attributes is None:
         return {}
     labels = label_matrix([list(item.sentences) for item in items], vocabulary)
     logits = model.attributes(table.videos.levels)
-    answer = {}
-    for level, scores, frequent in zip(LEVELS, logits, training_labels, strict=True):
-        if not scores.shape[1]:
-            continue
-        precision = 100 * metrics.average_precision(scores.float().cpu().numpy(), labels[level].numpy() > 0)
-        parts = zip(("head", "tail"), metrics.head_and_tail(frequent.numpy() > 0), strict=True)
-        values = {name: precision[index][np.isfinite(precision[index])] for name, index in parts}
-        answer[level] = {name: float(value.mean()) for name, value in values.items() if len(value)}
-    return answer
-
-
-def attribute_columns(precision: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Flatten ``attribute_precision`` to one row: `entity AP head`, `entity AP tail`, ..."""
-    return {f"{level} AP {part}": value for level, parts in precision.items() for part, value in parts.items()}
+    precision = {}
+    for level, scores, training in zip(LEVELS, logits, training_labels, strict=True):
+        truth, counts = labels[level].numpy() > 0, (training.numpy() > 0).sum(axis=0)
+        order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+        cut = math.ceil(HEAD * len(order))
+        for part, columns in (("head", order[:cut]), ("tail", order[cut:])):
+            known = [k for k in columns if truth[:, k].any()]
+            if known:
+                values = average_precision_score(truth[:, known], scores[:, known].float().cpu().numpy())
+                precision[f"{level} AP {part}"] = 100 * float(values)
+    return precision
 
 
 @torch.no_grad()
@@ -121,23 +133,19 @@ def concept_usage(model: VTRModel, batch: Batch) -> dict[str, float]:
     """
     batch = batch.to(next(model.parameters()).device)
     sides = {
-        "video": [model.forward_video(tokens).concepts.soft for tokens in batch.videos],
-        "text": [model.forward_text(batch.texts).concepts.soft],
+        "video": [model.forward_video(tokens).concepts for tokens in batch.videos],
+        "text": [model.forward_text(batch.texts).concepts],
     }
     answer = {}
     for side, parts in sides.items():
-        for name, form in ((f"usage {side}", Tensor.float), (f"usage {side} hard", _hard)):
-            counts = torch.stack([form(part).sum((0, 2)) for part in parts]).sum(0)
-            answer[name] = metrics.usage_entropy(counts.cpu().numpy())
-        largest = torch.cat([part.amax(1).flatten() for part in parts])
+        soft = torch.stack([part.soft.sum((0, 2)) for part in parts]).sum(0)
+        chosen = torch.cat([part.index().flatten() for part in parts])
+        hard = torch.bincount(chosen[chosen >= 0], minlength=model.config.concepts)
+        for name, counts in ((f"usage {side}", soft), (f"usage {side} hard", hard)):
+            answer[name] = usage_entropy(counts.double().cpu().numpy())
+        largest = torch.cat([part.soft.amax(1).flatten() for part in parts])
         answer[f"certainty {side}"] = float(largest[largest > 0].mean())
     return answer
-
-
-def _hard(soft: Tensor) -> Tensor:
-    """(B, K, N) one-hot at the likeliest concept of each token; padding stays 0."""
-    one_hot = F.one_hot(soft.argmax(1), soft.shape[1]).transpose(1, 2)
-    return (one_hot * (soft.sum(1, keepdim=True) > 0)).float()
 
 
 def evaluate(
@@ -183,6 +191,40 @@ def evaluate(
     answer["by_kind"] = by_kind(trained, table.videos, sample_sentences(items), weights)
     if with_ablations:
         answer["ablations"] = ablations(table, weights, protocol)
+    return answer
+
+
+def by_kind(
+    trained: RetrievalModel,
+    videos: VideoFeatures,
+    sentences: Sequence[Sequence[Sentence]],
+    weights: TermWeights | None = None,
+    *,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return text-to-video recall by kind of short query, in percent, with 95 % intervals over the queries.
+
+    ``videos`` are N clips and ``sentences`` what each shows. A clip counts as right if it has all that the
+    query names, also where another clip's sentence gave the query. Kinds without a query are left out.
+    """
+    weights = weights or trained.model.default_weights
+    distinct = dict.fromkeys(query for group in sentences for sentence in group for query in short_queries(sentence))
+    rng = np.random.default_rng(seed)
+    answer: dict[str, Any] = {}
+    for kind in QUERY_KINDS:
+        queries = [query for query in distinct if query.kind == kind]
+        if len(queries) > MAX_QUERIES:
+            queries = [queries[i] for i in np.sort(rng.choice(len(queries), MAX_QUERIES, replace=False))]
+        if not queries:
+            continue
+        texts = trained.encode_text(parse_many([query.text for query in queries]))
+        scores = (texts.flat(weights) @ videos.flat().T).cpu().numpy()
+        rank = ranks(scores, right_clips(queries, sentences))
+        answer[kind] = summarize(rank) | {
+            "R@3": float(100 * (rank <= 3).mean()),
+            "interval_95": interval(rank, seed=seed),
+            "queries": len(queries),
+        }
     return answer
 
 
@@ -240,7 +282,6 @@ def compare(
     *,
     protocol: Protocol = "merged",
     cache: Path | None = None,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Return first minus second in both directions, with 95 % intervals by a paired bootstrap over clips.
 
@@ -259,31 +300,16 @@ def compare(
         for model, items, store in zip(models, readable, stores, strict=True)
     ]
     weights = [model.model.default_weights for model in models]
-    return difference(tables, weights, protocol=protocol, seed=seed) | {
+    a, b = (ranks_of(table, weight, protocol) for table, weight in zip(tables, weights, strict=True))
+    return {
+        "text_to_video": paired_differences(a.text_to_video, b.text_to_video, groups=a.text_groups),
+        "video_to_text": paired_differences(a.video_to_text, b.video_to_text, groups=a.video_groups),
         "models": [first.spec, second.spec],
         "data": dataset.name,
         "split": dataset.split,
         "kind": dataset.kind or "all",
         "videos": len(shared),
         "protocol": protocol,
-    }
-
-
-def difference(
-    tables: Sequence[Table], weights: Sequence[TermWeights], *, protocol: Protocol = "merged", seed: int = 0
-) -> dict[str, Any]:
-    """Return each metric of the first table minus that of the second, and its interval, on equal queries."""
-    a, b = (ranks_of(table, weight, protocol) for table, weight in zip(tables, weights, strict=True))
-    sides = {
-        "text_to_video": (a.text_to_video, b.text_to_video, a.text_groups),
-        "video_to_text": (a.video_to_text, b.video_to_text, a.video_groups),
-    }
-    return {
-        side: {
-            metric: {"difference": value, "interval_95": list(ends)}
-            for metric, (value, ends) in paired_differences(one, two, seed=seed, groups=groups).items()
-        }
-        for side, (one, two, groups) in sides.items()
     }
 
 
@@ -306,22 +332,14 @@ def probe(
     both texts and both clips are asked, and ties count half. ``split`` is `probe` (unseen combinations) or
     `unseen_sprites`. The 95 % bootstrap interval is over the pairs. ``cache`` keeps the clips' tokens.
     """
-    store = token_cache(trained, cache)
     rng = np.random.default_rng([seed, PAIR_LEVELS.index(level)])
-    videos: list[VideoFeatures] = []
-    texts: list[str] = []
-    for i in range(pairs):
-        if progress and i % 10 == 0:
-            progress(i / pairs, f"{level}: pair {i + 1} of {pairs}")
-        first, one, second, other = minimal_pair(rng, level, split)
-        texts += [one, other]
-        for spec in (first, second):
-            tokens = store.read(drawn_sample(spec, split, str(sprites or "")))
-            with torch.no_grad():
-                videos.append(trained.model.encode_video(tokens))
-    questions = _term_table(trained, parse_many(texts), join_videos(videos))
+    drawn = [minimal_pair(rng, level, split) for _ in range(pairs)]
+    specs = [spec for first, _, second, _ in drawn for spec in (first, second)]
+    texts = parse_many([text for pair in drawn for text in pair[1::2]])
+    items = [drawn_sample(spec, split, str(sprites or "")) for spec in specs]
+    videos = _encode_drawn(trained, items, cache, level, progress)
     return {"level": level, "split": split, "pairs": pairs, "seed": seed} | {
-        name: _accuracy(table) for name, table in questions.items()
+        name: _accuracy(table) for name, table in _term_table(trained, texts, videos).items()
     }
 
 
@@ -337,17 +355,28 @@ def probe_kinds(
 ) -> dict[str, Any]:
     """Return ``by_kind`` on ``clips`` playground clips of ``split``, asked for all names of what they show."""
     rng = np.random.default_rng([seed, 9])
-    items: list[Sample] = []
-    features: list[VideoFeatures] = []
-    store = token_cache(trained, cache)
-    for i in range(clips):
-        if progress and i % 10 == 0:
-            progress(i / clips, f"short queries: clip {i + 1} of {clips}")
-        items.append(drawn_sample(sample_spec(rng, split=split), split, str(sprites or "")))
-        with torch.no_grad():
-            features.append(trained.model.encode_video(store.read(items[-1])))
-    kinds = by_kind(trained, join_videos(features), sample_sentences(items), seed=seed)
+    specs = [sample_spec(rng, split=split) for _ in range(clips)]
+    items = [drawn_sample(spec, split, str(sprites or "")) for spec in specs]
+    videos = _encode_drawn(trained, items, cache, "short queries", progress)
+    kinds = by_kind(trained, videos, sample_sentences(items), seed=seed)
     return kinds | {"clips": clips, "split": split, "seed": seed}
+
+
+@torch.no_grad()
+def _encode_drawn(
+    trained: RetrievalModel,
+    items: Sequence[Sample],
+    cache: Path | None,
+    label: str,
+    progress: Callable[[float, str], None] | None,
+) -> VideoFeatures:
+    store = token_cache(trained, cache)
+    features = []
+    for i, item in enumerate(items):
+        if progress and i % 10 == 0:
+            progress(i / len(items), f"{label}: clip {i + 1} of {len(items)}")
+        features.append(trained.model.encode_video(store.read(item)))
+    return join_videos(features)
 
 
 @torch.no_grad()

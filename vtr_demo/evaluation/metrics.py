@@ -1,4 +1,4 @@
-"""Retrieval metrics: ranks, recall with bootstrap intervals, two protocols, attribute precision.
+"""Retrieval metrics: ranks, recall with bootstrap intervals, two protocols.
 
 Ranks are 1-based. Tie rule ("expected"): a positive that ties with negatives gets the mean of its
 best and worst possible rank, so that a model which scores everything alike gets the middle rank.
@@ -111,9 +111,6 @@ def _metrics(rank: np.ndarray) -> np.ndarray:
     return np.array([*(100.0 * (rank <= k).mean() for k in (1, 5, 10)), np.median(rank), rank.mean()])
 
 
-Interval = tuple[float, float]
-
-
 def bootstrap(
     statistic: Callable[[np.ndarray], np.ndarray],
     count: int,
@@ -121,9 +118,8 @@ def bootstrap(
     groups: np.ndarray | None = None,
     seed: int = 0,
     resamples: int = 2000,
-    level: float = 0.95,
 ) -> np.ndarray:
-    """Return percentile intervals (M, 2) of a statistic over ``count`` samples (Efron and Tibshirani 1993).
+    """Return 95 % percentile intervals (M, 2) of a statistic over ``count`` samples (Efron and Tibshirani 1993).
 
     ``statistic`` maps the indices of the samples drawn to (M,) values. ``groups`` (count,) names the
     cluster of each sample, e.g. its clip: captions of one clip are not independent, so whole clusters are
@@ -145,29 +141,23 @@ def bootstrap(
     if len(sizes) < 2:
         return np.repeat(statistic(order)[:, None], 2, axis=1)
     ends = stats.bootstrap(
-        (np.arange(len(sizes)),),
-        of_clusters,
-        n_resamples=resamples,
-        confidence_level=level,
-        method="percentile",
-        vectorized=False,
-        rng=seed,
+        (np.arange(len(sizes)),), of_clusters, n_resamples=resamples, method="percentile", vectorized=False, rng=seed
     ).confidence_interval
     return np.stack([ends.low, ends.high], axis=-1)
 
 
 def interval(
     rank: np.ndarray, *, seed: int = 0, resamples: int = 2000, groups: np.ndarray | None = None
-) -> dict[str, Interval]:
+) -> dict[str, list[float]]:
     """Return 95 % bootstrap intervals of every metric over the queries, or over their ``groups``."""
     rank = np.asarray(rank, dtype=np.float64)
     ends = bootstrap(lambda drawn: _metrics(rank[drawn]), len(rank), groups=groups, seed=seed, resamples=resamples)
-    return {name: (low, high) for name, (low, high) in zip(METRICS, ends.tolist(), strict=True)}
+    return dict(zip(METRICS, ends.tolist(), strict=True))
 
 
 def paired_differences(
     ranks_a: np.ndarray, ranks_b: np.ndarray, *, seed: int = 0, resamples: int = 2000, groups: np.ndarray | None = None
-) -> dict[str, tuple[float, Interval]]:
+) -> dict[str, dict[str, Any]]:
     """Return metric(A) - metric(B) on the same queries, and its 95 % interval by a paired bootstrap.
 
     Both models are judged on the same drawn queries, so shared difficulty cancels out.
@@ -181,7 +171,8 @@ def paired_differences(
 
     values = difference(np.arange(len(a))).tolist()
     ends = bootstrap(difference, len(a), groups=groups, seed=seed, resamples=resamples).tolist()
-    return {name: (value, (low, high)) for name, value, (low, high) in zip(METRICS, values, ends, strict=True)}
+    rows = zip(METRICS, values, ends, strict=True)
+    return {name: {"difference": value, "interval_95": pair} for name, value, pair in rows}
 
 
 # --------------------------------------------------------------------------- the report
@@ -220,7 +211,7 @@ def ranks_of(table: Scored, weights: TermWeights, protocol: Protocol = "merged")
 
 
 def report(
-    table: Scored, weights: TermWeights, *, protocol: Protocol = "merged", seed: int = 0, resamples: int = 2000
+    table: Scored, weights: TermWeights, *, protocol: Protocol = "merged", resamples: int = 2000
 ) -> dict[str, Any]:
     """Summarise both directions in percent with 95 % bootstrap intervals over the clips."""
     queries = ranks_of(table, weights, protocol)
@@ -229,8 +220,7 @@ def report(
         ("text_to_video", queries.text_to_video, queries.text_groups),
         ("video_to_text", queries.video_to_text, queries.video_groups),
     ):
-        ends = interval(rank, seed=seed, resamples=resamples, groups=groups)
-        answer[name] = summarize(rank) | {"interval_95": {key: list(pair) for key, pair in ends.items()}}
+        answer[name] = summarize(rank) | {"interval_95": interval(rank, resamples=resamples, groups=groups)}
     texts, videos = table.positives.shape
     return answer | {"texts": texts, "videos": videos, "protocol": protocol}
 
@@ -247,40 +237,8 @@ def ablations(table: Scored, weights: TermWeights, protocol: Protocol = "merged"
     return answer
 
 
-# --------------------------------------------------------------------------- attributes and concepts
-def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return scikit-learn's average precision of each attribute, (A,), from scores and labels (N, A).
-
-    NaN for an attribute without positives.
-    """
-    from sklearn.metrics import average_precision_score
-
-    table, truth = _checked(scores), np.asarray(labels, dtype=bool)
-    if truth.shape != table.shape:
-        raise ScoreError(f"Labels are {truth.shape}, attribute scores are {table.shape}.")
-    return np.array(
-        [
-            average_precision_score(column, score) if column.any() else np.nan
-            for column, score in zip(truth.T, table.T, strict=True)
-        ]
-    )
-
-
-def head_and_tail(labels: np.ndarray, head: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
-    """Return indices of the most frequent ``head`` share of the attributes that occur, and of the rest.
-
-    From labels (N, A) bool. MCSAN's focal loss is meant for the tail, so report both.
-    """
-    counts = np.asarray(labels, dtype=bool).sum(axis=0)
-    order = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
-    cut = int(np.ceil(head * len(order)))
-    return np.sort(order[:cut]), np.sort(order[cut:])
-
-
-def usage_entropy(counts: Any) -> float:
+def usage_entropy(counts: np.ndarray) -> float:
     """Return the entropy of the concepts' token counts (K,) over log K: 1 is even use, 0 is collapse."""
-    count = np.asarray(counts, dtype=np.float64)
-    if count.ndim != 1 or not np.isfinite(count).all() or (count < 0).any() or count.sum() == 0:
-        raise ScoreError(f"Concept counts must be finite, not negative and not all zero, got {count}.")
-    share = count[count > 0] / count.sum()
-    return float(-(share * np.log(share)).sum() / np.log(len(count))) if len(count) > 1 else 1.0
+    from scipy.stats import entropy
+
+    return float(entropy(counts, base=len(counts))) if len(counts) > 1 else 1.0

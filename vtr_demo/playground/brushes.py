@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor
 
-from vtr_demo.playground.spec import read_table
+from vtr_demo.files import read_table
 
 Levels = Callable[[str], list[Image.Image]]
 """Code points of a sprite -> its RGBA pictures, each half the size of the one before."""
 Curve = Callable[[Any], Any]
 """x -> y, of one point or of many (N,)."""
 
-PROPS = {name: row["code"] for name, row in read_table("props.csv").items()}
+PROPS = {row["name"]: row["code"] for row in read_table(Path(__file__).with_name("props.csv"))}
 """Code points of the sprites that stand about in the scenes."""
 
 

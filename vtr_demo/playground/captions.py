@@ -163,9 +163,7 @@ class _Words:
 
     def _verb(self, k: int) -> tuple[str, str, str]:
         actor = self.spec.actors[k]
-        verbs = MOTIONS[actor.motion].verbs
-        if not self.phrasing.explicit:
-            verbs = MOTIONS[actor.motion].kind_verbs.get(THINGS[actor.sprite].kind, verbs)
+        verbs = MOTIONS[actor.motion].verbs_of("" if self.phrasing.explicit else THINGS[actor.sprite].kind)
         return verbs[self.phrasing.verbs[k] % len(verbs)]
 
     def thing(self, k: int) -> str:

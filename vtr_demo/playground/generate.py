@@ -82,7 +82,7 @@ def _write_clips(out: Path, rows: list[dict[str, Any]], size: tuple[int, int], s
     out.mkdir(parents=True, exist_ok=True)
     lines = []
     for row in rows:
-        spec = ClipSpec.from_json(row["spec"])
+        spec = ClipSpec.from_dict(row["spec"])
         seconds = np.arange(round(spec.duration_s * FPS)) / FPS
         frames = render(spec, list(seconds), size=size[0], height=size[1], sprites=sprites)
         _write_mp4(out / row["path"], frames)

@@ -6,25 +6,46 @@ draws them, ``captions`` describes them.
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, Self, get_args
 
 import numpy as np
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vtr_demo.config import Split
 from vtr_demo.errors import ConfigError
+from vtr_demo.files import read_table
+
 
 # --------------------------------------------------------------------------- vocabulary
-_FACING = {"left": -1, "": 0, "right": 1}
+def _cells(cell: str) -> list[str]:
+    return [part.strip() for part in cell.split(";")]
 
 
-@dataclass(frozen=True)
-class Thing:
+Cells = Annotated[tuple[str, ...], BeforeValidator(_cells)]
+Verb = tuple[str, str, str]
+"""Of a motion: present, participle, and the words after it. Of a relation: present, participle, passive."""
+Verbs = Annotated[tuple[Verb, ...], BeforeValidator(lambda cell: [verb.split("/") for verb in _cells(cell)])]
+"""Written "swings/swinging/back and forth; ..."; the third part may be empty."""
+Palettes = Annotated[tuple[tuple[str, ...], ...], BeforeValidator(lambda cell: [sky.split() for sky in _cells(cell)])]
+
+
+class Row(BaseModel):
+    """A named row of a table of this folder; an empty cell has the field's default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def read(cls, name: str) -> dict[str, Self]:
+        """Return the rows of the table ``name`` by their names."""
+        rows = read_table(Path(__file__).with_name(name))
+        return {row.pop("name"): cls(**{key: cell for key, cell in row.items() if cell}) for row in rows}
+
+
+class Thing(Row):
     """One sprite of Microsoft's Fluent 3D emoji, its size and its words.
 
     Code points and names follow the Unicode emoji list; nouns, sizes and splits are our decision. The order of
@@ -34,91 +55,62 @@ class Thing:
     code: str
     """Its code points, which are its file's name without the ending."""
     kind: str
-    facing: int
+    facing: Annotated[int, BeforeValidator({"left": -1, "right": 1}.get)] = 0
     """Which way its picture looks: -1 left, 1 right, 0 neither."""
     size: float
     """Relative to the size of its place in the layout."""
-    rim: float | None
+    rim: float | None = None
     """Of a container: where its rim is, as a share of its height from the top."""
-    split: str
+    split: str = ""
     """The only split that shows it, ``train`` or ``unseen_sprites``; empty: ``train`` and ``probe``."""
-    nouns: tuple[str, ...]
+    nouns: Cells
     """The first is the plainest."""
 
 
-def read_table(name: str) -> dict[str, dict[str, str]]:
-    """Return the rows of a table of this folder by their first column, ``name``."""
-    with Path(__file__).with_name(name).open(encoding="utf-8", newline="") as file:
-        return {row.pop("name"): row for row in csv.DictReader(file, strict=True)}
-
-
-def cell_list(cell: str, separator: str = ";") -> tuple[str, ...]:
-    """Split a cell at its separators; an empty cell has no parts."""
-    return tuple(part.strip() for part in cell.split(separator)) if cell else ()
-
-
-def _thing(code: str, kind: str, facing: str, size: str, rim: str, split: str, nouns: str) -> Thing:
-    return Thing(code, kind, _FACING[facing], float(size), float(rim) if rim else None, split, cell_list(nouns))
-
-
-THINGS = {name: _thing(**row) for name, row in read_table("things.csv").items()}
+THINGS = Thing.read("things.csv")
 CONTAINERS = {name: thing.rim for name, thing in THINGS.items() if thing.rim is not None}
 """What a thing can be inside of, and where its rim is."""
 
 
-Verb = tuple[str, str, str]
-"""Of a motion: present, participle, and the words after it. Of a relation: present, participle, passive."""
-
-
-def _verbs(cell: str) -> tuple[Verb, ...]:
-    """Read verbs that are written "swings/swinging/back and forth; ..."; the third part may be empty."""
-    split = (verb.split("/") for verb in cell_list(cell))
-    return tuple((present, participle, rest) for present, participle, rest in split)
-
-
-@dataclass(frozen=True)
-class Motion:
+class Motion(Row):
     """How a thing moves by itself."""
 
     family: str
     """``travel``, ``place``, ``vertical``, ``depth`` or ``loop``."""
-    verbs: tuple[Verb, ...]
-    kind_verbs: dict[str, tuple[Verb, ...]]
-    """Those that suit one kind of thing better; left out where only one word may differ."""
+    verbs: Verbs
+    animal: Verbs = ()
+    """Verbs that suit this kind of thing better; left out where only one word may differ."""
+    bird: Verbs = ()
+    person: Verbs = ()
+    vehicle: Verbs = ()
+
+    def verbs_of(self, kind: str) -> tuple[Verb, ...]:
+        """Return the verbs for a kind of thing."""
+        return getattr(self, kind, ()) or self.verbs
 
 
-def _motion(family: str, verbs: str, **kinds: str) -> Motion:
-    return Motion(family, _verbs(verbs), {kind: _verbs(cell) for kind, cell in kinds.items() if cell})
+MOTIONS = Motion.read("motions.csv")
 
 
-MOTIONS = {name: _motion(**row) for name, row in read_table("motions.csv").items()}
-
-
-@dataclass(frozen=True)
-class Relation:
+class Relation(Row):
     """How the first thing relates to the second."""
 
     group: str
     """Relations of a group have one layout."""
-    preps: tuple[str, ...]
+    preps: Cells
     """Prepositions, which follow any verb or "is"."""
-    verbs: tuple[Verb, ...]
+    verbs: Verbs = ()
     """They replace the verb; the passive participle may be ""."""
-    swaps: tuple[str, ...]
+    swaps: Cells = ()
     """Relations that make a sentence false."""
-    roles: bool
+    roles: bool = False
     """Whether exchanging the two things makes another scene (not so for "next to")."""
-    first: tuple[str, ...]
+    first: Cells
     """Motions of the first thing for which the layout has room."""
-    second: tuple[str, ...]
+    second: Cells
 
 
-def _relation(group: str, verbs: str, roles: str, **lists: str) -> Relation:
-    words = {name: cell_list(cell) for name, cell in lists.items()}
-    return Relation(group, verbs=_verbs(verbs), roles=roles == "yes", **words)
-
-
-RELATIONS = {name: _relation(**row) for name, row in read_table("relations.csv").items()}
+RELATIONS = Relation.read("relations.csv")
 SPATIAL_GROUPS = ("side", "height", "depth", "contact", "inside")
 SPATIAL_RELATIONS = tuple(name for name, rule in RELATIONS.items() if rule.group in SPATIAL_GROUPS)
 """Relations that a single picture shows."""
@@ -128,39 +120,30 @@ NEIGHBOURS = (("left of", "right of"), ("in front of", "behind"))
 """Pairs of opposite relations of two things that may both move on the spot."""
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(Row):
     """The words of a scene, its sky, and what drifts through it. Lengths are in picture heights."""
 
-    places: tuple[str, ...]
-    surfaces: tuple[str, ...]
+    places: Cells
+    surfaces: Cells
     """What a thing moves across."""
-    skies: tuple[tuple[str, ...], ...]
+    skies: Palettes
     """Colours from the top to ``horizon``, one palette a variant."""
     horizon: float
-    clouds: int
+    clouds: int = 0
     """Clouds behind the actors."""
-    cloud_alpha: float
-    flakes: int
+    cloud_alpha: float = 0.0
+    flakes: int = 0
     """Flakes, bubbles or dust before the actors."""
-    flake_colour: str
-    flake_size: float
-    flake_speed: float
+    flake_colour: str = ""
+    flake_size: float = 0.0
+    flake_speed: float = 0.0
     """Downwards, per second."""
-    twinkle: bool
+    twinkle: bool = False
     shadow: float
     """Strength of the shadows of things; weak on snow and clouds."""
 
 
-def _scene(places: str, surfaces: str, skies: str, flake_colour: str, twinkle: str, **numbers: str) -> Scene:
-    values: dict[str, Any] = {name: float(number or 0) for name, number in numbers.items()}
-    values |= {name: int(values[name]) for name in ("clouds", "flakes")}
-    values |= {"flake_colour": flake_colour, "twinkle": twinkle == "yes"}
-    palettes = tuple(cell_list(sky, " ") for sky in cell_list(skies))
-    return Scene(cell_list(places), cell_list(surfaces), palettes, **values)
-
-
-SCENES = {name: _scene(**row) for name, row in read_table("scenes.csv").items()}
+SCENES = Scene.read("scenes.csv")
 
 CAMERAS: dict[str, str] = {
     "still": "",
@@ -170,108 +153,100 @@ CAMERAS: dict[str, str] = {
     "zoom out": "the camera zooms out",
 }
 
+
 # --------------------------------------------------------------------------- specs
+def _one_of(*options: str | int) -> AfterValidator:
+    def check(value: str | int) -> str | int:
+        if value not in options:
+            raise ValueError(f"{value!r} is unknown; known: {', '.join(map(str, options))}")
+        return value
+
+    return AfterValidator(check)
+
+
 BACKDROPS = 12
 """Variants of each scene."""
+
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(allow_inf_nan=False, gt=0)]
+Natural = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
 class Actor:
     """One thing that acts. Lengths are in picture heights; x = 0 is the centre of the picture."""
 
-    sprite: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    sprite: Annotated[str, _one_of(*THINGS)]
     """The name of a thing."""
-    motion: str
-    heading: int = 1
+    motion: Annotated[str, _one_of(*MOTIONS)]
+    heading: Annotated[int, _one_of(-1, 1)] = 1
     """-1 moves, looks or turns to the left, 1 to the right."""
-    x: float = 0.0
-    depth: float = 0.55
+    x: Number = 0.0
+    depth: Number = 0.55
     """0 is the far line of the ground, 1 the near one."""
-    size: float = 0.36
+    size: Positive = 0.36
     """Longer side of the sprite before perspective."""
-    lift: float = 0.0
+    lift: Number = 0.0
     """Height of its place above the ground."""
-    phase: float = 0.0
+    phase: Number = 0.0
     """Where its cycle starts, 0..1."""
-    tempo: float = 1.0
+    tempo: Positive = 1.0
     """Speed of its cycle."""
-
-    def __post_init__(self) -> None:
-        _require_known("thing", self.sprite, THINGS)
-        _require_known("motion", self.motion, MOTIONS)
-        if self.heading not in (-1, 1):
-            raise ConfigError(f"heading must be -1 (left) or 1 (right), got {self.heading!r}.")
-        for name in ("x", "depth", "size", "lift", "phase", "tempo"):
-            if not np.isfinite(getattr(self, name)):
-                raise ConfigError(f"{name} of the {self.sprite} must be a finite number.")
-        if self.size <= 0 or self.tempo <= 0:
-            raise ConfigError(f"size and tempo of the {self.sprite} must be positive.")
 
 
 @dataclass(frozen=True)
 class ClipSpec:
     """One clip. ``relation`` holds between the first and the second actor; a third one is a bystander."""
 
-    scene: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    scene: Annotated[str, _one_of(*SCENES)]
     actors: tuple[Actor, ...]
-    relation: str | None = None
-    camera: str = "still"
-    backdrop: int = 0
-    seed: int = 0
-    duration_s: float = 4.0
-
-    def __post_init__(self) -> None:
-        _require_known("scene", self.scene, SCENES)
-        _require_known("camera", self.camera, CAMERAS)
-        if not 1 <= len(self.actors) <= 3:
-            raise ConfigError(f"A clip needs one to three actors, got {len(self.actors)}.")
-        names = [actor.sprite for actor in self.actors]
-        if len(set(names)) < len(names):
-            raise ConfigError(f"The actors of a clip must be different things, got {', '.join(names)}.")
-        if not (np.isfinite(self.duration_s) and self.duration_s > 0):
-            raise ConfigError(f"duration_s must be positive, got {self.duration_s}.")
-        for name in ("backdrop", "seed"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be a whole number from 0, got {getattr(self, name)!r}.")
-        if self.relation is not None:
-            _require_known("relation", self.relation, RELATIONS)
-            self._check_relation(self.relation)
-
-    def _check_relation(self, relation: str) -> None:
-        if len(self.actors) < 2:
-            raise ConfigError(f"The relation {relation!r} needs two actors.")
-        for actor, allowed in zip(self.actors, motions_for(relation), strict=False):
-            if actor.motion not in allowed:
-                raise ConfigError(
-                    f"In the relation {relation!r} the {actor.sprite} cannot {actor.motion}; "
-                    f"choose from {', '.join(allowed)}."
-                )
-        if relation == "in" and self.actors[1].sprite not in CONTAINERS:
-            raise ConfigError(f"Nothing fits in the {self.actors[1].sprite}; use {', '.join(CONTAINERS)}.")
-
-    def to_json(self) -> str:
-        """Return one line of JSON."""
-        return json.dumps(asdict(self))
+    relation: Annotated[str, _one_of(*RELATIONS)] | None = None
+    camera: Annotated[str, _one_of(*CAMERAS)] = "still"
+    backdrop: Natural = 0
+    seed: Natural = 0
+    duration_s: Positive = 4.0
 
     @staticmethod
-    def from_json(text: str | dict[str, Any]) -> ClipSpec:
-        """Read a spec back; raises ``ConfigError``."""
+    def from_dict(row: Any) -> ClipSpec:
+        """Read a spec back from its ``asdict``; raises ``ConfigError``."""
         try:
-            values = dict(json.loads(text) if isinstance(text, str) else text)
-            actors = tuple(Actor(**actor) for actor in values.pop("actors"))
-            return ClipSpec(actors=actors, **values)
-        except (TypeError, KeyError, ValueError) as error:
-            raise ConfigError(f"This is not a playground spec ({error}); write one with to_json().") from error
+            spec = _SPEC.validate_python(row)
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
+            raise ConfigError(f"This is not a playground spec ({reason}); `playground --out` writes some.") from error
+        names = [actor.sprite for actor in spec.actors]
+        if not 1 <= len(names) <= 3:
+            raise ConfigError(f"A clip needs one to three actors, got {len(names)}.")
+        if len(set(names)) < len(names):
+            raise ConfigError(f"The actors of a clip must be different things, got {', '.join(names)}.")
+        if spec.relation is not None:
+            _check_relation(spec.relation, spec.actors)
+        return spec
+
+
+_SPEC = TypeAdapter(ClipSpec)
+
+
+def _check_relation(relation: str, actors: tuple[Actor, ...]) -> None:
+    if len(actors) < 2:
+        raise ConfigError(f"The relation {relation!r} needs two actors.")
+    for actor, allowed in zip(actors, motions_for(relation), strict=False):
+        if actor.motion not in allowed:
+            raise ConfigError(
+                f"In the relation {relation!r} the {actor.sprite} cannot {actor.motion}; "
+                f"choose from {', '.join(allowed)}."
+            )
+    if relation == "in" and actors[1].sprite not in CONTAINERS:
+        raise ConfigError(f"Nothing fits in the {actors[1].sprite}; use {', '.join(CONTAINERS)}.")
 
 
 def choose(rng: np.random.Generator, *options: Any) -> Any:
     """Draw one of the options."""
     return options[int(rng.integers(len(options)))]
-
-
-def _require_known(what: str, name: str, table: dict[str, Any]) -> None:
-    if name not in table:
-        raise ConfigError(f"Unknown {what} {name!r}; known: {', '.join(table)}.")
 
 
 def motions_for(relation: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

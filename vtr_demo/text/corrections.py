@@ -9,12 +9,13 @@ loads nothing.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from vtr_demo.files import read_table
 
 Doc = Any
 """A ``spacy.tokens.Doc``."""
@@ -22,13 +23,8 @@ Token = Any
 """A ``spacy.tokens.Token``."""
 
 
-def read_table(name: str) -> list[dict[str, str]]:
-    """Return the rows of a table of this folder."""
-    with Path(__file__).with_name(name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-WORDS = {row["name"]: frozenset(row["words"].split()) for row in read_table("words.csv")}
+_HERE = Path(__file__).parent
+WORDS = {row["name"]: frozenset(row["words"].split()) for row in read_table(_HERE / "words.csv")}
 """Lists of words by name; the table says what each is for."""
 
 
@@ -67,7 +63,7 @@ def _bases(word: str, ending: str) -> list[str]:
     return [stem, *([stem[:-1]] if stem.endswith("e") else []), *([stem[:-2] + "y"] if stem.endswith("ie") else [])]
 
 
-_PHRASES = [(row["pattern"], row["parsed_as"]) for row in read_table("phrases.csv")]
+_PHRASES = [(row["pattern"], row["parsed_as"]) for row in read_table(_HERE / "phrases.csv")]
 """Patterns of fixed phrases, each with the word that the parser gets instead."""
 _PHRASE = re.compile("|".join(rf"\b(?P<p{i}>{pattern})\b" for i, (pattern, _) in enumerate(_PHRASES)))
 

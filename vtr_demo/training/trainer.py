@@ -30,13 +30,7 @@ from vtr_demo.data.captions import text_tokens
 from vtr_demo.data.dataset import Sample
 from vtr_demo.data.sampler import Sampler
 from vtr_demo.errors import TrainingError
-from vtr_demo.evaluation.evaluate import (
-    attribute_columns,
-    attribute_precision,
-    concept_usage,
-    encode_table,
-    validation_value,
-)
+from vtr_demo.evaluation.evaluate import attribute_precision, concept_usage, encode_table, validation_value
 from vtr_demo.evaluation.metrics import report
 from vtr_demo.files import json_bytes, replace_file
 from vtr_demo.model.checkpoint import RetrievalModel, save
@@ -334,7 +328,7 @@ class Trainer:
             if metrics:
                 row |= {f"{short} {name}": metrics[side][name] for name in ("R@1", "R@10", "MdR")}
         row |= self.usage()
-        row |= attribute_columns(metrics.get("attributes", {}))
+        row |= metrics.get("attributes", {})
         self._logger.write(row)
         log.info("%s", " ".join(f"{k} {v:.3g}" for k, v in row.items()))
         recalls = f", R@1 {row['t2v R@1']:.1f}|{row['v2t R@1']:.1f}" if metrics else ""
