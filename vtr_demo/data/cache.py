@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone
 from vtr_demo.data.dataset import Sample
 from vtr_demo.errors import VideoError
-from vtr_demo.files import fingerprint, replace_file, tokens_from_bytes, tokens_to_bytes
+from vtr_demo.files import draft_of, fingerprint, replace_file, tokens_from_bytes, tokens_to_bytes
 from vtr_demo.structures import FrameBatch, VideoTokens
 
 log = logging.getLogger(__name__)
@@ -179,9 +178,9 @@ class FrameStore:
         Returns the readable items; the others are logged. Raises VideoError where there is none.
         """
         part = items[distributed.rank() :: distributed.world()]
-        futures = [(item.key, self._pool.submit(self._failure, item)) for item in part]
-        bar = distributed.progress_bar(futures, desc=f"frames: {label}", unit="clip")
-        failures = {key: sentence for key, future in bar if (sentence := future.result())}
+        sentences = self._pool.map(self._failure, part)
+        bar = distributed.progress_bar(sentences, desc=f"frames: {label}", total=len(part), unit="clip")
+        failures = {item.key: sentence for item, sentence in zip(part, bar, strict=True) if sentence}
         return _readable(items, failures, label)
 
     def _failure(self, item: Sample) -> str:
@@ -201,9 +200,8 @@ class FrameStore:
         pixels = item.frames(self._count, self._size).pixels
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            stream = io.BytesIO()
-            np.save(stream, pixels, allow_pickle=False)
-            replace_file(path, stream.getvalue())
+            with draft_of(path) as draft, draft.open("wb") as stream:
+                np.save(stream, pixels, allow_pickle=False)
         return pixels
 
 

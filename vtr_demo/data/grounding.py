@@ -19,48 +19,32 @@ from vtr_demo.playground.render import frame_times, patch_labels
 from vtr_demo.playground.spec import SCENES, THINGS, ClipSpec, choose
 from vtr_demo.structures import Sentence, TextTokens, pad_text_tokens
 
-KINDS: tuple[tuple[str, ...], ...] = (
-    ("person",),
-    ("animal",),
-    ("bird",),
-    ("insect",),
-    ("sea",),
-    ("vehicle", "craft"),
-    ("food",),
-    ("plant",),
-    ("music",),
-    ("ball", "toy"),
-    ("object",),
-)
-"""Kinds of things (see ``playground.spec``) by concept."""
-SCENE_GROUPS: tuple[tuple[str, ...], ...] = (
-    ("forest", "meadow", "savanna", "desert", "mountains"),
-    ("beach", "underwater"),
-    ("snow", "clouds", "moon"),
-    ("street", "night city"),
-    ("living room", "stage"),
-)
+KINDS: dict[str, tuple[str, ...]] = {
+    "people": ("person",),
+    "animals": ("animal",),
+    "birds": ("bird",),
+    "insects": ("insect",),
+    "sea creatures": ("sea",),
+    "vehicles": ("vehicle", "craft"),
+    "food": ("food",),
+    "plants": ("plant",),
+    "music": ("music",),
+    "toys": ("ball", "toy"),
+    "objects": ("object",),
+}
+"""Kinds of things (see ``playground.spec``) by concept, under the name that a person would give it."""
+SCENE_GROUPS: dict[str, tuple[str, ...]] = {
+    "open land": ("forest", "meadow", "savanna", "desert", "mountains"),
+    "seaside": ("beach", "underwater"),
+    "snow and sky": ("snow", "clouds", "moon"),
+    "city": ("street", "night city"),
+    "rooms": ("living room", "stage"),
+}
 """Scenes by concept, after those of the things."""
-CATEGORY_NAMES = (
-    *(
-        "people",
-        "animals",
-        "birds",
-        "insects",
-        "sea creatures",
-        "vehicles",
-        "food",
-        "plants",
-        "music",
-        "toys",
-        "objects",
-    ),
-    *("open land", "seaside", "snow and sky", "city", "rooms"),
-)
-"""What a person would call each category; names that concepts may get."""
+CATEGORY_NAMES = (*KINDS, *SCENE_GROUPS)
 UNKNOWN = -1
-_KIND_CATEGORY = {kind: k for k, kinds in enumerate(KINDS) for kind in kinds}
-_SCENE_CATEGORY = {scene: len(KINDS) + k for k, scenes in enumerate(SCENE_GROUPS) for scene in scenes}
+_KIND_CATEGORY = {kind: k for k, kinds in enumerate(KINDS.values()) for kind in kinds}
+_SCENE_CATEGORY = {scene: len(KINDS) + k for k, scenes in enumerate(SCENE_GROUPS.values()) for scene in scenes}
 
 
 def category_words() -> dict[str, frozenset[str]]:

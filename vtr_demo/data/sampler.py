@@ -91,21 +91,21 @@ def on_grid(tokens: VideoTokens, grid: tuple[int, int]) -> VideoTokens:
     return replace(tokens, patches=maps.flatten(2).transpose(1, 2).unflatten(0, (b, t)), grid=grid)
 
 
+@dataclass(frozen=True)
 class TeacherTokens:
-    """A teacher's cached tokens, for frozen students: clips by item, sentences by text."""
+    """A teacher's cached tokens, for frozen students: clips by item, sentences by text; ``grid`` is the student's."""
 
-    def __init__(self, cache: VideoCache, texts: Mapping[str, TextTokens], grid: tuple[int, int]) -> None:
-        self._cache, self._texts, self._grid = cache, texts, grid
+    cache: VideoCache
+    texts: Mapping[str, TextTokens]
+    grid: tuple[int, int]
 
-    def video(self, item: Sample) -> VideoTokens:
-        """Return the tokens of one clip on the student's grid, a batch of one."""
-        return on_grid(self._cache.get(item), self._grid)
-
-    def text(self, text: str) -> TextTokens:
-        """Return the tokens of one sentence, a batch of one."""
-        return self._texts[text]
+    def teach(self, groups: Sequence[Sequence[Sample]], texts: Sequence[str]) -> Teaching:
+        """Return the tokens of groups of clips, and of the sentences."""
+        videos = (pad_video_tokens([on_grid(self.cache.get(item), self.grid) for item in items]) for items in groups)
+        return Teaching(tuple(videos), pad_text_tokens([self.texts[text] for text in texts]))
 
 
+@dataclass(frozen=True)
 class LiveTeacher:
     """A frozen teacher that encodes the frames of the batch, for students that are fine-tuned.
 
@@ -113,16 +113,17 @@ class LiveTeacher:
     width that the heads take.
     """
 
-    def __init__(self, backbone: Backbone, grid: tuple[int, int], reduce: Reduce | None = None) -> None:
-        self.backbone, self._grid, self._reduce = backbone, grid, reduce
+    backbone: Backbone
+    grid: tuple[int, int]
+    reduce: Reduce | None = None
 
     @torch.no_grad()
     def teach(self, clips: Sequence[tuple[np.ndarray, np.ndarray]], sentences: Sequence[Sentence]) -> Teaching:
         """Encode groups of (pixels (B, T, H, W, 3) uint8, frame mask (B, T)), and the sentences."""
         videos = [self.backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips]
-        if self._reduce is not None:
-            videos = [self._reduce(tokens) for tokens in videos]
-        return Teaching(tuple(on_grid(tokens, self._grid) for tokens in videos), self.backbone.encode_text(sentences))
+        if self.reduce is not None:
+            videos = [self.reduce(tokens) for tokens in videos]
+        return Teaching(tuple(on_grid(tokens, self.grid) for tokens in videos), self.backbone.encode_text(sentences))
 
 
 def frozen_copy(backbone: Backbone) -> Backbone:
@@ -158,35 +159,30 @@ class Draw:
         return np.concatenate(self.groups)
 
 
+@dataclass
 class Sampler:
     """Draws batches of cached tokens; all randomness comes from the generator passed in.
 
-    ``batch`` is the number of clips a step and process, ``mixture`` the shares of the kinds in it. ``texts``
+    ``size`` is the number of clips a step and process, ``mixture`` the shares of the kinds in it. ``texts``
     holds every sentence of the items by its text; ``labels`` are L tensors (items, A_l). Each of
     several processes draws the joint batch and takes its part, so that no clip is drawn twice and the joint
     batch does not depend on how it is divided.
     """
 
-    def __init__(
-        self,
-        items: list[Sample],
-        cache: Videos,
-        texts: dict[str, EncodedCaption],
-        labels: tuple[Tensor, ...],
-        batch: int,
-        mixture: MixtureConfig,
-        teacher: TeacherTokens | None = None,
-        truth: PlaygroundTruth | None = None,
-        short: ShortQueries | None = None,
-        captions: CaptionPool | None = None,
-    ) -> None:
-        self._grounded_captions = captions
-        self.items, self.cache, self.texts, self.labels = items, cache, texts, labels
-        self.teacher, self.truth, self.short = teacher, truth, short
-        self._size, self._mixture = batch, mixture
-        self._by_kind = [
-            np.array([i for i, item in enumerate(items) if item.kind == kind], dtype=np.int64) for kind in KINDS
-        ]
+    items: list[Sample]
+    cache: Videos
+    texts: dict[str, EncodedCaption]
+    labels: tuple[Tensor, ...]
+    size: int
+    mixture: MixtureConfig
+    teacher: TeacherTokens | None = None
+    truth: PlaygroundTruth | None = None
+    short: ShortQueries | None = None
+    pool: CaptionPool | None = None
+
+    def __post_init__(self) -> None:
+        kinds = np.array([item.kind for item in self.items])
+        self._by_kind = [np.flatnonzero(kinds == kind) for kind in KINDS]
 
     def captions(self) -> list[EncodedCaption]:
         """Return the items' own sentences, each once, without the false ones of minimal pairs."""
@@ -211,18 +207,16 @@ class Sampler:
             teaching,
             self._truth(draw, videos, sentences, texts),
             self._short_texts(draw.items, rng),
-            self._grounded_captions.batch(rng, self._size) if self._grounded_captions else None,
+            self.pool.batch(rng, self.size) if self.pool else None,
         )
 
     def _encode_videos(
         self, draw: Draw, sentences: Sequence[Sentence]
     ) -> tuple[tuple[VideoTokens, ...], Teaching | None]:
         """The tokens of the clips by group, and the teacher's of the clips and their ``sentences``."""
-        videos = tuple(pad_video_tokens([self.cache.get(self.items[i]) for i in group]) for group in draw.groups)
-        if self.teacher is None:
-            return videos, None
-        taught = tuple(pad_video_tokens([self.teacher.video(self.items[i]) for i in group]) for group in draw.groups)
-        return videos, Teaching(taught, pad_text_tokens([self.teacher.text(text) for text in draw.texts]))
+        groups = [[self.items[i] for i in group] for group in draw.groups]
+        videos = tuple(pad_video_tokens([self.cache.get(item) for item in items]) for items in groups)
+        return videos, self.teacher.teach(groups, draw.texts) if self.teacher else None
 
     def _short_texts(self, items: np.ndarray, rng: np.random.Generator) -> ShortTexts | None:
         drawn = self.short.draw(items, rng) if self.short else None
@@ -248,11 +242,8 @@ class Sampler:
         negatives = _draw_negatives([pair for _, pair in sentences], rng)
         if world == 1:
             return Draw(tuple(groups), tuple(text for text, _ in sentences), tuple(negatives))
-        rows: list[int] = []
-        start = 0
-        for _, count in counts:
-            rows += range(start + rank * count, start + (rank + 1) * count)
-            start += count * world
+        starts = np.cumsum([0, *(count * world for _, count in counts)]).tolist()
+        rows = [start + rank * n + i for start, (_, n) in zip(starts, counts, strict=False) for i in range(n)]
         place = {row: i for i, row in enumerate(rows)}
         return Draw(
             tuple(group[rank * count : (rank + 1) * count] for group, (_, count) in zip(groups, counts, strict=True)),
@@ -266,15 +257,15 @@ class Sampler:
     def _counts(self, done: float, world: int) -> list[tuple[np.ndarray, int]]:
         """Return the items of each kind, and how many of them one process takes."""
         photos, videos, *drawn = self._by_kind
-        size = self._size
-        factor = 1 - done * (1 - self._mixture.drawn_end)  # linear in the share of training
-        shares = [factor * self._mixture.playground, factor * self._mixture.still]
+        size = self.size
+        factor = 1 - done * (1 - self.mixture.drawn_end)  # linear in the share of training
+        shares = [factor * self.mixture.playground, factor * self.mixture.still]
         if not len(photos) + len(videos):
             total = sum(share for share, members in zip(shares, drawn, strict=True) if len(members))
             shares = [share / total for share in shares] if total else [1.0, 1.0]
         taken = [min(len(members) // world, round(size * share)) for share, members in zip(shares, drawn, strict=True)]
         rest = size - sum(taken)
-        filmed = min(len(videos) // world, round(rest * self._mixture.video) if len(photos) else rest)
+        filmed = min(len(videos) // world, round(rest * self.mixture.video) if len(photos) else rest)
         return [(photos, min(len(photos) // world, rest - filmed)), (videos, filmed), *zip(drawn, taken, strict=True)]
 
     def _draw_sentence(self, item: Sample, rng: np.random.Generator) -> tuple[str, HardNegative | None]:
@@ -305,57 +296,47 @@ def _draw_negatives(pairs: Sequence[HardNegative | None], rng: np.random.Generat
 
 
 # --------------------------------------------------------------------------- towers that learn
+@dataclass(frozen=True)
 class EndToEndVideos:
     """Tokens of clips by the towers as they are now, uncached. Stands in for a ``VideoCache``."""
 
-    def __init__(self, backbone: Backbone, reduce: Reduce, frames: FrameStore) -> None:
-        self._backbone, self._reduce, self.frames = backbone, reduce, frames
+    backbone: Backbone
+    reduce: Reduce
+    frames: FrameStore
 
     @torch.no_grad()
     def get(self, item: Sample) -> VideoTokens:
         """Return the tokens of one item, a batch of one, without gradients."""
-        return self._reduce(self._backbone.encode_frames(self.frames.get(item)))
+        return self.reduce(self.backbone.encode_frames(self.frames.get(item)))
 
 
+@dataclass
 class EndToEndSampler(Sampler):
     """Draws as a ``Sampler``; pixels and sentences go through the towers with gradients.
 
     ``texts`` holds every sentence by its text, with the level embeddings of the untrained towers.
     """
 
-    def __init__(
-        self,
-        items: list[Sample],
-        videos: EndToEndVideos,
-        texts: dict[str, EncodedCaption],
-        labels: tuple[Tensor, ...],
-        batch: int,
-        mixture: MixtureConfig,
-        backbone: Backbone,
-        teacher: LiveTeacher | None = None,
-        truth: PlaygroundTruth | None = None,
-        short: ShortQueries | None = None,
-    ) -> None:
-        super().__init__(items, videos, texts, labels, batch, mixture, truth=truth, short=short)
-        self._frames, self._backbone, self._live_teacher = videos.frames, backbone, teacher
+    cache: EndToEndVideos
+    live_teacher: LiveTeacher | None = None
 
     def captions(self) -> list[EncodedCaption]:
         """Encode the items' own sentences with the towers as they are now; of very many an even spread."""
         own = list(self._own_sentences().values())
         some = own[:: max(1, -(-len(own) // _NAMING_CAPTIONS))]
-        tokens = text_tokens(some, self._backbone)
+        tokens = text_tokens(some, self.cache.backbone)
         return [replace(self.texts[sentence.text], tokens=tokens[sentence.text].half()) for sentence in some]
 
     def _encode_videos(
         self, draw: Draw, sentences: Sequence[Sentence]
     ) -> tuple[tuple[VideoTokens, ...], Teaching | None]:
-        clips = [pad_clips([self._frames.get(self.items[i]) for i in group]) for group in draw.groups]
-        videos = tuple(self._backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips)
-        return videos, self._live_teacher.teach(clips, sentences) if self._live_teacher else None
+        clips = [pad_clips([self.cache.frames.get(self.items[i]) for i in group]) for group in draw.groups]
+        videos = tuple(self.cache.backbone.encode_frame_batch(pixels, mask) for pixels, mask in clips)
+        return videos, self.live_teacher.teach(clips, sentences) if self.live_teacher else None
 
     def prefetch(self, rng: np.random.Generator, done: float = 0.0) -> None:
         """Decode the clips of a coming batch while this one is computed."""
-        self._frames.prefetch([self.items[i] for i in self.draw(rng, done).items])
+        self.cache.frames.prefetch([self.items[i] for i in self.draw(rng, done).items])
 
     def _encode(self, texts: Sequence[str]) -> TextTokens:
-        return self._backbone.encode_text([self.texts[text].sentence for text in texts])
+        return self.cache.backbone.encode_text([self.texts[text].sentence for text in texts])

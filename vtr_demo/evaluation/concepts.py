@@ -27,7 +27,6 @@ from vtr_demo.config import Split
 from vtr_demo.data.cache import VideoCache
 from vtr_demo.data.dataset import file_samples
 from vtr_demo.data.grounding import categories, name_words
-from vtr_demo.errors import ConfigError
 from vtr_demo.evaluation.evaluate import open_test
 from vtr_demo.evaluation.metrics import bootstrap, usage_entropy
 from vtr_demo.model.checkpoint import RetrievalModel
@@ -77,8 +76,6 @@ def grounding(
     tell what they hold, ``captions`` whether the concepts of a manifest's captions occur in their clips
     (``data``, of ``kind``).
     """
-    if clips < 1 or seed < 0:
-        raise ConfigError(f"Grounding needs at least 1 clip and a seed from 0, got {clips} and {seed}.")
     answer: dict[str, Any] = {"model": model.spec, "clips": clips, "seed": seed}
     answer |= {"grounding": {}, "scenes": {}, "allocation": {}, "names": {}}
     for number, (name, split) in enumerate(SPLITS.items()):
@@ -153,28 +150,24 @@ def noun_shares(
     if not concepts:
         empty = dict.fromkeys(names)
         return answer | empty | {"chance": empty, "interval_95": empty}
-    from scipy.stats import DegenerateDataWarning
-
     table = np.stack(tables)  # (nouns, measures, K)
     values = table[np.arange(len(table)), :, concepts]
     used = np.bincount(concepts, minlength=table.shape[2]) / len(concepts)
-    chance = _means(table @ used)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateDataWarning)  # a measure without any noun is None
-        intervals = bootstrap(
-            lambda drawn: _means(values[drawn]), len(values), groups=np.array(owners), seed=seed, resamples=resamples
+        warnings.simplefilter("ignore", RuntimeWarning)  # a measure without any noun is None
+        means, chance = np.nanmean(values, axis=0), np.nanmean(table @ used, axis=0)
+        ends = bootstrap(
+            lambda drawn: np.nanmean(values[drawn], axis=0),
+            len(values),
+            groups=np.array(owners),
+            seed=seed,
+            resamples=resamples,
         )
-    return (
-        answer
-        | {name: _number(value) for name, value in zip(names, _means(values), strict=True)}
-        | {"chance": {name: _number(value) for name, value in zip(names, chance, strict=True)}}
-        | {
-            "interval_95": {
-                name: None if np.isnan(ends).any() else ends.tolist()
-                for name, ends in zip(names, intervals, strict=True)
-            }
-        }
+    shares, by_chance, intervals = (
+        {name: None if np.isnan(value).any() else value.tolist() for name, value in zip(names, row, strict=True)}
+        for row in (means, chance, ends)
     )
+    return answer | shares | {"chance": by_chance, "interval_95": intervals}
 
 
 def _if_concept(clip: Allocation, label: int) -> np.ndarray:
@@ -188,17 +181,6 @@ def _if_concept(clip: Allocation, label: int) -> np.ndarray:
     return np.stack(
         [commonest, *(part / part.sum() if part.sum() else part * np.nan for part in (own, other, background))]
     )
-
-
-def _means(values: np.ndarray) -> np.ndarray:
-    """The mean of each column (N, M) without NaN; NaN of a column without any number."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 # --------------------------------------------------------------------------- names
@@ -215,16 +197,15 @@ def name_scores(clips: Sequence[Allocation], names: Sequence[str]) -> list[dict[
     named_clips = np.array([[bool(words & set(clip.nouns)) for clip in clips] for words in lexicon])
     answer = []
     for k, name in enumerate(names):
-        scores = [[f1(named_nouns[i], owners == k), f1(named_clips[i], occurs[:, k])] for i in range(len(names))]
-        others = np.delete(scores, k, axis=0)
-        chance = others.mean(axis=0) if len(others) else np.zeros(2)
-        answer.append(
-            {
-                "name": name,
-                **dict(zip(("words", "clips"), scores[k], strict=True)),
-                "chance": dict(zip(("words", "clips"), chance.tolist(), strict=True)),
-            }
+        scores = np.array(
+            [
+                [f1(nouns_named, owners == k), f1(clips_named, occurs[:, k])]
+                for nouns_named, clips_named in zip(named_nouns, named_clips, strict=True)
+            ]
         )
+        chance = np.delete(scores, k, axis=0).mean(axis=0) if len(names) > 1 else np.zeros(2)
+        own, others = (dict(zip(("words", "clips"), row.tolist(), strict=True)) for row in (scores[k], chance))
+        answer.append({"name": name, **own, "chance": others})
     return answer
 
 
@@ -252,12 +233,8 @@ def caption_concepts(trained: RetrievalModel, data: str, *, kind: str = "", seed
     cache = VideoCache(None, backbone, trained.video.clip_frames, reduce=model.reduced, motion=False)
     items = cache.fill(file_samples(dataset, trained.video), dataset.name)
     count = model.config.concepts
-    occurs = np.array(
-        [
-            _occurring(model.forward_video(cache.get(item).to(device)).concepts.index()[0].cpu().numpy(), count)
-            for item in items
-        ]
-    )
+    allocated = [model.forward_video(cache.get(item).to(device)).concepts.index().cpu().numpy() for item in items]
+    occurs = np.array([_occurring(concepts, count) for concepts in allocated])
     own, other, owners = [], [], []
     for i, item in enumerate(items):
         rest = np.delete(occurs, i, axis=0).mean(axis=0) if len(items) > 1 else np.full(count, np.nan)
@@ -276,7 +253,7 @@ def caption_concepts(trained: RetrievalModel, data: str, *, kind: str = "", seed
         "nouns": len(own),
         "clips": len(items),
         "own": float(np.mean(own)),
-        "other": _number(float(np.mean(other))),
+        "other": float(np.mean(other)) if len(items) > 1 else None,
         "interval_95": np.ravel(ends).tolist(),
     }
 
@@ -300,8 +277,7 @@ def allocation_quality(clips: Sequence[Allocation]) -> dict[str, Any]:
         "certainty": {name: float(soft.max(axis=1).mean()) for name, soft in tokens.items()},
         "gumbel_agreement": {name: float((soft**2).sum(axis=1).mean()) for name, soft in tokens.items()},
         "use_entropy": {
-            name: usage_entropy(np.bincount(soft.argmax(axis=1), minlength=soft.shape[1]))
-            for name, soft in tokens.items()
+            name: usage_entropy(np.bincount(soft.argmax(axis=1), minlength=count)) for name, soft in tokens.items()
         },
         "coherence": _coherence(clips),
     }
@@ -311,13 +287,10 @@ def _coherence(clips: Sequence[Allocation]) -> dict[str, float | None]:
     same: list[bool] = []
     commonest: list[int] = []
     for clip in clips:
-        concept, count = clip.patches.argmax(axis=-1), clip.patches.shape[-1]
+        concept = clip.patches.argmax(axis=-1)
         for label in range(1, clip.patch_labels.max(initial=0) + 1):
-            shown = clip.patch_labels == label
-            frames = [
-                int(np.bincount(row[mask], minlength=count).argmax()) if mask.any() else -1
-                for row, mask in zip(concept, shown, strict=True)
-            ]
+            held = [row[shown == label] for row, shown in zip(concept, clip.patch_labels, strict=True)]
+            frames = [int(np.bincount(one).argmax()) if len(one) else -1 for one in held]
             commonest += [k for k in frames if k >= 0]
             same += [a == b for a, b in pairwise(frames) if a >= 0 and b >= 0]
     if not same:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,21 +28,12 @@ import numpy as np
 import torch
 
 from vtr_demo.data.dataset import file_samples
-from vtr_demo.errors import ConfigError, ManifestError, TextError, VideoError
+from vtr_demo.errors import ManifestError, TextError, VideoError
 from vtr_demo.evaluation.evaluate import open_test
 from vtr_demo.evaluation.metrics import bootstrap
 from vtr_demo.model.checkpoint import RetrievalModel
 from vtr_demo.model.model import VTRModel, join_texts, join_videos
-from vtr_demo.structures import (
-    Alignment,
-    FrameBatch,
-    Sentence,
-    TextFeatures,
-    TextTokens,
-    VideoFeatures,
-    VideoTokens,
-    pad_video_tokens,
-)
+from vtr_demo.structures import Alignment, FrameBatch, Sentence, TextFeatures, TextTokens, VideoFeatures, VideoTokens
 from vtr_demo.text.parser import parse, without_words
 
 UNITS = ("words", "frames", "patches")
@@ -90,45 +82,24 @@ def score_kept(trained: RetrievalModel, pair: Pair, unit: str, kept: np.ndarray)
     At least one word or frame a row; default weights. Equal rows are scored once. NaN where the words
     left are no sentence that the parser takes.
     """
+    model, backbone = trained.model, trained.backbone
     rows, back = np.unique(kept, axis=0, return_inverse=True)
-    score = {"words": _score_words, "frames": _score_frames, "patches": _score_patches}[unit]
-    return score(trained, pair, rows)[back.reshape(-1)]
-
-
-def _score_words(trained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
-    """The sentence without the other words, parsed anew: its levels may change with it."""
-    shorter = {}
-    for row, mask in enumerate(kept):
-        try:
-            shorter[row] = parse(without_words(pair.sentence, np.flatnonzero(~mask).tolist()))
-        except TextError:
-            continue
-    scores = np.full(len(kept), np.nan)
-    if shorter:
-        features = trained.model.encode_text(trained.backbone.encode_text([*shorter.values()]))
-        scores[[*shorter]] = trained.model.scores(features, pair.video_features)[:, 0].cpu().numpy()
-    return scores
-
-
-def _score_frames(trained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
-    """The clip with the other frames cut out.
-
-    Image towers read each frame alone, so that its tokens stay; the heads' differences between
-    neighbouring frames do not.
-    """
-    shorter = pad_video_tokens([pair.video.take(np.flatnonzero(mask).tolist()) for mask in kept])
-    video = trained.model.encode_video(shorter)
-    return trained.model.scores(pair.text_features, video)[0].cpu().numpy()
-
-
-def _score_patches(trained: RetrievalModel, pair: Pair, kept: np.ndarray) -> np.ndarray:
-    """The clip with the other cells painted over, through the image tower again."""
-    model, scores = trained.model, np.empty(len(kept))
-    for row, mask in enumerate(kept):
-        pixels = paint_over(pair.frames.pixels, mask, pair.video.grid)
-        video = model.encode_video(trained.backbone.encode_frames(pixels))
-        scores[row] = float(model.scores(pair.text_features, video)[0, 0])
-    return scores
+    scores = np.full(len(rows), np.nan)
+    for row, mask in enumerate(rows):
+        text, video = pair.text_features, pair.video_features
+        if unit == "words":  # parsed anew: the levels may change with the sentence
+            try:
+                shorter = parse(without_words(pair.sentence, np.flatnonzero(~mask).tolist()))
+            except TextError:
+                continue
+            text = model.encode_text(backbone.encode_text([shorter]))
+        elif unit == "frames":  # image towers read each frame alone; only the heads' differences of frames change
+            video = model.encode_video(pair.video.take(np.flatnonzero(mask).tolist()))
+        else:
+            painted = paint_over(pair.frames.pixels, mask, pair.video.grid)
+            video = model.encode_video(backbone.encode_frames(painted))
+        scores[row] = float(model.scores(text, video)[0, 0])
+    return scores[back.reshape(-1)]
 
 
 def paint_over(pixels: np.ndarray, kept: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -160,10 +131,8 @@ def on_whole_tokens(alignment: Alignment) -> dict[str, float]:
     """Return the share of all contributions (by size) on the whole sentence, and on whole frames."""
     parts = alignment.all_terms().sum(axis=0, dtype=np.float64)
     by_word, by_place = np.abs(parts.sum(axis=(1, 2))), np.abs(parts.sum(axis=0))
-    return {
-        "words": float(by_word[0] / max(by_word.sum(), 1e-12)),
-        "patches": float(by_place[:, 0].sum() / max(by_place.sum(), 1e-12)),
-    }
+    whole = {"words": (by_word[0], by_word.sum()), "patches": (by_place[:, 0].sum(), by_place.sum())}
+    return {unit: float(part / max(every, 1e-12)) for unit, (part, every) in whole.items()}
 
 
 def randomised(model: VTRModel, seed: int) -> VTRModel:
@@ -186,24 +155,21 @@ def randomised(model: VTRModel, seed: int) -> VTRModel:
     return other
 
 
-def agreement(first: Attribution, second: Attribution) -> dict[str, dict[str, float]]:
-    """Return Spearman's rank correlation of the word and patch attributions, NaN where one is constant.
+def agreement(first: Attribution, second: Attribution) -> dict[tuple[str, str], float]:
+    """Return Spearman's rank correlation of attributions by unit (words, patches) and sign, NaN where one is constant.
 
     `signed` as they are, and `absolute` by size (both in Adebayo et al.: a map that only changed its
     sign would look unrelated in the first).
     """
     from scipy.stats import spearmanr
 
-    def correlation(a: np.ndarray, b: np.ndarray) -> float:
-        return float(spearmanr(a, b).statistic) if min(np.ptp(a), np.ptp(b)) > 0 else float("nan")
-
-    return {
-        unit: {
-            "signed": correlation(first[unit], second[unit]),
-            "absolute": correlation(np.abs(first[unit]), np.abs(second[unit])),
-        }
-        for unit in ("words", "patches")
-    }
+    correlations = {}
+    for unit in ("words", "patches"):
+        signed = first[unit], second[unit]
+        for sign, (a, b) in (("signed", signed), ("absolute", np.abs(signed))):
+            constant = min(np.ptp(a), np.ptp(b)) == 0
+            correlations[unit, sign] = math.nan if constant else float(spearmanr(a, b).statistic)
+    return correlations
 
 
 # --------------------------------------------------------------------------- curves
@@ -230,10 +196,9 @@ def curves(
     orders = [first, first[::-1], *(rng.permutation(len(values)) for _ in range(RANDOM_ORDERS))]
     left = np.stack([deletion_masks(order, steps, least) for order in orders])
     scores = score(left.reshape(-1, len(values))).reshape(left.shape[:2]).astype(np.float64)
-    points = np.arange(steps + 1)
     for row in scores:
-        known = ~np.isnan(row)
-        row[:] = np.interp(points, points[known], row[known])
+        known = np.flatnonzero(~np.isnan(row))
+        row[:] = np.interp(np.arange(len(row)), known, row[known])
     chance = scores[2:].mean(axis=0)
     return {"deletion": {OURS: scores[0], RANDOM: chance}, "insertion": {OURS: scores[1, ::-1], RANDOM: chance[::-1]}}
 
@@ -272,22 +237,21 @@ def faithfulness(
 
     ``kind`` keeps only rows of that kind. Intervals: 95 %, paired bootstrap over the pairs.
     """
-    if steps < 1 or seed < 0:
-        raise ConfigError(f"Faithfulness needs at least 1 step and a seed from 0, got {steps} and {seed}.")
     dataset = open_test(data, kind=kind)
     items = file_samples(dataset, trained.video)
-    long = [(i, s) for i in items if (s := next((s for s in i.sentences if len(s.words) >= FEWEST_WORDS), None))]
+    long = [(i, s) for i in items for s in [s for s in i.sentences if len(s.words) >= FEWEST_WORDS][:1]]
     if not long:
         raise ManifestError(
             f"{dataset.name} has no caption of at least {FEWEST_WORDS} words; without some there is "
             "no order of words to test."
         )
-    drawn = long
-    if limit is not None and limit < len(long):
-        drawn = [long[i] for i in sorted(np.random.default_rng(seed).choice(len(long), limit, replace=False))]
+    count = min(len(long), len(long) if limit is None else limit)
+    drawn = [long[i] for i in sorted(np.random.default_rng(seed).choice(len(long), count, replace=False))]
     models = (trained.model, *(randomised(trained.model, seed + i) for i in range(RANDOM_MODELS)))
     pairs: list[Pair] = []
-    rows: list[dict[str, Any]] = []
+    found: list[dict[str, Curves]] = []
+    whole: list[dict[str, float]] = []
+    agreements: dict[tuple[str, str], list[float]] = {}
     for number, (item, sentence) in enumerate(drawn):
         if progress:
             progress(number / len(drawn), f"pair {number + 1} of {len(drawn)}")
@@ -299,41 +263,30 @@ def faithfulness(
         pair = encode_pair(trained, sentence, frames)
         alignments = [model.align(sentence, pair.text, pair.video, frames.seconds) for model in models]
         own, *others = (summands(alignment) for alignment in alignments)
-        agreements = [agreement(own, other) for other in others]
         pairs.append(replace(pair, frames=frames.take([0])))  # pixels are no longer needed
-        rows.append(
-            {
-                "curves": pair_curves(trained, pair, own, steps, (seed, number)),
-                "whole": on_whole_tokens(alignments[0]),
-                "agreement": agreements,
-            }
-        )
-    if not rows:
+        found.append(pair_curves(trained, pair, own, steps, (seed, number)))
+        whole.append(on_whole_tokens(alignments[0]))
+        random = [agreement(own, other) for other in others]
+        for key in random[0]:  # a pair's value is its mean over the random models
+            agreements.setdefault(key, []).append(float(np.mean([one[key] for one in random])))
+    if not pairs:
         raise VideoError(dataset.name, "none of its clips can be read", "check the folder of videos")
     return {
         "model": trained.spec,
         "data": dataset.name,
         "kind": kind or "all",
-        "pairs": len(rows),
+        "pairs": len(pairs),
         "clips_without_a_long_sentence": len(items) - len(long),
-        "unreadable_clips": len(drawn) - len(rows),
+        "unreadable_clips": len(drawn) - len(pairs),
         "steps": steps,
         "seed": seed,
         **_scale(trained.model, pairs),
         "better": {"deletion": "smaller area", "insertion": "larger area", "random_weights": "near 0"},
-        "on_whole_tokens": {u: float(np.mean([r["whole"][u] for r in rows])) for u in ("words", "patches")},
-        "curves": {
-            unit: _summarize_curves([row["curves"][unit] for row in rows if unit in row["curves"]], seed)
-            for unit in UNITS
-        },
+        "on_whole_tokens": {unit: float(np.mean([one[unit] for one in whole])) for unit in ("words", "patches")},
+        "curves": {unit: _summarize_curves([row[unit] for row in found if unit in row], seed) for unit in UNITS},
         "random_weights": {"models": RANDOM_MODELS}
-        | {  # a pair's value is its mean over the random models
-            unit: {
-                sign: mean_and_interval(
-                    np.array([np.mean([one[unit][sign] for one in row["agreement"]]) for row in rows]), seed
-                )
-                for sign in ("signed", "absolute")
-            }
+        | {
+            unit: {sign: mean_and_interval(np.array(agreements[unit, sign]), seed) for sign in ("signed", "absolute")}
             for unit in ("words", "patches")
         },
     }

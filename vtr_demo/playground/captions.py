@@ -285,8 +285,6 @@ def minimal_pair(
     entity: one thing is another one. action: one thing moves differently. relationship: another relation
     of the same things, or their roles exchanged. Scene, camera, places and the other words are the same.
     """
-    if level not in PAIR_LEVELS:
-        raise ConfigError(f"Unknown level {level!r}; use {', '.join(PAIR_LEVELS)}.")
     for _ in range(_TRIES):
         relation = str(rng.choice(list(RELATIONS))) if level == "relationship" else None
         spec = sample_spec(rng, split=split, relation=relation)

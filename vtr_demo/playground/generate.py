@@ -49,8 +49,6 @@ def generate(
 
     The same seed gives the same clips. A row has path, captions, truth, kind, split, spec and duration_s.
     """
-    if count < 1:
-        raise ConfigError(f"The number of clips must be at least 1, got {count}.")
     rng = np.random.default_rng(seed)
     specs = [sample_spec(rng, split=split) for _ in range(count)]
     rows = [

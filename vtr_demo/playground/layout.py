@@ -31,20 +31,18 @@ APART = (*(name for name, motion in MOTIONS.items() if motion.family == "place")
 _OVERHEAD_MOTIONS = ("fly", "float", "spin", "twirl")
 
 
-def sample_spec(
-    rng: np.random.Generator, *, split: Split = "train", relation: str | None = None, actors: int | None = None
-) -> ClipSpec:
-    """Sample a clip of ``split``, with a given ``relation`` or number of ``actors`` if they are set."""
+def sample_spec(rng: np.random.Generator, *, split: Split = "train", relation: str | None = None) -> ClipSpec:
+    """Sample a clip of ``split``, with a given ``relation`` if it is set."""
     names = list(things_of(split))
     for _ in range(_TRIES):
-        spec = _draw(rng, names, relation, actors)
+        spec = _draw(rng, names, relation)
         if in_split(spec, split):
             return spec
-    raise ConfigError(f"No clip of split {split!r} was found for the relation {relation!r}; leave one of them open.")
+    raise ConfigError(f"No clip of split {split!r} was found for the relation {relation!r}; leave it open.")
 
 
-def _draw(rng: np.random.Generator, names: list[str], relation: str | None, actors: int | None) -> ClipSpec:
-    count = actors or int(rng.choice([1, 2, 3], p=[0.4, 0.45, 0.15]))
+def _draw(rng: np.random.Generator, names: list[str], relation: str | None) -> ClipSpec:
+    count = int(rng.choice([1, 2, 3], p=[0.4, 0.45, 0.15]))
     if relation is not None:
         count = max(count, 2)
     elif count > 1 and rng.random() < 0.85:
@@ -57,7 +55,7 @@ def _draw(rng: np.random.Generator, names: list[str], relation: str | None, acto
         sprites = [name if name not in CONTAINERS else choose(rng, *free) for name in sprites]
         sprites[1] = choose(rng, *CONTAINERS)
         if len(set(sprites)) < count:
-            return _draw(rng, names, relation, actors)
+            return _draw(rng, names, relation)
     seed = int(rng.integers(2**31))
     return ClipSpec(
         scene=choose(rng, *SCENES),

@@ -101,9 +101,7 @@ def render(
     ``size`` is the width, and the height unless ``height`` is given. A square picture shows the
     central square of a wide one. ``sprites`` is a folder; see ``find_sprites``.
     """
-    times = frame_times(spec, seconds) if isinstance(seconds, int) else [float(s) for s in seconds]
-    if not times or not np.isfinite(times).all():
-        raise ConfigError("At least one finite second is needed to draw a clip.")
+    times = frame_times(spec, seconds) if isinstance(seconds, int) else seconds
     width, height = size, height or size
     if not (8 <= width <= _LARGEST and 8 <= height <= _LARGEST):
         raise ConfigError(f"A frame must be 8 to {_LARGEST} pixels wide and high, got {width}x{height}.")
@@ -113,8 +111,6 @@ def render(
 
 def frame_times(spec: ClipSpec, count: int) -> list[float]:
     """Return the middles of ``count`` equal parts of the clip, in seconds."""
-    if count < 1:
-        raise ConfigError(f"A clip needs at least one frame, got {count}.")
     return [(k + 0.5) * spec.duration_s / count for k in range(count)]
 
 
@@ -150,45 +146,27 @@ def _degrade(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def label_clip(spec: ClipSpec, seconds: Sequence[float], width: int, height: int, sprites: Sprites) -> np.ndarray:
-    """Return (T, height, width) uint8: 1 + i where ``render`` shows ``spec.actors[i]``, 0 for the scene.
-
-    A thing shows where it is at least half opaque and nothing is in front of it; shadows, ropes and
-    weather belong to the scene.
-    """
-    number = {actor.sprite: 1 + i for i, actor in enumerate(spec.actors)}
-    labels = np.empty((len(seconds), height, width), np.uint8)
-    for index, second in enumerate(seconds):
-        canvas = Image.new("L", (width, height))
-        lens = Lens(width / 2, height, *_camera(spec, float(second)))
-        for pose in poses(spec, float(second), sprites.shape):
-            _stamp(canvas, pose, lens, sprites.of(pose.sprite), number[pose.sprite])
-        labels[index] = np.asarray(canvas)
-    return labels
-
-
 def patch_labels(
-    spec: ClipSpec,
-    seconds: Sequence[float],
-    *,
-    grid: tuple[int, int],
-    size: int | None = None,
-    sprites: str | Path | None = None,
+    spec: ClipSpec, seconds: Sequence[float], *, grid: tuple[int, int], sprites: str | Path | None = None
 ) -> np.ndarray:
     """Return what covers most of each patch of the square view, (T, P), patches row-major over ``grid``.
 
-    Labels are those of ``label_clip``; discovered concepts are measured against them (our decision).
-    ``size`` is the side of the drawing in pixels, by default a few for each patch. Where two cover as much,
-    the scene goes first, then the earlier actor.
+    1 + i where ``render`` shows ``spec.actors[i]``, 0 for the scene; discovered concepts are measured against
+    them (our decision). A thing shows where it is at least half opaque and nothing is in front of it; shadows,
+    ropes and weather belong to the scene. Where two cover as much, the scene goes first, then the earlier actor.
     """
-    size = size or _PATCH_PIXELS * max(grid)
-    labels = label_clip(spec, seconds, size, size, find_sprites(sprites))
+    pictures, size = find_sprites(sprites), _PATCH_PIXELS * max(grid)
+    number = {actor.sprite: 1 + i for i, actor in enumerate(spec.actors)}
     rows, columns = (np.arange(size) * count // size for count in grid)
-    patch = rows[:, None] * grid[1] + columns[None, :]
-    areas = np.zeros((len(labels), grid[0] * grid[1], 1 + len(spec.actors)), np.int64)
-    for frame, picture in zip(areas, labels, strict=True):
-        np.add.at(frame, (patch.ravel(), picture.ravel()), 1)
-    return np.asarray(areas.argmax(axis=2))
+    patch = (rows[:, None] * grid[1] + columns).ravel()
+    areas = np.zeros((len(seconds), grid[0] * grid[1], 1 + len(spec.actors)), np.int64)
+    for frame, second in zip(areas, seconds, strict=True):
+        canvas = Image.new("L", (size, size))
+        lens = Lens(size / 2, size, *_camera(spec, second))
+        for pose in poses(spec, second, pictures.shape):
+            _stamp(canvas, pose, lens, pictures.of(pose.sprite), number[pose.sprite])
+        np.add.at(frame, (patch, np.asarray(canvas).ravel()), 1)
+    return areas.argmax(axis=2)
 
 
 @functools.lru_cache(maxsize=200)

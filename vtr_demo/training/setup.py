@@ -370,7 +370,7 @@ def _frozen_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, te
         teacher=teacher_tokens,
         truth=truth,
         short=data.short,
-        captions=pool,
+        pool=pool,
     )
 
 
@@ -400,7 +400,15 @@ def _end_to_end_sampler(config: TrainConfig, data: TrainingData, model: VTRModel
     backbone.grad_chunk = config.tower_chunk
     videos = EndToEndVideos(backbone, reduce, data.frames)
     return EndToEndSampler(
-        data.items, videos, captions, data.labels, config.batch, config.mixture, backbone, live, truth, data.short
+        data.items,
+        videos,
+        captions,
+        data.labels,
+        config.batch,
+        config.mixture,
+        live_teacher=live,
+        truth=truth,
+        short=data.short,
     )
 
 
