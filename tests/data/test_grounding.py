@@ -12,6 +12,7 @@ from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import GROUNDED_CONCEPTS
 from vtr_demo.data.dataset import playground_samples
 from vtr_demo.data.grounding import (
+    CATEGORY_NAMES,
     KINDS,
     SCENE_GROUPS,
     UNKNOWN,
@@ -29,9 +30,9 @@ GRID = (3, 4)
 
 
 def test_each_kind_and_each_scene_has_one_category() -> None:
-    kinds = [kind for group in KINDS for kind in group]
+    kinds = [kind for group in KINDS.values() for kind in group]
     assert sorted(kinds) == sorted({thing.kind for thing in THINGS.values()})
-    assert sorted(scene for group in SCENE_GROUPS for scene in group) == sorted(SCENES)
+    assert sorted(scene for group in SCENE_GROUPS.values() for scene in group) == sorted(SCENES)
     assert len(KINDS) + len(SCENE_GROUPS) == GROUNDED_CONCEPTS
 
 
@@ -41,14 +42,14 @@ def test_patches_have_the_category_of_what_covers_them(sprites: str, kind: str, 
     for item in playground_samples(kind, 3, 0, sprites=sprites):
         assert item.spec is not None
         seconds = frame_times(item.spec, count)
-        labels = patch_labels(item.spec, seconds, size=80, grid=GRID, sprites=sprites)
+        labels = patch_labels(item.spec, seconds, grid=GRID, sprites=sprites)
         for _ in range(2):  # computed, and from memory
             assert np.array_equal(truth.patches(item), categories(item.spec)[labels])
 
 
 def test_words_take_the_category_of_what_they_name_or_of_their_head() -> None:
     spec = ClipSpec("beach", (Actor("dog", "jump"), Actor("banana", "spin")))
-    dog, banana, water = KINDS.index(("animal",)), KINDS.index(("food",)), len(KINDS) + 1
+    dog, banana, water = (CATEGORY_NAMES.index(name) for name in ("animals", "food", "seaside"))
     sentence = parse("a brown dog jumps up and down while a banana spins on the beach")
     by_word = dict(zip((word.text for word in sentence.words), word_categories(spec, sentence), strict=True))
     assert {by_word[word] for word in ("brown", "dog", "jumps")} == {dog}
