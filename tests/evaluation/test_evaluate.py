@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from vtr_demo.data.dataset import file_samples
 from vtr_demo.data.manifest import load_dataset
 from vtr_demo.data.short import contents, short_queries
 from vtr_demo.errors import VtrError
+from vtr_demo.evaluation import evaluate as evaluation
 from vtr_demo.evaluation.evaluate import compare, concept_usage, encode_table, evaluate, token_cache
 from vtr_demo.evaluation.metrics import usage_entropy
 from vtr_demo.model.checkpoint import RetrievalModel, load
-from vtr_demo.structures import TermWeights
+from vtr_demo.structures import LEVELS, TermWeights
 from vtr_demo.text.parser import parse, parse_many
 from vtr_demo.video.frames import read_frames
 
@@ -185,6 +187,42 @@ def test_two_models_differ_by_their_metrics_and_the_other_way_round_with_the_oth
         for name, found in apart[side].items():
             assert found["interval_95"][0] <= found["difference"] <= found["interval_95"][1]
             assert back[side][name]["difference"] == -found["difference"]
+
+
+# --------------------------------------------------------------------------- attributes
+def naive_precision(scores: list[float], truth: list[bool]) -> float:
+    """Sum over distinct thresholds of precision x gained recall, written as a loop."""
+    total, before = 0.0, 0
+    for threshold in sorted(set(scores), reverse=True):
+        taken = [t for s, t in zip(scores, truth, strict=True) if s >= threshold]
+        total += sum(taken) / len(taken) * (sum(taken) - before) / sum(truth)
+        before = sum(taken)
+    return total
+
+
+def test_precision_of_attributes_is_a_loops_over_the_frequent_fifth_and_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    scores, truth = rng.integers(0, 4, (9, 7)).astype(float), rng.random((9, 7)) < 0.4
+    truth[:, 5] = False  # no clip of the test set carries it
+    training = np.arange(20)[:, None] < np.array([3, 9, 0, 5, 7, 2, 4])
+    logits = torch.from_numpy(scores)
+    model = SimpleNamespace(attributes=lambda levels: [logits, logits[:, :0], logits[:, [5]], logits[:, :1]])
+    monkeypatch.setattr(
+        evaluation, "label_matrix", lambda *_: dict(zip(LEVELS, map(torch.from_numpy, columns(truth)), strict=True))
+    )
+    table = SimpleNamespace(videos=SimpleNamespace(levels=None))
+    found = evaluation.attribute_precision(model, table, [], None, [torch.from_numpy(t) for t in columns(training)])  # type: ignore[arg-type]
+    each = [
+        100 * naive_precision(scores[:, k].tolist(), truth[:, k].tolist()) if truth[:, k].any() else 0 for k in range(7)
+    ]
+    expected = {"global AP head": np.mean([each[1], each[4]]), "global AP tail": np.mean([each[k] for k in (0, 3, 6)])}
+    assert found == pytest.approx(expected | {"relationship AP head": each[0]})
+
+
+def columns(table: np.ndarray) -> list[np.ndarray]:
+    return [table, table[:, :0], table[:, [5]], table[:, :1]]
 
 
 # --------------------------------------------------------------------------- use of the concepts
