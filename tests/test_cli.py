@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import json
 import logging
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.command_line import parse
+from tests.helpers.command_line import commands, parse
 from tests.helpers.data_files import touch
 from tests.helpers.drawn import draw_clip, moving_square_clip
 from vtr_demo import cli
@@ -431,6 +435,54 @@ def test_a_library_that_is_not_there_is_not_created(call, tmp_path, command):
     assert (status, out) == (2, "")
     assert "no library at" in refusal(err)
     assert not (tmp_path / "nowhere").exists()
+
+
+# --------------------------------------------------------------------------- advice
+def advised(sentence: str, path: Path) -> list[str]:
+    """The arguments of the command in a sentence, ``path`` in the place of its PATH."""
+    _, _, program, *arguments = shlex.split(re.search(r"`(python .*?)`", sentence)[1])
+    assert program == "vtr_demo"
+    return [str(path) if argument == "PATH..." else argument for argument in arguments]
+
+
+def test_the_command_that_a_sentence_advises_does_what_it_says(call, clips, tmp_path):
+    library, square = tmp_path / "my 'own' library", clips / "a square.mp4"
+    (missing,) = refusal(call("search", SENTENCE, "--library", library)[2]).splitlines()
+    assert call(*advised(missing, square))[0] == 0
+    foreign = refusal(call("search", SENTENCE, "--library", library, model="tiny:1")[2])
+    status, out, _ = call(*advised(foreign, square), model="")
+    assert (status, "1 clips" in out) == (0, True)
+    assert len(json.loads(call("search", SENTENCE, "--library", library, "--json", model="tiny:1")[1])) == 1
+    call("delete", hashlib.sha256(square.read_bytes()).hexdigest()[:12], "--library", library, model="tiny:1")
+    empty = call("list", "--library", library, model="tiny:1")[1]
+    assert call(*advised(empty, square), model="")[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["frames", "tokens", "vectors", "pictures"])
+def test_damage_is_said_and_a_rebuild_repairs_it(call, clips, tmp_path, kind):
+    library = tmp_path / "lib"
+    call("index", clips / "a square.mp4", clips / "numbers.mov", "--library", library)
+    before = call("search", SENTENCE, "--library", library)[1]
+    for file in (library / kind).iterdir():
+        file.write_bytes(b"spoiled")
+    if kind == "vectors":
+        assert (
+            "a square.mp4: its vectors in the library are missing or damaged" in call("list", "--library", library)[2]
+        )
+    status, out, _ = call("index", "--rebuild", "--library", library, "--json")
+    assert (status, [row["name"] for row in json.loads(out)["repaired"]]) == (0, ["a square.mp4", "numbers.mov"])
+    assert call("search", SENTENCE, "--library", library)[1:] == (before, "opening the model tiny\n")
+
+
+def test_every_command_and_option_in_a_sentence_exists():
+    options = {name for command in commands().values() for one in command.params for name in one.opts}
+    options |= set(re.findall(r'"(--[a-z-]+)"', (ROOT / "app.py").read_text()))
+    options |= {"--force-reinstall", "--no-deps", "--head", "--strip-components", "--help"}  # of pip, Ray, tar
+    for file in (*(ROOT / "vtr_demo").rglob("*.py"), ROOT / "app.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert set(re.findall(r"(?<=[\s`(])--[a-z][\w-]*", node.value)) <= options, (file.name, node.value)
+                assert set(re.findall(r"-m vtr_demo ([a-z]+)", node.value)) <= commands().keys(), node.value
 
 
 # --------------------------------------------------------------------------- one clip

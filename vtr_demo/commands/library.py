@@ -43,47 +43,60 @@ if TYPE_CHECKING:
     from vtr_demo.results import Hit
     from vtr_demo.structures import Mix
 
+_MOST_PROBLEMS = 5
+"""Sentences about damaged clips that a command prints."""
+
 
 def index(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Video files, or folders of them.")],
     library: Library,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Video files, or folders of them.")
+    ] = None,
     captions: Annotated[Path | None, option("FILE", "Captions of the files: a table, or JSON.")] = None,
     exclude: Annotated[list[str] | None, option("PATTERN …", "Names to leave out, such as 'raw*'.")] = None,
     skipped: Annotated[bool, option(None, "List what was skipped in folders.", "--skipped")] = False,
     limits: Limits = None,
-    rebuild: Annotated[bool, option(None, "Move a library of another model to this.", "--rebuild")] = False,
+    rebuild: Annotated[
+        bool, option(None, "Move a library of another model to this; repair what is damaged.", "--rebuild")
+    ] = False,
     copy: Annotated[bool, option(None, "Keep a copy of each file in the library.", "--copy")] = False,
     ray: Annotated[str, option("ADDRESS", "Read and encode on a Ray cluster: local, auto or HOST:PORT.")] = "",
     model: Model = "bundled",
     as_json: Json = False,
 ) -> int:
     """Add video files to a library; a file that fails is named with its reason."""
+    from vtr_demo.results import IndexReport
     from vtr_demo.video.reader import VIDEO_EXTENSIONS
 
-    files, left = find_videos(paths, VIDEO_EXTENSIONS, exclude or ())
+    if not paths and not rebuild:
+        raise ConfigError("Name the files or folders to index, as in index PATH... --library DIR.")
+    files, left = find_videos(paths or (), VIDEO_EXTENSIONS, exclude or ())
     left_out = [{"path": str(path), "reason": reason} for path, reason in left]
     lines = [f"skipped {row['path']}: {row['reason']}" for row in left_out] if skipped else _counted(left)
-    if not files:
+    if paths and not files:
         folders, endings = ", ".join(map(str, paths)), " ".join(VIDEO_EXTENSIONS)
         value: dict[str, Any] = {"added": [], "known": [], "failed": [], "moved": [], "replaced": [], "gone": []}
+        value["repaired"] = []
         lines.append(f"No video file lies in {folders}; known endings: {endings}.")
         answer(value | {"skipped": left_out if skipped else len(left)}, lines, as_json)
         return 1
     texts = _captions_of(files, captions) if captions else None
-    with _engine(library, model, rebuild=rebuild, limits=_limits(limits)) as engine:
+    with _engine(library, model, create=bool(files), rebuild=rebuild, limits=_limits(limits)) as engine:
         indexed = engine.add(files, captions=texts, keep_copy=copy, progress=progress, cluster=ray)
+        repaired = engine.rebuild(progress) if rebuild else IndexReport((), (), ())
         clips = engine.clips()
     names = {clip.clip_id: clip.name for clip in clips}
-    walked = [Path(os.path.realpath(path)) for path in paths if os.path.isdir(path)]
+    walked = [Path(os.path.realpath(path)) for path in paths or () if os.path.isdir(path)]
     gone = [c for c in clips if any(folder in c.path.parents for folder in walked) and not os.path.isfile(c.path)]
     value = {
         "added": [{"id": clip_id, "name": names[clip_id]} for clip_id in indexed.added],
         "known": [*indexed.known],
         "moved": [*indexed.moved],
-        "failed": [{"name": name, "reason": reason} for name, reason in indexed.failed],
+        "failed": [{"name": name, "reason": reason} for name, reason in (*indexed.failed, *repaired.failed)],
         "partial": [{"name": name, "reason": reason} for name, reason in indexed.partial],
         "replaced": [{"id": clip_id, "name": name} for clip_id, name in indexed.replaced],
         "gone": [{"id": clip.clip_id, "name": clip.name} for clip in gone],
+        "repaired": [{"id": clip_id, "name": names[clip_id]} for clip_id in repaired.added],
         "skipped": left_out if skipped else len(left),
     }
     lines += [
@@ -95,12 +108,13 @@ def index(
             for clip in gone
         ),
         *(f"partial {name}: {reason}" for name, reason in indexed.partial),
-        *(f"failed  {reason}" for _, reason in indexed.failed),
+        *(f"repaired {names[clip_id]} ({clip_id})" for clip_id in repaired.added),
+        *(f"failed  {reason}" for _, reason in (*indexed.failed, *repaired.failed)),
         f"{len(indexed.added)} indexed, {len(indexed.known)} known already, {len(indexed.failed)} failed; "
         f"{library} holds {len(names)} clips.",
     ]
     answer(value, lines, as_json)
-    return 0 if indexed.added or indexed.known else 1
+    return 0 if indexed.added or indexed.known or not (files or repaired.failed) else 1
 
 
 def _counted(left: Sequence[tuple[Path, str]]) -> list[str]:
@@ -144,7 +158,7 @@ def list_clips(library: Library, model: Model = "bundled", as_json: Json = False
         f"{clip.clip_id}  {clip.duration_s:7.1f} s  {clip.name}  {clip.path}{'' if clip.path.is_file() else '  (gone)'}"
         for clip in clips
     ]
-    answer(value, lines or [_empty(library)], as_json)
+    answer(value, lines or [_empty(library, model)], as_json)
 
 
 def delete(
@@ -197,7 +211,7 @@ def search(
         result = engine.search(text, k, engine.weigh(dict(weights or ()), mute or ()), mix=query)
     lines = []
     if not result.searched:
-        lines.append(_empty(library))
+        lines.append(_empty(library, model))
     elif not result.confident:
         lines.append("No confident match: unrelated sentences often fit a clip here as well.")
     for rank, hit in enumerate(result.hits, start=1):
@@ -288,6 +302,11 @@ def _engine(library: Path, model: str, *, create: bool = True, **options: Any) -
     engine = Engine.open(library, model, progress=progress, **options)
     try:
         yield engine
+        problems = engine.status().problems
+        for problem in problems[:_MOST_PROBLEMS]:
+            progress(0.0, problem)
+        if len(problems) > _MOST_PROBLEMS:
+            progress(0.0, f"{len(problems) - _MOST_PROBLEMS} further clips of the library are damaged.")
     finally:
         engine.close()
 
@@ -314,10 +333,10 @@ def _mix(engine: Engine, like: str, moment: int, share: float, exclude: Sequence
     return Mix(like, moment, share, tuple(exclude or ()))
 
 
-def _empty(library: Path) -> str:
+def _empty(library: Path, model: str) -> str:
     from vtr_demo.library.reader import index_command
 
-    return f"The library {library} is empty; add clips with `{index_command('PATH...', library)}`."
+    return f"The library {library} is empty; add clips with `{index_command('PATH...', library, model)}`."
 
 
 def _limits(changed: Sequence[tuple[str, Any]] | None) -> LimitConfig:

@@ -426,7 +426,7 @@ class Indexer:
         if len(self.library) and not self.ready:
             raise LibraryError(
                 f"The prototypes of the library {self.library.directory} are lost; rebuild it with "
-                f"`{index_command('--rebuild', self.library.directory)}`."
+                f"`{index_command('--rebuild', self.library.directory, self._model.spec)}`."
             )
 
     def _fit_prototypes(self, clips: Sequence[StoredClip], paths: Sequence[Path], progress: Progress | None) -> None:

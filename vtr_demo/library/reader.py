@@ -35,9 +35,10 @@ NOTICES = "notices"
 """The setting that holds a sentence for each thing that was lost, until it is deleted or set anew."""
 
 
-def index_command(argument: str, folder: Path) -> str:
+def index_command(argument: str, folder: Path, model: str = "bundled") -> str:
     """Return a command on a library that can be pasted into a shell, wherever the library lies."""
-    return f"python -m vtr_demo index {argument} --library {shlex.quote(str(folder))}"
+    command = f"python -m vtr_demo index {argument} --library {shlex.quote(str(folder))}"
+    return command if model in ("", "bundled") else f"{command} --model {shlex.quote(model)}"
 
 
 def require_library(folder: Path) -> Path:
@@ -268,9 +269,10 @@ class LibraryReader:
         self._note_missing()
         if self.stale and not allow_stale:
             theirs, ours = self.version.model or "another model", self.wanted.model or "this model"
+            command = index_command("--rebuild", self.directory, self.wanted.model)
             raise LibraryError(
                 f"The library {self.directory} was made by {theirs} and does not fit {ours}; rebuild it "
-                f"with `{index_command('--rebuild', self.directory)}`, or choose its model with --model."
+                f"with `{command}`, or choose its model with --model."
             )
 
     def _note_missing(self) -> None:
