@@ -63,7 +63,7 @@ def configs(folder: Path, ranks: int) -> dict[str, TrainConfig]:
 
 
 def gradients(trainer: Trainer) -> dict[str, Tensor]:
-    modules = {"model": trainer.model, "distiller": trainer.distiller, "towers": trainer.towers}
+    modules = {"model": trainer.model, "distiller": trainer.computed.distiller, "towers": trainer.towers}
     return {
         f"{where}.{name}": parameter.grad.clone()
         for where, module in modules.items()

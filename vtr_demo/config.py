@@ -130,11 +130,10 @@ class ModelConfig(Settings):
     concept_weight: NonNegative = 0.5
     """lambda, the weight of the concept score in training, and its default once trained."""
     centred_shift: bool = True
-    """Subtract from the cross-attention's shift of the prototypes its mean over K (see ``s2ca``)."""
+    """Subtract from the cross-attention's shift of the prototypes its mean over K (see ``s2ca``); earlier
+    checkpoints were trained without."""
     focus: Natural = 0
     """Width of the network that looks for things for the entity level (see ``mcsan.Focus``); 0 leaves it out."""
-    assign_eps: float = 1.0
-    """epsilon in the mean over a concept's tokens (GroupViT uses 1.0)."""
     dropout: BelowOne = 0.1
     level_weights: FourWeights = (1.0, 1.0, 1.0, 1.0)
     """Weights of global, entity, action and relationship in training, and their defaults once trained."""
@@ -174,7 +173,6 @@ class LossConfig(Settings):
     pairs: NonNegative = 0.5
     """Minimal pairs: a true sentence against false ones that differ in one level."""
     kl: NonNegative = 0.02
-    kl_temperature: Positive = 0.05
     attributes: NonNegative = 0.05
     focal_gamma: NonNegative = 2.0
     focal_alpha: NonNegative = 0.25
@@ -275,14 +273,12 @@ class TrainConfig(Settings):
     """Clips a step and process; ranking needs a negative."""
     mixture: MixtureConfig = MixtureConfig()
     lr: Positive = 1e-3
-    allocation_lr: Positive = 1.0
-    """Factor on ``lr`` of what allocates tokens to concepts."""
     backbone_lr: NonNegative = 1e-6
     weight_decay: float = 0.1
     warmup: BelowOne = 0.1
     """Share of the steps in which the learning rate rises; then it falls along a cosine."""
     clip_norm: float = 1.0
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
     motion_precision: Literal["fp32", "bf16", "off"] = "fp32"
     """Of a frozen motion tower; bf16 takes a third of the time where the processor has it. off: training
     data come without motion, which only the global and the action level use."""
@@ -342,81 +338,70 @@ class TrainConfig(Settings):
             not self.loss.grounding or self.model.concepts >= GROUNDED_CONCEPTS,
             f"loss.grounding needs {GROUNDED_CONCEPTS} model.concepts or more, got {self.model.concepts}.",
         )
-        require(not self.mirror or bool(self.train), "mirror has no effect while train names no data.")
         require(
             not (self.hold_out and self.validation),
             "hold_out takes the validation data from train, but validation names some; give one of the two.",
         )
-        require(not self.hold_out or bool(self.train), "hold_out takes clips from train, which names no data.")
-        require(
-            not self.patience or bool(self.validation) or self.hold_out > 0 or self.playground_validation > 0,
-            "patience needs validation data to judge by; name some in validation, or set hold_out or "
-            "playground_validation.",
-        )
-        require(not self.new_concepts or bool(self.start), "new_concepts has no effect without start.")
         require(
             not (self.hold_global and self.start) and (self.freeze_backbone or not self.hold_global),
             "hold_global keeps what frozen towers alone rank by; leave out start and freeze_backbone=false.",
         )
-        require(
-            not self.grounding_captions or self.loss.grounding > 0,
-            "grounding_captions has no effect while loss.grounding is 0.",
-        )
-        require(not self.train_only or bool(self.start), "train_only keeps the rest of a checkpoint; name it in start.")
-        require(not self.teacher or self.loss.distill > 0, "teacher has no effect while loss.distill is 0.")
-        require(
-            not (self.precision == "fp16" and self.device == "cpu"),
-            "precision fp16 needs a GPU, but device is cpu; use bf16 or fp32.",
-        )
-        for name in ("frame_cache", "checkpoint_activations", "tower_chunk"):
-            require(
-                not (getattr(self, name) and self.freeze_backbone),
-                f"{name} has no effect while freeze_backbone is true; set freeze_backbone=false.",
-            )
+        for names, idle, reason in _IDLE:
+            for name in names.split() if idle(self) else ():
+                table, _, field = name.rpartition(".")
+                owner = getattr(self, table) if table else self
+                default = type(owner).model_fields[field].default
+                require(
+                    getattr(owner, field) in (default, "", 0),
+                    f"{name} has no effect while {reason}; leave one of the two out.",
+                )
         return self
 
 
-# --------------------------------------------------------------------------- config files
 def _names_no_benchmark(config: TrainConfig) -> bool:
     """Whether all data are manifests, which name their own files."""
     names = (*config.train, *config.validation)
     return all(name.endswith((".jsonl", ".json")) or Path(name).is_file() for name in names)
 
 
+def _has_no_validation(config: TrainConfig) -> bool:
+    return not (config.validation or config.hold_out or config.playground_validation)
+
+
 _IDLE: tuple[tuple[str, Callable[[TrainConfig], bool], str], ...] = (
-    ("backbone_lr", lambda c: c.freeze_backbone, "freeze_backbone is true"),
+    ("mirror hold_out mixture.playground mixture.drawn_end", lambda c: not c.train, "train names no data"),
+    ("mixture.drawn_end", lambda c: not c.drawn, "nothing of the playground is drawn"),
+    ("mixture.playground", lambda c: not c.drawn_clips, "playground_clips, _encounters and _neighbours are 0"),
+    ("mixture.still", lambda c: not c.playground_stills, "playground_stills is 0"),
+    ("sprites", lambda c: not (c.drawn or c.playground_validation), "nothing of the playground is drawn"),
+    ("annotations videos", _names_no_benchmark, "train and validation name no benchmark"),
+    ("validation_split", lambda c: not c.validation, "validation names no data"),
+    ("patience", _has_no_validation, "validation, hold_out and playground_validation give no data to judge by"),
+    ("new_concepts train_only", lambda c: not c.start, "start names no checkpoint"),
+    (
+        "backbone_lr frame_cache checkpoint_activations tower_chunk",
+        lambda c: c.freeze_backbone,
+        "freeze_backbone is true",
+    ),
     ("cache", lambda c: not c.freeze_backbone, "freeze_backbone is false"),
-    ("annotations", _names_no_benchmark, "train and validation name no benchmark"),
-    ("videos", _names_no_benchmark, "train and validation name no benchmark"),
     (
         "motion_precision",
-        lambda c: c.motion_precision != "fp32" and not c.start and c.model.backbone != "bundled",
+        lambda c: not c.start and c.model.backbone != "bundled",
         "only the bundled towers have a motion tower",
     ),
-    ("sprites", lambda c: not (c.drawn or c.playground_validation), "nothing of the playground is drawn"),
-    (
-        "mixture.playground",
-        lambda c: not c.drawn_clips,
-        "playground_clips, playground_encounters and playground_neighbours are 0",
-    ),
-    ("mixture.drawn_end", lambda c: not c.train, "train names no data"),
-    ("mixture.drawn_end", lambda c: not c.drawn, "nothing of the playground is drawn"),
-    ("mixture.playground", lambda c: not c.train, "train names no data"),
-    ("mixture.still", lambda c: not c.playground_stills, "playground_stills is 0"),
-    ("validation_split", lambda c: not c.validation, "validation names no data"),
-    ("loss.kl_temperature", lambda c: not c.loss.kl, "loss.kl is 0"),
-    ("loss.focal_gamma", lambda c: not c.loss.attributes, "loss.attributes is 0"),
-    ("loss.focal_alpha", lambda c: not c.loss.attributes, "loss.attributes is 0"),
-    ("loss.distill_mask", lambda c: not c.loss.distill, "loss.distill is 0"),
+    ("grounding_captions", lambda c: not c.loss.grounding, "loss.grounding is 0"),
+    ("teacher loss.distill_mask", lambda c: not c.loss.distill, "loss.distill is 0"),
+    ("loss.focal_gamma loss.focal_alpha", lambda c: not c.loss.attributes, "loss.attributes is 0"),
 )
 """Settings that have no effect under a condition, and that condition in words."""
 
 
+# --------------------------------------------------------------------------- config files
 def read_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a JSON config and apply ``key=value`` overrides; dots join the keys of nested settings.
 
     ``path`` is a file, or the name of a config that comes with the package. Keys that begin with an
-    underscore are comments. Raises ``ConfigError``, also for a setting that has no effect.
+    underscore are comments. Raises ``ConfigError``.
     """
     path = Path(path)
     packaged = CONFIGS / f"{path.name.removesuffix('.json')}.json"
@@ -434,15 +419,9 @@ def read_config(path: Path | str, overrides: Sequence[str] = ()) -> TrainConfig:
         require(bool(equals), f"--set takes key=value, got {override!r}.")
         _set(values, key, _parse_value(text, key))
     try:
-        config = TrainConfig(**{key: value for key, value in values.items() if not key.startswith("_")})
+        return TrainConfig(**{key: value for key, value in values.items() if not key.startswith("_")})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    for name, idle, reason in _IDLE:
-        table, _, field = name.rpartition(".")
-        owner = getattr(config, table) if table else config
-        if field in owner.model_fields_set and getattr(owner, field) not in ("", 0) and idle(config):
-            raise ConfigError(f"{name} has no effect while {reason}; leave one of the two out.")
-    return config
 
 
 def _parse_value(text: str, key: str) -> Any:

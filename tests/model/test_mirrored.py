@@ -55,7 +55,7 @@ def test_what_is_seen_twice_counts_once_among_the_attributes(tmp_path: Path) -> 
     once = build_trainer(small_config(tmp_path, manifest))
     twice = build_trainer(small_config(tmp_path, manifest, mirror=True))
     assert len(twice.sampler.items) == 2 * len(once.sampler.items)
-    assert twice.vocabulary == once.vocabulary
+    assert twice.retrieval.vocabulary == once.retrieval.vocabulary
     assert torch.equal(twice.model.reduction, once.model.reduction)
 
 

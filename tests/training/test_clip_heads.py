@@ -26,7 +26,7 @@ from vtr_demo.library.engine import Engine
 from vtr_demo.model.checkpoint import RetrievalModel, load
 from vtr_demo.structures import TermWeights
 from vtr_demo.training.setup import build_trainer
-from vtr_demo.training.sliders import score_value
+from vtr_demo.training.trainer import score_value
 from vtr_demo.ui.state import concept_gallery, library_parts
 from vtr_demo.ui.view import ViewState
 from vtr_demo.ui.visitors import VisitorEngine
@@ -169,7 +169,7 @@ def test_where_training_makes_it_worse_the_start_is_kept(manifest: Path, tmp_pat
     config = small_config(tmp_path, manifest, steps=4, evaluate_every=1, lr=0.3, validation=(str(manifest),))
     trainer = build_trainer(config.replace(model=config.model.replace(level_weights=(1.0, 0.0, 0.0, 0.0))))
     with torch.no_grad():  # as good a start as there can be
-        table = encode_table(trainer.trained(), trainer.validation, trainer._validation_tokens)
+        table = encode_table(trainer.trained(), trainer.validation, trainer.validation_tokens)
         directions = torch.linalg.lstsq(table.videos.levels[:, 0], table.texts.levels[:, 0]).solution.T
         trainer.model.video.pools.pools()[0].value_base.weight.copy_(directions)
     best = load(str(trainer.run()))

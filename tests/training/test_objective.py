@@ -22,8 +22,8 @@ from vtr_demo.model.model import Encoded, VTRModel
 from vtr_demo.model.s2ca import ConceptOutput
 from vtr_demo.structures import LEVELS, VideoTokens
 from vtr_demo.training.distillation import Distiller
-from vtr_demo.training.losses import attention_nll
-from vtr_demo.training.objective import Batch, HardNegatives, check_finite, encode, loss_terms
+from vtr_demo.training.losses import KL_TEMPERATURE, attention_nll
+from vtr_demo.training.objective import Batch, HardNegatives, Heads, check_finite, encode, loss_terms
 
 EVERY = LossConfig()
 NAMES = {
@@ -75,23 +75,23 @@ def test_a_masked_token_teaches_the_other_concepts_and_not_its_own(side: str) ->
 
 
 def test_every_term_has_its_name_and_a_weight_of_zero_switches_it_off() -> None:
-    terms = loss_terms(model(), batch(), EVERY, distiller())
+    terms = loss_terms(Heads(model()), batch(), EVERY, distiller())
     assert set(terms) == NAMES
     assert all(torch.isfinite(value) and value.ndim == 0 for value in terms.values())
     weights = ["total", "pairs", "kl", "attributes", "concepts", "diversity", "balance", "distill"]
     for name in weights:
-        without = loss_terms(model(), batch(), EVERY.replace(**{name: 0.0}), distiller())
+        without = loss_terms(Heads(model()), batch(), EVERY.replace(**{name: 0.0}), distiller())
         assert set(without) == NAMES - {name}
-    assert set(loss_terms(model(), batch(), EVERY.replace(levels=0.0), distiller())) == NAMES - {*LEVELS}
-    assert "distill" not in loss_terms(model(), batch(), EVERY, None)
-    assert "pairs" not in loss_terms(model(), replace(batch(), hard_negatives=None), EVERY, distiller())
+    assert set(loss_terms(Heads(model()), batch(), EVERY.replace(levels=0.0), distiller())) == NAMES - {*LEVELS}
+    assert "distill" not in loss_terms(Heads(model()), batch(), EVERY, None)
+    assert "pairs" not in loss_terms(Heads(model()), replace(batch(), hard_negatives=None), EVERY, distiller())
 
 
 @pytest.mark.parametrize("name", ["total", "pairs", "kl", "attributes", "concepts", "diversity", "balance",
                                   "distill"])  # fmt: skip
 def test_a_term_is_proportional_to_its_weight(name: str) -> None:
-    once = loss_terms(model(), batch(), EVERY, distiller())[name]
-    twice = loss_terms(model(), batch(), EVERY.replace(**{name: 2 * getattr(EVERY, name)}), distiller())
+    once = loss_terms(Heads(model()), batch(), EVERY, distiller())[name]
+    twice = loss_terms(Heads(model()), batch(), EVERY.replace(**{name: 2 * getattr(EVERY, name)}), distiller())
     assert float(twice[name].detach()) == pytest.approx(2 * float(once.detach()), rel=1e-5)
     assert float(once.detach()) != 0
 
@@ -105,7 +105,7 @@ def test_the_ranking_of_the_total_is_cross_entropy_over_the_score_table() -> Non
         table = torch.cat([heads.scores(text, video) for video in columns], 1) * config.scale
         right = torch.arange(6)
         expected = (F.cross_entropy(table, right) + F.cross_entropy(table.T, right)) / 2
-        assert torch.allclose(loss_terms(heads, data, config)["total"], expected, atol=1e-5)
+        assert torch.allclose(loss_terms(Heads(heads), data, config)["total"], expected, atol=1e-5)
 
 
 def test_short_queries_are_ranked_among_all_clips_that_are_right_and_wrong() -> None:
@@ -113,7 +113,7 @@ def test_short_queries_are_ranked_among_all_clips_that_are_right_and_wrong() -> 
     right = torch.tensor([[1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 1]]).bool()
     short = ShortTexts(text_tokens(2, 3, seed=5), torch.tensor([1, 0]), right)
     with torch.no_grad():
-        term = loss_terms(heads, replace(data, short=short), config)["short"]
+        term = loss_terms(Heads(heads), replace(data, short=short), config)["short"]
         text = heads.encode_text(short.tokens)
         videos = [heads.encode_video(tokens) for tokens in data.videos]
         levels = torch.cat([video.levels for video in videos])
@@ -150,7 +150,7 @@ def test_the_anchor_is_how_far_files_and_captions_have_moved_and_drawn_clips_are
     data = replace(data, truth=AllocationTruth(labels, words))
     with torch.no_grad():
         heads.text.pools[1].value_base.weight.add_(0.1 * torch.randn(WIDTH, WIDTH))
-        term = loss_terms(heads, data, config, start=start)["anchor"]
+        term = loss_terms(Heads(heads), data, config, start=start)["anchor"]
         outs = [heads.video(v) for v in data.videos]
         files = [out.vectors[:n, 1] - unit(out.entity[:n]) for out, n in zip(outs, (2, 2), strict=True)]
         texts = heads.text(data.texts)[0].vectors[:, 1] - start(data.texts)[0].vectors[:, 1]
@@ -168,17 +168,17 @@ def divergence(first: torch.Tensor, second: torch.Tensor) -> float:
 
 
 def test_the_kl_constraint_is_its_sum_written_out() -> None:
-    config = EVERY.replace(kl_temperature=0.2)
+    config = EVERY
     heads, data = model(), batch()
     data.texts.level_mask[[0, 3], 2] = False  # two sentences without an action
     with torch.no_grad():
         text = heads.encode_text(data.texts)
         seen, said = torch.cat([heads.encode_video(v).levels for v in data.videos]), text.levels
-        found = loss_terms(heads, data, config)["kl"]
+        found = loss_terms(Heads(heads), data, config)["kl"]
     expected = 0.0
     for level in range(len(LEVELS)):
         kept = [i for i in range(6) if level != 2 or i not in (0, 3)]
-        each = [divergence(seen[i, level] / 0.2, said[i, level] / 0.2) for i in kept]
+        each = [divergence(seen[i, level] / KL_TEMPERATURE, said[i, level] / KL_TEMPERATURE) for i in kept]
         expected += sum(each) / len(each)
     assert float(found) == pytest.approx(config.kl * expected, rel=1e-3)
 
@@ -193,14 +193,14 @@ def test_a_level_is_ranked_among_the_sentences_that_have_it() -> None:
         table = config.scale * text.levels[kept, 2] @ seen[kept, 2].T
         right = torch.arange(4)
         expected = (F.cross_entropy(table, right) + F.cross_entropy(table.T, right)) / 2
-        assert torch.allclose(loss_terms(heads, data, config)["action"], expected, atol=1e-5)
+        assert torch.allclose(loss_terms(Heads(heads), data, config)["action"], expected, atol=1e-5)
 
 
 def test_soft_targets_of_a_level_come_from_that_levels_own_meaning() -> None:
     heads, data = model(), batch()
-    before = loss_terms(heads, data, EVERY)
+    before = loss_terms(Heads(heads), data, EVERY)
     data.meaning[:, 1 + 2] = F.normalize(torch.ones(6, WIDTH), dim=-1)  # the actions all mean the same
-    after = loss_terms(heads, data, EVERY)
+    after = loss_terms(Heads(heads), data, EVERY)
     changed = {name for name in before if not torch.allclose(before[name], after[name], atol=1e-6)}
     assert changed == {"action"}
 
@@ -224,7 +224,7 @@ def test_minimal_pairs_compare_the_total_and_the_level_that_is_wrong() -> None:
             lost = float(F.softplus(-20 * gap) + F.softplus(-20 * own))
             sums.setdefault(level, []).append(lost)
         expected = EVERY.pairs * sum(sum(s) / len(s) for s in sums.values()) / len(sums)
-    assert float(loss_terms(heads, data, EVERY)["pairs"].detach()) == pytest.approx(expected, rel=1e-4)
+    assert float(loss_terms(Heads(heads), data, EVERY)["pairs"].detach()) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_order_of_the_batch_changes_no_term() -> None:
@@ -239,7 +239,7 @@ def test_the_order_of_the_batch_changes_no_term() -> None:
         meaning=data.meaning[order],
         labels=tuple(labels[order] for labels in data.labels),
     )  # fmt: skip
-    before, after = (loss_terms(heads, d, EVERY, distiller()) for d in (data, turned))
+    before, after = (loss_terms(Heads(heads), d, EVERY, distiller()) for d in (data, turned))
     for name, value in before.items():
         assert torch.allclose(value, after[name], atol=1e-4), name
 
@@ -259,7 +259,7 @@ def test_groups_of_one_length_go_through_the_heads_together_and_come_back_apart(
         return heard(tokens, levels)
 
     made.forward_video = counting  # type: ignore[method-assign]
-    found = encode(made, whole).videos
+    found = encode(Heads(made), whole).videos
     assert calls == [3, 4]
     for tokens, out in zip(videos, found, strict=True):
         alone = heard(tokens)
@@ -288,7 +288,7 @@ def test_terms_and_gradients_are_finite_without_actions_and_relationships() -> N
     heads, teacher = model().train(), distiller().train()
     data = batch()
     data.texts.level_mask[:, 2:] = False  # no sentence has an action or a relationship
-    terms = loss_terms(heads, data, config, teacher)
+    terms = loss_terms(Heads(heads), data, config, teacher)
     assert check_finite(terms) == ""
     torch.stack(list(terms.values())).sum().backward()
     gradients = [p.grad for p in [*heads.parameters(), *teacher.parameters()] if p.grad is not None]
@@ -299,7 +299,7 @@ def test_all_terms_together_reach_every_parameter() -> None:
     heads, teacher = model().train(), distiller().train()
     teacher.mask_share = 0.5
     torch.manual_seed(0)
-    terms = loss_terms(heads, batch(), EVERY, teacher)
+    terms = loss_terms(Heads(heads), batch(), EVERY, teacher)
     torch.stack(list(terms.values())).sum().backward()
     named = [*heads.named_parameters(), *teacher.named_parameters()]
     assert [name for name, p in named if p.grad is None or not p.grad.abs().max() > 0] == []
@@ -315,7 +315,7 @@ def test_the_first_term_that_is_not_finite_is_named() -> None:
 def test_a_batch_of_one_pair_has_nothing_to_rank_and_breaks_nothing() -> None:
     data = Batch((video_tokens(2),), text_tokens(4), F.normalize(torch.randn(1, 5, WIDTH), dim=-1),
                  tuple(torch.zeros(1, size) for size in SIZES))  # fmt: skip
-    terms = loss_terms(model(), data, EVERY, distiller())
+    terms = loss_terms(Heads(model()), data, EVERY, distiller())
     assert check_finite(terms) == ""
     assert float(terms["total"].detach()) == pytest.approx(0, abs=1e-6)
 
@@ -330,11 +330,11 @@ def test_the_balance_of_words_counts_those_of_things_and_actions() -> None:
     videos = [one.forward_video(tokens) for tokens in given.videos]
     shares = [balance(out.concepts.soft, out.concept_mask) for out in videos]
     expected = torch.stack([*shares, torch.zeros(())]).mean()
-    assert torch.allclose(loss_terms(one, silent, config)["balance"], expected, atol=1e-6)
+    assert torch.allclose(loss_terms(Heads(one), silent, config)["balance"], expected, atol=1e-6)
     content = F.pad(given.texts.level_mask[:, 1:3].any(1) & given.texts.word_mask, (1, 0))
     said = balance(one.forward_text(given.texts).concepts.soft, content)
     expected = torch.stack([*shares, said]).mean()
-    assert torch.allclose(loss_terms(one, given, config)["balance"], expected, atol=1e-6)
+    assert torch.allclose(loss_terms(Heads(one), given, config)["balance"], expected, atol=1e-6)
 
 
 def test_a_distiller_is_born_with_gradients_of_ordinary_size() -> None:
@@ -342,7 +342,7 @@ def test_a_distiller_is_born_with_gradients_of_ordinary_size() -> None:
     fp16 would skip every step."""
     torch.manual_seed(0)
     taught = Distiller(5, WIDTH, PATCH, WIDTH, 0.75).train()
-    loss_terms(model().train(), batch(), EVERY, taught)["distill"].backward()
+    loss_terms(Heads(model().train()), batch(), EVERY, taught)["distill"].backward()
     slopes = {name: weight.grad.abs().max().item() for name, weight in taught.named_parameters()
               if weight.grad is not None}  # fmt: skip
     assert len(slopes) > 4
@@ -366,9 +366,9 @@ class Copied(TorchDispatchMode):
 def test_the_losses_of_a_step_wait_for_no_number() -> None:
     """Constants are made at the first step; each one made anew would let a GPU run dry."""
     heads, data, teacher = model().train(), batch(), distiller()
-    loss_terms(heads, data, EVERY, teacher)
+    loss_terms(Heads(heads), data, EVERY, teacher)
     with Copied() as copied:
-        loss_terms(heads, data, EVERY, teacher)
+        loss_terms(Heads(heads), data, EVERY, teacher)
     assert [name for name in copied.found if "count_nonzero" not in name] == []
     with Copied() as copied:
         torch.tensor([1.0]).item()

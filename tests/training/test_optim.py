@@ -1,4 +1,4 @@
-"""How weights move: chunks change no gradient, long ones are clipped, rates follow a cosine, fp16 gives up."""
+"""How weights move: chunks change no gradient, long ones are clipped, and rates follow a cosine."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.helpers.models import small_model, text_tokens, video_tokens
 from tests.helpers.small_runs import EVERY_LOSS, small_config
 from tests.test_distributed import gradients, quiet
 from vtr_demo.backbones.registry import TinyBackbone, load_backbone
 from vtr_demo.config import TrainConfig
-from vtr_demo.errors import TrainingError
-from vtr_demo.training import trainer as step_module
-from vtr_demo.training.objective import loss_terms
-from vtr_demo.training.optim import MAX_SKIPPED, ClipAndStep, global_head, parameter_groups, warmup_cosine, wise_ft
+from vtr_demo.training.optim import global_head, parameter_groups, warmup_cosine, wise_ft
 from vtr_demo.training.setup import build_trainer
 from vtr_demo.training.trainer import Trainer
 
@@ -189,63 +186,9 @@ def test_a_step_is_taken_at_the_rate_of_its_number(manifest: Path, tmp_path: Pat
 
 def test_weight_decay_pulls_at_matrices_and_at_no_log_prior() -> None:
     model = small_model(attributes=(3, 2, 2, 2))
-    groups = parameter_groups([model], None, lr=1e-3, allocation_rate=1.0, backbone_lr=0.0, weight_decay=0.1)
+    groups = parameter_groups([model], None, lr=1e-3, backbone_lr=0.0, weight_decay=0.1)
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert len(decay) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     assert decay[id(model.video.prior)] == 0
     for name, parameter in model.named_parameters():
         assert bool(decay[id(parameter)]) == (parameter.ndim > 1 and parameter is not model.video.prior), name
-
-
-# --------------------------------------------------------------------------- fp16
-def descent(weight: nn.Parameter) -> ClipAndStep:
-    optimizer = torch.optim.SGD([weight], lr=1.0)
-    return ClipAndStep(optimizer, torch.amp.GradScaler("cpu"), clip_norm=1e9)  # type: ignore[attr-defined]
-
-
-def steps(weight: nn.Parameter, moved: ClipAndStep, slopes: list[float]) -> list[str]:
-    said = []
-    for slope in slopes:
-        weight.grad = torch.full_like(weight, slope)
-        moved._scaler.scale(torch.zeros(()))  # a scaler unscales only what it has scaled
-        said.append(moved.step())
-    return said
-
-
-def test_fp16_skips_steps_that_overflow_and_stops_where_none_is_finite_any_more() -> None:
-    weight = nn.Parameter(torch.ones(3))
-    bad = float("inf")
-    few, many = [bad] * (MAX_SKIPPED - 1), [float("nan")] * MAX_SKIPPED
-    said = steps(weight, descent(weight), [*few, 0.0, *few, 0.0, *many])
-    assert not any(said[:-1]), "a finite step in between starts the count anew"
-    assert said[-1] == f"The gradient, for {MAX_SKIPPED} steps in a row,"
-    assert weight.detach().equal(torch.ones(3))
-
-
-def test_a_finite_step_under_fp16_is_the_step_without_a_scale() -> None:
-    weight = nn.Parameter(torch.ones(3))
-    moved = descent(weight)
-    moved._scaler.scale(torch.zeros(()))
-    weight.grad = torch.full_like(weight, 0.25) * moved._scaler.get_scale()
-    assert moved.step() == ""
-    assert torch.allclose(weight.detach(), torch.full((3,), 0.75))
-
-
-def test_a_run_under_fp16_whose_gradients_stay_infinite_stops_in_a_sentence(
-    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = build_trainer(config(tmp_path, manifest, steps=30, evaluate_every=4))
-    trainer.scaler = torch.amp.GradScaler("cpu")  # type: ignore[attr-defined]
-    trainer.stepper = ClipAndStep(trainer.optimizer, trainer.scaler, 1.0)
-
-    def steep(*arguments: Any) -> dict[str, Tensor]:
-        terms = loss_terms(*arguments)
-        if trainer.progress.step <= 4:
-            return terms
-        zero = trainer.model.text.gate.weight.sum() * 0.0
-        return terms | {"total": terms["total"] + zero.abs().sqrt()}  # finite, with an infinite slope
-
-    monkeypatch.setattr(step_module, "loss_terms", steep)
-    with pytest.raises(TrainingError, match="10 steps in a row, is not finite at step 14") as stopped:
-        trainer.run()
-    assert f"{trainer.out / 'best'} keeps the last good checkpoint" in str(stopped.value)

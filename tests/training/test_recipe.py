@@ -21,9 +21,9 @@ from vtr_demo.evaluation.metrics import Table
 from vtr_demo.model.checkpoint import BUNDLED, SETTINGS, described, load
 from vtr_demo.structures import TermWeights
 from vtr_demo.training import losses
-from vtr_demo.training.objective import Batch, encode, loss_terms
+from vtr_demo.training.objective import Batch, Heads, encode, loss_terms
 from vtr_demo.training.setup import build_trainer
-from vtr_demo.training.sliders import choose_weights, score_value
+from vtr_demo.training.trainer import choose_weights, score_value
 
 SERVED: dict[str, Any] = {"level_weights": (1.0, 0.0, 0.25, 0.5), "concept_weight": 0.1}
 
@@ -63,9 +63,9 @@ def batch() -> Batch:
 def test_the_total_ranks_by_the_weights_that_are_served_and_zero_weights_have_finite_gradients() -> None:
     model, data = small_model(trained=True, **SERVED), batch()
     config = LossConfig(soft_temperature=0.0)
-    gathered = encode(model, data).gathered
+    gathered = encode(Heads(model), data).gathered
     scores = model.scores(gathered.texts, gathered.videos)  # by the default weights
-    terms = loss_terms(model, data, config)
+    terms = loss_terms(Heads(model), data, config)
     assert torch.allclose(terms["total"], losses.info_nce(config.scale * scores), atol=1e-5)
     terms["total"].backward()
     grads = [p.grad for p in model.parameters() if p.grad is not None]
@@ -129,13 +129,13 @@ def test_things_and_scenes_weigh_half_each_however_many_patches_they_have() -> N
     labels = torch.full((4, 3, 6), 12)
     labels[0, 0, 0] = 3  # one patch of a thing, all others of a scene
     truth = AllocationTruth((labels,), torch.full((4, 7), -1))
-    term = loss_terms(model, replace(data, truth=truth), LossConfig(grounding=1.0))["grounding"]
+    term = loss_terms(Heads(model), replace(data, truth=truth), LossConfig(grounding=1.0))["grounding"]
     out = model.forward_video(data.videos[0])
     soft = out.concepts.soft.unflatten(2, (3, 7))[..., 1:].flatten(2)
     mask, flat = out.concept_mask.unflatten(1, (3, 7))[..., 1:].flatten(1), labels.flatten(1)
     thing, scene = (losses.allocation_nll(soft, flat, mask & (flat == k)) for k in (3, 12))
     assert torch.allclose(term, (thing + scene) / 2, atol=1e-5)
-    assert "grounding" not in loss_terms(model, data, LossConfig(grounding=1.0))
+    assert "grounding" not in loss_terms(Heads(model), data, LossConfig(grounding=1.0))
 
 
 def test_prototypes_start_at_the_mean_direction_of_their_category(sprites: str, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_saved_model_is_the_trained_one(manifest: Path, tmp_path: Path) -> N
     trainer = build_trainer(config(tmp_path, manifest))
     best = load(str(trainer.run()))
     assert best.model.config.trained
-    assert best.vocabulary == trainer.vocabulary
+    assert best.vocabulary == trainer.retrieval.vocabulary
     assert best.video == trainer.trained().video
     ours, theirs = trainer.model.state_dict(), best.model.state_dict()
     assert all(theirs[name].equal(value) for name, value in ours.items())
@@ -77,22 +77,22 @@ def test_a_lemma_of_the_validation_data_alone_is_no_attribute(manifest: Path, tm
     shown = captioned(folder, "shown", {i: ["a zeppelin lands on the beach"] for i in range(4, 8)})
     settings = config(tmp_path, trained, validation=(shown,), attribute_min_count=1, batch=4)
     trainer = build_trainer(settings)
-    names = {name for level in trainer.vocabulary.names.values() for name in level}
+    names = {name for level in trainer.retrieval.vocabulary.names.values() for name in level}
     assert {"dog", "run", "beach"} <= names
     assert not [name for name in names if "zeppelin" in name or "land" in name]
     trainer.run()
     saved = load(str(tmp_path / "best")).vocabulary
-    assert saved == trainer.vocabulary
+    assert saved == trainer.retrieval.vocabulary
 
 
 def test_sizes_and_least_count_of_the_config_rule_the_vocabulary(manifest: Path, tmp_path: Path) -> None:
     settings = config(tmp_path, manifest, attribute_sizes=(3, 2, 0, 1), attribute_min_count=1)
-    assert list(build_trainer(settings).vocabulary.sizes.values()) == [3, 2, 0, 1]
+    assert list(build_trainer(settings).retrieval.vocabulary.sizes.values()) == [3, 2, 0, 1]
 
 
 def test_a_run_without_a_single_attribute_trains_all_the_same(manifest: Path, tmp_path: Path) -> None:
     trainer = build_trainer(config(tmp_path, manifest, attribute_min_count=1000))
-    assert set(trainer.vocabulary.sizes.values()) == {0}
+    assert set(trainer.retrieval.vocabulary.sizes.values()) == {0}
     terms = trainer.train_step()
     assert terms["attributes"] == 0
 
@@ -110,8 +110,8 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(manifest: Pa
         assert resumed.progress.step == (until or 7)
     other = weights(resumed)
     assert all(other[name].equal(value) for name, value in weights(straight).items())
-    if straight.distiller and resumed.distiller:
-        states = straight.distiller.state_dict(), resumed.distiller.state_dict()
+    if straight.computed.distiller and resumed.computed.distiller:
+        states = straight.computed.distiller.state_dict(), resumed.computed.distiller.state_dict()
         assert all(states[1][name].equal(value) for name, value in states[0].items())
 
 

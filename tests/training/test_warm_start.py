@@ -87,7 +87,7 @@ def test_attributes_that_both_know_are_kept_and_the_others_begin(first: Path, ot
         assert trainer.model.attributes is not None
         assert before.model.attributes is not None
         own, old = (m.attributes.layers[level] for m in (trainer.model, before.model))
-        for row, label in enumerate(trainer.vocabulary.names[name]):
+        for row, label in enumerate(trainer.retrieval.vocabulary.names[name]):
             if label in known:
                 assert own.weight[row].equal(old.weight[known.index(label)])
                 assert own.bias[row].equal(old.bias[known.index(label)])

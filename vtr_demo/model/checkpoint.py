@@ -38,6 +38,7 @@ _LARGEST = 2**20
 """No width, count or size in a model's settings is larger."""
 REMOVED_OPTIONS: dict[str, Any] = {
     "allocation": "hard",
+    "assign_eps": 1.0,
     "binding": True,
     "relationship": True,
     "shared_attributes": True,

@@ -72,9 +72,7 @@ class VTRModel(nn.Module):
         hidden = config.hidden
         self.video = VideoLevels(entered, width, hidden, config.heads, config.dropout, focus=config.focus)
         self.text = TextLevels(width, hidden, config.heads, config.dropout, focus=config.focus)
-        self.concepts = Concepts(
-            width, config.concepts, config.concept_width, eps=config.assign_eps, centred_shift=config.centred_shift
-        )
+        self.concepts = Concepts(width, config.concepts, config.concept_width, centred_shift=config.centred_shift)
         self.concept_video = zero_linear(hidden, width)
         self.concept_text = zero_linear(hidden, width)
         self.attributes = Attributes(width, self.attribute_sizes) if attributes else None
@@ -101,8 +99,8 @@ class VTRModel(nn.Module):
         """Project patches to the width of the heads' input, unless they have it (as cached tokens do)."""
         if not self.reduction.numel() or tokens.patches.shape[-1] == self.reduction.shape[1]:
             return tokens
-        patches = (tokens.patches.float() - self.reduction_mean) @ self.reduction
-        return replace(tokens, patches=patches)
+        mean, directions = self.reduction_mean.to(tokens.patches.device), self.reduction.to(tokens.patches.device)
+        return replace(tokens, patches=(tokens.patches.float() - mean) @ directions)
 
     @property
     def reduction_key(self) -> tuple[int, list[float]]:

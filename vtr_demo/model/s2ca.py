@@ -24,6 +24,8 @@ from torch import Tensor, nn
 
 from vtr_demo.model.layers import identity_linear, masked_softmax, zero_linear
 
+EPS = 1.0
+"""Added to the number of a concept's tokens in their mean (as in GroupViT)."""
 HELD_PATCHES = 4
 """Patches of a clip that a concept must hold to occur in it."""
 
@@ -58,11 +60,9 @@ class Concepts(nn.Module):
     """Width of the cross-attention."""
     centre: Tensor
 
-    def __init__(
-        self, width: int, count: int, concept_width: int, *, eps: float = 1.0, centred_shift: bool = True
-    ) -> None:
+    def __init__(self, width: int, count: int, concept_width: int, *, centred_shift: bool = True) -> None:
         super().__init__()
-        self.eps, self.centred_shift = eps, centred_shift
+        self.centred_shift = centred_shift
         self.prototypes = nn.Parameter(F.normalize(torch.randn(count, width), dim=-1))
         self.query = nn.Linear(width, self.inner)
         self.key = nn.Linear(width, self.inner, bias=False)
@@ -89,16 +89,11 @@ class Concepts(nn.Module):
         logits = self.scale * (shifted @ directions.transpose(1, 2) / length).transpose(1, 2)  # (B, K, N)
         soft = logits.softmax(dim=1) * mask.unsqueeze(1)
         allocation = self._allocate(logits) * mask.unsqueeze(1)
-        mean = allocation @ shifted / (allocation.sum(-1, keepdim=True) + self.eps)
+        mean = allocation @ shifted / (allocation.sum(-1, keepdim=True) + EPS)
         aggregated = self.out(self.value(mean))  # W_v and W_o are linear: the mean may come first
         occupied = (allocation.detach().sum(-1) > 0) & mask.any(1, keepdim=True)
         vectors = F.normalize(aggregated, dim=-1) * occupied.unsqueeze(-1)
         return ConceptOutput(vectors, aggregated, occupied, allocation, soft)
-
-    def allocating(self) -> list[nn.Parameter]:
-        """The parameters of the allocation, not of the concepts' features."""
-        layers = (self.query, self.key, self.read, self.write, self.match)
-        return [self.prototypes, *(weight for layer in layers for weight in layer.parameters())]
 
     def parts(self, out: ConceptOutput, tokens: Tensor, modality: Literal["video", "text"]) -> Tensor:
         """(B, K, N, Dc): the summands of ``out.vectors``, one for each token."""

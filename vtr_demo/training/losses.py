@@ -94,7 +94,7 @@ def _directed(logits: Tensor, targets: Tensor, allowed: Tensor, *, need_negative
     masked = torch.where(counts.unsqueeze(-1), logits.masked_fill(~allowed, -math.inf), 0.0)
     log_share = masked.log_softmax(-1).masked_fill(~allowed, 0.0)
     share = targets / targets.sum(-1, keepdim=True).clamp(min=torch.finfo(targets.dtype).tiny)
-    return _mean(-(share * log_share).sum(-1), counts)
+    return masked_mean(-(share * log_share).sum(-1), counts)
 
 
 # --------------------------------------------------------------------------- statistical constraints
@@ -110,7 +110,7 @@ def symmetric_kl(
     q = (_precise(text) / temperature).log_softmax(-1)
     # The two directions add up to sum (p - q)(log p - log q).
     divergence = ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
-    return _mean(divergence, mask)
+    return masked_mean(divergence, mask)
 
 
 def focal_bce(logits: Tensor, labels: Tensor, gamma: float = 2.0, alpha: float = 0.25) -> Tensor:
@@ -166,7 +166,7 @@ def allocation_nll(allocation: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     allocation (B, K, N) are probabilities over K, labels (B, N) concepts, mask (B, N) bool. Our decision.
     """
     true = _precise(allocation).gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
-    return _mean(-torch.where(mask, true, 1.0).clamp(min=1e-9).log(), mask)
+    return masked_mean(-torch.where(mask, true, 1.0).clamp(min=1e-9).log(), mask)
 
 
 def attention_nll(attention: Tensor, mask: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ def attention_nll(attention: Tensor, mask: Tensor) -> Tensor:
     where the attention is spread evenly over the tokens in ``mask``. Our decision.
     """
     share = _precise(mask) / mask.sum(1, keepdim=True).clamp(min=1)
-    return _mean(-(share * _precise(attention).clamp(min=1e-9).log()).sum(1), mask.any(1))
+    return masked_mean(-(share * _precise(attention).clamp(min=1e-9).log()).sum(1), mask.any(1))
 
 
 def occurrence(allocation: Tensor, named: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ def occurrence(allocation: Tensor, named: Tensor, mask: Tensor, rows: Tensor) ->
     occurs = share.topk(min(HELD_PATCHES, share.shape[2]), dim=2).values.mean(2).clamp(1e-6, 1 - 1e-6)
     named = _precise(named)
     loss = -(named * occurs.log() + UNNAMED_WEIGHT * (1 - named) * (1 - occurs).log())
-    return _mean(loss.mean(1), rows)
+    return masked_mean(loss.mean(1), rows)
 
 
 # --------------------------------------------------------------------------- distillation
@@ -204,7 +204,7 @@ def reconstruction(student: Tensor, teacher: Tensor, mask: Tensor | None = None)
     """
     y = F.normalize(_precise(student), dim=-1)
     f = F.normalize(_precise(teacher.detach()), dim=-1)
-    return _mean((y - f).square().sum(-1), mask)
+    return masked_mean((y - f).square().sum(-1), mask)
 
 
 # --------------------------------------------------------------------------- helpers
@@ -219,8 +219,8 @@ def _inner(left: Tensor, right: Tensor) -> Tensor:
         return _precise(left) @ _precise(right).mT
 
 
-def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean over True entries; 0 where there are none. A masked entry may be anything finite."""
+def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mean over True entries; 0 where there are none. A masked entry may be anything finite."""
     if mask is None:
         return values.mean()
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 
 import torch
 import torch.nn.functional as F
@@ -64,17 +65,48 @@ class BatchOutput:
     gathered: GatheredFeatures
 
 
-def encode(
-    model: VTRModel, batch: Batch, precision: torch.dtype | None = None, frozen: FrozenLevels | None = None
-) -> BatchOutput:
-    """Run the heads over a batch, under autocast where ``precision`` is a half type.
+@dataclass(frozen=True)
+class Heads:
+    """The model as a step calls it: under autocast where ``precision`` is a half type, with the outputs of levels
+    that do not learn kept in ``frozen`` from step to step."""
 
-    ``frozen`` keeps the levels' outputs from step to step.
-    """
-    with autocast(batch.meaning.device, precision):
-        videos = _encode_videos(model, batch.videos, frozen)
-        texts = model.forward_text(batch.texts, frozen.text(batch.texts) if frozen else None)
-        text_features = model.text_features(texts)
+    model: VTRModel
+    precision: torch.dtype | None = None
+    frozen: FrozenLevels | None = None
+
+    def videos(self, groups: Sequence[VideoTokens]) -> tuple[Encoded, ...]:
+        """Encode groups of clips; those of one shape go through the heads in one call, which a GPU does in the
+        time of one (Python starts its thousands of small kernels)."""
+        by_shape: dict[object, list[int]] = {}
+        for i, tokens in enumerate(groups):
+            by_shape.setdefault((tokens.patches.shape[1:], tokens.grid, tokens.motion is None), []).append(i)
+        outputs: dict[int, Encoded] = {}
+        for members in by_shape.values():
+            tokens = pad_video_tokens([groups[i] for i in members])
+            with autocast(tokens.patches.device, self.precision):
+                out = self.model.forward_video(tokens, self.frozen.video(tokens) if self.frozen else None)
+            end = 0
+            for i in members:
+                start, end = end, end + len(groups[i])
+                outputs[i] = map_tensors(out, itemgetter(slice(start, end)))
+        return tuple(outputs[i] for i in range(len(groups)))
+
+    def texts(self, tokens: TextTokens) -> Encoded:
+        """Encode a batch of sentences."""
+        with autocast(tokens.words.device, self.precision):
+            return self.model.forward_text(tokens, self.frozen.text(tokens) if self.frozen else None)
+
+    def features(self, tokens: TextTokens) -> TextFeatures:
+        """Encode sentences that are compared with the batch's clips to the text side of the score."""
+        with autocast(tokens.words.device, self.precision):
+            return in_float(self.model.encode_text(tokens))
+
+
+def encode(heads: Heads, batch: Batch) -> BatchOutput:
+    """Run the heads over a batch, and gather the features of all processes, with gradients to this one's."""
+    videos, texts = heads.videos(batch.videos), heads.texts(batch.texts)
+    with autocast(batch.meaning.device, heads.precision):
+        text_features = heads.model.text_features(texts)
     own = GatheredFeatures(
         in_float(text_features),
         VideoFeatures(
@@ -87,28 +119,7 @@ def encode(
         batch.meaning,
         batch.labels,
     )
-    return BatchOutput(texts, videos, own, _gather(own))
-
-
-def _encode_videos(model: VTRModel, videos: Sequence[VideoTokens], frozen: FrozenLevels | None) -> tuple[Encoded, ...]:
-    """Encode each group of clips; groups of one shape go through the heads in one call, which a GPU does in
-    the time of one (Python starts its thousands of small kernels)."""
-    by_shape: dict[object, list[int]] = {}
-    for i, tokens in enumerate(videos):
-        by_shape.setdefault((tokens.patches.shape[1:], tokens.grid, tokens.motion is None), []).append(i)
-    outputs: dict[int, Encoded] = {}
-    for group in by_shape.values():
-        tokens = pad_video_tokens([videos[i] for i in group])
-        out = model.forward_video(tokens, frozen.video(tokens) if frozen else None)
-        start = 0
-        for i in group:
-            outputs[i] = map_tensors(out, partial(_rows, start=start, count=len(videos[i])))
-            start += len(videos[i])
-    return tuple(outputs[i] for i in range(len(videos)))
-
-
-def _rows(value: Tensor, start: int, count: int) -> Tensor:
-    return value[start : start + count]
+    return BatchOutput(texts, videos, own, map_tensors(own, lambda x: distributed.all_gather(x) if x.numel() else x))
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
@@ -122,78 +133,43 @@ def in_float(features: TextFeatures) -> TextFeatures:
     return replace(whole, allocation=NO_ALLOCATION)
 
 
-def _gather(own: GatheredFeatures) -> GatheredFeatures:
-    """The features of all processes, rank by rank, with gradients to this one's."""
-    return map_tensors(own, lambda x: distributed.all_gather(x) if x.numel() else x)
-
-
 # --------------------------------------------------------------------------- loss terms
 def loss_terms(
-    model: VTRModel,
-    batch: Batch,
-    config: LossConfig,
-    distiller: Distiller | None = None,
-    precision: torch.dtype | None = None,
-    frozen: FrozenLevels | None = None,
-    start: TextLevels | None = None,
+    heads: Heads, batch: Batch, config: LossConfig, distiller: Distiller | None = None, start: TextLevels | None = None
 ) -> dict[str, Tensor]:
     """Return every term that has a weight, multiplied by it; their sum is the training loss.
 
     With several processes the mean of the terms over the ranks is that of the joint batch, and so is the
-    mean of the gradients (see ``distributed``). ``precision``: half type of the heads' autocast; the
-    losses are computed in float32. ``start``: the text side as it was before training. MCSAN names the ranking,
-    KL and focal terms, S2CA the concept-level alignment and the distillation; their sum and its weights are our
-    decision.
+    mean of the gradients (see ``distributed``). The losses are computed in float32. ``start``: the text side as it
+    was before training. MCSAN names the ranking, KL and focal terms, S2CA the concept-level alignment and the
+    distillation; their sum and its weights are our decision.
     """
-    output = encode(model, batch, precision, frozen)
-    gathered, weights = output.gathered, model.training_weights
-    terms = _ranking(gathered, config, weights)
-    if config.pairs and any(distributed.all_gather_object(batch.hard_negatives is not None)):
-        pairs = _pairs(model, output.own, batch.hard_negatives, config.scale, weights, precision)
-        terms["pairs"] = config.pairs * pairs
-    if config.kl:
-        terms["kl"] = config.kl * _divergence(gathered, config.kl_temperature)
-    if config.attributes and model.attributes is not None:
-        terms["attributes"] = config.attributes * _attributes(model, gathered, config)
-    if config.concepts:
-        terms["concepts"] = config.concepts * _concept_contrast(gathered, config.scale)
-    if config.diversity:
-        terms["diversity"] = config.diversity * losses.prototype_diversity(model.concepts.prototypes)
-    if config.balance:
-        used = [_balance(out, out.concept_mask) for out in output.videos]
-        used.append(_balance(output.texts, _content_mask(batch.texts)))
-        terms["balance"] = config.balance * torch.stack(used).mean()
+    model, scale, texts = heads.model, config.scale, batch.texts
+    output = encode(heads, batch)
+    own, gathered = output.own, output.gathered
+    paired = any(distributed.all_gather_object(batch.hard_negatives is not None)) if config.pairs else False
+    others: dict[str, tuple[float, Callable[[], Tensor]]] = {
+        "pairs": (config.pairs * paired, partial(_pairs, heads, own, batch.hard_negatives, scale)),
+        "kl": (config.kl, partial(_divergence, gathered)),
+        "attributes": (config.attributes if model.attributes else 0, partial(_attributes, model, gathered, config)),
+        "concepts": (config.concepts, partial(_concept_contrast, gathered, scale)),
+        "diversity": (config.diversity, partial(losses.prototype_diversity, model.concepts.prototypes)),
+        "balance": (config.balance, partial(_balance, output, texts)),
+    }
     if batch.truth is not None:
-        terms |= _of_truth(model, batch, output, batch.truth, config, precision, frozen)
-        if config.anchor and start is not None:
-            terms["anchor"] = config.anchor * _anchor(output, batch.texts, batch.truth, start)
-    if config.short and batch.short is not None:
-        terms["short"] = config.short * _short(model, output.own, batch.short, config.scale, weights, precision)
-    if distiller is not None and config.distill:
-        terms["distill"] = config.distill * _distillation(output, batch, distiller)
-    return terms
-
-
-def _of_truth(
-    model: VTRModel,
-    batch: Batch,
-    output: BatchOutput,
-    truth: AllocationTruth,
-    config: LossConfig,
-    precision: torch.dtype | None,
-    frozen: FrozenLevels | None,
-) -> dict[str, Tensor]:
-    """Return the weighted terms that need the playground's truth."""
-    terms = {}
-    if config.grounding:
-        terms["grounding"] = config.grounding * _grounding(output, truth)
+        others["grounding"] = config.grounding, partial(_grounding, output, batch.truth)
         if batch.captions is not None:
-            terms["captions"] = config.grounding * _caption_words(model, batch.captions, precision, frozen)
-    if config.occurrence:
-        terms["occurrence"] = config.occurrence * _occurrence(output, batch)
-    if config.focus:
-        terms["focus"] = config.focus * _focus(output, truth)
-    return terms
+            others["captions"] = config.grounding, partial(_caption_words, heads, batch.captions)
+        others["occurrence"] = config.occurrence, partial(_occurrence, output, texts, batch.truth)
+        others["focus"] = config.focus, partial(_focus, output, batch.truth)
+        if start is not None:
+            others["anchor"] = config.anchor, partial(_anchor, output, texts, batch.truth, start)
+    if batch.short is not None:
+        others["short"] = config.short, partial(_short, heads, own, batch.short, scale)
+    if distiller is not None:
+        others["distill"] = config.distill, partial(_distillation, output, batch, distiller)
+    terms = {name: weight * term() for name, (weight, term) in others.items() if weight}
+    return _ranking(gathered, config, model.training_weights) | terms
 
 
 def _ranking(gathered: GatheredFeatures, config: LossConfig, weights: TermWeights) -> dict[str, Tensor]:
@@ -218,14 +194,7 @@ def _targets(meaning: Tensor, temperature: float) -> Tensor | None:
     return losses.soft_targets(meaning @ meaning.T, temperature) if temperature else None
 
 
-def _pairs(
-    model: VTRModel,
-    own: GatheredFeatures,
-    negatives: HardNegatives | None,
-    scale: float,
-    weights: TermWeights,
-    precision: torch.dtype | None,
-) -> Tensor:
+def _pairs(heads: Heads, own: GatheredFeatures, negatives: HardNegatives | None, scale: float) -> Tensor:
     """Minimal pairs: softplus(-scale (s_true - s_false)) in the score and in the level that is wrong.
 
     The mean over levels of each level's mean, so that frequent kinds of false sentences do not drown rare
@@ -234,8 +203,7 @@ def _pairs(
     if negatives is None:  # the other ranks wait for this one's counts
         distributed.all_reduce_sum(own.meaning.new_zeros(len(LEVELS)))
         return own.videos.levels.sum() * 0.0
-    with autocast(own.meaning.device, precision):
-        false = in_float(model.encode_text(negatives.tokens))
+    false, weights = heads.features(negatives.tokens), heads.model.training_weights
     rows, levels = negatives.rows, negatives.levels
     each = torch.arange(len(rows), device=rows.device)
     clip, clip_level = own.videos.flat()[rows], own.videos.levels[rows, levels]
@@ -248,12 +216,11 @@ def _pairs(
     return loss * distributed.world() / counts.count_nonzero()
 
 
-def _divergence(gathered: GatheredFeatures, temperature: float) -> Tensor:
+def _divergence(gathered: GatheredFeatures) -> Tensor:
     """MCSAN's KL constraint between the modalities, summed over the levels."""
     video, text = gathered.videos.levels, gathered.texts.levels
     present = torch.isfinite(gathered.texts.level_logits)
-    levels = range(len(LEVELS))
-    terms = [losses.symmetric_kl(video[:, i], text[:, i], temperature, present[:, i]) for i in levels]
+    terms = [losses.symmetric_kl(video[:, i], text[:, i], mask=present[:, i]) for i in range(len(LEVELS))]
     return torch.stack(terms).sum()
 
 
@@ -287,7 +254,13 @@ def _content_mask(texts: TextTokens) -> Tensor:
     return F.pad(texts.content_mask(), (1, 0))
 
 
-def _balance(out: Encoded, mask: Tensor) -> Tensor:
+def _balance(output: BatchOutput, texts: TextTokens) -> Tensor:
+    """Return the mean ``losses.usage_balance`` of the groups of clips and of the content words."""
+    used = [_usage(out, out.concept_mask) for out in output.videos]
+    return torch.stack([*used, _usage(output.texts, _content_mask(texts))]).mean()
+
+
+def _usage(out: Encoded, mask: Tensor) -> Tensor:
     """Return ``losses.usage_balance`` over the tokens in ``mask`` (B, N) of all processes."""
     sums, tokens = losses.allocation_sums(out.concepts.soft, mask), mask.sum()
     if distributed.world() > 1:
@@ -296,35 +269,59 @@ def _balance(out: Encoded, mask: Tensor) -> Tensor:
     return losses.usage_balance(sums, tokens)
 
 
+def _joint_mean(means: Sequence[Tensor], counts: Sequence[Tensor]) -> Tensor:
+    """Return the mean over the entries of all groups, from each group's mean over so many; the mean of this over the
+    ranks is that of the joint batch."""
+    entries = torch.stack([*counts])
+    total = entries.sum()
+    return (torch.stack([*means]) * (entries / total.clamp(min=1))).sum() * distributed.rank_weight(total)
+
+
+def _known_nll(soft: Sequence[Tensor], labels: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+    """Return ``losses.allocation_nll`` over the tokens in ``masks`` of all groups and processes."""
+    return _joint_mean([*map(losses.allocation_nll, soft, labels, masks)], [mask.sum() for mask in masks])
+
+
+def _patch_labels(truth: AllocationTruth) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the category of each video token (B, N) by group, and whether it shows a thing."""
+    labels = [F.pad(group, (1, 0), value=UNKNOWN).flatten(1) for group in truth.patches]
+    return labels, [(label >= 0) & (label < len(KINDS)) for label in labels]
+
+
+def _files(truth: AllocationTruth) -> list[Tensor]:
+    """Return by group which clips (B,) are files, whose patches' truth is not known."""
+    return [(labels == UNKNOWN).flatten(1).all(1) for labels in truth.patches]
+
+
+def _words_nll(out: Encoded, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of the allocation of words, whose categories are ``labels`` (B, W)."""
+    words = F.pad(labels, (1, 0), value=UNKNOWN)
+    return _known_nll([out.concepts.soft], [words], [(words >= 0) & out.concept_mask])
+
+
 def _grounding(output: BatchOutput, truth: AllocationTruth) -> Tensor:
     """Return the cross-entropy of the allocation of patches, things and scenes weighed half and half, and of
     words, over the tokens of all processes whose truth is known."""
-    patches = [F.pad(group, (1, 0), value=UNKNOWN).flatten(1) for group in truth.patches]
-    masks = [out.concept_mask for out in output.videos]
-    scenes = [(labels >= len(KINDS)) & mask for labels, mask in zip(patches, masks, strict=True)]
-    things = [(labels >= 0) & (labels < len(KINDS)) & m for labels, m in zip(patches, masks, strict=True)]
-    videos = [out.concepts.soft for out in output.videos]
-    words = F.pad(truth.words, (1, 0), value=UNKNOWN)
-    spoken = (words >= 0) & output.texts.concept_mask
-    loss = _known_nll([output.texts.concepts.soft], [words], [spoken])
-    return loss + (_known_nll(videos, patches, things) + _known_nll(videos, patches, scenes)) / 2
+    labels, things = _patch_labels(truth)
+    masks, soft = zip(*((out.concept_mask, out.concepts.soft) for out in output.videos), strict=True)
+    of_things = [thing & mask for thing, mask in zip(things, masks, strict=True)]
+    of_scenes = [(label >= len(KINDS)) & mask for label, mask in zip(labels, masks, strict=True)]
+    patches = _known_nll(soft, labels, of_things) + _known_nll(soft, labels, of_scenes)
+    return _words_nll(output.texts, truth.words) + patches / 2
+
+
+def _caption_words(heads: Heads, captions: GroundedCaptions) -> Tensor:
+    """Return the cross-entropy of the allocation of words that come without a picture."""
+    return _words_nll(heads.texts(captions.texts), captions.words)
 
 
 def _focus(output: BatchOutput, truth: AllocationTruth) -> Tensor:
-    """Return ``losses.attention_nll`` of the focus on the patches that show things, of clips with any."""
-    labels = [F.pad(group, (1, 0), value=UNKNOWN).flatten(1) for group in truth.patches]
-    things = [(label >= 0) & (label < len(KINDS)) for label in labels]
-    total = torch.stack([mask.any(1).sum() for mask in things]).sum()
-    terms = [
-        losses.attention_nll(_attention(out), mask) * (mask.any(1).sum() / total.clamp(min=1))
-        for out, mask in zip(output.videos, things, strict=True)
-    ]
-    return torch.stack(terms).sum() * distributed.rank_weight(total)
-
-
-def _attention(out: Encoded) -> Tensor:
-    """Return (B, N) of the focus, or of the entity level where there is none."""
-    return out.levels.weights[:, ENTITY] if out.levels.things is None else out.levels.things
+    """Return ``losses.attention_nll`` of the focus, or of the entity level where there is none, on the patches that
+    show things, of clips with any."""
+    things = _patch_labels(truth)[1]
+    levels = [out.levels for out in output.videos]
+    attention = [out.weights[:, ENTITY] if out.things is None else out.things for out in levels]
+    return _joint_mean([*map(losses.attention_nll, attention, things)], [mask.any(1).sum() for mask in things])
 
 
 def _anchor(output: BatchOutput, texts: TextTokens, truth: AllocationTruth, start: TextLevels) -> Tensor:
@@ -333,76 +330,40 @@ def _anchor(output: BatchOutput, texts: TextTokens, truth: AllocationTruth, star
     A clip's is compared with the one without the focus, a caption's with that of ``start``. What is learnt
     from drawn things must not move real ones (our decision).
     """
-    terms, counts = [], []
-    for out, labels in zip(output.videos, truth.patches, strict=True):
-        files = (labels == UNKNOWN).flatten(1).all(1)
+    files, means = _files(truth), []
+    for out, mask in zip(output.videos, files, strict=True):
         assert out.levels.entity is not None
         moved = out.levels.vectors[:, ENTITY] - unit(out.levels.entity).detach()
-        terms.append((moved.float().square().sum(1) * files).sum())
-        counts.append(files.sum())
-    total = torch.stack(counts).sum()
-    clips = torch.stack(terms).sum() / total.clamp(min=1) * distributed.rank_weight(total)
+        means.append(losses.masked_mean(moved.float().square().sum(1), mask))
     with torch.no_grad():
         before = start(texts)[0].vectors[:, ENTITY]
-    return clips + (output.texts.levels.vectors[:, ENTITY] - before).float().square().sum(1).mean()
+    moved = output.texts.levels.vectors[:, ENTITY] - before
+    return _joint_mean(means, [mask.sum() for mask in files]) + moved.float().square().sum(1).mean()
 
 
-def _short(
-    model: VTRModel,
-    own: GatheredFeatures,
-    short: ShortTexts,
-    scale: float,
-    weights: TermWeights,
-    precision: torch.dtype | None,
-) -> Tensor:
+def _occurrence(output: BatchOutput, texts: TextTokens, truth: AllocationTruth) -> Tensor:
+    """Return ``losses.occurrence`` over the files of all processes."""
+    words = (output.texts.concepts.soft.detach() * _content_mask(texts).unsqueeze(1)).amax(2)
+    files = _files(truth)
+    means = [
+        losses.occurrence(out.concepts.soft, named, out.concept_mask, mask)
+        for out, named, mask in zip(output.videos, words.split([len(mask) for mask in files]), files, strict=True)
+    ]
+    return _joint_mean(means, [mask.sum() for mask in files])
+
+
+def _short(heads: Heads, own: GatheredFeatures, short: ShortTexts, scale: float) -> Tensor:
     """InfoNCE of short queries and this process's clips, in the score and in the level that each query asks.
 
     All clips that have what a query names share its target (our decision).
     """
-    with autocast(own.meaning.device, precision):
-        texts = in_float(model.encode_text(short.tokens))
-    loss = losses.info_nce(scale * (texts.flat(weights) @ own.videos.flat().T), short.right)
+    texts = heads.features(short.tokens)
+    loss = losses.info_nce(scale * (texts.flat(heads.model.training_weights) @ own.videos.flat().T), short.right)
     for level in range(len(LEVELS)):
         asked = (short.levels == level) & torch.isfinite(texts.level_logits[:, level])
         cosines = texts.levels[:, level] @ own.videos.levels[:, level].T
         loss = loss + losses.info_nce(scale * cosines, short.right, text_mask=asked)
     return loss
-
-
-def _caption_words(
-    model: VTRModel, captions: GroundedCaptions, precision: torch.dtype | None, frozen: FrozenLevels | None
-) -> Tensor:
-    """Return the cross-entropy of the allocation of words that come without a picture."""
-    with autocast(captions.words.device, precision):
-        out = model.forward_text(captions.texts, frozen.text(captions.texts) if frozen else None)
-    words = F.pad(captions.words, (1, 0), value=UNKNOWN)
-    return _known_nll([out.concepts.soft], [words], [(words >= 0) & out.concept_mask])
-
-
-def _occurrence(output: BatchOutput, batch: Batch) -> Tensor:
-    """Return ``losses.occurrence`` over the files of all processes, whose patches' truth is not known."""
-    assert batch.truth is not None
-    words = (output.texts.concepts.soft.detach() * _content_mask(batch.texts).unsqueeze(1)).amax(2)
-    terms, counts = [], []
-    start = 0
-    for out, labels in zip(output.videos, batch.truth.patches, strict=True):
-        rows = slice(start, start + len(labels))
-        real = (labels == UNKNOWN).flatten(1).all(1)
-        terms.append(losses.occurrence(out.concepts.soft, words[rows], out.concept_mask, real) * real.sum())
-        counts.append(real.sum())
-        start = rows.stop
-    total = torch.stack(counts).sum()
-    return torch.stack(terms).sum() / total.clamp(min=1) * distributed.rank_weight(total)
-
-
-def _known_nll(soft: Sequence[Tensor], labels: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
-    """Return ``losses.allocation_nll`` over groups; its mean over ranks is that of the joint batch."""
-    total = torch.stack([mask.sum() for mask in masks]).sum()
-    terms = [
-        losses.allocation_nll(one, label, mask) * (mask.sum() / total.clamp(min=1))
-        for one, label, mask in zip(soft, labels, masks, strict=True)
-    ]
-    return torch.stack(terms).sum() * distributed.rank_weight(total)
 
 
 def _distillation(output: BatchOutput, batch: Batch, distiller: Distiller) -> Tensor:

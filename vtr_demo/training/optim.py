@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from vtr_demo.errors import ConfigError
 from vtr_demo.model.mcsan import GLOBAL, Roles
 from vtr_demo.model.model import VTRModel
-from vtr_demo.model.s2ca import Concepts
 
 GLOBAL_HEAD = ("video.whole.3.weight", *(f"{side}.pools.{GLOBAL}.value_hidden.weight" for side in ("video", "text")))
 """Weights that the global level adds to the towers' joint space; zero-initialised."""
@@ -22,8 +21,6 @@ OF_GLOBAL = ("video.whole", "video.pools.0", "text.pools.0", "text.word_bias")
 """Parts of the model that the global level alone depends on, beside its row of ``video.prior``."""
 FINAL_FACTOR = 0.02
 """Factor on the learning rate at the last step."""
-MAX_SKIPPED = 10
-"""Successive steps that fp16 may skip: from its first scale, 65536, that leaves 64."""
 ROLE_RATE = 5.0
 """Factor on the learning rate of roles: they multiply each other across the modalities, and a product of two
 small factors learns slowly (our decision)."""
@@ -42,30 +39,18 @@ def warmup_cosine(step: int, steps: int, warmup: float) -> float:
 
 
 def parameter_groups(
-    heads: Sequence[nn.Module],
-    towers: nn.Module | None,
-    *,
-    lr: float,
-    allocation_rate: float,
-    backbone_lr: float,
-    weight_decay: float,
+    heads: Sequence[nn.Module], towers: nn.Module | None, *, lr: float, backbone_lr: float, weight_decay: float
 ) -> list[dict[str, Any]]:
     """Return AdamW's groups: rates by part of the model, weight decay on matrices alone.
 
-    Roles learn at ``ROLE_RATE`` times ``lr``, concept allocation at ``allocation_rate`` times, the towers, if
-    they learn, at ``backbone_lr``. Biases, gains and log-priors are not decayed: decay would pull a
-    log-prior, a choice of where to look, to "everywhere alike".
+    Roles learn at ``ROLE_RATE`` times ``lr``, the towers, if they learn, at ``backbone_lr``. Biases, gains and
+    log-priors are not decayed: decay would pull a log-prior, a choice of where to look, to "everywhere alike".
     """
-    parts = [part for head in heads for part in head.modules()]
-    roles = {id(p) for part in parts if isinstance(part, Roles) for p in part.parameters()}
-    allocation = {id(p) for part in parts if isinstance(part, Concepts) for p in part.allocating()}
+    roles = {id(p) for head in heads for part in head.modules() if isinstance(part, Roles) for p in part.parameters()}
     named = [pair for head in heads for pair in head.named_parameters()]
-    groups = []
-    for members, rate in ((roles, ROLE_RATE), (allocation, allocation_rate)):
-        some = [(name, p) for name, p in named if id(p) in members]
-        groups += _split_by_decay(some, lr * rate, weight_decay / max(rate, 1.0))
-    others = [(name, p) for name, p in named if id(p) not in roles | allocation]
-    groups += _split_by_decay(others, lr, weight_decay)
+    fast = [(name, p) for name, p in named if id(p) in roles]
+    others = [(name, p) for name, p in named if id(p) not in roles]
+    groups = _split_by_decay(fast, lr * ROLE_RATE, weight_decay / ROLE_RATE) + _split_by_decay(others, lr, weight_decay)
     if towers is not None:
         groups += _split_by_decay(list(towers.named_parameters()), backbone_lr, weight_decay)
     return groups
@@ -120,32 +105,6 @@ def _split_by_decay(named: Sequence[tuple[str, nn.Parameter]], lr: float, weight
     ]
 
 
-class ClipAndStep:
-    """Steps ``optimizer`` along gradients clipped to a joint norm of ``clip_norm``.
-
-    An enabled ``scaler`` (fp16) skips steps whose gradients overflow and halves its scale, so that single
-    skips are normal and ``MAX_SKIPPED`` in a row are not.
-    """
-
-    def __init__(self, optimizer: torch.optim.Optimizer, scaler: Any, clip_norm: float) -> None:
-        self._optimizer, self._scaler, self._clip_norm = optimizer, scaler, clip_norm
-        self._tolerated = MAX_SKIPPED if scaler.is_enabled() else 1
-        self._skipped = 0
-
-    def step(self) -> str:
-        """Take one step; returns an empty string, or what is not finite where training must stop."""
-        self._scaler.unscale_(self._optimizer)
-        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, self._clip_norm)
-        self._skipped = 0 if torch.isfinite(norm) else self._skipped + 1
-        if self._skipped >= self._tolerated:
-            repeated = "" if self._tolerated == 1 else f", for {self._skipped} steps in a row,"
-            return f"The gradient{repeated}"
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        return ""
-
-
 # --------------------------------------------------------------------------- weights to evaluate and save
 def exponential_average(module: nn.Module, decay: float) -> AveragedModel:
     """Return an exponential moving average (EMA) of ``module`` that starts at its present weights.
@@ -163,13 +122,6 @@ def exponential_average(module: nn.Module, decay: float) -> AveragedModel:
     return averaged
 
 
-@contextmanager
-def swap_in(module: nn.Module, averaged: AveragedModel) -> Iterator[None]:
-    """Context manager: ``module`` holds the weights of ``averaged``."""
-    with _holding(list(module.parameters()), list(averaged.module.parameters())):
-        yield
-
-
 def global_head(model: VTRModel) -> list[Tensor]:
     """Return copies of the weights that the global level adds to the towers' joint space."""
     return [model.get_parameter(name).detach().clone() for name in GLOBAL_HEAD]
@@ -183,21 +135,19 @@ def wise_ft(model: VTRModel, start: Sequence[Tensor], share: float) -> Iterator[
     that can rank before any training.
     """
     trained = [model.get_parameter(name) for name in GLOBAL_HEAD]
-    with _holding(trained, [torch.lerp(a, b.detach(), share) for a, b in zip(start, trained, strict=True)]):
+    with holding(trained, [torch.lerp(a, b.detach(), share) for a, b in zip(start, trained, strict=True)]):
         yield
 
 
 @contextmanager
-def _holding(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
-    before = [parameter.detach().clone() for parameter in parameters]
-    _fill(parameters, values)
+def holding(parameters: Iterable[Tensor], values: Iterable[Tensor]) -> Iterator[None]:
+    """Context manager: ``parameters`` hold ``values``."""
+    own = list(parameters)
+    before = [parameter.detach().clone() for parameter in own]
+    with torch.no_grad():
+        torch._foreach_copy_(own, list(values))
     try:
         yield
     finally:
-        _fill(parameters, before)
-
-
-@torch.no_grad()
-def _fill(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.copy_(value)
+        with torch.no_grad():
+            torch._foreach_copy_(own, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig, TrainConfig, VideoConfig
-from vtr_demo.data.cache import FrameStore, Reduce, VideoCache
+from vtr_demo.data.cache import FrameStore, VideoCache, Videos
 from vtr_demo.data.captions import EncodedCaption, encode_texts, level_embeddings, text_tokens
 from vtr_demo.data.dataset import (
     DRAWN,
@@ -41,24 +41,15 @@ from vtr_demo.playground.render import find_sprites
 from vtr_demo.structures import LEVELS, Sentence, TextTokens
 from vtr_demo.training.distillation import Distiller
 from vtr_demo.training.initialise import data_dependent_init, fit_reduction, new_prototypes, warm_start
-from vtr_demo.training.logger import open_tracker
-from vtr_demo.training.optim import (
-    ClipAndStep,
-    exponential_average,
-    freeze_all_but,
-    hold_global,
-    parameter_groups,
-    warmup_cosine,
-)
-from vtr_demo.training.resume import RunState
+from vtr_demo.training.optim import exponential_average, freeze_all_but, hold_global, parameter_groups, warmup_cosine
+from vtr_demo.training.run_files import RunState, open_tracker
 from vtr_demo.training.trainer import RunOptions, Trainer, TrainingStep, averaged_modules
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_HALF = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _FREE = {"trained", "dropout", "level_weights", "concept_weight"}
 """Model settings that do not shape weights: a run that starts from a checkpoint may change them."""
-_OF_CONCEPTS = {"concepts", "concept_width", "centred_shift", "assign_eps"}
+_OF_CONCEPTS = {"concepts", "concept_width", "centred_shift"}
 """Model settings of S2CA, which ``new_concepts`` builds anew."""
 _OF_THE_MACHINE = {"out": "", "cache": "", "device": "", "frame_cache": "", "workers": 1, "save_every": 0,
                    "tracker": ""}  # fmt: skip
@@ -75,27 +66,17 @@ def train(config: TrainConfig) -> Path:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Towers, items and what does not depend on the model's own weights.
-
-    labels[l] (items, A_l); validation_cache: tokens of the validation items. reducer: a model on ``device``
-    whose patch reduction alone matters. cache and texts serve frozen towers, frames those that learn.
-    start: the checkpoint that the run starts from.
-    """
+    """Towers, items and attributes of a run. start: the checkpoint that it starts from; teacher: towers to distil
+    from, None for the run's own; missing: lines that name absent videos."""
 
     device: torch.device
     backbone: Backbone
+    start: RetrievalModel | None
+    teacher: Backbone | None
     items: list[Sample]
     validation: list[Sample]
-    vocabulary: Vocabulary
-    labels: tuple[Tensor, ...]
     missing: tuple[str, ...]
-    reducer: VTRModel
-    start: RetrievalModel | None
-    short: ShortQueries | None = None
-    cache: VideoCache | None = None
-    validation_cache: VideoCache | None = None
-    texts: dict[str, EncodedCaption] | None = None
-    frames: FrameStore | None = None
+    vocabulary: Vocabulary
 
 
 def resolve_start(config: TrainConfig) -> TrainConfig:
@@ -124,69 +105,29 @@ def resolve_start(config: TrainConfig) -> TrainConfig:
 
 
 def load_training_data(config: TrainConfig) -> TrainingData:
-    """Load towers and data, and compute the cached tokens; unreadable items are logged and left out."""
+    """Load towers and data."""
     device = distributed.resolve_device(config.device)
-    if config.precision == "fp16" and device.type != "cuda":
-        raise ConfigError("precision fp16 needs a GPU, and there is none; use bf16 or fp32.")
     if config.drawn or config.playground_validation:
         find_sprites(config.sprites)  # a missing folder shows before any work
     torch.manual_seed(config.seed)
     start = load(config.start, str(device)) if config.start else None
     backbone = start.backbone if start else load_backbone(config.model.backbone, str(device))
-    items, validation, missing = _load_items(config)
-    vocabulary = _vocabulary(config, items, start)
-    labels = label_matrix([list(item.sentences) for item in items], vocabulary)
-    reducer = start.model if start else build_model(config.model, backbone).to(device)
     if config.freeze_backbone:
         backbone.motion_half = config.motion_precision == "bf16"
-    if not start:
-        _fit_reduction(reducer, backbone, items)
-    by_level = tuple(labels[level] for level in LEVELS)
-    data = TrainingData(device, backbone, items, validation, vocabulary, by_level, missing, reducer, start)
-    return _with_tokens(config, data) if config.freeze_backbone else _with_frames(config, data)
+    items, validation, missing = _load_items(config)
+    teacher = load_backbone(config.teacher, str(device)) if config.teacher else None
+    vocabulary = _vocabulary(config, items, start)
+    return TrainingData(device, backbone, start, teacher, items, validation, missing, vocabulary)
 
 
 def _vocabulary(config: TrainConfig, items: list[Sample], start: RetrievalModel | None) -> Vocabulary:
     """Collect the attributes of ``items``; those of ``start`` stay where their projection does not learn."""
     if start and start.vocabulary and config.train_only and "attributes" not in config.train_only:
         return start.vocabulary
-    sentences = [list(item.sentences) for item in items if not _is_mirrored(item)]
+    sentences = [list(item.sentences) for item in items if not item.key.endswith(MIRRORED)]
     vocabulary = build_vocabulary(sentences, config.attribute_sizes, config.attribute_min_count)
     log.info("Attributes: %s.", ", ".join(f"{level} {size}" for level, size in vocabulary.sizes.items()))
     return vocabulary
-
-
-def _with_tokens(config: TrainConfig, data: TrainingData) -> TrainingData:
-    """Add the tokens of frozen towers."""
-    cache = _token_cache(config, data.backbone, data.reducer, motion=config.motion_precision != "off")
-    validation_cache = _token_cache(config, data.backbone, data.reducer)
-    data = _narrowed(config, data, cache.fill(data.items, "training"))
-    validation = validation_cache.fill(data.validation, "validation") if data.validation else []
-    true = [s for item in data.items for s in item.sentences]
-    false = [s for item in data.items for pair in item.hard_negatives for _, s in pair.false]
-    texts = encode_texts(true, data.backbone, false + (data.short.sentences if data.short else []))
-    return replace(data, validation=validation, cache=cache, validation_cache=validation_cache, texts=texts)
-
-
-def _with_frames(config: TrainConfig, data: TrainingData) -> TrainingData:
-    """Add the frames that go through towers that learn."""
-    folder = Path(config.frame_cache) if config.frame_cache else None
-    frames = FrameStore(folder, config.video.clip_frames, data.backbone.frame_size, config.workers)
-    data = _narrowed(config, data, frames.check(data.items, "training"))
-    validation = frames.check(data.validation, "validation") if data.validation else []
-    return replace(data, validation=validation, frames=frames)
-
-
-def _narrowed(config: TrainConfig, data: TrainingData, kept: list[Sample]) -> TrainingData:
-    """Leave the items that could be read, with their labels and short queries."""
-    readable = {item.key for item in kept}
-    rows = [i for i, item in enumerate(data.items) if item.key in readable]
-    return replace(
-        data,
-        items=[data.items[i] for i in rows],
-        labels=tuple(labels[rows] for labels in data.labels),
-        short=ShortQueries(kept) if config.loss.short else None,
-    )
 
 
 def build_trainer(config: TrainConfig) -> Trainer:
@@ -195,91 +136,80 @@ def build_trainer(config: TrainConfig) -> Trainer:
     record = config.to_dict()
     track = open_tracker(config.tracker, Path(config.out), record)
     data = load_training_data(config)
-    teacher = load_backbone(config.teacher, str(data.device)) if config.teacher else None
     torch.manual_seed(config.seed)
     backbone, vocabulary = data.backbone, data.vocabulary
     model = build_model(config.model, backbone, [vocabulary.sizes[level] for level in LEVELS])
-    model.reduction.copy_(data.reducer.reduction)
-    model.reduction_mean.copy_(data.reducer.reduction_mean)
-    if config.freeze_backbone:
-        sampler = _frozen_sampler(config, data, model, teacher)
-    else:
-        sampler = _end_to_end_sampler(config, data, model, teacher)
+    _fit_reduction(model, data)
+    batches = _frozen_batches if config.freeze_backbone else _end_to_end_batches
+    sampler, validation, validation_tokens = batches(config, data, model)
     model.to(data.device)
     freeze_all_but(model, config.train_only)
     if config.hold_global:
         hold_global(model)
 
-    distiller = _distiller(config, model, teacher or backbone, own=teacher is None)
+    distiller = _distiller(config, model, data)
     towers = None if config.freeze_backbone else backbone
-    heads = [model, *([distiller] if distiller else [])]
+    heads = [model] if distiller is None else [model, distiller]
     groups = parameter_groups(
-        heads,
-        towers,
-        lr=config.lr,
-        allocation_rate=config.allocation_lr,
-        backbone_lr=config.backbone_lr,
-        weight_decay=config.weight_decay,
+        heads, towers, lr=config.lr, backbone_lr=config.backbone_lr, weight_decay=config.weight_decay
     )
     optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=data.device.type == "cuda" or None)
-    steps, warmup = config.steps, config.warmup
-    scheduler = LambdaLR(optimizer, lambda taken: warmup_cosine(taken + 1, steps, warmup))
-    scaler = torch.amp.GradScaler(data.device.type, enabled=config.precision == "fp16")  # type: ignore[attr-defined]
+    scheduler = LambdaLR(optimizer, lambda taken: warmup_cosine(taken + 1, config.steps, config.warmup))
     average = exponential_average(averaged_modules(model, towers), config.ema) if config.ema else None
 
     ranks = [distributed.world()] if distributed.world() > 1 else []
-    run_id = fingerprint(record | _OF_THE_MACHINE, backbone.fingerprint, *ranks)
     parts = {
         "model": model,
         "distiller": distiller,
         "backbone": towers,
         "average": average,
-        "scaler": scaler if scaler.is_enabled() else None,
         "optimizer": optimizer,
         "scheduler": scheduler,
     }
+    options = RunOptions(
+        out=Path(config.out),
+        seed=config.seed,
+        steps=config.steps,
+        clips=config.batch * distributed.world(),
+        evaluate_every=config.evaluate_every,
+        save_every=config.save_every,
+        patience=config.patience,
+        clip_norm=config.clip_norm,
+        learned_share=config.learned_share,
+        keep_towers=towers is not None or (data.start is not None and data.start.tuned),
+        record=record,
+        missing=data.missing,
+        start=data.start.training if data.start and config.train_only else None,
+    )
+    half = torch.bfloat16 if config.precision == "bf16" else None
     return Trainer(
-        RunOptions(
-            out=Path(config.out),
-            seed=config.seed,
-            steps=steps,
-            clips=config.batch * distributed.world(),
-            evaluate_every=config.evaluate_every,
-            save_every=config.save_every,
-            patience=config.patience,
-            learned_share=config.learned_share,
-            keep_towers=towers is not None or (data.start is not None and data.start.tuned),
-            record=record,
-            missing=data.missing,
-            start=data.start.training if data.start and config.train_only else None,
-        ),
+        options,
         RetrievalModel(config.out, model, backbone, config.video, vocabulary),
-        TrainingStep(model, distiller, towers, config.loss, _HALF[config.precision]),
+        TrainingStep(model, distiller, towers, config.loss, half),
         sampler,
-        data.validation,
-        data.validation_cache or sampler.cache,
-        optimizer=optimizer,
-        scheduler=scheduler,
-        stepper=ClipAndStep(optimizer, scaler, config.clip_norm),
-        scaler=scaler,
-        average=average,
-        state=RunState(
-            Path(config.out),
-            run_id,
-            {k: part for k, part in parts.items() if part is not None},
-            content_digests([*data.items, *data.validation]),
+        validation,
+        validation_tokens,
+        optimizer,
+        scheduler,
+        average,
+        RunState(
+            options.out,
+            fingerprint(record | _OF_THE_MACHINE, backbone.fingerprint, *ranks),
+            {name: part for name, part in parts.items() if part is not None},
+            content_digests([*sampler.items, *validation]),
         ),
-        track=track,
+        track,
     )
 
 
-def _distiller(config: TrainConfig, model: VTRModel, teacher: Backbone, *, own: bool) -> Distiller | None:
-    """Build the distiller, if any; ``own`` towers teach the reduced patches that the heads take."""
+def _distiller(config: TrainConfig, model: VTRModel, data: TrainingData) -> Distiller | None:
+    """Build the distiller, if any; the run's own towers teach the reduced patches that the heads take."""
     if not config.loss.distill:
         return None
-    patch_width = model.video.stem.in_features if own else teacher.patch_width
+    teacher = data.teacher or data.backbone
+    patch_width = teacher.patch_width if data.teacher else model.video.stem.in_features
     widths = model.config.concept_width, model.width, patch_width, teacher.joint_width
-    return Distiller(*widths, config.loss.distill_mask).to(next(model.parameters()).device)
+    return Distiller(*widths, config.loss.distill_mask).to(data.device)
 
 
 # --------------------------------------------------------------------------- items and their tokens
@@ -308,108 +238,110 @@ def _load_items(config: TrainConfig) -> tuple[list[Sample], list[Sample], tuple[
     return items, validation, (*missing, *also_missing)
 
 
-def _is_mirrored(item: Sample) -> bool:
-    return item.key.endswith(MIRRORED)
-
-
-def _token_cache(
-    config: TrainConfig, backbone: Backbone, reducer: VTRModel | None, *, motion: bool = True
-) -> VideoCache:
-    reduce: Reduce | None = reducer.reduced if reducer else None
-    return VideoCache(
-        Path(config.cache) if config.cache else None,
-        backbone,
-        config.video.clip_frames,
-        reduce=reduce,
-        reduce_key=reducer.reduction_key if reducer else (0, []),
-        workers=config.workers,
-        motion=motion,
-    )
-
-
-def _fit_reduction(model: VTRModel, backbone: Backbone, items: list[Sample]) -> None:
-    """Fit the patch reduction to evenly spaced files and the first drawn clips.
-
-    One more drawn clip then changes no direction, so that cached tokens stay valid.
-    """
-    if not model.reduction.numel():
-        return
-    files = [item for item in items if item.clip is not None and not _is_mirrored(item)]
-    drawn = [item for item in items if item.clip is None]
-    patches = []
-    for item in _every(files, _REDUCTION_CLIPS) + drawn[:_REDUCTION_DRAWN]:
-        with suppress(VideoError), torch.no_grad():  # reported when all items are read
-            batch = item.frames(2, backbone.frame_size)
-            patches.append(backbone.encode_frames(batch.pixels).patches.flatten(0, 2).cpu())
-    if patches:
-        fit_reduction(model, torch.cat(patches))
+def _fit_reduction(model: VTRModel, data: TrainingData) -> None:
+    """Take the patch reduction of the checkpoint that the run starts from, or fit it to evenly spaced files and the
+    first drawn clips: one more drawn clip then changes no direction, so that cached tokens stay valid."""
+    if data.start:
+        model.reduction.copy_(data.start.model.reduction)
+        model.reduction_mean.copy_(data.start.model.reduction_mean)
+    elif model.reduction.numel():
+        files = [item for item in data.items if item.clip is not None and not item.key.endswith(MIRRORED)]
+        drawn = [item for item in data.items if item.clip is None]
+        patches = []
+        for item in _every(files, _REDUCTION_CLIPS) + drawn[:_REDUCTION_DRAWN]:
+            with suppress(VideoError), torch.no_grad():  # reported when all items are read
+                batch = item.frames(2, data.backbone.frame_size)
+                patches.append(data.backbone.encode_frames(batch.pixels).patches.flatten(0, 2).cpu())
+        if patches:
+            fit_reduction(model, torch.cat(patches))
 
 
 # --------------------------------------------------------------------------- batches
-def _frozen_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, teacher: Backbone | None) -> Sampler:
-    """Batches of cached tokens; also initialises ``model``."""
-    assert data.cache is not None
-    assert data.texts is not None
-    truth = _playground_truth(config, data.backbone)
-    tokens = [text.tokens for text in data.texts.values() if text.tokens is not None]
-    _initialise(model, data, data.cache, tokens, config, truth)
-    teacher_tokens = None
-    if teacher is not None:
-        cache = _token_cache(config, teacher, None)
-        cache.fill(data.items, "teacher")
-        sentences = text_tokens(_sentences(data.items), teacher, divided=True)
-        teacher_tokens = TeacherTokens(cache, sentences, data.backbone.grid)
-    pool = _caption_pool(config, data.backbone)
-    return Sampler(
-        data.items,
-        data.cache,
-        data.texts,
-        data.labels,
-        config.batch,
-        config.mixture,
-        teacher=teacher_tokens,
-        truth=truth,
-        short=data.short,
-        pool=pool,
-    )
+Batches = tuple[Sampler, list[Sample], Videos]
+"""Training batches, the validation items, and the tokens of these."""
 
 
-def _end_to_end_sampler(config: TrainConfig, data: TrainingData, model: VTRModel, teacher: Backbone | None) -> Sampler:
-    """Batches through towers that learn; also initialises ``model``.
+def _frozen_batches(config: TrainConfig, data: TrainingData, model: VTRModel) -> Batches:
+    """Compute the tokens of frozen towers, and initialise ``model`` by them."""
+    backbone = data.backbone
+
+    def token_cache(towers: Backbone, *, motion: bool = True) -> VideoCache:
+        folder = Path(config.cache) if config.cache else None
+        reduce, key = (model.reduced, model.reduction_key) if towers is backbone else (None, (0, []))
+        return VideoCache(
+            folder,
+            towers,
+            config.video.clip_frames,
+            reduce=reduce,
+            reduce_key=key,
+            workers=config.workers,
+            motion=motion,
+        )
+
+    cache, validation_cache = token_cache(backbone, motion=config.motion_precision != "off"), token_cache(backbone)
+    items = cache.fill(data.items, "training")
+    validation = validation_cache.fill(data.validation, "validation") if data.validation else []
+    short = ShortQueries(items) if config.loss.short else None
+    true = [s for item in items for s in item.sentences]
+    false = [s for item in items for pair in item.hard_negatives for _, s in pair.false]
+    texts = encode_texts(true, backbone, false + (short.sentences if short else []))
+    truth = _playground_truth(config, backbone)
+    _initialise(config, data, model, items, cache, [t.tokens for t in texts.values() if t.tokens is not None], truth)
+    teacher = None
+    if data.teacher is not None:
+        taught = token_cache(data.teacher)
+        taught.fill(items, "teacher")
+        teacher = TeacherTokens(taught, text_tokens(_sentences(items), data.teacher, divided=True), backbone.grid)
+    labels, pool = _labels(items, data.vocabulary), _caption_pool(config, backbone)
+    sampler = Sampler(items, cache, texts, labels, config.batch, config.mixture, teacher, truth, short, pool)
+    return sampler, validation, validation_cache
+
+
+def _end_to_end_batches(config: TrainConfig, data: TrainingData, model: VTRModel) -> Batches:
+    """Check the frames that go through towers that learn, and initialise ``model``.
 
     Soft targets come from the towers as they are before training.
     """
-    assert data.frames is not None
-    backbone, reduce = data.backbone, data.reducer.reduced
-    captions = level_embeddings(_sentences(data.items), backbone)
+    backbone = data.backbone
+    folder = Path(config.frame_cache) if config.frame_cache else None
+    frames = FrameStore(folder, config.video.clip_frames, backbone.frame_size, config.workers)
+    items = frames.check(data.items, "training")
+    validation = frames.check(data.validation, "validation") if data.validation else []
+    short = ShortQueries(items) if config.loss.short else None
+    captions = level_embeddings(_sentences(items), backbone)
     blank = torch.zeros(1 + len(LEVELS), backbone.joint_width)
-    for sentence in data.short.sentences if data.short else ():
+    for sentence in short.sentences if short else ():
         captions.setdefault(sentence.text, EncodedCaption(sentence, blank))
     some = [caption.sentence for caption in _every(list(captions.values()), _INIT_TEXTS)]
     tokens = text_tokens(some, backbone, divided=True)
-    cache = VideoCache(None, backbone, config.video.clip_frames, reduce=reduce)
+    cache = VideoCache(None, backbone, config.video.clip_frames, reduce=model.reduced)
     truth = _playground_truth(config, backbone)
-    _initialise(model, data, cache, list(tokens.values()), config, truth)
-    live = None
-    if teacher is not None:
-        live = LiveTeacher(teacher, backbone.grid)
+    _initialise(config, data, model, items, cache, list(tokens.values()), truth)
+    teacher = None
+    if data.teacher is not None:
+        teacher = LiveTeacher(data.teacher, backbone.grid)
     elif config.loss.distill:
-        live = LiveTeacher(frozen_copy(backbone), backbone.grid, reduce)
+        teacher = LiveTeacher(frozen_copy(backbone), backbone.grid, model.reduced)
     backbone.unfreeze()
     backbone.set_grad_checkpointing(config.checkpoint_activations)
     backbone.grad_chunk = config.tower_chunk
-    videos = EndToEndVideos(backbone, reduce, data.frames)
-    return EndToEndSampler(
-        data.items,
+    videos, labels = EndToEndVideos(backbone, model.reduced, frames), _labels(items, data.vocabulary)
+    sampler = EndToEndSampler(
+        items,
         videos,
         captions,
-        data.labels,
+        labels,
         config.batch,
         config.mixture,
-        live_teacher=live,
+        live_teacher=teacher,
         truth=truth,
-        short=data.short,
+        short=short,
     )
+    return sampler, validation, videos
+
+
+def _labels(items: list[Sample], vocabulary: Vocabulary) -> tuple[Tensor, ...]:
+    return tuple(label_matrix([list(item.sentences) for item in items], vocabulary).values())
 
 
 def _playground_truth(config: TrainConfig, backbone: Backbone) -> PlaygroundTruth | None:
@@ -430,11 +362,12 @@ def _caption_pool(config: TrainConfig, backbone: Backbone) -> CaptionPool | None
 
 
 def _initialise(
-    model: VTRModel,
+    config: TrainConfig,
     data: TrainingData,
+    model: VTRModel,
+    items: list[Sample],
     cache: VideoCache,
     texts: list[TextTokens],
-    config: TrainConfig,
     truth: PlaygroundTruth | None,
 ) -> None:
     if data.start:
@@ -443,11 +376,11 @@ def _initialise(
             return
     # float16 on the CPU, so that runs start alike whether their towers learn or not
     tokens = [text.half().to("cpu") for text in _every(texts, _INIT_TEXTS)]
-    items = _every(data.items, _INIT_CLIPS)
-    clips = [cache.get(item) for item in items]
+    some = _every(items, _INIT_CLIPS)
+    clips = [cache.get(item) for item in some]
     categories = None
     if truth is not None and config.loss.grounding:
-        categories = [truth.padded(item, clip.patches.shape[1:3]) for item, clip in zip(items, clips, strict=True)]
+        categories = [truth.padded(item, clip.patches.shape[1:3]) for item, clip in zip(some, clips, strict=True)]
     # one seed, so that runs find comparable concepts
     if data.start:
         new_prototypes(model, clips, tokens, seed=0, categories=categories)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +32,26 @@ from vtr_demo.data.dataset import Sample
 from vtr_demo.data.sampler import Sampler
 from vtr_demo.errors import TrainingError
 from vtr_demo.evaluation.evaluate import attribute_precision, concept_usage, encode_table, validation_value
-from vtr_demo.evaluation.metrics import report
+from vtr_demo.evaluation.metrics import Scored, ranks_of, report, summarize
 from vtr_demo.files import json_bytes, replace_file
 from vtr_demo.model.checkpoint import RetrievalModel, save
 from vtr_demo.model.model import VTRModel
-from vtr_demo.structures import TermWeights, TextTokens
+from vtr_demo.structures import TERMS, TermWeights, TextTokens
 from vtr_demo.training.concept_names import name_concepts, naming_data
 from vtr_demo.training.distillation import Distiller
 from vtr_demo.training.frozen import FrozenLevels
-from vtr_demo.training.logger import CsvLogger, Track
-from vtr_demo.training.objective import autocast, check_finite, loss_terms
-from vtr_demo.training.optim import ClipAndStep, global_head, swap_in, training_mode, wise_ft
-from vtr_demo.training.resume import RunState
-from vtr_demo.training.sliders import choose_weights
+from vtr_demo.training.objective import Heads, autocast, check_finite, loss_terms
+from vtr_demo.training.optim import global_head, holding, training_mode, wise_ft
+from vtr_demo.training.run_files import CsvLogger, RunState, Track
 
 log = logging.getLogger(__name__)
 LOG, CONFIG, MISSING, BEST = "log.csv", "config.json", "missing.txt", "best"
 _RANK_STRIDE = 999_983  # ranks draw different noise for the heads
 _USAGE_STEP = 2**31  # seeds the batch on which the use of concepts is measured
+GRID = (0.0, 0.1, 0.25, 0.5, 1.0)
+"""Values tried for the weight of each term beside the global one."""
+ROUNDS = 2
+"""Passes over the terms."""
 
 
 class TrainingStep(nn.Module):
@@ -66,17 +69,16 @@ class TrainingStep(nn.Module):
         precision: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.distiller, self.towers = model, distiller, towers
-        self.loss, self.precision = loss, precision
+        self.model, self.distiller, self.towers, self.loss = model, distiller, towers, loss
         self.start = deepcopy(model.text).eval().requires_grad_(False) if loss.anchor else None
-        self.frozen = FrozenLevels(model)
+        self.heads = Heads(model, precision, FrozenLevels(model))
 
     def forward(self, sampler: Sampler, rng: np.random.Generator, done: float) -> dict[str, Tensor]:
         """Return the loss terms of a batch drawn by ``sampler``; ``done`` is the share of training so far."""
         device = next(self.model.parameters()).device
-        with autocast(device, self.precision if self.towers is not None else None):
+        with autocast(device, self.heads.precision if self.towers is not None else None):
             batch = sampler.batch(rng, done).to(device)
-        return loss_terms(self.model, batch, self.loss, self.distiller, self.precision, self.frozen, self.start)
+        return loss_terms(self.heads, batch, self.loss, self.distiller, self.start)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class RunOptions:
     evaluate_every: int
     save_every: int
     patience: int
+    clip_norm: float
     learned_share: float
     keep_towers: bool
     record: Mapping[str, Any]
@@ -118,42 +121,37 @@ class Progress:
     seconds: float = 0.0
 
 
+@dataclass
 class Trainer:
-    """One training run over the objects of ``setup.build_trainer``; ``run`` trains and saves the best."""
+    """One training run over the objects of ``setup.build_trainer``; ``run`` trains and saves the best.
 
-    def __init__(
-        self,
-        options: RunOptions,
-        trained: RetrievalModel,
-        computed: TrainingStep,
-        sampler: Sampler,
-        validation: list[Sample],
-        validation_tokens: Videos,
-        *,
-        optimizer: torch.optim.Optimizer,
-        scheduler: LRScheduler,
-        stepper: ClipAndStep,
-        scaler: Any,
-        average: AveragedModel | None,
-        state: RunState,
-        track: Track | None = None,
-    ) -> None:
-        self.options, self.out, self.progress = options, options.out, Progress()
-        self.model, self.backbone, self.vocabulary = trained.model, trained.backbone, trained.vocabulary
-        self.distiller, self.towers = computed.distiller, computed.towers
-        self.sampler, self.validation, self._validation_tokens = sampler, validation, validation_tokens
-        self.optimizer, self.scheduler, self.scaler = optimizer, scheduler, scaler
-        self.average, self.state = average, state
-        self.stepper = stepper
-        self._trained = trained
-        self._global_start = global_head(trained.model)
-        self._logger = CsvLogger(self.out / LOG, track)
-        self._validation_texts: dict[str, TextTokens] | None = None
-        self.training_step: nn.Module = computed
+    retrieval: the model that the run trains, as it is saved. computed: a step's forward pass over it.
+    validation_tokens: of the ``validation`` items. average: the EMA of ``averaged_modules``.
+    """
+
+    options: RunOptions
+    retrieval: RetrievalModel
+    computed: TrainingStep
+    sampler: Sampler
+    validation: list[Sample]
+    validation_tokens: Videos
+    optimizer: torch.optim.Optimizer
+    scheduler: LRScheduler
+    average: AveragedModel | None
+    state: RunState
+    track: Track | None = None
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        self.model, self.backbone = self.retrieval.model, self.retrieval.backbone
+        self.towers, self.out = self.computed.towers, self.options.out
+        self._global_start = global_head(self.model)
+        self._logger = CsvLogger(self.out / LOG, self.track)
+        self.training_step: nn.Module = self.computed
         if distributed.world() > 1:
-            device = next(trained.model.parameters()).device
+            device = next(self.model.parameters()).device
             self.training_step = nn.parallel.DistributedDataParallel(
-                computed, device_ids=[device] if device.type == "cuda" else None, find_unused_parameters=True
+                self.computed, device_ids=[device] if device.type == "cuda" else None, find_unused_parameters=True
             )
 
     # ------------------------------------------------------------------ one step
@@ -172,28 +170,30 @@ class Trainer:
             self.sampler.prefetch(self.rng(step + 1), (step + 1) / steps)
         terms = self.training_step(self.sampler, self.rng(step), step / steps)
         values = torch.stack(list(terms.values()))
-        self.scaler.scale(values.sum()).backward()
+        values.sum().backward()
         # After backward(), so that the GPU has all its work before Python waits.
-        bad = check_finite(terms)
-        self._stop_if(f"The loss term {bad!r}" if bad else "")
-        self._stop_if(self.stepper.step())
+        if bad := check_finite(terms):
+            raise self._not_finite(f"The loss term {bad!r}")
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if not torch.isfinite(nn.utils.clip_grad_norm_(parameters, self.options.clip_norm)):
+            raise self._not_finite("The gradient")
+        self.optimizer.step()
         self.scheduler.step()
         if self.average:
-            self.average.update_parameters(self._averaged_modules())
+            self.average.update_parameters(averaged_modules(self.model, self.towers))
         return dict(zip(terms, values.tolist(), strict=True))
 
     def rng(self, step: int) -> np.random.Generator:
         """Return the generator of a step's batch."""
         return np.random.default_rng([self.options.seed, step, 0])
 
-    def _stop_if(self, what: str) -> None:
-        if what:
-            best = self.out / BEST
-            kept = f"{best} keeps the last good checkpoint; " if best.exists() else ""
-            raise TrainingError(
-                f"{what} is not finite at step {self.progress.step}; {kept}start again in a new `out` with a "
-                "lower lr or a lower weight of the loss terms at fault."
-            )
+    def _not_finite(self, what: str) -> TrainingError:
+        best = self.out / BEST
+        kept = f"{best} keeps the last good checkpoint; " if best.exists() else ""
+        return TrainingError(
+            f"{what} is not finite at step {self.progress.step}; {kept}start again in a new `out` with a "
+            "lower lr or a lower weight of the loss terms at fault."
+        )
 
     # ------------------------------------------------------------------ the run
     def run(self, *, until: int | None = None) -> Path:
@@ -209,7 +209,10 @@ class Trainer:
         steps, progress = self.options.steps, self.progress
         last = steps if until is None else min(until, steps)
         bar = distributed.progress_bar(total=last, initial=progress.step, desc="training", unit="step")
-        while progress.step < last and not self._out_of_patience():
+        while progress.step < last:
+            if self.options.patience and progress.stale >= self.options.patience:
+                log.info("No better validation result in %d evaluations; stopping.", progress.stale)
+                break
             start = time.perf_counter()
             for name, value in self.train_step().items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
@@ -217,7 +220,7 @@ class Trainer:
             bar.update()
             if progress.step % self.options.evaluate_every == 0 or progress.step == steps:
                 bar.set_postfix_str(self._evaluate())
-            elif progress.step == last or self._save_is_due():
+            elif progress.step == last or (self.options.save_every and progress.step % self.options.save_every == 0):
                 self._save()
         bar.close()
         return self.out / BEST
@@ -230,16 +233,6 @@ class Trainer:
     def _save(self) -> None:
         if distributed.rank() == 0:
             self.state.save(vars(self.progress))
-
-    def _save_is_due(self) -> bool:
-        every = self.options.save_every
-        return bool(every) and self.progress.step % every == 0
-
-    def _out_of_patience(self) -> bool:
-        if not self.options.patience or self.progress.stale < self.options.patience:
-            return False
-        log.info("No better validation result in %d evaluations; stopping.", self.progress.stale)
-        return True
 
     def _write_settings(self) -> None:
         if distributed.rank() == 0:
@@ -257,18 +250,16 @@ class Trainer:
 
         These are the EMA weights, if there are any, with the global head at its WiSE-FT share.
         """
-        averaged = swap_in(self._averaged_modules(), self.average) if self.average else nullcontext()
+        modules = averaged_modules(self.model, self.towers)
+        averaged = holding(modules.parameters(), self.average.module.parameters()) if self.average else nullcontext()
         with averaged, wise_ft(self.model, self._global_start, self.options.learned_share):
             yield
-
-    def _averaged_modules(self) -> nn.ModuleDict:
-        return averaged_modules(self.model, self.towers)
 
     def trained(self) -> RetrievalModel:
         """Return the model as it stands, with what a checkpoint keeps."""
         record = {"config": self.options.record, "steps": self.progress.step}
         record |= {"start": self.options.start} if self.options.start else {}
-        return replace(self._trained, training=record)
+        return replace(self.retrieval, training=record)
 
     def validate(self) -> tuple[dict[str, Any], TermWeights]:
         """Return metrics on the validation items, by the weights that are saved, and the sliders that they were
@@ -280,17 +271,20 @@ class Trainer:
         weights = self.model.training_weights
         if not self.validation:
             return {}, weights
-        if self.towers is None and self._validation_texts is None:
-            sentences = [s for item in self.validation for s in item.sentences]
-            self._validation_texts = text_tokens(sentences, self.backbone)
         with self.judged_weights():
-            trained = self.trained()
-            assert trained.vocabulary is not None
-            table = encode_table(trained, self.validation, self._validation_tokens, self._validation_texts)
-            precision = attribute_precision(self.model, table, self.validation, trained.vocabulary, self.sampler.labels)
+            table = encode_table(self.trained(), self.validation, self.validation_tokens, self._validation_texts)
+            vocabulary = self.retrieval.vocabulary
+            assert vocabulary is not None
+            precision = attribute_precision(self.model, table, self.validation, vocabulary, self.sampler.labels)
         if self.progress.step:
             weights = choose_weights(table, weights)
         return report(table, weights, resamples=200) | {"attributes": precision}, weights
+
+    @cached_property
+    def _validation_texts(self) -> dict[str, TextTokens] | None:
+        if self.towers is not None:
+            return None
+        return text_tokens([s for item in self.validation for s in item.sentences], self.backbone)
 
     def usage(self) -> dict[str, float]:
         """Return the entropy of the concepts' use on a training batch; see ``concept_usage``."""
@@ -341,7 +335,7 @@ class Trainer:
         config = self.model.config
         with self.judged_weights():
             names, scores = name_concepts(self.model, *naming_data(self.sampler))
-            self._trained = replace(self._trained, concept_names=names, concept_scores=scores)
+            self.retrieval = replace(self.retrieval, concept_names=names, concept_scores=scores)
             self.model.config = config.replace(level_weights=weights.levels(), concept_weight=weights.concepts)
             save(self.out / BEST, self.trained(), with_backbone=self.options.keep_towers)
         self.model.config = config
@@ -350,3 +344,33 @@ class Trainer:
 def averaged_modules(model: VTRModel, towers: Backbone | None) -> nn.ModuleDict:
     """Return the modules that an EMA follows: the model, and the towers where they learn."""
     return nn.ModuleDict({"model": model} | ({"backbone": towers} if towers is not None else {}))
+
+
+# --------------------------------------------------------------------------- weights of the score
+def choose_weights(table: Scored, start: TermWeights) -> TermWeights:
+    """Return weights by a coordinate search over ``GRID`` from ``start``, by ``validation_value``.
+
+    A weight changes only where the value rises, so that the result is never worse than ``start`` on
+    ``table``. The global weight stays (our decision).
+    """
+    best, best_value = start, score_value(table, start)
+    for _ in range(ROUNDS):
+        before = best
+        for term in TERMS[1:]:
+            for weight in GRID:
+                weights = best.changed({term: weight})
+                if weights == best or not any(weights.levels()):
+                    continue
+                value = score_value(table, weights)
+                if value > best_value:
+                    best, best_value = weights, value
+        if best == before:
+            break
+    return best
+
+
+def score_value(table: Scored, weights: TermWeights) -> float:
+    """Return ``validation_value`` of a table under ``weights``."""
+    ranks = ranks_of(table, weights)
+    sides = {"text_to_video": ranks.text_to_video, "video_to_text": ranks.video_to_text}
+    return validation_value({side: summarize(values) for side, values in sides.items()})
