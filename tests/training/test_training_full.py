@@ -123,9 +123,7 @@ def test_live_tokens_start_as_the_cached_ones(manifest: Path, clip: str, tmp_pat
 
 
 def test_two_learning_rates_are_kept_apart(manifest: Path, clip: str, tmp_path: Path) -> None:
-    trainer = build_trainer(
-        small_config(tmp_path, manifest, clip, **LIVE | {"backbone_lr": 0.0, "weight_decay": 0.5})
-    )
+    trainer = build_trainer(small_config(tmp_path, manifest, clip, **LIVE | {"backbone_lr": 0.0, "weight_decay": 0.5}))
     before = weights(trainer)
     trainer.train_step()
     after = weights(trainer)

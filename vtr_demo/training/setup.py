@@ -327,15 +327,7 @@ def _end_to_end_batches(config: TrainConfig, data: TrainingData, model: VTRModel
     backbone.grad_chunk = config.tower_chunk
     videos, labels = EndToEndVideos(backbone, model.reduced, frames), _labels(items, data.vocabulary)
     sampler = EndToEndSampler(
-        items,
-        videos,
-        captions,
-        labels,
-        config.batch,
-        config.mixture,
-        live_teacher=teacher,
-        truth=truth,
-        short=short,
+        items, videos, captions, labels, config.batch, config.mixture, live_teacher=teacher, truth=truth, short=short
     )
     return sampler, validation, videos
 
