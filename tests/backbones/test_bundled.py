@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import shutil
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ def test_pooled_words_are_the_vectors_of_sentence_transformers(bundled: BundledB
 
     folder = bundled_module._wheel_path(bundled_module.TEXT_WHEEL, bundled_module.TEXT_FOLDER)
     reference = SentenceTransformer(str(folder), device="cpu").encode(list(UGLY), show_progress_bar=False)
-    ours = torch.stack([normalize(pooled(bundled, text), dim=0) for text in UGLY])
+    ours = normalize(pooled(bundled, UGLY), dim=-1)
     assert torch.allclose(ours, torch.from_numpy(reference), atol=1e-5)
 
 
@@ -55,14 +54,11 @@ def test_folding_batch_norms_changes_neither_the_patches_nor_what_is_saved(bundl
 
 
 def test_weights_that_have_changed_are_folded_anew(bundled: BundledBackbone) -> None:
-    tower = BundledBackbone()
-    pixels = clip(tower, 1)
+    tower, pixels = copy.deepcopy(bundled), clip(bundled, 1)
     before = tower.encode_frames(pixels).patches
     weights = tower.state_dict()
-    weights["image.bn2.weight"] = 2 * weights["image.bn2.weight"]
-    tower.load_state_dict(weights)
+    tower.load_state_dict(weights | {"image.bn2.weight": 2 * weights["image.bn2.weight"]})
     assert not torch.allclose(tower.encode_frames(pixels).patches, before, atol=1e-2)
-    assert torch.allclose(bundled.encode_frames(pixels).patches, before)
 
 
 def test_patches_lie_where_the_picture_has_them(bundled: BundledBackbone) -> None:
@@ -93,27 +89,15 @@ def _likeliest(chances: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
     return mixed
 
 
-def test_clips_of_a_padded_batch_do_not_see_each_other(bundled: BundledBackbone) -> None:
-    one, two = clip(bundled, 3), clip(bundled, 2)[:, ::-1]
-    padded = np.zeros((2, 3, *one.shape[1:]), np.uint8)
-    padded[0], padded[1, :2] = one, two
-    both = bundled.encode_frame_batch(padded, np.array([[True] * 3, [True, True, False]]))
-    for row, pixels in enumerate((one, two)):
-        alone = bundled.encode_frames(np.ascontiguousarray(pixels)).motion[0]
-        assert torch.allclose(both.motion[row, : len(pixels)], alone, atol=1e-5)
-    assert not both.motion[1, 2].any()
-
-
-def test_a_motion_tower_in_half_precision_sees_nearly_the_same_and_the_picture_tower_the_very_same() -> None:
-    tower = BundledBackbone()
-    pixels = clip(tower, 4)
+def test_a_motion_tower_in_half_precision_sees_nearly_the_same_and_the_picture_tower_the_very_same(
+    bundled: BundledBackbone,
+) -> None:
+    tower, pixels = copy.deepcopy(bundled), clip(bundled, 2)
     whole = tower.encode_frames(pixels)
     tower.motion_half = True
     half = tower.encode_frames(pixels)
     assert torch.equal(half.patches, whole.patches)
     assert torch.equal(half.summary, whole.summary)
-    assert half.motion is not None
-    assert whole.motion is not None
     assert half.motion.dtype == torch.float32
     assert not torch.equal(half.motion, whole.motion)
     assert torch.cosine_similarity(half.motion, whole.motion, dim=-1).min() > 0.95
@@ -122,54 +106,52 @@ def test_a_motion_tower_in_half_precision_sees_nearly_the_same_and_the_picture_t
         assert torch.allclose(tower.encode_frames(pixels).motion, whole.motion, atol=1e-5)
 
 
-def test_motion_classes_are_sentences_of_the_text_tower(bundled: BundledBackbone) -> None:
-    raw = bundled._embed([f"a video of {name}" for name in bundled.motion_names])
-    expected = normalize(raw - raw.mean(dim=0), dim=-1)
-    assert torch.allclose(bundled.motion_classes, expected, atol=2e-3)
-
-
-def test_stored_class_embeddings_are_those_of_the_text_tower(bundled: BundledBackbone) -> None:
-    texts = bundled_module.class_texts()
-    assert len(set(texts)) == 1000
-    assert texts[1].startswith("goldfish: small golden")
-    stored = bundled.class_embeddings
-    assert torch.allclose(stored.norm(dim=1), torch.ones(1000), atol=1e-3)
+@pytest.mark.parametrize("table", ["image", "motion"])
+def test_stored_class_embeddings_are_those_of_the_text_tower(bundled: BundledBackbone, table: str) -> None:
+    if table == "image":
+        texts, stored = bundled_module.class_texts(), bundled.class_embeddings
+        assert texts[1].startswith("goldfish: small golden")
+    else:
+        texts, stored = [f"a video of {name}" for name in bundled.motion_names], bundled.motion_classes
+    assert len(set(texts)) == len(stored)
+    assert torch.allclose(stored.norm(dim=1), torch.ones(len(stored)), atol=1e-3)
     # With v = norm(e - m), whatever the common part m is, e_i - e_j lies in the plane of v_i and v_j.
-    for i in (1, 300, 998):
-        raw, plane = bundled._embed([texts[i], texts[i + 1]]), stored[[i, i + 1]].T
+    for i in (1, 300, len(stored) - 2):
+        raw, plane = normalize(pooled(bundled, texts[i : i + 2]), dim=-1), stored[[i, i + 1]].T
         difference = (raw[0] - raw[1]).unsqueeze(1)
         rest = difference - plane @ torch.linalg.lstsq(plane, difference).solution
-        assert rest.norm() < 2e-3 * difference.norm()
+        assert rest.norm() < 4e-3 * difference.norm()
 
 
-@pytest.mark.parametrize("victim", ["image", "model.safetensors", "tokenizer.json"])
-def test_a_flipped_byte_in_a_weight_file_is_refused_by_name(tmp_path: Path, victim: str) -> None:
+@pytest.mark.parametrize("victim", ["image", "tokenizer.json", "model.safetensors", "i3d", "class_embeddings"])
+def test_a_missing_or_altered_weight_file_is_refused_by_name(
+    tmp_path: Path, victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = bundled_module._wheel_path(bundled_module.IMAGE_WHEEL, bundled_module.IMAGE_FILE)
     folder = bundled_module._wheel_path(bundled_module.TEXT_WHEEL, bundled_module.TEXT_FOLDER)
-    copies = tmp_path / "model"
-    copies.mkdir()
-    for name in ("config.json", "tokenizer.json", "model.safetensors"):
-        shutil.copy(folder / name, copies)
-    shutil.copy(image, tmp_path / image.name)
-    damaged = tmp_path / image.name if victim == "image" else copies / victim
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
-    damaged.write_bytes(content)
-    with pytest.raises(BackboneError, match=re.escape(damaged.name)) as refusal:
-        BundledBackbone(tmp_path / image.name, copies)
-    assert "reinstall" in str(refusal.value)
+    for file in (image, *folder.iterdir(), *bundled_module._HERE.glob("*.safetensors")):
+        (tmp_path / file.name).symlink_to(file)
+    places = {bundled_module.IMAGE_WHEEL: tmp_path / image.name, bundled_module.TEXT_WHEEL: tmp_path}
+    monkeypatch.setattr(bundled_module, "_wheel_path", lambda wheel, _: places[wheel])
+    monkeypatch.setattr(bundled_module, "_HERE", tmp_path)
+    (damaged,) = [image.name] if victim == "image" else [path.name for path in tmp_path.glob(f"{victim}*")]
+    remedy = "restore" if victim in ("i3d", "class_embeddings") else "reinstall"
+    (tmp_path / damaged).unlink()
+    with pytest.raises(BackboneError, match=rf"{damaged} is missing; {remedy}"):
+        BundledBackbone()
+    (tmp_path / damaged).write_bytes(b"another file")
+    with pytest.raises(BackboneError, match=rf"{damaged} is damaged .*; {remedy}"):
+        BundledBackbone()
 
 
-def test_missing_weights_are_refused_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BackboneError, match=r"missing; reinstall"):
-        BundledBackbone(tmp_path / "none.pth", tmp_path)
+def test_weights_that_are_not_installed_are_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled_module, "find_spec", lambda name: None)
     with pytest.raises(BackboneError, match="pip install"):
         BundledBackbone()
 
 
 def test_fine_tuning_reaches_both_bundled_towers_but_no_batch_norm_statistics(bundled: BundledBackbone) -> None:
-    tower = BundledBackbone()
+    tower = copy.deepcopy(bundled)
     tower.unfreeze()
     tower.set_grad_checkpointing()
     tower.train()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from vtr_demo.backbones.base import guarded_import
 from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.errors import BackboneError
 
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+
 
 @pytest.mark.parametrize("kind", ["vit", "vit-avg", "convnext", "fastvit"])  # test_architectures has the others
 def test_embeddings_are_those_of_open_clip_itself(kind: str, tmp_path: Path) -> None:
@@ -32,7 +35,7 @@ def test_embeddings_are_those_of_open_clip_itself(kind: str, tmp_path: Path) -> 
         image, text = tower.model.encode_image(inputs, normalize=True), tower.model.encode_text(ids)
     video = tower.encode_frames(pixels)
     assert torch.allclose(video.summary[0], image, atol=1e-5)
-    assert torch.allclose(torch.stack([pooled(tower, words) for words in UGLY]), text, atol=1e-5)
+    assert torch.allclose(pooled(tower, UGLY), text, atol=1e-5)
     assert tower.patch_width == tower.joint_width  # every patch lies in the joint space
     if kind in ("vit-avg", "fastvit"):  # linear after an average: the patches average to the picture
         assert torch.allclose(normalize(video.patches[0].mean(dim=1), dim=-1), image, atol=1e-5)
@@ -202,45 +205,36 @@ def test_what_names_no_weights_is_refused_in_one_sentence(
     assert "\n" not in str(refusal.value)
 
 
-def _truncate(folder: Path) -> None:
-    path = folder / "open_clip_model.safetensors"
-    path.write_bytes(path.read_bytes()[:5000])
+def change_file(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes()))
 
 
-def _remove_weights(folder: Path) -> None:
-    (folder / "open_clip_model.safetensors").unlink()
-
-
-def _remove_config(folder: Path) -> None:
-    (folder / "open_clip_config.json").unlink()
-
-
-def _break_config(folder: Path) -> None:
-    (folder / "open_clip_config.json").write_text("{")
-
-
-def _change_architecture(folder: Path) -> None:
-    path = folder / "open_clip_config.json"
-    path.write_text(path.read_text().replace('"embed_dim": 20', '"embed_dim": 24'))
-
-
-def _pickle_instead(folder: Path) -> None:
-    _remove_weights(folder)
+def pickle_instead(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
     torch.save({"code": Path}, folder / "open_clip_pytorch_model.bin")
 
 
-def _not_a_number(folder: Path) -> None:
-    path = folder / "open_clip_model.safetensors"
-    state = load_file(path)
+def not_a_number(folder: Path) -> None:
+    state = load_file(folder / WEIGHTS)
     state["visual.proj"][0, 0] = float("nan")
-    save_file(state, path)
+    save_file(state, folder / WEIGHTS)
 
 
 @pytest.mark.parametrize(
     "damage",
-    [_truncate, _remove_weights, _remove_config, _break_config, _change_architecture, _pickle_instead, _not_a_number],
+    [
+        change_file(WEIGHTS, lambda data: data[:5000]),
+        lambda folder: (folder / WEIGHTS).unlink(),
+        lambda folder: (folder / CONFIG).unlink(),
+        change_file(CONFIG, lambda _: b"{"),
+        change_file(CONFIG, lambda data: data.replace(b'"embed_dim": 20', b'"embed_dim": 24')),
+        pickle_instead,
+        not_a_number,
+    ],
 )
-def test_a_damaged_model_folder_is_refused_in_one_sentence(damage, small_clip: Path, tmp_path: Path) -> None:
+def test_a_damaged_model_folder_is_refused_in_one_sentence(
+    damage: Callable[[Path], object], small_clip: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(small_clip, tmp_path / "damaged")
     damage(folder)
     with pytest.raises(BackboneError, match=r"damaged") as refusal:

