@@ -14,8 +14,8 @@ from vtr_demo.text.parser import parse_many
 TEXTS = [f"a {noun} runs after {count} dogs" for noun in ("man", "woman", "cat") for count in range(9)]
 
 
-@pytest.fixture
-def two_processes(monkeypatch):
+@pytest.fixture(autouse=True)
+def _two_processes(monkeypatch):
     """As little as ten texts is worth a process, and there are two processors."""
     monkeypatch.setattr(distributed, "MIN_ITEMS_PER_PROCESS", 10)
     monkeypatch.setattr(distributed, "_BATCH_SIZE", 4)
@@ -26,26 +26,21 @@ def process_of(values):
     return [os.getpid()] * len(values)
 
 
-@pytest.mark.parametrize("count", [0, 1, 9, 19, 20, 27])
-def test_sentences_come_in_their_order(two_processes, count):
-    texts = TEXTS[:count]
-    shared = distributed.parallel_map(texts, parse_many)
-    alone = parse_many(texts)
+@pytest.mark.parametrize("count", [0, 19, 27])
+def test_sentences_come_in_their_order(count):
+    shared, alone = distributed.parallel_map(TEXTS[:count], parse_many), parse_many(TEXTS[:count])
     assert shared == alone
     assert [s.labels for s in shared] == [s.labels for s in alone]  # which equality leaves out
 
 
-def test_much_work_is_shared_and_little_is_not(two_processes):
+def test_much_work_is_shared_little_is_not_and_each_rank_has_its_processors(monkeypatch):
     assert os.getpid() not in distributed.parallel_map(TEXTS, process_of)
     assert set(distributed.parallel_map(TEXTS[:19], process_of)) == {os.getpid()}
-
-
-def test_each_rank_of_torchrun_has_its_processors(two_processes, monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert set(distributed.parallel_map(TEXTS, process_of)) == {os.getpid()}
 
 
-def test_what_goes_wrong_elsewhere_is_raised_here(two_processes):
+def test_what_goes_wrong_elsewhere_is_raised_here():
     with pytest.raises(TextError):
         distributed.parallel_map([*TEXTS, "\x00"], parse_many)
 

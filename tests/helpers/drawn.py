@@ -76,31 +76,16 @@ def draw_clip(
     return seconds
 
 
-def moving_square_clip(
-    path: str | Path,
-    *,
-    frames: int = 30,
-    fps: int = 10,
-    size: tuple[int, int] = (320, 180),
-    side: int = 40,
-    start: tuple[int, int] = (70, 20),
-    end: tuple[int, int] = (210, 120),
-    colour: Colour = (220, 40, 40),
-    background: Colour = (40, 60, 90),
-    codec: str = "libx264",
-) -> list[tuple[float, int, int]]:
-    """A square moves evenly from ``start`` to ``end``; gives (second, left, top) of each frame."""
-    truth, pictures = [], []
-    for i in range(frames):
-        part = i / max(1, frames - 1)
-        left, top = (round(a + part * (b - a)) for a, b in zip(start, end, strict=True))
-        picture = np.full((size[1], size[0], 3), background, dtype=np.uint8)
-        picture[top : top + side, left : left + side] = colour
-        pictures.append(picture)
-        truth.append((i / fps, left, top))
-    ticks = [round(second / CLOCK) for second, _, _ in truth]
-    write_video(path, pictures, ticks, fps=fps, codec=codec)
-    return truth
+def moving_square_clip(path: str | Path, *, frames: int = 30) -> list[tuple[float, int, int]]:
+    """A red square of 40 pixels moves evenly down to the right, at 10 frames a second; gives (second, left, top) of
+    each frame."""
+    part = np.arange(frames) / max(1, frames - 1)
+    lefts, tops = np.rint(70 + 140 * part).astype(int), np.rint(20 + 100 * part).astype(int)
+    pictures = np.full((frames, 180, 320, 3), (40, 60, 90), dtype=np.uint8)
+    for picture, left, top in zip(pictures, lefts, tops, strict=True):
+        picture[top : top + 40, left : left + 40] = (220, 40, 40)
+    write_video(path, pictures, range(frames), fps=10, codec="libx264")
+    return [(i / 10, int(left), int(top)) for i, (left, top) in enumerate(zip(lefts, tops, strict=True))]
 
 
 def number_picture(number: int, size: tuple[int, int]) -> np.ndarray:
@@ -171,10 +156,10 @@ def write_video(
             _hum(file, tone, float(ticks[-1] * CLOCK) + 1 / fps)
 
 
-def draw_sound(path: str | Path, seconds: float = 1.0) -> None:
-    """A file with a tone and no picture."""
+def draw_sound(path: str | Path) -> None:
+    """A file with a second of a tone and no picture."""
     with av.open(str(path), "w") as file:
-        _hum(file, file.add_stream("aac", rate=44_100, layout="mono"), seconds)
+        _hum(file, file.add_stream("aac", rate=44_100, layout="mono"), 1.0)
 
 
 def _hum(file: Any, stream: Any, seconds: float) -> None:

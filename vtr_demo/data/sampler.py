@@ -219,10 +219,10 @@ class Sampler:
         return videos, self.teacher.teach(groups, draw.texts) if self.teacher else None
 
     def _short_texts(self, items: np.ndarray, rng: np.random.Generator) -> ShortTexts | None:
-        drawn = self.short.draw(items, rng) if self.short else None
-        if drawn is None or not drawn.texts:
+        if self.short is None:
             return None
-        return ShortTexts(self._encode(drawn.texts), torch.from_numpy(drawn.levels), torch.from_numpy(drawn.right))
+        texts, levels, right = self.short.draw(items, rng)
+        return ShortTexts(self._encode(texts), levels, right) if texts else None
 
     def _truth(
         self, draw: Draw, videos: Sequence[VideoTokens], sentences: list[Sentence], texts: TextTokens

@@ -12,6 +12,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vtr_demo.data.dataset import Sample
 from vtr_demo.playground.captions import article, phrases
@@ -79,31 +81,24 @@ class ShortQueries:
     def __init__(self, items: Sequence[Sample]) -> None:
         described = sample_sentences(items)
         self._contents = [contents(group) for group in described]
-        own = [_by_kind(query for sentence in group for query in short_queries(sentence)) for group in described]
-        texts = sorted({query.text for kinds in own for group in kinds for query in group})
-        parsed = dict(zip(texts, parse_many(texts), strict=True))
-        self._own = [[[(query, parsed[query.text]) for query in group] for group in kinds] for kinds in own]
-        self.sentences = list(parsed.values())
+        self._own = [_by_kind(query for sentence in group for query in short_queries(sentence)) for group in described]
+        texts = sorted({query.text for kinds in self._own for group in kinds for query in group})
+        self._parsed = dict(zip(texts, parse_many(texts), strict=True))
+        self.sentences = list(self._parsed.values())
 
-    def draw(self, items: np.ndarray, rng: np.random.Generator) -> ShortDraw:
-        """Draw a query for each of the ``items``: a kind first, then one of its queries."""
+    def draw(self, items: np.ndarray, rng: np.random.Generator) -> tuple[list[str], Tensor, Tensor]:
+        """Draw a query for each of the ``items``: a kind first, then one of its queries.
+
+        Returns texts of S queries, the level that each asks first (S,), and the clips that are right (S, B) bool.
+        """
         drawn = []
         for i in items:
             if kinds := self._own[i]:
                 group = kinds[int(rng.integers(len(kinds)))]
                 drawn.append(group[int(rng.integers(len(group)))])
-        right = [[self._contents[i].issuperset(query.keys) for i in items] for query, _ in drawn]
-        levels = np.array([_LEVEL_OF[query.kind] for query, _ in drawn], dtype=np.int64)
-        return ShortDraw([sentence.text for _, sentence in drawn], levels, np.array(right, dtype=bool))
-
-
-@dataclass(frozen=True)
-class ShortDraw:
-    """Texts of S queries, the level that each asks first (S,), and the clips that are right (S, B) bool."""
-
-    texts: list[str]
-    levels: np.ndarray
-    right: np.ndarray
+        right = [[self._contents[i].issuperset(query.keys) for i in items] for query in drawn]
+        levels = torch.tensor([_LEVEL_OF[query.kind] for query in drawn], dtype=torch.long)
+        return [self._parsed[query.text].text for query in drawn], levels, torch.tensor(right, dtype=torch.bool)
 
 
 def _by_kind(queries: Iterable[ShortQuery]) -> list[list[ShortQuery]]:
@@ -223,9 +218,8 @@ def _pairs(
     sentence: Sentence, things: Sequence[tuple[int, ...]], places: Sequence[tuple[int, tuple[int, ...]]]
 ) -> Iterator[ShortQuery]:
     """Two neighbouring things, and a thing in its place."""
-    named = [next(iter(_nouns(sentence, group)), None) for group in things]
-    nouns = [query for query in named if query is not None]
-    bare = [query for group in things for query in list(_nouns(sentence, group))[-1:]]
+    forms = [queries for group in things if (queries := list(_nouns(sentence, group)))]
+    nouns, bare = [queries[0] for queries in forms], [queries[-1] for queries in forms]
     for first, second in (*pairwise(nouns), *pairwise(bare)):
         if first.keys != second.keys:
             yield ShortQuery("pair", f"{first.text} and {second.text}", first.keys + second.keys)
