@@ -34,7 +34,7 @@ __main__
 
 HOMES = {
     "gradio": "vtr_demo/ui/page vtr_demo/ui/tabs vtr_demo/ui/theme",
-    "starlette": "vtr_demo/ui/api vtr_demo/ui/page",
+    "starlette": "vtr_demo/ui/api vtr_demo/ui/page vtr_demo/ui/visitors",
     "faiss": "vtr_demo/vectors/segment",
     "pymilvus": "vtr_demo/vectors/milvus",
     "joblib": "vtr_demo/distributed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 
 from vtr_demo.errors import ConfigError
 from vtr_demo.structures import TERMS, Mix
-from vtr_demo.ui import state
 from vtr_demo.ui.address import TABS, decode, encode, link
 from vtr_demo.ui.view import ADDED, LENGTHS, LOOKS, ORDERS, PAINTS, THEMES, Look, ViewState, Where
 
@@ -60,25 +60,22 @@ def test_the_start_of_the_page_has_an_empty_address():
 )
 @settings(max_examples=200, deadline=None)
 def test_any_text_is_an_address_or_is_refused_with_a_sentence(text):
-    tab, view, problem = state.read_address(text)
-    assert decode(encode(tab, view)) == (tab, view)
-    assert problem == "" or problem.endswith("start instead.")
+    with suppress(ConfigError):
+        tab, view = decode(text)
+        assert decode(encode(tab, view)) == (tab, view)
 
 
 @pytest.mark.parametrize(
     "address",
     ["q", "colour=red", "q=a&q=b", "weights=1,2", "weights=1,1,1,1,1,1,1", "weights=1,1,1,1,inf", "weights=0,0,0,0,0",
      "weights=-1,1,1,1,1",
-     "share=2", "strike=3,1", "strike=²", "moment=-2", "tab=nowhere", "theme=pink", "mine=2",
+     "share=2", "strike=3,1", "strike=²", "moment=-2", "tab=nowhere", "theme=pink", "mine=2", "mine=",
      "term=colour", "word=-1", "concept=x", "frame=01", "only=", "box=1,2,3", "box=1,2,3,-4", "paint=heat",
      "&".join(f"not=x{i}" for i in range(9)), "q=" + "a" * 50_000, "&".join("x" * 70)],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(address):
     with pytest.raises(ConfigError):
         decode(address)
-    tab, view, problem = state.read_address(address)
-    assert (tab, view) == ("search", ViewState())
-    assert problem
 
 
 def test_clicks_change_what_is_asked_for_and_what_is_listed():

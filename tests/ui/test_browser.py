@@ -10,7 +10,7 @@ pytest.importorskip("gradio")
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 SENTENCE = "a yellow taxi rolls through the city at night"
-QUERY = "#query textarea, #query input"
+QUERY = "#query input"
 
 
 def ask(page, text: str) -> None:

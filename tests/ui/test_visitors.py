@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("gradio")
 
 from gradio_client import Client
+from starlette.requests import HTTPConnection
 
 from tests.helpers.fake_engine import SCENES, FakeEngine, write_clip
 from tests.ui.conftest import serving
@@ -183,13 +184,14 @@ def test_a_token_names_its_visitor_until_it_expires_and_no_change_to_it_is_accep
     visitor, left = tokens.read(token)
     assert 98 < left <= 100
     assert tokens.read(tokens.issue(visitor))[0] == visitor
-    assert tokens.of({"cookie": f"other=1; {visitors.COOKIE}={token}"})[0] == visitor
+    for cookies, whose in ((f"other=1; {visitors.COOKIE}={token}", visitor), ("", "")):
+        headers = [(b"cookie", cookies.encode())]
+        assert tokens.of(HTTPConnection({"type": "http", "headers": headers}))[0] == whose
     for i in range(len(token)):
         for changed in (token[:i] + ("0" if token[i] != "0" else "1") + token[i + 1 :], token[:i], token[i + 1 :]):
             assert tokens.read(changed) == ("", 0.0)
     assert visitors.Tokens(b"other", 100).read(token) == ("", 0.0)
     assert tokens.read(visitors.Tokens(b"key", -1).issue()) == ("", 0.0)
-    assert tokens.of({}) == ("", 0.0)
 
 
 def test_the_key_stays_with_the_library(tmp_path):
@@ -235,7 +237,7 @@ def test_a_browser_keeps_its_cookie_and_another_gets_another(page):
 def test_media_of_a_visitors_clip_need_their_cookie(page):
     engine, url, film = page
     cookie = arrive(url)
-    visitor, _ = visitors.tokens_of(engine, SHARING).of({"cookie": cookie})
+    visitor, _ = visitors.tokens_of(engine, SHARING).read(cookie.partition("=")[2])
     (clip_id,) = engine.add([film], visitor=visitor).added
     for kind in ("media", "poster", "moment-0"):
         assert ask(url, f"/clips/{clip_id}/{kind}", Cookie=cookie).status == 200

@@ -13,7 +13,9 @@ from gradio.context import LocalContext
 from starlette.middleware import Middleware
 
 from vtr_demo.config import SharedConfig
+from vtr_demo.errors import ConfigError
 from vtr_demo.ui import api, html, shelf, state, tabs, theme, tools, visitors
+from vtr_demo.ui.address import decode
 from vtr_demo.ui.html import render
 from vtr_demo.ui.mcp import McpServer
 from vtr_demo.ui.shelf import Listing
@@ -157,7 +159,11 @@ def build_page(
 
 def arrive(search: TabParts, describe: TabParts, address: object, first: bool = True) -> list[Any]:
     """Show what an address names: the tab, and the two tabs that have a view; ``first``: on a page just loaded."""
-    tab, view, problem = state.read_address(str(address or ""))
+    tab, view, problem = "search", ViewState(), ""
+    try:
+        tab, view = decode(str(address or ""))
+    except ConfigError as error:
+        problem = html.problem(f"{error} The page shows its start instead.")
     view = replace(view, look=Look())  # the browser's alone, so no link of the page to another clip has it
     found, described = [gr.skip()] * len(search.outputs), [gr.skip()] * len(describe.outputs)
     if first or tab == "search":
@@ -167,7 +173,7 @@ def arrive(search: TabParts, describe: TabParts, address: object, first: bool = 
     if first and tab != "describe":
         described[-1] = gr.skip()  # one address, that of the tab in front
     if problem:
-        found[1] = html.problem(problem) + found[1]
+        found[1] = problem + found[1]
     return [gr.Tabs(selected=tab), *found, *described]
 
 

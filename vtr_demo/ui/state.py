@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, Protocol
 
-from vtr_demo.errors import ConfigError, LibraryError, TextError, VtrError
+from vtr_demo.errors import LibraryError, TextError, VtrError
 from vtr_demo.results import (
     LONGEST_NAME,
     CaptionHit,
@@ -30,7 +30,6 @@ from vtr_demo.results import (
 from vtr_demo.structures import MAX_EXCLUDED, NO_MIX, Mix, TermWeights
 from vtr_demo.text.parser import clean
 from vtr_demo.ui import explanation, html
-from vtr_demo.ui.address import decode
 from vtr_demo.ui.html import render
 from vtr_demo.ui.view import ViewState
 from vtr_demo.video.frames import LimitConfig
@@ -100,9 +99,9 @@ class EngineLike(Protocol):
 class CachedExplanations:
     """An engine that keeps its last explanations, 2 MB each: other frames of the same match cost no second pass."""
 
-    def __init__(self, engine: EngineLike, kept: int = 12) -> None:
+    def __init__(self, engine: EngineLike) -> None:
         self._engine = engine
-        self.explain = lru_cache(kept)(engine.explain)
+        self.explain = lru_cache(12)(engine.explain)
 
     def rename(self, concept: int, name: str) -> None:
         """As the engine; explanations hold names, so none is kept."""
@@ -188,7 +187,7 @@ def _comparison(
     return explanation.compare(clip, why, others, other)
 
 
-def run_describe(engine: EngineLike, view: ViewState, count: int = 10) -> tuple[ViewState, str, Panel]:
+def run_describe(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Panel]:
     """Rank sentences for the view's clip, its own ones, one a line, or the library's, and explain the open one:
     (view, ranking, panel). The open sentence is ranked without its struck words; one that cannot be read is left out
     and named."""
@@ -196,7 +195,7 @@ def run_describe(engine: EngineLike, view: ViewState, count: int = 10) -> tuple[
         raise TextError("Choose a clip first, or upload one.")
     clip, weights = engine.clip(view.clip), view.term_weights(engine.default_weights)
     own, left_out = _own_sentences(view.own)
-    hits = engine.describe(view.clip, captions=own or None, k=max(count, len(own)), weights=weights)
+    hits = engine.describe(view.clip, captions=own or None, k=max(10, len(own)), weights=weights)
     if view.struck:
         left = engine.explain(view.text, view.clip, -1, weights=weights, struck=view.struck).sentence.text
         again = replace(engine.describe(view.clip, captions=[left], k=1, weights=weights)[0], text=view.text)
@@ -257,14 +256,6 @@ def show_describe(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, 
             return replace(view, text=""), html.problem(str(error)), None
         view, ranked, panel = show_describe(engine, replace(view, struck=()))
         return view, html.problem(str(error)) + ranked, panel
-
-
-def read_address(address: str) -> tuple[str, ViewState, str]:
-    """The tab and the view of an address; for one that is damaged, the start of the page and a sentence."""
-    try:
-        return *decode(address), ""
-    except ConfigError as error:
-        return "search", ViewState(), f"{error} The page shows its start instead."
 
 
 def example_of(engine: EngineLike, view: ViewState) -> ExampleView | None:

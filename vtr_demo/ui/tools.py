@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from vtr_demo.errors import ConfigError, TextError
-from vtr_demo.results import confidence_word
+from vtr_demo.results import CaptionHit, Hit, confidence_word
 from vtr_demo.structures import MAX_EXCLUDED, Mix, TermWeights
 from vtr_demo.text.parser import clean
 from vtr_demo.ui.address import link
@@ -217,6 +217,10 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
         still = None if moment is None or moment < 0 else f"{clip}/moment-{moment}"
         return Links(media=f"{clip}/media", poster=f"{clip}/poster", still=still, page=base() + link("search", view))
 
+    def scored(hit: Hit | CaptionHit) -> dict[str, Any]:
+        verdict = None if hit.confidence is None else confidence_word(hit.confidence)
+        return {"score": hit.score, "terms": hit.terms, "confidence": hit.confidence, "verdict": verdict}
+
     def looked(text: str, clip_id: str, moment: int, weights: TermWeights, struck: list[int], mix: Mix) -> ViewState:
         factors = (*weights.levels(), weights.concepts) if weights.by_term() != engine.default_weights.by_term() else ()
         return ViewState(
@@ -261,12 +265,9 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
                 moment=hit.moment,
                 start_s=hit.start_s,
                 end_s=hit.end_s,
-                score=hit.score,
-                terms=hit.terms,
-                confidence=hit.confidence,
-                verdict=None if hit.confidence is None else confidence_word(hit.confidence),
                 confident=result.confident,
                 links=links(hit.clip_id, looked(text, hit.clip_id, hit.moment, chosen, struck, asked)),
+                **scored(hit),
             )
             for hit in result.hits
         ]
@@ -300,16 +301,7 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
                 ) from error
         chosen = engine.weigh(weights, muted)
         hits = engine.describe(clip_id, captions or None, k=max(10, len(captions)), weights=chosen)
-        return [
-            RankedCaption(
-                text=hit.text,
-                score=hit.score,
-                terms=hit.terms,
-                confidence=hit.confidence,
-                verdict=confidence_word(hit.confidence),
-            )
-            for hit in hits
-        ]
+        return [RankedCaption(text=hit.text, **scored(hit)) for hit in hits]
 
     def explain_match(
         text: Text = "",

@@ -14,13 +14,18 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse
+from starlette.websockets import WebSocketClose
 
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError, VtrError, unknown_clip, while_wanted
@@ -41,6 +46,7 @@ from vtr_demo.structures import NO_MIX, Mix, TermWeights
 from vtr_demo.ui.state import EngineLike
 
 COOKIE = "vtr_visitor"
+NOT_OURS = "This page is not served under that name; start it with --allow-host NAME to allow one."
 PURGE_S = 600
 LONG = ("search", "read_example", "describe", "explain", "concepts", "measure", "add", "rebuild")
 """What an engine may take long for."""
@@ -48,9 +54,7 @@ OF_CLIP = ("still", "poster", "media")
 """What a visitor may use of an engine for the clips that they may see."""
 OPEN = ("default_weights", "limits", "weigh", "concepts")
 """What a visitor may use of an engine as it is; all else is refused unless ``VisitorEngine`` has it."""
-_visitor: ContextVar[str] = ContextVar("visitor", default="")
-_address: ContextVar[str] = ContextVar("address", default="/")
-_client: ContextVar[str] = ContextVar("client", default="")
+_served: ContextVar[HTTPConnection | None] = ContextVar("served", default=None)
 
 
 # --------------------------------------------------------------------------- who asks
@@ -75,10 +79,9 @@ class Tokens:
         left = int(expires) - time.time()
         return (visitor, left) if left > 0 and hmac.compare_digest(mac, self._mac(signed)) else ("", 0.0)
 
-    def of(self, headers: Mapping[str, str]) -> tuple[str, float]:
-        """``read`` for the cookie among the headers of a request."""
-        cookies = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
-        return next((self.read(value) for name, _, value in cookies if name == COOKIE), ("", 0.0))
+    def of(self, connection: HTTPConnection | None) -> tuple[str, float]:
+        """``read`` for the cookie of a request."""
+        return self.read(connection.cookies.get(COOKIE, "") if connection else "")
 
     def _mac(self, signed: str) -> str:
         return hmac.new(self.key, signed.encode(), hashlib.sha256).hexdigest()
@@ -100,24 +103,20 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        if not self._serves(headers.get("host", "")):
-            await _refuse(scope, send)
+        connection = HTTPConnection(scope)
+        if not self._serves(connection.headers.get("host", "")):
+            refusal = WebSocketClose(1008) if scope["type"] == "websocket" else PlainTextResponse(NOT_OURS, 421)
+            await refusal(scope, receive, send)
             return
-        _address.set(_address_of(headers, scope.get("scheme", "http")))
-        _client.set((scope.get("client") or ("",))[0])
-        if self._tokens is None:
-            await self._app(scope, receive, send)
-            return
-        visitor, left = self._tokens.of(headers)
-        page = scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", "")
-        if page and left < self._tokens.lifetime_s / 2:
-            send = _with_cookie(send, self._tokens, visitor, headers.get("x-forwarded-proto", scope["scheme"]))
-        reset = _visitor.set(visitor)
+        if self._tokens and scope["type"] == "http" and scope["method"] == "GET":
+            visitor, left = self._tokens.of(connection)
+            if "text/html" in connection.headers.get("accept", "") and left < self._tokens.lifetime_s / 2:
+                send = _with_cookie(send, self._tokens, visitor, _scheme(connection))
+        reset = _served.set(connection)
         try:
             await self._app(scope, receive, send)
         finally:
-            _visitor.reset(reset)
+            _served.reset(reset)
 
     def _serves(self, host: str) -> bool:
         name = re.sub(r":[0-9]*$", "", host.strip().lower()).rstrip(".")
@@ -126,24 +125,14 @@ class Guard:
         return name in self._hosts or name.endswith(".localhost")
 
 
-async def _refuse(scope: Mapping[str, Any], send: Any) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    body = b"This page is not served under that name; start it with --allow-host NAME to allow one."
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 421, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
 def _with_cookie(send: Any, tokens: Tokens, visitor: str, scheme: str) -> Any:
     """Add a fresh token to an answer. Inside another site's frame, as on a Space, a cookie must be partitioned."""
-    where = "Secure; SameSite=None; Partitioned" if scheme.startswith("https") else "SameSite=Lax"
+    where = "Secure; SameSite=None; Partitioned" if scheme == "https" else "SameSite=Lax"
     cookie = f"{COOKIE}={tokens.issue(visitor)}; Path=/; Max-Age={int(tokens.lifetime_s)}; HttpOnly; {where}"
 
     async def sending(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            message = message | {"headers": [*message.get("headers", ()), (b"set-cookie", cookie.encode())]}
+            MutableHeaders(scope=message).append("set-cookie", cookie)
         await send(message)
 
     return sending
@@ -154,28 +143,31 @@ def tokens_of(engine: EngineLike, shared: SharedConfig) -> Tokens:
     return Tokens(engine.visitor_key(), 3600 * shared.kept_hours)
 
 
+def _connection(request: Any) -> HTTPConnection | None:
+    """That of the ``request`` that Gradio works on, or where there is none, the one that is being served."""
+    return _served.get() if request is None else getattr(request, "request", request)
+
+
 def current_visitor(tokens: Tokens, request: Any) -> str:
-    """Return whose request it is: that of the ``request`` that Gradio works on, or that of the route being served."""
-    return _visitor.get() if request is None else tokens.of(request.headers)[0]
+    """Return whose request it is; request: as Gradio has it, or None."""
+    return tokens.of(_connection(request))[0]
 
 
 def asker(tokens: Tokens | None, request: Any) -> str:
     """Return who takes turns with others: the visitor, or the machine that a request without a cookie comes from."""
-    visitor = current_visitor(tokens, request) if tokens else ""
-    client = getattr(request, "client", None)
-    return visitor or (client.host if client else _client.get())
+    connection = _connection(request)
+    client = connection.client if connection else None
+    return (current_visitor(tokens, request) if tokens else "") or (client.host if client else "")
 
 
 def page_address(request: Any) -> str:
     """Return the address of the page as the client of a request knows it, with a slash at its end."""
-    if request is None:
-        return _address.get()
-    return _address_of(request.headers, request.url.scheme)
+    connection = _connection(request)
+    return f"{_scheme(connection)}://{connection.headers.get('host', 'localhost')}/" if connection else "/"
 
 
-def _address_of(headers: Mapping[str, str], scheme: str) -> str:
-    scheme = headers.get("x-forwarded-proto", scheme).partition(",")[0]
-    return f"{scheme}://{headers.get('host', 'localhost')}/"
+def _scheme(connection: HTTPConnection) -> str:
+    return connection.headers.get("x-forwarded-proto", connection.url.scheme).partition(",")[0]
 
 
 @asynccontextmanager

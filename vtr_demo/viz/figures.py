@@ -15,10 +15,11 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from vtr_demo.errors import ScoreError
 from vtr_demo.results import Explanation, Hit
 from vtr_demo.structures import TERMS, Alignment
 from vtr_demo.viz import overlays
-from vtr_demo.viz.overlays import NEGATIVE, POSITIVE, TERM_COLOURS, THEMES, Theme, concept_colour, finite, rgb
+from vtr_demo.viz.overlays import NEGATIVE, POSITIVE, TERM_COLOURS, THEMES, Theme, concept_colour, rgb
 
 ThemeName = Literal["light", "dark"]
 DOCUMENT = "explanation.json"
@@ -101,12 +102,13 @@ def draw(why: Explanation, clip: str = "", *, theme: ThemeName = "light", kind: 
     """Draw the best frame with its heat, the five parts, words by frames, the heat and the concepts of the
     frames, as the bytes of a file of this ``kind``, png or svg.
 
-    Raises ``ScoreError`` where a summand is not finite.
+    Raises ``ScoreError`` where a summand is not finite, which a picture would hide.
     """
     from matplotlib.figure import Figure
 
     alignment, look = why.alignment, THEMES[theme]
-    finite(alignment.all_terms())
+    if not np.isfinite(alignment.all_terms()).all():
+        raise ScoreError("Contributions to be drawn hold NaN or infinite numbers; check the model's weights.")
     shown = spread(len(alignment.seconds), MAX_FRAMES)
     strip = 1.5 * -(-len(shown) // PER_ROW)
     heights = [2.7, 0.5 + 0.27 * len(alignment.words), strip, strip + 0.7]

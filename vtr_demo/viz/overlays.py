@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from vtr_demo.errors import ScoreError
 from vtr_demo.structures import Alignment
 
 # --------------------------------------------------------------------------- colours
@@ -73,12 +72,9 @@ def tint(values: np.ndarray | float, limit: float) -> np.ndarray:
     """Contributions of any shape as RGBA (..., 4) in 0..1: the one colour scale of all heat maps.
 
     Hue is the sign and opacity the size, equally on both sides, so zero is invisible on any ground.
-    What lies beyond -limit..limit takes the end's colour. Raises ``ScoreError`` where a number is not finite
-    or the limit not positive.
+    What lies beyond -limit..limit, which is positive, takes the end's colour.
     """
-    if not (np.isfinite(limit) and limit > 0):
-        raise ScoreError(f"The limit of a colour scale must be finite and positive, got {limit}.")
-    strength = np.clip(finite(values) / limit, -1, 1)
+    strength = np.clip(np.asarray(values, dtype=np.float64) / limit, -1, 1)
     colour = np.where((strength >= 0)[..., None], rgb(POSITIVE), rgb(NEGATIVE))
     opacity = _STRONGEST * np.abs(strength) ** _CURVE
     return np.concatenate([colour, opacity[..., None]], axis=-1).astype(np.float32)
@@ -86,7 +82,7 @@ def tint(values: np.ndarray | float, limit: float) -> np.ndarray:
 
 def colour_limit(values: np.ndarray) -> float:
     """The largest size among ``values``; 1 where all are ``NEGLIGIBLE``, so that rounding stays neutral."""
-    limit = float(np.abs(finite(values)).max(initial=0.0))
+    limit = float(np.abs(values).max(initial=0.0))
     return limit if limit > NEGLIGIBLE else 1.0
 
 
@@ -94,14 +90,6 @@ def blend(ground: np.ndarray, paint: np.ndarray) -> np.ndarray:
     """RGB (..., 3) with RGBA (..., 4) laid over it, both in 0..1."""
     opacity = paint[..., 3:]
     return ground * (1 - opacity) + paint[..., :3] * opacity
-
-
-def finite(values: np.ndarray | float) -> np.ndarray:
-    """``values`` as float64, refused where any is NaN or infinite: a picture would hide it."""
-    numbers = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(numbers).all():
-        raise ScoreError("Contributions to be drawn hold NaN or infinite numbers; check the model's weights.")
-    return numbers
 
 
 NEGLIGIBLE = 1e-6
@@ -139,11 +127,8 @@ def overlay(frame: np.ndarray, heat: np.ndarray, limit: float) -> np.ndarray:
     speaks for it; what does keeps its own ("red"), so a line in the colour of the sign runs round all that is
     past ``_LINE`` of the limit. A tint is as bright as what is under it: the frame keeps its own contrast.
     """
-    numbers = finite(heat)
-    if numbers.ndim != 2:
-        raise ScoreError(f"A heat map must be (rows, columns), got {numbers.shape}.")
-    height, width = _checked_frame(frame).shape[:2]
-    grid = Image.fromarray(numbers.astype(np.float32))
+    height, width = frame.shape[:2]
+    grid = Image.fromarray(heat.astype(np.float32))
     large = np.asarray(grid.resize((width, height), Image.Resampling.BILINEAR))
     paint = tint(large, limit)
     line = np.concatenate([paint[..., :3], 0.9 * _along(np.abs(large) / limit, _LINE)[..., None]], axis=-1)
@@ -163,9 +148,7 @@ def concept_overlay(frame: np.ndarray, allocation: np.ndarray) -> np.ndarray:
 
     allocation (rows, columns) holds concept numbers, -1 for none. Borders show where the concept changes.
     """
-    if allocation.ndim != 2:
-        raise ScoreError(f"An allocation must be (rows, columns), got {allocation.shape}.")
-    large = _enlarged(allocation.astype(int), _checked_frame(frame))
+    large = _enlarged(allocation.astype(int), frame)
     paint = np.zeros((*large.shape, 4), dtype=np.float32)
     for concept in np.unique(large[large >= 0]):
         paint[large == concept] = [*rgb(concept_colour(int(concept))), _MAP]
@@ -178,9 +161,7 @@ def concept_overlay(frame: np.ndarray, allocation: np.ndarray) -> np.ndarray:
 def spotlight(frame: np.ndarray, held: np.ndarray, colour: str) -> np.ndarray:
     """A frame (H, W, 3) uint8 in which only the patches ``held`` (rows, columns) bool are lit; their border
     is drawn in ``colour``."""
-    if held.ndim != 2:
-        raise ScoreError(f"What is lit must be (rows, columns), got {held.shape}.")
-    lit = _enlarged(held, _checked_frame(frame))
+    lit = _enlarged(held, frame)
     colours = frame.astype(np.float32) / 255
     painted = np.where(lit[..., None], colours, _SHADE * colours)
     painted[_borders(lit)] = rgb(colour)
@@ -211,12 +192,6 @@ def _tinted(frame: np.ndarray, paint: np.ndarray, own: float | np.ndarray = _SAT
     brightness = _DARKEST + (1 - _DARKEST) * grey
     colours = grey + own * (colours - grey)
     return blend(colours, np.concatenate([paint[..., :3] * brightness, paint[..., 3:]], axis=-1))
-
-
-def _checked_frame(frame: np.ndarray) -> np.ndarray:
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise ScoreError(f"A frame must be (H, W, 3) uint8, got {frame.shape} {frame.dtype}.")
-    return frame
 
 
 def _bytes(colours: np.ndarray) -> np.ndarray:

@@ -452,7 +452,7 @@
     // The frame that a concept fills most, everything else in the dark.
     spot(k) {
       const canvas = h("canvas", { class: "spot", width: 4, height: 4 });
-      const counts = this.data.seconds.map((_, t) => this.heldIn(t).reduce((n, other) => n + (other === k), 0));
+      const counts = this.data.seconds.map((_, t) => this.count(k, t));
       const t = counts.indexOf(Math.max(...counts));
       if (this.images && counts[t]) put(canvas, paintMap(copy(this.images[t]), this.heldIn(t), this.data.grid, this.colours, k));
       return canvas;

@@ -3,7 +3,6 @@
   const chosen = new Set();
   let last = null, back = "", saving = false, leaving = [];
   const shelf = () => document.querySelector("#shelf");
-  const near = (node, selector) => (node instanceof Element ? node.closest(selector) : null);
   const boxes = () => [...(shelf()?.querySelectorAll("[data-pick]") ?? [])];
 
   const paint = () => {

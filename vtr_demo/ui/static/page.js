@@ -1,7 +1,7 @@
 // What needs no server: the address, the theme, previews, Escape. Clicks that need one go through gr.HTML.
+// Of all scripts, which are served as one: the closest ancestor of an event's target.
+const near = (node, selector) => (node instanceof Element ? node.closest(selector) : null);
 (() => {
-  const near = (node, selector) => (node instanceof Element ? node.closest(selector) : null);
-
   // ------------------------------------------------------------------------- the address
   // Behind # stands what the tab in front shows: what the server says of it, and what is picked in its explanation.
   // A change is a new entry, unless it is one of many small ones.

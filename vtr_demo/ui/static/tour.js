@@ -10,11 +10,10 @@
   };
   if (seen(false)) document.documentElement.classList.add("toured");
   document.addEventListener("click", ({ target }) => {
-    if (!(target instanceof Element)) return;
-    if (target.closest("[data-tour-end], [data-do=tour]")) seen(true);
-    if (target.closest("[data-tour-end]")) {
+    if (near(target, "[data-tour-end], [data-do=tour]")) seen(true);
+    if (near(target, "[data-tour-end]")) {
       document.documentElement.classList.add("toured");
-      document.querySelector("#query textarea, #query input")?.focus();
+      document.querySelector("#query input")?.focus();
     }
   });
 })();
