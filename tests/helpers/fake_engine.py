@@ -17,6 +17,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tests.helpers.drawn import write_video
 from vtr_demo.data.caption_files import match_captions, read_captions
 from vtr_demo.errors import ConfigError, LibraryError, TextError, VideoError
 from vtr_demo.results import (
@@ -81,17 +82,11 @@ SCENES = (
 
 def draw(scene: Scene, time: float, width: int, height: int) -> Image.Image:
     """The scene at ``time`` in [0, 1]."""
-    rows = np.linspace(0, 1, height)[:, None, None]
-    sky, ground = np.array(scene.sky), np.array(scene.ground)
-    pixels = np.where(rows < 0.62, sky * (1.08 - 0.25 * rows), ground * (1.2 - 0.35 * rows))
-    picture = Image.fromarray(np.broadcast_to(pixels, (height, width, 3)).clip(0, 255).astype(np.uint8))
-    x, y = place(scene, time)
-    radius = height * 0.13
+    picture = Image.new("RGB", (width, height), scene.sky)
+    x, y, radius = *place(scene, time), height * 0.13
     pen = ImageDraw.Draw(picture)
-    pen.ellipse([x * width - radius, height * 0.78, x * width + radius, height * 0.83],
-                fill=tuple(int(v * 0.75) for v in scene.ground))  # fmt: skip
-    pen.ellipse([x * width - radius, y * height - radius, x * width + radius, y * height + radius],
-                fill=scene.thing)  # fmt: skip
+    pen.rectangle([0, height * 0.62, width, height], fill=scene.ground)
+    pen.ellipse([x * width - radius, y * height - radius, x * width + radius, y * height + radius], fill=scene.thing)
     return picture
 
 
@@ -104,13 +99,9 @@ def place(scene: Scene, time: float) -> tuple[float, float]:
 def write_clip(scene: Scene, folder: Path, duration_s: float = 3.0) -> tuple[Path, Path]:
     """Encode the scene as MP4 and its middle as JPEG; (media, poster)."""
     media, poster = folder / f"{scene.name}.mp4", folder / f"{scene.name}.jpg"
-    with av.open(str(media), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
-        for number in range(int(duration_s * 10)):
-            picture = draw(scene, number / (duration_s * 10 - 1), 320, 180)
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
-        container.mux(stream.encode())
+    count = int(duration_s * 10)
+    pictures = [np.asarray(draw(scene, number / (count - 1), 320, 180)) for number in range(count)]
+    write_video(media, pictures, range(count), fps=10, codec="libx264")
     draw(scene, 0.5, 480, 270).save(poster, quality=85)
     return media, poster
 
@@ -141,15 +132,6 @@ def without(text: str, struck: Collection[int]) -> Sentence:
 def soft(held: np.ndarray) -> np.ndarray:
     """Probabilities (..., K) whose arg-max is ``held``."""
     return (0.9 * (held[..., None] == np.arange(CONCEPTS)) + 0.1 / CONCEPTS).astype(np.float32)
-
-
-def _theirs(clip: ClipView, where: ClipFilter | None) -> bool:
-    where = where or ClipFilter()
-    if where.uploaded and not clip.visitor:
-        return False
-    return (where.visitors is None or clip.visitor in where.visitors) and (
-        not where.own or clip.path.name[:5] == "copy-"
-    )
 
 
 def _hash(*parts: str) -> float:
@@ -187,21 +169,6 @@ class FakeEngine:
     def poster(self, clip_id: str) -> Path:
         """The still picture."""
         return self._scene(clip_id)[1].poster
-
-    def forget_visitors(self, before: str) -> int:
-        """Forget what visitors added before a time."""
-        old = [clip.clip_id for clip in self.clips() if clip.visitor and clip.added < before]
-        for clip_id in old:
-            self.delete(clip_id)
-        return len(old)
-
-    def uploads(self) -> tuple[ClipView, ...]:
-        """What visitors added."""
-        return tuple(clip for clip in self.clips() if clip.visitor)
-
-    def visitor_key(self) -> bytes:
-        """A key that anyone may know."""
-        return b"drawn"
 
     def media(self, clip_id: str) -> Path:
         """The film itself."""
@@ -277,7 +244,7 @@ class FakeEngine:
         hits = []
         where = where or ClipFilter()
         for clip_id, (_, view) in self._clips.items():
-            if where.name not in view.name or not _theirs(view, where):
+            if where.name not in view.name or where.own:
                 continue
             spans = [(0.0, view.duration_s), *view.moments]
             options = [self._align(sentence, clip_id, m - 1, weights) for m in range(len(spans))]
@@ -293,12 +260,7 @@ class FakeEngine:
         return SearchResult(sentence, tuple(hits[:k]), weights, len(self._clips), confident, 12.3)
 
     def describe(
-        self,
-        clip_id: str,
-        captions: Sequence[str] | None = None,
-        k: int = 10,
-        weights: TermWeights | None = None,
-        where: ClipFilter | None = None,
+        self, clip_id: str, captions: Sequence[str] | None = None, k: int = 10, weights: TermWeights | None = None
     ) -> tuple[CaptionHit, ...]:
         """The sentences that fit the clip best."""
         known = [caption for scene, _ in self._clips.values() for caption in scene.captions]
@@ -372,9 +334,7 @@ class FakeEngine:
             )  # fmt: skip
         return tuple(views)
 
-    def measure(
-        self, captions: Path | None = None, weights: TermWeights | None = None, where: ClipFilter | None = None
-    ) -> Measurement:
+    def measure(self, captions: Path | None = None) -> Measurement:
         """Invented numbers; without a caption there are none."""
         texts = [text for scene, _ in self._clips.values() for text in scene.captions]
         if not texts:
@@ -400,7 +360,6 @@ class FakeEngine:
         names: Sequence[str] | None = None,
         keep_copy: bool = True,
         progress: Callable[[float, str], None] | None = None,
-        visitor: str = "",
     ) -> IndexReport:
         """Index what can be opened; report the rest."""
         added, failed = [], []
@@ -417,9 +376,7 @@ class FakeEngine:
             poster = self.folder / f"{path.stem}.jpg"
             draw(SCENES[0], 0.5, 480, 270).save(poster)
             kept = Path(shutil.copy(path, self.folder / f"copy-{path.name}"))
-            clip_id = self._put(replace(SCENES[0], name=Path(name).stem, captions=()), kept, poster)
-            self._clips[clip_id] = (self._clips[clip_id][0], replace(self._clips[clip_id][1], visitor=visitor))
-            added.append(clip_id)
+            added.append(self._put(replace(SCENES[0], name=Path(name).stem, captions=()), kept, poster))
         return IndexReport(tuple(added), (), tuple(failed))
 
     def list(
@@ -430,9 +387,7 @@ class FakeEngine:
         clips = [
             clip
             for clip in self.clips()
-            if _theirs(clip, where)
-            and where.name.lower() in clip.name.lower()
-            and where.captioned in (None, bool(clip.captions))
+            if where.name.lower() in clip.name.lower() and where.captioned in (None, bool(clip.captions))
         ]
         clips = sorted(clips, key=lambda clip: clip.name) if order == "name" else clips[::-1]
         return ClipPage(tuple(clips[offset : offset + limit]), len(clips))
@@ -444,10 +399,9 @@ class FakeEngine:
         self._clips[clip_id] = (replace(scene, name=view.name, captions=view.captions), view)
         return view
 
-    def import_captions(self, path: Path, only: Collection[str] | None = None) -> CaptionReport:
+    def import_captions(self, path: Path) -> CaptionReport:
         """The file's captions for the clips that it names."""
-        clips = [clip for clip in self.clips() if only is None or clip.clip_id in only]
-        known = [(clip.clip_id, clip.name, clip.name) for clip in clips]
+        known = [(clip.clip_id, clip.name, clip.name) for clip in self.clips()]
         matched, left_out = match_captions(read_captions(path), known)
         for clip_id, texts in matched.items():
             self.edit(clip_id, captions=[*self.clip(clip_id).captions, *texts])
@@ -483,9 +437,9 @@ class FakeEngine:
         if progress:
             progress(1.0, "index rebuilt")
 
-    def status(self, where: ClipFilter | None = None) -> Status:
+    def status(self) -> Status:
         """The state of the drawn library."""
-        stored = [view.stored_bytes for _, view in self._clips.values() if _theirs(view, where)]
+        stored = [view.stored_bytes for _, view in self._clips.values()]
         return Status(
             "fake", True, len(stored), 2 * len(stored), sum(stored), "cpu", str(self.folder),
             self.default_weights, self.concept_names, (),

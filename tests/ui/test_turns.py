@@ -14,8 +14,8 @@ pytest.importorskip("gradio")
 
 import httpx
 
-from tests.helpers.fake_engine import FakeEngine
 from vtr_demo.config import SharedConfig
+from vtr_demo.library.engine import Engine
 from vtr_demo.ui.page import build_page, launch_options
 from vtr_demo.ui.turns import OWN, BusyError, Turns
 
@@ -103,23 +103,19 @@ def test_a_request_whose_client_is_gone_leaves_its_place(monkeypatch):
     asyncio.run(play())
 
 
-class Slow(FakeEngine):
-    """An engine whose searches and rankings end one by one, when they are told so; ``log`` holds their sentences."""
+def test_a_visitor_who_asks_for_much_does_not_hold_another_whichever_way_they_ask(tmp_path):
+    log, started, go_on = [], threading.Semaphore(0), threading.Semaphore(0)
+    engine, sharing = Engine.open(tmp_path / "library", "tiny"), SharedConfig()
+    search = engine.search
 
-    def __init__(self, directory):
-        super().__init__(directory)
-        self.log: list[str] = []
-        self.started, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
+    def slow(text, *args):
+        """A search that ends when it is told so."""
+        log.append(text)
+        started.release()
+        assert go_on.acquire(timeout=60)
+        return search(text, *args)
 
-    def search(self, text, *args, **kwargs):
-        self.log.append(text)
-        self.started.release()
-        assert self.go_on.acquire(timeout=60)
-        return super().search(text, *args, **kwargs)
-
-
-def test_a_visitor_who_asks_for_much_does_not_hold_another(tmp_path):
-    engine, sharing = Slow(tmp_path), SharedConfig()
+    engine.search = slow
     page = build_page(engine, sharing)
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options(page))
     clients = [httpx.Client(base_url=url, timeout=60) for _ in range(6)]
@@ -134,20 +130,29 @@ def test_a_visitor_who_asks_for_much_does_not_hold_another(tmp_path):
         def answer(who: int, event: str) -> str:
             return clients[who].get(f"gradio_api/call/search_videos/{event}").text
 
+        def by_mcp(who: int) -> str:
+            call = {"name": "search_videos", "arguments": {"text": f"visitor {who} asks a tool"}}
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+            headers = {"accept": "application/json, text/event-stream"}
+            result = clients[who].post("gradio_api/mcp/", json=body, headers=headers).json()["result"]
+            assert result["isError"]
+            return result["content"][0]["text"]
+
         heavy = [ask(0, number) for number in range(OWN)]
-        assert engine.started.acquire(timeout=60)
+        assert started.acquire(timeout=60)
         others = [ask(who, 0) for who in (1, 2, 3)]
-        refused = [answer(0, ask(0, OWN)), answer(4, ask(4, 0))]
-        for text in refused:
-            assert re.search(r"again in about \d+ second", json.loads(text.rpartition("data: ")[2])["error"])
-        engine.go_on.release(20)
+        refused = [answer(who, ask(who, OWN)).rpartition("data: ")[2] for who in (0, 4)]
+        for text in (*(json.loads(one)["error"] for one in refused), by_mcp(0), by_mcp(4)):
+            assert re.search(r"again in about \d+ second", text)
+        go_on.release(20)
         answers = [answer(0, event) for event in heavy] + [answer(who, one) for who, one in enumerate(others, 1)]
         assert all("event: complete" in text for text in answers)
         assert not {*heavy, *others} & set(page.state_holder.session_data)
-        order = [int(text.split()[1]) for text in engine.log]
+        order = [int(text.split()[1]) for text in log]
         assert order[0] == 0
         assert sorted(order[1:4]) == [1, 2, 3]
         assert order[4:] == [0] * (OWN - 1)
     finally:
-        engine.go_on.release(100)
+        go_on.release(100)
         page.close()
+        engine.close()

@@ -21,7 +21,7 @@ pytest.importorskip("gradio")
 from gradio_client import Client
 from starlette.requests import HTTPConnection
 
-from tests.helpers.fake_engine import SCENES, FakeEngine, write_clip
+from tests.helpers.fake_engine import SCENES, write_clip
 from tests.ui.conftest import serving
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError, StoppedError, VtrError, stop_if_unwanted
@@ -204,12 +204,10 @@ def test_the_key_stays_with_the_library(tmp_path):
 
 # --------------------------------------------------------------------------- over HTTP
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """(engine, address, a film) of a shared page over drawn clips."""
-    engine = FakeEngine(tmp_path_factory.mktemp("drawn"))
-    film, _ = write_clip(replace(SCENES[0], name="mine"), tmp_path_factory.mktemp("film"), 1.0)
-    with serving(engine, SHARING, ["demo.example"]) as url:
-        yield engine, url, film
+def page(library, films):
+    """(engine, address, a film) of a shared page."""
+    with serving(library, SHARING, ["demo.example"]) as url:
+        yield library, url, films[1]
 
 
 def ask(url: str, path: str, **headers: str) -> http.client.HTTPResponse:
@@ -239,7 +237,7 @@ def test_media_of_a_visitors_clip_need_their_cookie(page):
     cookie = arrive(url)
     visitor, _ = visitors.tokens_of(engine, SHARING).read(cookie.partition("=")[2])
     (clip_id,) = engine.add([film], visitor=visitor).added
-    for kind in ("media", "poster", "moment-0"):
+    for kind in ("media", "poster"):
         assert ask(url, f"/clips/{clip_id}/{kind}", Cookie=cookie).status == 200
         assert ask(url, f"/clips/{clip_id}/{kind}").status == 404
         assert ask(url, f"/clips/{clip_id}/{kind}", Cookie=arrive(url)).status == 404
@@ -264,7 +262,7 @@ def test_only_our_own_names_are_served(page, host, served):
 def test_a_shared_page_tells_nothing_of_this_machine(page):
     engine, url, _ = page
     for path in ("/", "/config", "/gradio_api/info", "/monitoring/summary"):
-        assert str(engine.folder) not in ask(url, path).read().decode()
+        assert engine.status().directory not in ask(url, path).read().decode()
     assert ask(url, "/monitoring/summary").status == 403
     assert ask(url, "/openapi.json").status == 404
     assert ask(url, "/docs").status == 404
