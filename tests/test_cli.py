@@ -167,7 +167,7 @@ def test_a_library_among_its_films_is_not_indexed_into_itself(call, clips, tmp_p
             assert counts in call("index", films, "--library", library, "--copy")[1]
 
 
-def test_one_path_that_cannot_be_used_ends_nothing(call, clips, tmp_path):
+def test_one_path_that_cannot_be_used_ends_nothing(call, clips, tmp_path, monkeypatch):
     folder = tmp_path / "films"
     folder.mkdir()
     shutil.copy(clips / "a square.mp4", folder / "a.mp4")
@@ -182,6 +182,8 @@ def test_one_path_that_cannot_be_used_ends_nothing(call, clips, tmp_path):
     assert (status, [clip["name"] for clip in report["added"]]) == (0, ["a.mp4"])
     failed = {row["name"] for row in report["failed"]}
     assert failed == {long.name, "loop.mp4", "endless.mp4", "gone.mp4", "pipe.mp4"}
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for a file that belongs to another
+    assert parse(["index", str(folder / "a.mp4"), "--library", "x"])[1]["paths"] == [folder / "a.mp4"]
     for path in (long, folder / "loop.mp4", folder / "pipe.mp4", "nowhere.mp4"):
         assert Path(path).name in refusal(call("search", "--like", path, "--library", tmp_path / "lib")[2])
 

@@ -74,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except OSError as error:
-        status = refuse(f"{error.filename or 'A file'} cannot be used ({error.strerror or error}).")
+        status = refuse(
+            f"{error.filename or 'A file'} cannot be used ({error.strerror or error}); check its name and rights."
+        )
     except KeyboardInterrupt:
         status = INTERRUPTED
     return status
