@@ -182,8 +182,9 @@ def test_one_path_that_cannot_be_used_ends_nothing(call, clips, tmp_path, monkey
     assert (status, [clip["name"] for clip in report["added"]]) == (0, ["a.mp4"])
     failed = {row["name"] for row in report["failed"]}
     assert failed == {long.name, "loop.mp4", "endless.mp4", "gone.mp4", "pipe.mp4"}
-    monkeypatch.setattr(os, "access", lambda *_: False)  # as for a file that belongs to another
-    assert parse(["index", str(folder / "a.mp4"), "--library", "x"])[1]["paths"] == [folder / "a.mp4"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)  # as for a file that belongs to another
+        assert parse(["index", str(folder / "a.mp4"), "--library", "x"])[1]["paths"] == [folder / "a.mp4"]
     for path in (long, folder / "loop.mp4", folder / "pipe.mp4", "nowhere.mp4"):
         assert Path(path).name in refusal(call("search", "--like", path, "--library", tmp_path / "lib")[2])
 
