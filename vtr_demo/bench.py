@@ -26,7 +26,7 @@ from vtr_demo.errors import ConfigError, LibraryError
 from vtr_demo.evaluation.confidence import null_captions
 from vtr_demo.files import array_to_bytes
 from vtr_demo.library.database import LibraryState, write_database
-from vtr_demo.library.encoding import read_clip
+from vtr_demo.library.encoding import encode_frames, read_clip
 from vtr_demo.library.indexing import Indexer
 from vtr_demo.library.queries import Queries
 from vtr_demo.library.ranking import Ranking
@@ -42,14 +42,14 @@ from vtr_demo.library.records import (
 )
 from vtr_demo.library.store import LibraryWriter
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.structures import LEVELS, FrameBatch, Sentence, TermWeights, TextFeatures, VideoTokens, term_sums
+from vtr_demo.structures import LEVELS, TermWeights, TextFeatures
 from vtr_demo.text.parser import parse, parse_many
-from vtr_demo.vectors.base import MEMBER_BITS, VectorStore, member_ids
+from vtr_demo.vectors.base import MEMBER_BITS
 from vtr_demo.vectors.local import SEGMENT_ROWS, FaissVectors
-from vtr_demo.video.frames import LimitConfig, read_frames
+from vtr_demo.video.frames import LimitConfig
 
-VECTORS, TOP = 20_000, 10
-"""A library of about 5,000 clips with moments, and the hits that a search asks for."""
+TOP = 10
+"""Hits that a search asks for."""
 LARGE, ROW = 100_000, 48
 """Clips of a large library, which ``--clips`` changes, and those on one page of its list."""
 RERANKED = 1_000
@@ -89,41 +89,14 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Bench:
-    """What the cases share: a model, one clip and what it holds."""
+    """What the cases share: a model, one clip, and how many clips a large library has."""
 
     model: RetrievalModel
     clip: Path
     clips: int = LARGE
 
-    def frames(self) -> FrameBatch:
-        """The frames that the model sees of the clip."""
-        video = self.model.video
-        return read_frames(self.clip, video.clip_frames, size=self.model.backbone.frame_size, config=video)
-
-    def tokens(self) -> VideoTokens:
-        """The towers' tokens of the clip."""
-        return self.model.backbone.encode_frames(self.frames().pixels)
-
-    def sentence(self) -> Sentence:
-        """One sentence with all four levels."""
-        return parse(SENTENCE)
-
 
 # --------------------------------------------------------------------------- cases
-def decoding(bench: Bench) -> Case:
-    """Seeking to the wanted frames, against decoding the file from end to end."""
-    wanted = bench.frames().pixels
-    whole = sum(picture.nbytes for picture in _every_frame(bench.clip))
-    return Case(
-        bench.frames,
-        lambda: sum(1 for _ in _every_frame(bench.clip)),
-        f"the {len(wanted)} frames that the model sees",
-        "every frame of the file in order",
-        wanted.nbytes,
-        whole,
-    )
-
-
 def indexing(bench: Bench) -> Case:
     """From files to a library, against the towers alone; the clip, and others of its folder."""
     model, limits = bench.model, LimitConfig()
@@ -146,76 +119,6 @@ def indexing(bench: Bench) -> Case:
         "the towers on the same frames, decoded before; memory: 450 kB a clip",
         stored,
         450_000 * len(paths),
-    )
-
-
-def heads(bench: Bench) -> Case:
-    """What levels and concepts cost, against the towers that they stand on."""
-    pixels, tokens = bench.frames().pixels, bench.tokens()
-    return Case(
-        lambda: bench.model.model.encode_video(tokens),
-        lambda: bench.model.backbone.encode_frames(pixels),
-        "levels and concepts of a clip from its tokens",
-        "the towers on the clip's frames",
-    )
-
-
-def reading(bench: Bench) -> Case:
-    """A query's way to its vector, against the text tower alone."""
-    model, sentence = bench.model, bench.sentence()
-    return Case(
-        lambda: model.encode_text([parse(SENTENCE)]),
-        lambda: model.backbone.encode_text([sentence]),
-        "parsing a sentence, reading it, levels and concepts",
-        "the text tower on the parsed sentence",
-    )
-
-
-def searching(bench: Bench) -> Case:
-    """The index, against a plain product and partial sort; memory against a CLIP vector a clip."""
-    index, vectors, query = _library(bench)
-
-    def plain() -> np.ndarray:
-        scores = vectors @ query[0]
-        best = np.argpartition(-scores, TOP)[:TOP]
-        return best[np.argsort(-scores[best])]
-
-    return Case(
-        lambda: index.search(query[0], TOP),
-        plain,
-        f"the {TOP} best of {VECTORS} vectors by the index",
-        "the same by NumPy; memory: a CLIP vector of 512 numbers each",
-        vectors.nbytes,
-        VECTORS * 512 * vectors.itemsize,
-    )
-
-
-def reasons(bench: Bench) -> Case:
-    """Hits with their five terms, against hits with a score alone."""
-    index, _, query = _library(bench)
-    width = bench.model.model.width
-
-    def with_terms() -> list[dict[str, float]]:
-        hits = index.search(query[0], TOP)
-        return [term_sums(query[0], vector, width) for vector in hits.vectors]
-
-    return Case(
-        with_terms,
-        lambda: index.search(query[0], TOP),
-        f"{TOP} hits, each with its five terms",
-        f"{TOP} hits with a score alone",
-    )
-
-
-def explaining(bench: Bench) -> Case:
-    """Every (word, frame, patch) summand, against the score alone."""
-    model, sentence, tokens = bench.model.model, bench.sentence(), bench.tokens()
-    text, seconds = bench.model.backbone.encode_text([sentence]), bench.frames().seconds
-    return Case(
-        lambda: model.align(sentence, text, tokens, seconds),
-        lambda: model.scores(model.encode_text(text), model.encode_video(tokens)),
-        "a score with every word, frame and patch",
-        "the score alone",
     )
 
 
@@ -258,7 +161,8 @@ def listing(bench: Bench) -> Case:
 def changing(bench: Bench) -> Case:
     """Adding a clip to a large library and deleting it, against a library of a hundred clips."""
     vectors = np.zeros((1, bench.model.model.flat_width), np.float32)
-    contents, number = ClipContents(bench.frames(), bench.tokens(), vectors), itertools.count(1)
+    frames = read_clip(bench.clip, bench.model, LimitConfig()).frames
+    contents, number = ClipContents(frames, encode_frames(bench.model, frames), vectors), itertools.count(1)
 
     def change(library: LibraryWriter) -> None:
         library.delete(library.add(_drawn_clip(-next(number)), contents).id)
@@ -293,11 +197,7 @@ def sliding(bench: Bench) -> Case:
 
 
 CASES: dict[str, Callable[[Bench], Case]] = {
-    case.__name__: case
-    for case in (
-        *(decoding, indexing, heads, reading, searching, reasons, explaining, codes),
-        *(listing, changing, striking, muting, sliding),
-    )
+    case.__name__: case for case in (indexing, codes, listing, changing, striking, muting, sliding)
 }
 
 
@@ -351,14 +251,6 @@ def table(rows: list[Ratio]) -> str:
     return "\n".join(lines)
 
 
-def _every_frame(path: Path) -> Iterator[np.ndarray]:
-    import av
-
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="rgb24")
-
-
 def _reranking(
     bench: Bench, what: str, change: Callable[[int, int, TermWeights], tuple[set[int], TermWeights]]
 ) -> Case:
@@ -367,7 +259,7 @@ def _reranking(
     model, queries, times = bench.model, Queries(bench.model), itertools.count(1)
     rows = _rotated(_real_vectors(model)[1], np.random.default_rng(0), RERANKED, model.model.width)
     ranking, plain = Ranking(_searchable(rows), model.model), model.model.default_weights
-    words = len(bench.sentence().words)
+    words = len(parse(SENTENCE).words)
 
     def search() -> list[dict[str, float]]:
         struck, weights = change(next(times), words, plain)
@@ -441,15 +333,3 @@ def _searchable(rows: np.ndarray) -> LibraryWriter:
         clips.append(_drawn_clip(number, file))
     write_database(folder, LibraryState(_VERSION, clips))
     return LibraryWriter.open(folder, _VERSION)
-
-
-def _library(bench: Bench) -> tuple[VectorStore, np.ndarray, np.ndarray]:
-    """An index of random unit vectors (N, F), the vectors, and one query (1, F)."""
-    flat = bench.model.encode_text([bench.sentence()]).flat(bench.model.model.default_weights)
-    query = np.ascontiguousarray(flat.cpu().numpy())
-    vectors = np.random.default_rng(0).standard_normal((VECTORS, query.shape[1]), dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    store = FaissVectors(vectors.shape[1])
-    for number, vector in enumerate(vectors):
-        store.add(member_ids(number, [0]), vector[None], np.zeros(1, np.int64))
-    return store, vectors, query

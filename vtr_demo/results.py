@@ -51,7 +51,7 @@ class SearchResult:
     """Clips in the library."""
     confident: bool
     """False where no clip of the library stands out more than for too many unrelated texts."""
-    took_ms: float
+    took_ms: float = 0.0
     note: str = ""
     """A sentence for the person, e.g. that words past the limit were not read; often empty."""
     certain: bool = True
@@ -252,11 +252,11 @@ class Measurement:
 class IndexReport:
     """What happened to each file that was offered to the library."""
 
-    added: tuple[str, ...]
+    added: tuple[str, ...] = ()
     """Ids of the new clips."""
-    known: tuple[str, ...]
+    known: tuple[str, ...] = ()
     """Names of files that were already there, by content."""
-    failed: tuple[tuple[str, str], ...]
+    failed: tuple[tuple[str, str], ...] = ()
     """(file name, one sentence) for each file that could not be indexed."""
     moved: tuple[str, ...] = ()
     """Names of known files that lie elsewhere than before; the library has noted where."""

@@ -109,11 +109,6 @@ class Derived:
             self._connection.execute("DELETE FROM catalogue WHERE version = ? AND number = ? AND id = ?", key)
             self._connection.executemany("DELETE FROM uses WHERE file = ? AND owner = ?", pairs)
 
-    def used(self, name: str) -> bool:
-        """Whether a file belongs to any clip."""
-        query = "SELECT 1 FROM uses WHERE file = ?"
-        return self._connection.execute(query, (_number(name),)).fetchone() is not None
-
     def close(self) -> None:
         """Write the tally."""
         value = json.dumps([self._rows, self._count, self._high, self._low, self._owners])

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -106,10 +106,6 @@ class Transaction:
             marks = ", ".join("?" * (len(names) + 1))
             columns = ", ".join((*names, "body"))
             self._connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", (*key, body))
-
-    def used(self, name: str) -> bool:
-        """Whether a file belongs to any clip, after what was written so far."""
-        return self._derived.used(name)
 
     def put_version(self, version: FeatureVersion) -> None:
         """Make a version known; one that is known already stays."""
@@ -240,14 +236,6 @@ def in_memory(state: LibraryState) -> Catalogue:
             transaction.put_setting(name, value)
         transaction.close()
     return Catalogue(connection, state.version, state.settings, problem=state.problem)
-
-
-def is_deleted(directory: Path, clip: StoredClip) -> bool:
-    """Whether library.db says that a clip is gone; False where it does not say."""
-    with suppress(sqlite3.Error, OSError), closing(read_only(directory)) as connection:
-        query = "SELECT 1 FROM clips WHERE version = ? AND id = ?"
-        return connection.execute(query, (clip.version, clip.id)).fetchone() is None
-    return False
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

@@ -132,17 +132,8 @@ class Engine:
             raise LibraryError(f"The number of results must be at least 1, got {k}.")
         weights = weights or self.default_weights
         query = self._query(text, struck, mix)
-        best = self._ranking.rank(self._queries, query, weights, k, where, leave_out=mix.like or "")
-        return SearchResult(
-            sentence=query.sentence,
-            hits=best.hits,
-            weights=weights,
-            searched=best.searched,
-            confident=best.confident,
-            took_ms=1000 * (time.perf_counter() - started),
-            note=query.note,
-            certain=best.certain,
-        )
+        found = self._ranking.rank(self._queries, query, weights, k, where, leave_out=mix.like or "")
+        return replace(found, took_ms=1000 * (time.perf_counter() - started))
 
     def describe(
         self,
@@ -377,10 +368,6 @@ class Engine:
         """Forget a clip, also while others are indexed; the original file stays where it is."""
         self._indexer.writer().delete(clip_id)
         self._refresh()
-
-    def uploads(self) -> tuple[ClipView, ...]:
-        """Return the clips that visitors added."""
-        return tuple(map(self._clip_view, self._library.catalogue.page(ClipFilter(uploaded=True))))
 
     def forget_visitors(self, before: str) -> int:
         """Delete what visitors added before an ISO time; returns how many clips that were."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,38 +77,27 @@ def merged_alignment(
     score. Its concepts are those of the moment, which looks closer.
     """
     frames = sorted({*whole_frames, *moment_frames})
-    row = {frame: i for i, frame in enumerate(frames)}
-    shares = ((whole, whole_frames, WHOLE_SHARE), (moment, moment_frames, 1 - WHOLE_SHARE))
     words, patches = len(whole.words), whole.patch_concept.shape[1]
     levels = np.zeros((len(whole.level_terms), words, len(frames), patches), np.float32)
     concepts = np.zeros((words, len(frames), patches), np.float32)
     allocation = np.full((len(frames), patches), -1, whole.patch_concept.dtype)
-    soft = np.zeros((len(frames), patches, whole.concept_count), np.float32)
+    soft = None if whole.patch_soft is None else np.zeros((len(frames), patches, whole.concept_count), np.float32)
     seconds = np.zeros(len(frames))
+    shares = ((whole, whole_frames, WHOLE_SHARE), (moment, moment_frames, 1 - WHOLE_SHARE))
     for alignment, indices, share in shares:
-        for t, frame in enumerate(indices):
-            levels[:, :, row[frame]] += share * alignment.level_terms[:, :, t]
-            concepts[:, row[frame]] += share * alignment.concept_terms[:, t]
-            allocation[row[frame]] = alignment.patch_concept[t]
-            if alignment.patch_soft is not None:
-                soft[row[frame]] = alignment.patch_soft[t]
-            seconds[row[frame]] = alignment.seconds[t]
-    return (
-        Alignment(
-            score=sum(share * alignment.score for alignment, _, share in shares),
-            level_terms=levels,
-            concept_terms=concepts,
-            word_concept=whole.word_concept,
-            patch_concept=allocation,
-            concept_count=whole.concept_count,
-            words=whole.words,
-            seconds=seconds,
-            grid=whole.grid,
-            word_soft=whole.word_soft,
-            patch_soft=None if whole.patch_soft is None else soft,
-        ),
-        frames,
-    )
+        rows = np.searchsorted(frames, indices)
+        place: Any = (..., rows, slice(None))
+        np.add.at(levels, place, share * alignment.level_terms)
+        np.add.at(concepts, place, share * alignment.concept_terms)
+        allocation[rows], seconds[rows] = alignment.patch_concept, alignment.seconds
+        if soft is not None:
+            soft[rows] = alignment.patch_soft
+    score = sum(share * alignment.score for alignment, _, share in shares)
+    merged = replace(
+        whole, score=score, level_terms=levels, concept_terms=concepts, patch_concept=allocation, seconds=seconds,
+        patch_soft=soft,
+    )  # fmt: skip
+    return merged, frames
 
 
 def video_tags(model: RetrievalModel, video: VideoFeatures) -> dict[str, tuple[tuple[str, float], ...]]:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +45,8 @@ _RECENT = 20
 """Files by whose time the rest is estimated."""
 
 
-@dataclass
-class _Batch:
-    """What has become of the files of one ``add``; see ``IndexReport``.
-
-    overwritten: the path of clips that may have lost it.
-    """
-
-    added: list[str] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
-    moved: list[str] = field(default_factory=list)
-    partial: list[tuple[str, str]] = field(default_factory=list)
-    overwritten: dict[str, str] = field(default_factory=dict)
+_Report = dict[str, list[Any]]
+"""The fields of an ``IndexReport`` while files are added."""
 
 
 class Indexer:
@@ -137,7 +126,8 @@ class Indexer:
         A clip whose file now holds another film is deleted, unless the library has a copy of it. Captions
         that are given replace those of a known clip. A Ray ``cluster`` reads and encodes instead of this process.
         """
-        library, batch = self.writer(), _Batch()
+        library, overwritten = self.writer(), dict[str, str]()
+        report: _Report = {one.name: [] for one in fields(IndexReport)}
         if not self.ready:
             self._fit_prototypes((), paths, progress)
         ends = deque([time.perf_counter()], _RECENT + 1)
@@ -149,25 +139,17 @@ class Indexer:
                     progress(i / len(paths), f"{name} ({i + 1} of {len(paths)}{_time_left(ends, len(paths) - i)})")
                 texts = tuple(captions[i]) if captions else ()
                 try:
-                    self._take(batch, path, name, texts, keep_copy, visitor, ready.result())
+                    overwritten |= self._take(report, path, name, texts, keep_copy, visitor, ready.result())
                 except (VtrError, OSError) as error:
-                    batch.failed.append((name, _sentence(error, name)))
+                    report["failed"].append((name, _sentence(error, name)))
                 ends.append(time.perf_counter())
-        replaced = []
-        for clip_id, source in batch.overwritten.items():  # last: its film may lie under another name now
+        for clip_id, source in overwritten.items():  # last: its film may lie under another name now
             if clip_id in library and (old := library.get(clip_id)).source == source:
                 library.delete(clip_id)
-                replaced.append((clip_id, old.name))
+                report["replaced"].append((clip_id, old.name))
         if progress:
             progress(1.0, "done")
-        return IndexReport(
-            tuple(batch.added),
-            tuple(batch.known),
-            tuple(batch.failed),
-            tuple(batch.moved),
-            tuple(replaced),
-            tuple(batch.partial),
-        )
+        return IndexReport(**{name: tuple(rows) for name, rows in report.items()})
 
     def _prepare(
         self, paths: Sequence[Path], visitor: str, scratch: Path, cluster: str
@@ -243,36 +225,37 @@ class Indexer:
 
     def _take(
         self,
-        batch: _Batch,
+        report: _Report,
         path: Path,
         name: str,
         captions: tuple[str, ...],
         keep_copy: bool,
         visitor: str,
         ready: PreparedFile | None,
-    ) -> None:
-        """Add one file, or note what has become of the clip that it is."""
+    ) -> dict[str, str]:
+        """Add one file, or note what has become of the clip that it is; returns the ids of clips that may have lost
+        their file by it, and its path."""
         library, source = self.writer(), os.path.realpath(path)
         there, clip = self._at(path, visitor)
         if clip is not None:
-            batch.known.append(name)
+            report["known"].append(name)
         else:
             clip, note = self._store(path, name, captions, keep_copy, visitor, ready)
             if note is None:
-                batch.known.append(name)
+                report["known"].append(name)
                 if clip.visitor == visitor:
-                    clip = self._keep_up(batch, clip, path, name, keep_copy)
+                    clip = self._keep_up(report, clip, path, name, keep_copy)
             else:
-                batch.added.append(clip.id)
+                report["added"].append(clip.id)
                 if note:
-                    batch.partial.append((name, note))
+                    report["partial"].append((name, note))
         if captions and captions != clip.captions and clip.visitor == visitor:
             clip = library.update(replace(clip, captions=captions))
         with suppress(LibraryError):  # it only saves space
             library.pack(clip)
-        batch.overwritten |= {old.id: source for old in there if old.id != clip.id and "media" not in old.files}
+        return {old.id: source for old in there if old.id != clip.id and "media" not in old.files}
 
-    def _keep_up(self, batch: _Batch, clip: StoredClip, path: Path, name: str, keep_copy: bool) -> StoredClip:
+    def _keep_up(self, report: _Report, clip: StoredClip, path: Path, name: str, keep_copy: bool) -> StoredClip:
         """Note the time of a known clip's film and where it lies, or copy it, if it has left its old place."""
         library, source = self.writer(), os.path.realpath(path)
         state = path.stat()
@@ -285,7 +268,7 @@ class Indexer:
             return library.update(clip, copy=path)
         else:
             current = replace(seen, name=name, source=source)
-            batch.moved.append(name)
+            report["moved"].append(name)
         return clip if current == clip else library.update(current)
 
     def _store(
@@ -337,14 +320,13 @@ class Indexer:
         """
         library = self.writer()
         library.check()
-        added: list[str] = []
-        failed: list[tuple[str, str]] = []
+        added, failed = list[str](), list[tuple[str, str]]()
         for clip in _reported(library.damaged(), progress):
             try:
                 added.append(self._repair_one(clip))
             except (VtrError, OSError) as error:
                 failed.append((clip.name, _sentence(error, clip.name)))
-        return IndexReport(tuple(added), (), tuple(failed))
+        return IndexReport(tuple(added), failed=tuple(failed))
 
     def _repair_one(self, clip: StoredClip) -> str:
         """Make a clip whole from what is left of it; returns its id, a new one where its file has changed."""

@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +16,7 @@ from vtr_demo.library.queries import Queries, Query
 from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
 from vtr_demo.model.model import VTRModel
-from vtr_demo.results import ClipFilter, Hit
+from vtr_demo.results import ClipFilter, Hit, SearchResult
 from vtr_demo.structures import TermWeights, term_sums
 from vtr_demo.vectors.base import MEMBER_BITS, NearestVectors, VectorStore, exact_scores, member_ids
 from vtr_demo.vectors.local import FaissVectors
@@ -46,20 +45,6 @@ def fused(vectors: np.ndarray) -> np.ndarray:
     return WHOLE_SHARE * vectors[:1] + (1 - WHOLE_SHARE) * vectors[1:]
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """The best clips, best first, each by its best moment.
-
-    searched: how many there were to choose from; confident: whether any of those that were looked at stands out;
-    certain: see ``NearestVectors``.
-    """
-
-    hits: tuple[Hit, ...]
-    searched: int
-    confident: bool
-    certain: bool
-
-
 class Ranking:
     """What searches see of a library. Many threads may search while one adds."""
 
@@ -69,14 +54,12 @@ class Ranking:
         self._null = lru_cache(_NULLS)(self._fit_null)
         self._unreadable: set[int] = set()
         library.take_changes()
-        self.store = self._outside(vectors, model.flat_width) if vectors else self._inside(model.flat_width)
-
-    def _inside(self, width: int) -> VectorStore:
-        library = self._library
-        numbers, tags = library.catalogue.contents()
-        return FaissVectors.open(
-            library.directory / VECTORS, numbers, tags, self._read, width, writable=library.writable
-        )
+        self.store: VectorStore
+        if vectors:
+            self.store = self._outside(vectors, model.flat_width)
+        else:
+            place, contents = library.directory / VECTORS, library.catalogue.contents()
+            self.store = FaissVectors.open(place, *contents, self._read, model.flat_width, writable=library.writable)
 
     def _outside(self, spec: str, width: int) -> VectorStore:
         """Open a store outside the library and bring it in step with the clips."""
@@ -112,8 +95,8 @@ class Ranking:
         k: int,
         where: ClipFilter | None = None,
         leave_out: str = "",
-    ) -> Ranked:
-        """Rank clips for a query and return the ``k`` best, without the clip ``leave_out``."""
+    ) -> SearchResult:
+        """Rank clips for a query and return the ``k`` best, each by its best moment, without the clip ``leave_out``."""
         catalogue, flat = self._library.catalogue, query.flat(weights)
         hidden = None if where is None else catalogue.hidden(where)
         groups = None if where is None or hidden is not None else catalogue.contents(where)[0]
@@ -144,7 +127,10 @@ class Ranking:
                 hits.append(Hit(clip.id, clip.name, clip.source, score, start_s, end_s, moment, confidence, terms))
         # of all that were looked at: beside exclusions one further down may be the surest
         confident = bool(hits) and (not kept or min(kept) <= CONFIDENT_P)
-        return Ranked(tuple(hits), searched - len(unreadable), confident, best.certain)
+        searched -= len(unreadable)
+        return SearchResult(
+            query.sentence, tuple(hits), weights, searched, confident, note=query.note, certain=best.certain
+        )
 
     def moment_scores(self, clip: StoredClip, flat: np.ndarray) -> tuple[float, ...]:
         """Return the scores of a clip's moments for a query (F,), as searches rank them; empty where it has none, or

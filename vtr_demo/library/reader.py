@@ -21,7 +21,6 @@ from vtr_demo.library.database import (
     DatabaseDamage,
     LibraryState,
     in_memory,
-    is_deleted,
     read_catalogue,
     sqlite_errors,
     state_from_records,
@@ -222,7 +221,7 @@ class LibraryReader:
 
     def _broken(self, clip: StoredClip, role: str) -> LibraryError:
         """Return the sentence for a file that cannot be read; it is kept unless the clip was deleted."""
-        if self._deleted(clip):
+        if self.catalogue.get(clip.id, clip.version) is None:  # by another thread or process
             return LibraryError(f"{clip.name} has been deleted; search again to see what is there now.")
         sentence = (
             f"{clip.name}: its {role} in the library are missing or damaged; rebuild the library, or delete "
@@ -231,10 +230,6 @@ class LibraryReader:
         if clip.id in self:
             self._problems = {**self._problems, clip.id: sentence}
         return LibraryError(sentence)
-
-    def _deleted(self, clip: StoredClip) -> bool:
-        """Whether another process has deleted a clip since."""
-        return is_deleted(self.directory, clip)
 
     def _read(self) -> Catalogue:
         """Read library.db, or what it can be built from again."""

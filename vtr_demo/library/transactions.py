@@ -36,7 +36,7 @@ from vtr_demo.library.database import (
     write_database,
     write_mirror,
 )  # fmt: skip
-from vtr_demo.library.reader import LibraryReader, require_library
+from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import DELETED, FeatureVersion, StoredClip, clip_from_json
 
 KEPT = timedelta(hours=1)
@@ -62,10 +62,8 @@ class LibraryTransactions(LibraryReader):
         self._changes: dict[int, StoredClip | None] = {}
 
     @classmethod
-    def open(
-        cls, directory: Path | str, wanted: FeatureVersion, *, create: bool = True, allow_stale: bool = False
-    ) -> Self:
-        """Open or, with ``create``, make the library in ``directory``; what a kill has left is settled.
+    def open(cls, directory: Path | str, wanted: FeatureVersion, *, allow_stale: bool = False) -> Self:
+        """Open or make the library in ``directory``; what a kill has left is settled.
 
         The library of another model is refused with advice; ``allow_stale`` opens it for a
         rebuild: reading and ``delete`` work, then ``replace`` or ``replace_vectors``, and ``switch``.
@@ -73,10 +71,7 @@ class LibraryTransactions(LibraryReader):
         folder = Path(directory)
         failed = f"The library {folder} was not opened"
         with library_errors(failed), sqlite_errors(failed):
-            if create:
-                folder.mkdir(parents=True, exist_ok=True)
-            else:
-                require_library(folder)
+            folder.mkdir(parents=True, exist_ok=True)
             writer = cls(folder, wanted)
             writer._lock = FolderLock(folder)
             try:
@@ -291,7 +286,7 @@ class LibraryTransactions(LibraryReader):
                 transaction.put_setting("version", version.fingerprint)
             transaction.drop_pending(settled)
             before = dict.fromkeys(name for clip in replaced for name in clip.file_names())
-            unused = [name for name in before if not transaction.used(name)]
+            unused = [name for name in before if not catalogue.is_used(name)]
             transaction.put_pending("remove", unused)
         catalogue.note(replaced, new)
         lost = {clip.id for clip in replaced if clip.version == old_version.fingerprint}
@@ -328,9 +323,6 @@ class LibraryTransactions(LibraryReader):
         left = {*self._existing(names)}
         with suppress(sqlite3.Error), self._database.transaction() as transaction:
             transaction.drop_pending([name for name in names if name not in left])
-
-    def _deleted(self, clip: StoredClip) -> bool:
-        return self.catalogue.get(clip.id, clip.version) is None
 
 
 def _free_bytes(folder: Path) -> int:

@@ -26,7 +26,7 @@ of 60,000 were among the first 2,000 (with 384 not all); of the global level's 3
 the first 400."""
 CHUNK = 128
 """Numbers whose error is bounded together."""
-_LEVELS, _FEW = 16, 32
+_LEVELS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,12 +168,9 @@ class Segment:
 
     def clear(self, mask: np.ndarray, groups: np.ndarray) -> None:
         """Set ``mask`` (n,) to False at the vectors of ``groups``."""
-        if len(groups) > _FEW:
-            mask[contains(np.sort(groups), self.ids >> MEMBER_BITS)] = False
-            return
-        for group in groups:
-            first, last = np.searchsorted(self.ids, [group << MEMBER_BITS, (group + 1) << MEMBER_BITS])
-            mask[first:last] = False
+        first, last = (np.searchsorted(self.ids, (groups + after) << MEMBER_BITS) for after in (0, 1))
+        for start, end in zip(first[first < last], last[first < last], strict=True):
+            mask[start:end] = False
 
     def check(self, rows: np.ndarray, read: Read | None) -> None:
         """Hold vectors against their digests when they are first used; one that has changed on disk is ``read`` from
