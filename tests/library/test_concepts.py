@@ -2,60 +2,47 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from tests.helpers.drawn import draw_three_clips
+from tests.helpers.engines import CAPTIONS
 from tests.helpers.models import NULLS
 from vtr_demo.library import concepts
 from vtr_demo.library.engine import Engine
 from vtr_demo.results import Explanation
 from vtr_demo.text.parser import parse
 
-CAPTIONS = [("a red square moves", "the square"), (), ("red, then green, then blue",)]
 CONCEPTS = 5
 pytestmark = pytest.mark.usefixtures("few_null_captions")
 
 
-@pytest.fixture(scope="module")
-def engine(spec: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    folder = tmp_path_factory.mktemp("clips")
-    files = draw_three_clips(folder)
-    opened = Engine.open(tmp_path_factory.mktemp("library"), spec)
-    assert len(opened.add(files, captions=CAPTIONS, keep_copy=False).added) == 3
-    yield opened
-    opened.close()
-
-
-def wholes(engine: Engine) -> dict[str, Explanation]:
+def wholes(original: Engine) -> dict[str, Explanation]:
     """Each clip as a whole: an explanation shows the same frames whatever the sentence."""
-    return {clip.clip_id: engine.explain("snow", clip.clip_id, -1) for clip in engine.clips()}
+    return {clip.clip_id: original.explain("snow", clip.clip_id, -1) for clip in original.clips()}
 
 
-def test_shares_of_patches_are_those_of_the_explanations(engine: Engine) -> None:
-    views = engine.concepts()
+def test_shares_of_patches_are_those_of_the_explanations(original: Engine) -> None:
+    views = original.concepts()
     assert [view.number for view in views] == list(range(CONCEPTS))
-    owners = np.concatenate([why.alignment.patch_concept[:, 1:].ravel() for why in wholes(engine).values()])
+    owners = np.concatenate([why.alignment.patch_concept[:, 1:].ravel() for why in wholes(original).values()])
     for view in views:
         assert view.patches == pytest.approx(float((owners == view.number).mean()))
     assert sum(view.words for view in views) == pytest.approx(1)
 
 
-def test_words_are_counted_where_explanations_put_them(engine: Engine) -> None:
-    clip = engine.clips()[0].clip_id
+def test_words_are_counted_where_explanations_put_them(original: Engine) -> None:
+    clip = original.clips()[0].clip_id
     held = [Counter[str]() for _ in range(CONCEPTS)]
     for text in (*(text for texts in CAPTIONS for text in texts), *NULLS):
-        owners = engine.explain(text, clip, -1).alignment.word_concept[1:]
+        owners = original.explain(text, clip, -1).alignment.word_concept[1:]
         for word, owner in zip(parse(text).words, owners, strict=True):
             if not word.is_function_word:
                 held[owner][word.text.lower()] += 1
     total = sum(sum(own.values()) for own in held)
-    for view, own in zip(engine.concepts(), held, strict=True):
+    for view, own in zip(original.concepts(), held, strict=True):
         assert view.words == pytest.approx(sum(own.values()) / total)
         most = {word: n for word, n in own.items() if n == max(other[word] for other in held)}
         assert (
@@ -66,9 +53,9 @@ def test_words_are_counted_where_explanations_put_them(engine: Engine) -> None:
         assert [n for _, n in view.top_words] == sorted((n for _, n in view.top_words), reverse=True)
 
 
-def test_a_shot_is_the_fullest_frame_of_its_clip_and_the_fullest_clips_come_first(engine: Engine) -> None:
-    seen = wholes(engine)
-    for view in engine.concepts():
+def test_a_shot_is_the_fullest_frame_of_its_clip_and_the_fullest_clips_come_first(original: Engine) -> None:
+    seen = wholes(original)
+    for view in original.concepts():
         best = {}
         for clip_id, why in seen.items():
             shares = (why.alignment.patch_concept[:, 1:] == view.number).mean(axis=1)
@@ -84,21 +71,22 @@ def test_a_shot_is_the_fullest_frame_of_its_clip_and_the_fullest_clips_come_firs
             assert (shot.frame == seen[shot.clip_id].frames[frame]).all()
 
 
-def test_only_the_fullest_clips_are_shown(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = engine.concepts()
+def test_only_the_fullest_clips_are_shown(original: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = original.concepts()
     monkeypatch.setattr(concepts, "SHOWN", 1)
-    short = concepts.concept_views(engine.model, engine._library, NULLS)
+    short = concepts.concept_views(original.model, original._library, NULLS)
     for all_shots, one in zip((view.shots for view in full), (view.shots for view in short), strict=True):
         assert [shot.clip_id for shot in one] == [shot.clip_id for shot in all_shots[:1]]
 
 
 def test_agreement_is_the_mean_cosine_where_both_hold_the_concept(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    original: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert all(view.agreement is None for view in engine.concepts()), "three captions are too few"
+    monkeypatch.setattr(concepts, "ENOUGH", 9)
+    assert all(view.agreement is None for view in concepts.concept_views(original.model, original._library))
     monkeypatch.setattr(concepts, "ENOUGH", 1)
-    views = concepts.concept_views(engine.model, engine._library)
-    shelf, model = engine._library, engine.model
+    views = concepts.concept_views(original.model, original._library)
+    shelf, model = original._library, original.model
     seen = []
     for record in shelf.clips():
         tokens = shelf.tokens(record.id)
@@ -121,28 +109,22 @@ def test_agreement_is_the_mean_cosine_where_both_hold_the_concept(
             assert view.agreement is None
 
 
-def test_a_damaged_clip_is_left_out_and_an_empty_library_holds_words_alone(
-    engine: Engine, spec: str, tmp_path: Path
-) -> None:
-    shutil.copytree(engine.status().directory, tmp_path / "library")
-    copy = Engine.open(tmp_path / "library", spec)
-    lost = copy.clips()[0].clip_id
-    library = copy._library
+def test_a_damaged_clip_is_left_out_and_an_empty_library_holds_words_alone(copied: Callable[..., Engine]) -> None:
+    engine = copied()
+    library, lost = engine._library, engine.clips()[0].clip_id
     (library.directory / library.get(lost).files["tokens"].name).write_bytes(b"no tokens")
-    views = copy.concepts()
-    assert views
+    views = engine.concepts()
     assert lost not in {shot.clip_id for view in views for shot in view.shots}
-    assert len(copy.status().problems) == 1
-    for clip in copy.clips():
-        copy.delete(clip.clip_id)
-    empty = copy.concepts()
-    copy.close()
+    assert len(engine.status().problems) == 1
+    for clip in engine.clips():
+        engine.delete(clip.clip_id)
+    empty = engine.concepts()
     assert all(not view.shots and view.patches == 0 and view.agreement is None for view in empty)
     assert sum(view.words for view in empty) == pytest.approx(1)
 
 
-def test_a_large_library_is_looked_at_in_part(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_library_is_looked_at_in_part(original: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(concepts, "MAX_CLIPS", 2)
-    views = concepts.concept_views(engine.model, engine._library)
-    ends = {engine.clips()[0].clip_id, engine.clips()[-1].clip_id}
+    views = concepts.concept_views(original.model, original._library)
+    ends = {original.clips()[0].clip_id, original.clips()[-1].clip_id}
     assert {shot.clip_id for view in views for shot in view.shots} == ends
