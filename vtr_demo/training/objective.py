@@ -168,8 +168,8 @@ def loss_terms(
         others["short"] = config.short, partial(_short, heads, own, batch.short, scale)
     if distiller is not None:
         others["distill"] = config.distill, partial(_distillation, output, batch, distiller)
-    terms = {name: weight * term() for name, (weight, term) in others.items() if weight}
-    return _ranking(gathered, config, model.training_weights) | terms
+    terms = _ranking(gathered, config, model.training_weights)
+    return terms | {name: weight * term() for name, (weight, term) in others.items() if weight}
 
 
 def _ranking(gathered: GatheredFeatures, config: LossConfig, weights: TermWeights) -> dict[str, Tensor]:
