@@ -39,7 +39,7 @@ def pretrained(seed: int = 0, **changes: Any) -> RetrievalModel:
     config = CONFIG.replace(**changes)
     torch.manual_seed(0)
     model = alive(build_model(config, towers, [vocabulary.sizes[level] for level in LEVELS]), seed)
-    return RetrievalModel("x", model, towers, VideoConfig(clip_frames=5), vocabulary, ("a", "b", "c"), {"steps": 7})
+    return RetrievalModel("x", model, towers, VideoConfig(clip_frames=5), vocabulary, ("a", "b", "c"), (0.5, 0.0, 1.0), {"steps": 7})
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def test_a_round_trip_keeps_the_score_to_the_last_bit_and_all_that_was_said(tmp_
     second = load(str(tmp_path / "c"))
     assert score(second) == score(first)
     assert not second.model.training
-    for name in ("video", "vocabulary", "concept_names", "training"):
+    for name in ("video", "vocabulary", "concept_names", "concept_scores", "training"):
         assert getattr(second, name) == getattr(first, name)
     assert second.model.config == first.model.config
     tags = [m.tags(m.encode_video(first.backbone.encode_frames(clip(first.backbone, 2)))) for m in
@@ -289,6 +289,6 @@ def test_options_that_left_do_not_make_older_libraries_stale() -> None:
     one = pretrained()
     stored = {k: v for k, v in one.model.config.to_dict().items() if k != "focus"}  # not yet there, and 0 here
     stored |= {"binding": True, "relationship": True, "allocation": "hard"}
-    stored |= {"shared_attributes": True, "shared_prototypes": True}
+    stored |= {"shared_attributes": True, "shared_prototypes": True, "assign_eps": 1.0}
     parts = json.dumps([one.tower_fingerprint, stored, one.weights_digest], sort_keys=True, default=str)
     assert one.fingerprint == hashlib.sha256(parts.encode()).hexdigest()[:16]

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 import vtr_demo
 from vtr_demo.backbones.registry import Backbone, load_backbone
-from vtr_demo.config import ModelConfig, VideoConfig
+from vtr_demo.config import ModelConfig, Settings, VideoConfig, require
 from vtr_demo.distributed import resolve_device
 from vtr_demo.errors import CheckpointError, ConfigError, stop_if_unwanted
 from vtr_demo.files import fingerprint, json_bytes, replace_file, sha256_of
@@ -47,15 +48,25 @@ REMOVED_OPTIONS: dict[str, Any] = {
 """Options that earlier versions stored, and the value at which they change nothing."""
 ADDED_OPTIONS: dict[str, Any] = {"centred_shift": False, "focus": 0}
 """Options that earlier versions did not have, and the value at which they change nothing."""
-_KINDS: dict[str, Any] = {
-    "sha256": str,
-    "backbone": dict,
-    "model": dict,
-    "video": dict,
-    "attributes": dict | None,
-    "concept_names": list,
-    "training": dict,
-}
+
+
+class _Towers(Settings):
+    spec: str
+    fingerprint: str
+
+
+class _Stored(Settings):
+    """What ``SETTINGS`` holds; ``model`` and ``video`` may be of an earlier version."""
+
+    model_config = ConfigDict(extra="ignore")
+    sha256: str
+    backbone: _Towers
+    model: dict[str, Any]
+    video: dict[str, Any]
+    attributes: dict[str, Any] | None
+    concept_names: list[str]
+    concept_scores: list[float] = Field(default_factory=list)
+    training: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -178,7 +189,7 @@ def described(spec: str) -> tuple[ModelConfig, VideoConfig]:
         raise CheckpointError(
             f"{spec} is no trained checkpoint; give `bundled` or a folder that `python -m vtr_demo train` wrote."
         )
-    config, video, _ = _described(folder, _settings(folder))
+    config, video, _ = _described(folder, _stored(folder))
     return config, video
 
 
@@ -192,43 +203,52 @@ def untrained(backbone: str, device: str = "cpu", *, spec: str = "", seed: int =
 
 
 def _load_folder(folder: Path, device: str) -> RetrievalModel:
-    settings = _settings(folder)
-    weights = _weights(folder, settings["sha256"])
-    config, video, vocabulary = _described(folder, settings)
-    towers = load_backbone(settings["backbone"]["spec"], device)
-    tuned = {k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")}
+    stored = _stored(folder)
+    weights = _weights(folder, stored.sha256)
+    config, video, vocabulary = _described(folder, stored)
+    towers = load_backbone(stored.backbone.spec, device)
+    tuned, heads = (
+        {name.removeprefix(part): value for name, value in weights.items() if name.startswith(part)}
+        for part in ("backbone.", "heads.")
+    )
     if tuned:
-        _load_state(towers, tuned, folder)
-    elif towers.fingerprint != settings["backbone"]["fingerprint"]:
+        _check(_own(towers), tuned, folder)
+        _fill(towers, tuned)
+    elif towers.fingerprint != stored.backbone.fingerprint:
         raise CheckpointError(
             f"The heads in {folder} were trained over other weights of {towers.spec}; "
             "install the weights named in its model card or train again."
         )
     sizes = [vocabulary.sizes[level] for level in LEVELS] if vocabulary else ()
-    heads = _renamed({k.removeprefix("heads."): v for k, v in weights.items() if k.startswith("heads.")})
-    _check_shapes(config, towers, sizes, heads, folder)
+    heads = _renamed(heads)
+    try:
+        with torch.device("meta"):  # before the memory that the settings ask for is taken
+            blank = build_model(config, towers, sizes).state_dict()
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise CheckpointError(f"{folder / SETTINGS} describes no model that can be built ({error}).") from error
+    _check({name: value for name, value in blank.items() if value.numel()}, heads, folder)
     model = build_model(config, towers, sizes)
-    _load_state(model, heads, folder)
+    _fill(model, heads)
     return RetrievalModel(
         str(folder),
         model.to(device),
         towers,
         video,
         vocabulary,
-        tuple(settings["concept_names"]),
-        _numbers(settings.get("concept_scores", ())),
-        settings["training"],
-        settings["sha256"],
+        tuple(stored.concept_names),
+        tuple(stored.concept_scores),
+        stored.training,
+        stored.sha256,
         bool(tuned),
     )
 
 
-def _described(folder: Path, settings: dict[str, Any]) -> tuple[ModelConfig, VideoConfig, Vocabulary | None]:
+def _described(folder: Path, stored: _Stored) -> tuple[ModelConfig, VideoConfig, Vocabulary | None]:
     try:
         return (
-            ModelConfig(**_migrated(settings["model"])),
-            VideoConfig(**settings["video"]),
-            Vocabulary.from_dict(settings["attributes"]) if settings["attributes"] else None,
+            ModelConfig(**_migrated(stored.model)),
+            VideoConfig(**stored.video),
+            Vocabulary.from_dict(stored.attributes) if stored.attributes else None,
         )
     except (ConfigError, CheckpointError) as error:
         raise CheckpointError(f"{folder / SETTINGS} does not fit this version: {error}") from error
@@ -246,26 +266,6 @@ def _migrated(model: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in model.items() if name not in REMOVED_OPTIONS}
 
 
-def _check_shapes(
-    config: ModelConfig, towers: Backbone, sizes: Sequence[int], heads: dict[str, Tensor], folder: Path
-) -> None:
-    """Refuse settings that do not fit the weights before the memory that they ask for is taken."""
-    try:
-        with torch.device("meta"):
-            own = build_model(config, towers, sizes).state_dict()
-    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-        raise CheckpointError(f"{folder / SETTINGS} describes no model that can be built ({error}).") from error
-    for name, value in heads.items():
-        if name in own and own[name].shape != value.shape:
-            raise CheckpointError(
-                f"{folder} belongs to another architecture: {name!r} is {tuple(value.shape)} in its weights and "
-                f"{tuple(own[name].shape)} by its settings; train or download it again."
-            )
-    largest = max((value.numel() for value in heads.values()), default=0)
-    if missing := [name for name, value in own.items() if name not in heads and value.numel() > largest]:
-        raise CheckpointError(f"{folder} belongs to another architecture: its weights lack {missing[0]!r}.")
-
-
 def _renamed(heads: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename tensors of versions whose prototypes and attributes could differ by modality."""
     heads = {name.replace("attributes.video.", "attributes.layers."): value for name, value in heads.items()}
@@ -275,33 +275,20 @@ def _renamed(heads: dict[str, Tensor]) -> dict[str, Tensor]:
     return heads
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def _stored(folder: Path) -> _Stored:
     path = folder / SETTINGS
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         if settings["format"] != _FORMAT:
             raise CheckpointError(f"{path} has format {settings['format']}, this version reads {_FORMAT}.")
-        for key, kind in _KINDS.items():
-            if not isinstance(settings[key], kind):
-                raise TypeError(f"{key!r} has the wrong type")
-        if not all(isinstance(settings["backbone"][key], str) for key in ("spec", "fingerprint")):
-            raise TypeError("'backbone' is not described")
-        if not all(isinstance(name, str) for name in settings["concept_names"]):
-            raise TypeError("'concept_names' are no names")
-        for table in (settings["model"], settings["video"]):
-            if large := [key for key, value in table.items() if isinstance(value, int) and abs(value) > _LARGEST]:
-                raise ValueError(f"{large[0]!r} is larger than any model's")
+        stored = _Stored(**settings)
+        for key, value in (stored.model | stored.video).items():
+            require(not isinstance(value, int) or abs(value) <= _LARGEST, f"{key!r} is larger than any model's.")
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}); train or download it again.") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged ({error!r:.200}); train or download it again.") from error
-    return dict(settings)
-
-
-def _numbers(values: Any) -> tuple[float, ...]:
-    """Floats from JSON; nothing where they are anything else."""
-    listed = values if isinstance(values, list) else ()
-    return tuple(map(float, listed)) if all(isinstance(value, int | float) for value in listed) else ()
+    except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
+        raise CheckpointError(f"{path} is damaged ({error!s:.200}); train or download it again.") from error
+    return stored
 
 
 def _weights(folder: Path, digest: str) -> dict[str, Tensor]:
@@ -326,15 +313,19 @@ def _is_finite(value: Tensor) -> bool:
     return value.is_floating_point() and bool(torch.isfinite(value.float()).all())
 
 
-def _load_state(module: torch.nn.Module, state: dict[str, Tensor], folder: Path) -> None:
-    own = _own(module)
-    wrong = sorted(
-        k for k in own.keys() | state.keys() if k not in own or k not in state or own[k].shape != state[k].shape
-    )
+def _check(own: dict[str, Tensor], state: dict[str, Tensor], folder: Path) -> None:
+    """Refuse a ``state`` whose names or shapes are not those of a module's ``own``."""
+    names = own.keys() | state.keys()
+    wrong = sorted(k for k in names if k not in own or k not in state or own[k].shape != state[k].shape)
     if wrong:
         raise CheckpointError(
-            f"{folder} belongs to another architecture: {len(wrong)} tensors differ, such as {wrong[0]!r}."
+            f"{folder} belongs to another architecture: {len(wrong)} tensors differ, such as {wrong[0]!r}; "
+            "train or download it again."
         )
+
+
+def _fill(module: torch.nn.Module, state: dict[str, Tensor]) -> None:
+    own = module.state_dict()
     module.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()}, strict=False)
 
 
