@@ -10,7 +10,6 @@ import pytest
 
 from vtr_demo.config import LossConfig, ModelConfig, TrainConfig, VideoConfig, read_config
 from vtr_demo.errors import ConfigError
-from vtr_demo.files import fingerprint
 
 GOOD: dict[str, Any] = {"train": ["a.jsonl"], "model": {"concepts": 8}, "loss": {"kl": 0.5}}
 
@@ -53,6 +52,8 @@ def test_an_unknown_or_ill_typed_setting_is_named(values: dict[str, Any], named:
         (TrainConfig, {"batch": 1}, "batch"),
         (TrainConfig, {"steps": 0}, "steps"),
         (TrainConfig, {"train": []}, "playground_clips"),
+        (TrainConfig, {"loss": {"grounding": 1.0}}, "loss.grounding has nothing to learn from"),
+        (TrainConfig, {"playground_clips": 2, "loss": {"grounding": 1.0}}, "16 model.concepts or more, got 8"),
         (TrainConfig, {"patience": 3}, "validation"),
         (TrainConfig, {"checkpoint_activations": True}, "freeze_backbone"),
         (TrainConfig, {"tower_chunk": 8}, "freeze_backbone"),
@@ -112,12 +113,6 @@ def test_a_copy_with_other_values_is_validated_as_a_whole() -> None:
         config.replace(stepz=3)
 
 
-def test_equal_settings_have_equal_fingerprints_and_others_not() -> None:
-    assert fingerprint(ModelConfig(), "x") == fingerprint(ModelConfig(), "x")
-    others = {fingerprint(ModelConfig()), fingerprint(ModelConfig(concepts=9)), fingerprint(VideoConfig()), ""}
-    assert len(others) == 4
-
-
 # ---------------------------------------------------------------------- files
 def write(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
@@ -129,6 +124,8 @@ def test_overrides_reach_nested_settings_and_notes_are_skipped(tmp_path: Path) -
     config = read_config(path, ["loss.kl=0.25", "model.heads=2", 'train=["b.jsonl"]', "steps=7"])
     assert (config.loss.kl, config.model.heads, config.train, config.steps) == (0.25, 2, ("b.jsonl",), 7)
     assert config.model.concepts == 8
+    named = ["train=msvd,b.jsonl", "annotations=official", "videos=clips"]  # a benchmark's folders go with its name
+    assert read_config(path, named).train == ("msvd", "b.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -90,11 +89,6 @@ def test_labels_unknown_to_training_change_nothing_in_a_row():
     assert not any(alone[level][1].any() for level in LEVELS)
 
 
-def test_vocabulary_survives_json():
-    vocabulary = build_vocabulary(CLIPS)
-    assert Vocabulary.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -117,14 +111,3 @@ def test_sentences_without_labels_are_welcome():
     bare = replace(DOG_RUNS, labels={})
     assert build_vocabulary([[bare], []]).sizes == dict.fromkeys(LEVELS, 0)
     assert build_vocabulary([]).videos == 0
-
-
-def test_real_parses_give_the_words_that_a_reader_would_pick():
-    from vtr_demo.text import parser
-
-    captions = [["A dog runs on the beach.", "The dogs are running"], ["A man throws a ball to a dog."]]
-    vocabulary = build_vocabulary([parser.parse_many(group) for group in captions])
-    assert vocabulary.names["entity"][0] == "dog"
-    assert set(vocabulary.names["entity"]) == {"dog", "beach", "man", "ball"}
-    assert {"run"} <= set(vocabulary.names["action"])
-    assert vocabulary.counts["entity"][0] == 2

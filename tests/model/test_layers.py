@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 
 from tests.helpers.models import alive
-from vtr_demo.model.layers import Attention, Block, SharedDropout, fourier, grid_positions, masked_softmax
+from vtr_demo.model.layers import Block, SharedDropout, masked_softmax
 
 
 def test_masked_softmax_is_a_softmax_over_what_the_mask_admits() -> None:
@@ -42,17 +41,6 @@ def test_a_masked_key_has_no_effect_on_real_tokens() -> None:
     assert torch.allclose(block(x, mask)[1, :3], block(x[1:, :3])[0], atol=1e-5)
 
 
-def test_attention_is_blind_to_order() -> None:
-    attention, x = alive(Attention(8, 2)), torch.randn(1, 5, 8)
-    order = torch.tensor([3, 1, 4, 0, 2])
-    assert torch.allclose(attention(x)[:, order], attention(x[:, order]), atol=1e-6)
-
-
-def test_width_and_heads_must_fit() -> None:
-    with pytest.raises(ValueError, match="divisible"):
-        Attention(8, 3)
-
-
 def test_shared_dropout_drops_the_same_channels_of_every_token_and_nothing_in_use() -> None:
     dropout, x = SharedDropout(0.5), torch.ones(4, 6, 2, 64)
     dropped = dropout(x)
@@ -60,13 +48,3 @@ def test_shared_dropout_drops_the_same_channels_of_every_token_and_nothing_in_us
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
     assert len({tuple(row) for row in dropped[:, 0, 0].tolist()}) == 4
     assert dropout.eval()(x).equal(x)
-
-
-def test_fourier_features_tell_places_apart_and_grids_run_row_by_row() -> None:
-    values = torch.linspace(0, 1, 9).unsqueeze(-1)
-    features = fourier(values)
-    assert features.shape == (9, 8)
-    assert torch.cdist(features, features)[~torch.eye(9, dtype=torch.bool)].min() > 0.1
-    first, second = grid_positions((2, 3), torch.device("cpu"))[:2]
-    assert first[:4].equal(second[:4])  # the same row: equal sines of y
-    assert not first[4:8].equal(second[4:8])

@@ -194,8 +194,3 @@ def test_a_short_clip_has_nothing_three_frames_before(frames: int) -> None:
     assert found.shape == (1, frames, 35, len(LAGS))
     assert found[..., frames - 1 :].eq(0).all()
     assert torch.isfinite(living()(patches, match_patches(patches, mask, GRID), mask, GRID)).all()
-
-
-def test_at_birth_it_says_nothing() -> None:
-    patches, mask = thing_clip([noise(32, seed=seed) for seed in (1, 2)], [1, 4])
-    assert Movement(6)(patches, match_patches(patches, mask, GRID), mask, GRID).eq(0).all()

@@ -114,13 +114,6 @@ def test_the_centre_is_where_the_level_looks() -> None:
     assert not torch.allclose(one[16:32], other[16:32]), "another place beside what is looked at"
 
 
-def test_padding_of_frames_changes_nothing() -> None:
-    patches, shift, weights, mask = scene(3)
-    padded = [torch.cat([x, torch.zeros_like(x[:, :2])], dim=1) for x in (patches, shift, weights, mask)]
-    found = scene_evidence(*padded[:3], padded[3].bool(), GRID)[:, :3]
-    assert torch.allclose(found, scene_evidence(patches, shift, weights, mask, GRID), atol=1e-6)
-
-
 def test_a_word_hears_the_relation_words_beside_it_and_not_itself() -> None:
     tokens = sentence()
     found = sentence_evidence(tokens)

@@ -61,14 +61,6 @@ def test_in_training_gumbel_noise_moves_tokens_now_and_then() -> None:
     assert torch.allclose(share, module(x, mask, "text").soft[0].mean(1), atol=0.06)
 
 
-def test_index_names_each_tokens_concept_and_minus_one_for_padding() -> None:
-    x, mask = tokens(3, 5)
-    out = concepts()(x, mask, "video")
-    assert out.index()[0, 3:].tolist() == [-1, -1]
-    for n in range(5):
-        assert out.allocation[1, out.index()[1, n], n] == 1
-
-
 # ---------------------------------------------------------------------- aggregated features
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("side", ["video", "text"])
@@ -128,36 +120,20 @@ def test_renaming_prototypes_renames_the_outputs_and_nothing_else() -> None:
     assert torch.allclose(module.text_weights(after), weights[:, order], atol=1e-5)
 
 
-def test_two_clips_whose_concepts_are_all_empty_do_not_match() -> None:
-    module = concepts()
-    x, _ = tokens(4, 4)
-    nothing = torch.zeros(2, 4, dtype=torch.bool)
-    out = module(x, nothing, "video")
-    assert out.vectors.eq(0).all()
-    assert not out.occupied.any()
-    assert module.text_weights(out).eq(0).all()
-    assert out.index().eq(-1).all()
-
-
 def test_an_empty_concept_is_zero_and_has_no_weight() -> None:
+    """So that two clips without any do not match."""
     module = concepts(16)
-    x, mask = tokens(3)
+    x, mask = tokens(3, 3)
+    mask[1] = False
     out = module(x, mask, "text")
     empty = out.allocation.sum(-1) == 0
-    assert int(empty.sum()) >= 13
+    assert empty[1].all()
+    assert out.index()[1].eq(-1).all()
+    assert int(empty.sum()) >= 29
     assert out.vectors[empty].eq(0).all()
     weights = module.text_weights(out)
     assert weights[empty].eq(0).all()
-    assert float(weights.sum()) == pytest.approx(1, abs=1e-6)
-
-
-def test_padding_and_neighbours_change_nothing() -> None:
-    module = concepts()
-    x, mask = tokens(3, N, junk=9.0)
-    with torch.no_grad():
-        joined, alone = module(x, mask, "video"), module(x[:1, :3], mask[:1, :3], "video")
-    assert torch.allclose(joined.vectors[0], alone.vectors[0], atol=1e-5)
-    assert joined.index()[0, :3].equal(alone.index()[0])
+    assert weights.sum(1).tolist() == pytest.approx([1, 0], abs=1e-6)
 
 
 def test_the_order_of_tokens_changes_no_concept() -> None:
@@ -168,20 +144,6 @@ def test_the_order_of_tokens_changes_no_concept() -> None:
 
 
 # ---------------------------------------------------------------------- learning and ablations
-def test_the_gradient_reaches_prototypes_matching_values_and_tokens() -> None:
-    module = concepts().train()
-    x, mask = tokens(N)
-    x.requires_grad_()
-    torch.manual_seed(3)
-    out = module(x, mask, "text")
-    loss = (out.vectors * torch.randn(K, DC)).sum() + (module.text_weights(out) * torch.randn(K)).sum()
-    loss.backward()
-    assert x.grad is not None
-    assert (x.grad[0].norm(dim=-1) > 0).all()
-    silent = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
-    assert silent == []
-
-
 def test_zero_tokens_give_finite_gradients() -> None:
     module = concepts().train()
     x = torch.zeros(1, 3, D, requires_grad=True)
@@ -214,11 +176,3 @@ def test_kmeans_with_fewer_points_than_concepts_still_gives_unit_directions(poin
     assert torch.isfinite(centres).all()
     cosines = centres @ centres.T - torch.eye(4)
     assert cosines.max() < 0.999  # none twice
-
-
-def test_kmeans_leaves_the_global_random_state_alone() -> None:
-    torch.manual_seed(7)
-    expected = torch.rand(3)
-    torch.manual_seed(7)
-    kmeans(torch.randn(20, D, generator=torch.Generator().manual_seed(1)), 4)
-    assert torch.rand(3).equal(expected)

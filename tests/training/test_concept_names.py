@@ -13,7 +13,7 @@ import torch
 from tests.helpers.models import row as single
 from tests.helpers.models import sentence_of, small_model, text_tokens, video_tokens
 from vtr_demo.data.captions import EncodedCaption
-from vtr_demo.data.grounding import CATEGORY_NAMES, category_words, name_words
+from vtr_demo.data.grounding import category_words
 from vtr_demo.structures import LEVELS, Sentence
 from vtr_demo.training.concept_names import (
     MIN_COUNT,
@@ -36,16 +36,6 @@ def encoded(*lengths: int, seed: int = 0) -> list[EncodedCaption]:
     return [
         EncodedCaption(nouns(n), torch.zeros(1 + len(LEVELS), 12), single(tokens, i)) for i, n in enumerate(lengths)
     ]
-
-
-def test_every_category_has_a_name_of_one_or_two_words_and_nouns():
-    words = category_words()
-    assert tuple(words) == CATEGORY_NAMES
-    assert all(1 <= len(name.replace(" and ", " ").split()) <= 2 for name in words)
-    assert "dog" in words["animals"]
-    assert "beach" in words["seaside"]
-    assert name_words("animals") == words["animals"]
-    assert name_words("lamp and sofa") == {"lamp", "sofa"}
 
 
 def test_a_concept_that_holds_a_category_has_its_name_and_others_a_noun_or_two():

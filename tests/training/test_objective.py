@@ -87,18 +87,13 @@ def test_every_term_has_its_name_and_a_weight_of_zero_switches_it_off() -> None:
     assert "pairs" not in loss_terms(Heads(model()), replace(batch(), hard_negatives=None), EVERY, distiller())
 
 
-@pytest.mark.parametrize("name", ["total", "pairs", "kl", "attributes", "concepts", "diversity", "balance",
-                                  "distill"])  # fmt: skip
-def test_a_term_is_proportional_to_its_weight(name: str) -> None:
-    once = loss_terms(Heads(model()), batch(), EVERY, distiller())[name]
-    twice = loss_terms(Heads(model()), batch(), EVERY.replace(**{name: 2 * getattr(EVERY, name)}), distiller())
-    assert float(twice[name].detach()) == pytest.approx(2 * float(once.detach()), rel=1e-5)
-    assert float(once.detach()) != 0
-
-
 def test_the_ranking_of_the_total_is_cross_entropy_over_the_score_table() -> None:
+    """By the weights that are served; those of zero leave gradients finite."""
     config = LossConfig(soft_temperature=0.0)
-    heads, data = model(), batch()
+    heads = small_model(trained=True, level_weights=(1.0, 0.0, 0.25, 0.5), concept_weight=0.1)
+    data = batch()
+    loss_terms(Heads(heads), data, config)["total"].backward()
+    assert all(torch.isfinite(p.grad).all() for p in heads.parameters() if p.grad is not None)
     with torch.no_grad():
         text = heads.encode_text(data.texts)
         columns = [heads.encode_video(tokens) for tokens in data.videos]

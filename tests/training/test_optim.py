@@ -45,25 +45,6 @@ def backward(trainer: Trainer) -> dict[str, Tensor]:
 
 
 # --------------------------------------------------------------------------- between start and end
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_what_the_global_level_has_grown_is_scaled_and_nothing_else_and_only_for_a_while(share: float) -> None:
-    model = small_model()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    names = ["video.whole.3.weight", *(f"{s}.pools.0.value_hidden.weight" for s in ("video", "text"))]
-    assert all(before[name].equal(value) for name, value in zip(names, global_head(model), strict=True))
-    start = {name: torch.randn_like(before[name]) for name in names}
-    held = wise_ft(model, [*start.values()], share)
-    held.__enter__()
-    for name, value in model.state_dict().items():
-        if name in start and 0 < share < 1:
-            torch.testing.assert_close(value, (1 - share) * start[name] + share * before[name])
-        else:
-            assert value.equal(start[name] if name in start and share == 0 else before[name]), name
-    failure = KeyboardInterrupt()
-    assert not held.__exit__(KeyboardInterrupt, failure, None)
-    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
-
-
 def test_at_share_zero_a_global_level_that_has_learnt_only_that_ranks_as_an_untrained_one() -> None:
     model, clips, texts = small_model(living=False), video_tokens(3, 5), text_tokens(4, 2)
     start = global_head(model)
@@ -75,16 +56,6 @@ def test_at_share_zero_a_global_level_that_has_learnt_only_that_ranks_as_an_untr
     assert not torch.allclose(model.scores(model.encode_text(texts), model.encode_video(clips)), untrained)
     with wise_ft(model, start, 0.0):
         assert model.scores(model.encode_text(texts), model.encode_video(clips)).equal(untrained)
-
-
-def test_a_run_saves_and_measures_its_share_of_the_way(manifest: Path, tmp_path: Path) -> None:
-    trainer = build_trainer(config(tmp_path, manifest, steps=1, learned_share=0.5))
-    trainer.train_step()
-    live = trainer.model.video.whole[-1].weight
-    whole = live.detach().clone()
-    with trainer.judged_weights():
-        assert live.equal(0.5 * whole)
-    assert live.equal(whole)
 
 
 # --------------------------------------------------------------------------- memory of towers that learn

@@ -171,11 +171,6 @@ def test_what_shapes_no_weight_may_be_chosen_anew(first: Path, other: Path) -> N
     assert found.video == VideoConfig(clip_frames=5, fit="squash")
 
 
-def test_a_run_that_starts_from_nothing_is_settled_already(manifest: Path) -> None:
-    config = small_config(Path("out"), manifest)
-    assert resolve_start(config) is config
-
-
 def test_the_bundled_checkpoint_can_be_gone_on_from_by_its_own_config_and_without_one() -> None:
     config = read_config(CONFIGS / "bundled.json", ['train=["a.jsonl"]', "start=bundled"])
     kept = described("bundled")[0].focus  # of the first words, which that config does not have
