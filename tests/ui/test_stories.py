@@ -293,6 +293,7 @@ def test_an_error_stands_where_results_would_and_no_older_result_stays(page, lib
     page.fill(QUERY, " ".join(f"dog{i}" for i in range(320)))
     page.keyboard.press("Enter")
     expect(page.locator("#results .note").first).to_contain_text("120 of 320")
+    page.goto("about:blank")
     page.goto(f"{address}#q=a+dog&weights=many")
     expect(page.locator("#results .problem")).to_contain_text("damaged")
     page.wait_for_timeout(1500)  # whatever else a page asks for when it is loaded

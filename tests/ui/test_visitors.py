@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -19,15 +18,17 @@ import pytest
 pytest.importorskip("gradio")
 
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 from starlette.requests import HTTPConnection
 
 from tests.helpers.fake_engine import SCENES, write_clip
 from tests.ui.conftest import serving
 from vtr_demo.config import SharedConfig
-from vtr_demo.errors import LibraryError, StoppedError, VtrError, stop_if_unwanted
+from vtr_demo.errors import LibraryError, stop_if_unwanted
 from vtr_demo.library.engine import Engine
 from vtr_demo.structures import Mix
 from vtr_demo.ui import shelf, visitors
+from vtr_demo.ui.page import Page
 from vtr_demo.ui.shelf import Listing
 
 SHARING = SharedConfig(visitor_clips=2, visitor_bytes=10**9, all_clips=3, all_bytes=10**9, sentences=5)
@@ -294,20 +295,12 @@ def test_an_upload_through_the_page_is_found_again_with_the_same_cookie(page):
     engine.delete(new)
 
 
-# --------------------------------------------------------------------------- work that nobody waits for
-def test_long_work_ends_at_its_next_chunk_once_nobody_waits(library):
-    asked = []
-
-    def wanted() -> bool:
-        asked.append(time.monotonic())
-        return len(asked) < 3
-
-    engine = visitors.RequestEngine(library, wanted)
-    clip = library.clips()[0].clip_id
-    sentences = [f"a dog number {i} runs" for i in range(2000)]
-    with pytest.raises(StoppedError):
-        engine.describe(clip, sentences)
-    assert len(asked) == 3
+def test_work_that_nobody_waits_for_ends_with_a_sentence(page, monkeypatch):
+    engine, url, _ = page
+    (clip,) = engine.clips()
+    client = Client(url, verbose=False)
+    assert client.predict(clip.clip_id, ["a dog"], api_name="/rank_captions")
+    monkeypatch.setattr(Page, "is_wanted", lambda self, event: False)
+    with pytest.raises(AppError, match="closed before it was done"):
+        client.predict(clip.clip_id, ["a cat"], api_name="/rank_captions")
     stop_if_unwanted()  # outside of it nothing is stopped
-    with pytest.raises(VtrError):
-        engine.clip("nobody")

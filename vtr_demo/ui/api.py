@@ -69,7 +69,7 @@ def routes(engine: EngineLike, mcp: McpServer | None = None) -> list[BaseRoute]:
     def explained(request: Request, clip: ClipView, kind: str) -> bytes:
         _, view = decode(request.url.query)
         weights = view.term_weights(engine.default_weights)
-        why = engine.explain(view.text, clip.clip_id, view.moment, weights, view.struck, view.mix)
+        why = engine.explain(view.text, clip.clip_id, view.moment, weights, view.struck, mix=view.mix)
         return FILES[kind](why, clip)
 
     def results(request: Request) -> Response:

@@ -13,7 +13,7 @@ from gradio.context import LocalContext
 from starlette.middleware import Middleware
 
 from vtr_demo.config import SharedConfig
-from vtr_demo.errors import ConfigError
+from vtr_demo.errors import ConfigError, while_wanted
 from vtr_demo.ui import api, html, shelf, state, tabs, theme, tools, visitors
 from vtr_demo.ui.address import decode
 from vtr_demo.ui.html import render
@@ -60,11 +60,13 @@ class Page(gr.Blocks):
     async def process_api(
         self, block_fn: Any, inputs: Any, state: Any = None, request: Any = None, *args: Any, **rest: Any
     ) -> Any:
-        """Work on an event once it is its visitor's turn."""
+        """Work on an event once it is its visitor's turn, for as long as its client waits."""
         event = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        wanted = partial(self.is_wanted, rest.get("event_id"))
         try:
-            async with self.turn(event.concurrency_id, request, partial(self.is_wanted, rest.get("event_id"))):
-                return await super().process_api(block_fn, inputs, state, request, *args, **rest)
+            async with self.turn(event.concurrency_id, request, wanted):
+                with while_wanted(wanted):
+                    return await super().process_api(block_fn, inputs, state, request, *args, **rest)
         except BusyError as error:
             raise gr.Error(str(error), title="Busy", print_exception=False) from error
         finally:
@@ -94,12 +96,12 @@ def build_page(
         page.library, page.sharing = engine, sharing
         page.tokens = visitors.tokens_of(engine, sharing) if sharing else None
         page.turns = {name: Turns(OWN if sharing else ALONE) for name in TURNS}
-        page.engine = engine = _for_visitors(page)
+        page.engine = engine = _for_visitors(engine, sharing, page.tokens)
         page.functions = tools.functions(engine, lambda: visitors.page_address(_request()))
         with gr.Row(elem_id="top"):
             html_block(render("about", "masthead", sharing=sharing))
             address = html_block(elem_id="address", script=theme.ADDRESS)
-        here, news, clock = gr.Textbox(visible=False), html_block(elem_id="news"), gr.Timer(3, active=False)
+        here, news = gr.Textbox(visible=False), html_block(elem_id="news")
         with gr.Tabs() as tab_bar:
             with gr.Tab("Search", id="search"):
                 guide = html_block(elem_id="tour")
@@ -117,10 +119,14 @@ def build_page(
         for function in page.functions:
             gr.events.api(reports_errors(function), concurrency_id=tools.group(function), concurrency_limit=None)
 
-        def refresh(listed: Listing) -> list[str]:
+        def refresh(listed: Listing, count: int = 1) -> list[Any]:
+            if not count:  # nothing has changed: a page that is loaded reports so, too
+                return [gr.skip()] * len(parts)
             return [*state.library_parts(engine), shelf.shelf(engine, listed, shared)]
 
-        def follow(found: ViewState, described: ViewState) -> list[Any]:
+        def follow(count: int, found: ViewState, described: ViewState) -> list[Any]:
+            if not count:
+                return [gr.skip()] * (1 + len(search.outputs))
             shown = search.show(found)
             shown[QUERY] = gr.skip()  # where somebody may be writing
             return [state.clip_picker(engine, described), *shown]
@@ -135,26 +141,29 @@ def build_page(
         page.load(partial(arrive, search, describe), here, places, js=theme.ARRIVE, **LIVE)
         address.click(travel, None, places, **LIVE).then(None, js=theme.SHOW_ADDRESS, **QUIET)
         taken.then(lambda count: count + 1, changes, changes, **QUIET)
-        changed = changes.change(refresh, listing, parts, **QUIET)
-        changed.then(follow, [search.view, describe.view], [picker, *search.outputs], **LIVE)
-
-        @in_place(0, 1)
-        def guided(event: gr.EventData) -> str:
-            return tour(engine, event._data)
-
-        guide.click(guided, None, guide, **LIVE)
-
-        def tick(count: int, before: int) -> list[Any]:
-            said, total = filling(), engine.list(0, 0).total
-            seen = [said, gr.Timer(active=bool(said)), total]
-            changed = gr.skip() if before in (-1, total) else count + 1
-            return [*seen, changed, gr.skip() if said else tour(engine)]
-
-        seen = gr.State(-1)
-        for event in (page.load, clock.tick):
-            event(tick, [changes, seen], [news, clock, seen, changes, guide], **QUIET)
+        changed = changes.change(refresh, [listing, changes], parts, **QUIET)
+        changed.then(follow, [changes, search.view, describe.view], [picker, *search.outputs], **LIVE)
+        guide_visitors(page, news, guide, changes, filling)
     page.queue(max_size=64)
     return page
+
+
+def guide_visitors(page: Page, news: gr.HTML, guide: gr.HTML, changes: gr.State, filling: Callable[[], str]) -> None:
+    """Offer the tour once the sample clips are there, and show how far they are until then."""
+    clock, before = gr.Timer(3, active=False), gr.State(-1)
+
+    @in_place(0, 1)
+    def click(event: gr.EventData) -> str:
+        return tour(page.engine, event._data)
+
+    def tick(count: int, before: int) -> list[Any]:
+        note, total = filling(), page.engine.list(0, 0).total
+        changed = gr.skip() if before in (-1, total) else count + 1
+        return [note, gr.Timer(active=bool(note)), total, changed, gr.skip() if note else tour(page.engine)]
+
+    guide.click(click, None, guide, **LIVE)
+    for event in (page.load, clock.tick):
+        event(tick, [changes, before], [news, clock, before, changes, guide], **QUIET)
 
 
 def arrive(search: TabParts, describe: TabParts, address: object, first: bool = True) -> list[Any]:
@@ -182,13 +191,12 @@ def _request() -> Any:
     return LocalContext.request.get(None)
 
 
-def _for_visitors(page: Page) -> EngineLike:
-    """The library as the visitor of the current request may use it, for as long as they wait; explanations are kept."""
-    engine: Any = CachedExplanations(page.library)
-    if page.sharing and page.tokens:
-        tokens = page.tokens
-        engine = visitors.VisitorEngine(engine, page.sharing, lambda: visitors.current_visitor(tokens, _request()))
-    return cast(EngineLike, visitors.RequestEngine(engine, lambda: page.is_wanted(LocalContext.event_id.get(None))))
+def _for_visitors(engine: EngineLike, sharing: SharedConfig | None, tokens: visitors.Tokens | None) -> EngineLike:
+    """The engine as the visitor of the current request may use it; explanations are kept."""
+    kept: Any = CachedExplanations(engine)
+    if sharing and tokens:
+        kept = visitors.VisitorEngine(kept, sharing, lambda: visitors.current_visitor(tokens, _request()))
+    return cast(EngineLike, kept)
 
 
 def launch_options(page: Page, hosts: Sequence[str] = ()) -> dict[str, Any]:

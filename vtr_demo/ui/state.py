@@ -56,19 +56,20 @@ class EngineLike(Protocol):
 
     def weigh(self, values: Any, muted: Any = ()) -> TermWeights: ...
     def search(
-        self,
-        text: str,
-        k: int = 8,
-        weights: Any = None,
-        struck: Any = (),
-        mix: Mix = NO_MIX,
-        where: ClipFilter | None = None,
+        self, text: str, k: int = 8, weights: Any = None, struck: Any = (), *, mix: Mix = NO_MIX, where: Any = None
     ) -> SearchResult: ...
     def describe(
-        self, clip_id: str, captions: Any = None, k: int = 10, weights: Any = None, where: Any = None
+        self, clip_id: str, captions: Any = None, *, k: int = 10, weights: Any = None, where: Any = None
     ) -> tuple[CaptionHit, ...]: ...
     def explain(
-        self, text: str, clip: Any, moment: int | None = None, weights: Any = None, struck: Any = (), mix: Mix = NO_MIX
+        self,
+        text: str,
+        clip: Any,
+        moment: int | None = None,
+        weights: Any = None,
+        struck: Any = (),
+        *,
+        mix: Mix = NO_MIX,
     ) -> Explanation: ...
     def read_example(self, path: Any, name: str = "") -> ExampleView: ...
     def example(self, example_id: str) -> ExampleView: ...
@@ -122,7 +123,7 @@ def list_hits(engine: EngineLike, view: ViewState) -> tuple[SearchResult, list[h
     if not view.asks:
         raise TextError("Type a sentence first, for example what happens in the clip.")
     weights, where = view.term_weights(engine.default_weights), view.where.clip_filter(datetime.now(UTC))
-    result = engine.search(view.text, view.count + 1, weights, view.struck, view.mix, where)
+    result = engine.search(view.text, view.count + 1, weights, view.struck, mix=view.mix, where=where)
     cards: list[html.Card] = []
     for hit in result.hits[: view.count]:
         with suppress(LibraryError):  # deleted since

@@ -257,7 +257,7 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
             struck: Words of the sentence to leave out, by number from 0.
         """
         chosen, asked = engine.weigh(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
-        result = engine.search(text, k, chosen, tuple(struck), asked)
+        result = engine.search(text, k, chosen, tuple(struck), mix=asked)
         return [
             VideoHit(
                 id=hit.clip_id,
@@ -333,7 +333,7 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
         if not clip_id:
             raise ConfigError("clip_id must be the id of a clip, and is missing; library_status lists the clips.")
         chosen, asked = engine.weigh(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
-        why = engine.explain(text, clip_id, moment, chosen, tuple(struck), asked)
+        why = engine.explain(text, clip_id, moment, chosen, tuple(struck), mix=asked)
         shown = links(clip_id, looked(text, clip_id, why.moment, chosen, struck, asked))
         return Match(**match_json(why, engine.clip(clip_id).name), moment=why.moment, links=shown)
 

@@ -68,7 +68,7 @@ def compared(engine: EngineLike, step: Step, clip_id: str) -> str:
     """The sentence that is compared with the step's; empty where there is none."""
     if not step.after:
         return ""
-    hits = engine.describe(clip_id, [step.before, *step.after], 1 + len(step.after))
+    hits = engine.describe(clip_id, [step.before, *step.after], k=1 + len(step.after))
     terms = {hit.text: hit.terms for hit in hits}
 
     def lead(text: str) -> float:

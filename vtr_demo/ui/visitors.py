@@ -28,7 +28,7 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocketClose
 
 from vtr_demo.config import SharedConfig
-from vtr_demo.errors import LibraryError, VtrError, unknown_clip, while_wanted
+from vtr_demo.errors import LibraryError, VtrError, unknown_clip
 from vtr_demo.results import (
     CaptionHit,
     CaptionReport,
@@ -42,14 +42,12 @@ from vtr_demo.results import (
     SearchResult,
     Status,
 )
-from vtr_demo.structures import NO_MIX, Mix, TermWeights
+from vtr_demo.structures import NO_MIX, Mix
 from vtr_demo.ui.state import EngineLike
 
 COOKIE = "vtr_visitor"
 NOT_OURS = "This page is not served under that name; start it with --allow-host NAME to allow one."
 PURGE_S = 600
-LONG = ("search", "read_example", "describe", "explain", "concepts", "measure", "add", "rebuild")
-"""What an engine may take long for."""
 OF_CLIP = ("still", "poster", "media")
 """What a visitor may use of an engine for the clips that they may see."""
 OPEN = ("default_weights", "limits", "weigh", "concepts")
@@ -191,24 +189,6 @@ async def purging(engine: EngineLike, shared: SharedConfig, every_s: float = PUR
 
 
 # --------------------------------------------------------------------------- what they may do
-class RequestEngine:
-    """An engine whose long work ends once the request that asked for it was closed."""
-
-    def __init__(self, engine: EngineLike, wanted: Callable[[], bool]) -> None:
-        self._engine, self._wanted = engine, wanted
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._engine, name)
-        if name not in LONG:
-            return value
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with while_wanted(self._wanted):
-                return value(*args, **kwargs)
-
-        return call
-
-
 class VisitorEngine:
     """An engine as the visitor of the current request may use it: their own clips and the library's."""
 
@@ -225,42 +205,26 @@ class VisitorEngine:
 
     # ------------------------------------------------------------------ reading
     def search(
-        self,
-        text: str,
-        k: int = 8,
-        weights: TermWeights | None = None,
-        struck: Collection[int] = (),
-        mix: Mix = NO_MIX,
-        where: ClipFilter | None = None,
+        self, text: str, *args: Any, mix: Mix = NO_MIX, where: ClipFilter | None = None, **options: Any
     ) -> SearchResult:
         """As the engine, among the clips that the visitor may see."""
-        return self._engine.search(text, k, weights, struck, self._mix(mix), self._seen(where))
+        return self._engine.search(text, *args, mix=self._mix(mix), where=self._seen(where), **options)
 
-    def describe(
-        self, clip_id: str, captions: Sequence[str] | None = None, k: int = 10, weights: TermWeights | None = None
-    ) -> tuple[CaptionHit, ...]:
+    def describe(self, clip_id: str, captions: Sequence[str] | None = None, **options: Any) -> tuple[CaptionHit, ...]:
         """As the engine, for a clip that the visitor may see and not too many sentences."""
         if captions is not None and len(captions) > self._shared.sentences:
             raise LibraryError(
                 f"{len(captions)} sentences are too many for this shared page; give at most {self._shared.sentences}."
             )
-        return self._engine.describe(self.clip(clip_id).clip_id, captions, k, weights, self._seen(None))
+        return self._engine.describe(self.clip(clip_id).clip_id, captions, where=self._seen(None), **options)
 
-    def explain(
-        self,
-        text: str,
-        clip: str,
-        moment: int | None = None,
-        weights: TermWeights | None = None,
-        struck: Collection[int] = (),
-        mix: Mix = NO_MIX,
-    ) -> Explanation:
+    def explain(self, text: str, clip_id: str, *args: Any, mix: Mix = NO_MIX, **options: Any) -> Explanation:
         """As the engine, for a clip that the visitor may see."""
-        return self._engine.explain(text, self.clip(clip).clip_id, moment, weights, struck, self._mix(mix))
+        return self._engine.explain(text, self.clip(clip_id).clip_id, *args, mix=self._mix(mix), **options)
 
     def measure(self, captions: Any = None) -> Measurement:
         """As the engine, among the clips that the visitor may see."""
-        return self._engine.measure(captions, None, self._seen(None))
+        return self._engine.measure(captions, where=self._seen(None))
 
     def list(
         self, offset: int = 0, limit: int = 48, order: Any = "newest", where: ClipFilter | None = None
