@@ -484,7 +484,9 @@ def test_sample_clips_come_a_few_at_a_time_and_what_a_kill_leaves_undone_is_done
     assert shares == sorted(shares)
     assert max(shares) <= 1 / 3 + 1e-9
     engine.close()
-    engine = Engine.open(tmp_path / "library", spec, samples=tmp_path)
+    engine = Engine.open(tmp_path / "library", spec)
+    assert engine.wants_samples
+    engine.add_samples(tmp_path)
     assert {clip.captions for clip in engine.clips()} == {(), ("number 0",), ("number 1",), ("number 2",)}
     assert not engine.wants_samples
     engine.close()

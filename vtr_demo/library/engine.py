@@ -71,7 +71,6 @@ class Engine:
         library: Path | str,
         model: str = "bundled",
         *,
-        samples: Path | str | None = None,
         limits: LimitConfig | None = None,
         progress: Progress | None = None,
         rebuild: bool = False,
@@ -81,17 +80,13 @@ class Engine:
     ) -> Engine:
         """Open or create the library in ``library`` for the model that SPEC ``model`` names.
 
-        A library of another model is refused with advice unless ``rebuild``. ``samples`` is a
-        folder with a manifest; its clips are indexed into a library that is still empty. ``device``
-        is where the model computes ("cpu", "cuda"); ``vectors`` a store outside the
-        library, as ``milvus://HOST:PORT/COLLECTION``.
+        A library of another model is refused with advice unless ``rebuild``. ``device`` is where the model
+        computes ("cpu", "cuda"); ``vectors`` a store outside the library, as ``milvus://HOST:PORT/COLLECTION``.
         """
         loaded, limits = checkpoint.load(model, device), limits or LimitConfig()
         indexer = Indexer.open(Path(library), loaded, limits, rebuild=rebuild, readonly=readonly, progress=progress)
         engine = cls(loaded, indexer, limits, vectors)
         engine._ranking.null(engine._queries, engine.default_weights)  # so that the first search need not wait
-        if samples is not None and engine.wants_samples:
-            engine.add_samples(samples, progress=progress)
         return engine
 
     def close(self) -> None:

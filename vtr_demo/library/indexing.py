@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,21 @@ _RECENT = 20
 
 _Report = dict[str, list[Any]]
 """The fields of an ``IndexReport`` while files are added."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that is offered to a library."""
+
+    path: Path
+    name: str
+    captions: tuple[str, ...]
+    keep_copy: bool
+    visitor: str
+
+    @property
+    def source(self) -> str:
+        return os.path.realpath(self.path)
 
 
 class Indexer:
@@ -128,20 +143,24 @@ class Indexer:
         """
         library, overwritten = self.writer(), dict[str, str]()
         report: _Report = {one.name: [] for one in fields(IndexReport)}
+        texts = captions or [()] * len(paths)
+        files = [
+            _File(path, name, tuple(own), keep_copy, visitor)
+            for path, name, own in zip(paths, names or map(readable_name, paths), texts, strict=True)
+        ]
         if not self.ready:
             self._fit_prototypes((), paths, progress)
         ends = deque([time.perf_counter()], _RECENT + 1)
-        with library.scratch() as scratch, closing(self._prepare(paths, visitor, scratch, cluster)) as prepared:
-            for i, (path, ready) in enumerate(zip(paths, prepared, strict=True)):
+        with library.scratch() as scratch, closing(self._prepare(files, scratch, cluster)) as prepared:
+            for i, (file, ready) in enumerate(zip(files, prepared, strict=True)):
                 stop_if_unwanted()
-                name = names[i] if names else readable_name(path)
                 if progress:
-                    progress(i / len(paths), f"{name} ({i + 1} of {len(paths)}{_time_left(ends, len(paths) - i)})")
-                texts = tuple(captions[i]) if captions else ()
+                    left = _time_left(ends, len(files) - i)
+                    progress(i / len(files), f"{file.name} ({i + 1} of {len(files)}{left})")
                 try:
-                    overwritten |= self._take(report, path, name, texts, keep_copy, visitor, ready.result())
+                    overwritten |= self._take(report, file, ready.result())
                 except (VtrError, OSError) as error:
-                    report["failed"].append((name, _sentence(error, name)))
+                    report["failed"].append((file.name, _sentence(error, file.name)))
                 ends.append(time.perf_counter())
         for clip_id, source in overwritten.items():  # last: its film may lie under another name now
             if clip_id in library and (old := library.get(clip_id)).source == source:
@@ -151,32 +170,30 @@ class Indexer:
             progress(1.0, "done")
         return IndexReport(**{name: tuple(rows) for name, rows in report.items()})
 
-    def _prepare(
-        self, paths: Sequence[Path], visitor: str, scratch: Path, cluster: str
-    ) -> Generator[Future[PreparedFile | None]]:
+    def _prepare(self, files: Sequence[_File], scratch: Path, cluster: str) -> Generator[Future[PreparedFile | None]]:
         """Yield what becomes of each file, in order, while the next ones are read and encoded.
 
         None stands for a file that is known by its place, size and time.
         """
         if cluster:
-            yield from self._prepare_there(paths, visitor, scratch, cluster)
+            yield from self._prepare_there(files, scratch, cluster)
             return
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
         waiting: deque[Future[PreparedFile | None]] = deque()
 
-        def read(path: Path) -> PreparedFile | None:
-            if self._at(path, visitor)[1] is not None:
+        def read(file: _File) -> PreparedFile | None:
+            if self._at(file)[1] is not None:
                 return None
-            return read_file(path, self._model, self._limits, scratch, lambda digest: self._has(digest, visitor))
+            return read_file(file.path, self._model, self._limits, scratch, lambda digest: self._has(digest, file))
 
         def encode(reading: Future[PreparedFile | None]) -> PreparedFile | None:
             done = reading.result()
             return done and encode_file(done, self._model)
 
         try:
-            for path in paths:
-                waiting.append(encoder.submit(encode, readers.submit(read, path)))
+            for file in files:
+                waiting.append(encoder.submit(encode, readers.submit(read, file)))
                 if len(waiting) > READERS:
                     yield waiting.popleft()
             while waiting:
@@ -187,17 +204,17 @@ class Indexer:
             readers.shutdown()
 
     def _prepare_there(
-        self, paths: Sequence[Path], visitor: str, scratch: Path, cluster: str
+        self, files: Sequence[_File], scratch: Path, cluster: str
     ) -> Generator[Future[PreparedFile | None]]:
         """Yield what becomes of each file on a cluster, which is not sent those that are known."""
-        sizes, ready = {clip.size for clip in self.library.clips()}, [Future[PreparedFile | None]() for _ in paths]
-        for path, future in zip(paths, ready, strict=True):
+        sizes, ready = {clip.size for clip in self.library.clips()}, [Future[PreparedFile | None]() for _ in files]
+        for file, future in zip(files, ready, strict=True):
             with suppress(OSError):  # the cluster says what is wrong
-                if self._at(path, visitor)[1] is not None:
+                if self._at(file)[1] is not None:
                     future.set_result(None)
-                elif (state := path.stat()).st_size in sizes and self._has(digest := sha256_of(path), visitor):
+                elif (state := file.path.stat()).st_size in sizes and self._has(digest := sha256_of(file.path), file):
                     future.set_result(PreparedFile(state, settled_time(state), digest))
-        unknown = [path for path, future in zip(paths, ready, strict=True) if not future.done()]
+        unknown = [file.path for file, future in zip(files, ready, strict=True) if not future.done()]
         fitted = None if self._model.model.config.trained else self._fitted()
         with closing(prepare_on_ray(cluster, unknown, self._model, self._limits, fitted, scratch)) as outcomes:
             for future in ready:
@@ -209,91 +226,70 @@ class Indexer:
                         future.set_exception(outcome)
                 yield future
 
-    def _has(self, digest: str, visitor: str) -> bool:
-        return self.library.find_by_digest(digest, visitor) is not None
+    def _has(self, digest: str, file: _File) -> bool:
+        return self.library.find_by_digest(digest, file.visitor) is not None
 
-    def _at(self, path: Path, visitor: str) -> tuple[list[StoredClip], StoredClip | None]:
-        """Return the clips, the visitor's or the library's own, whose original lies or lay at ``path``, and of these
-        the one that it still is, by size and time."""
-        there = [clip for clip in self.library.catalogue.at(os.path.realpath(path)) if clip.visitor in ("", visitor)]
+    def _at(self, file: _File) -> tuple[list[StoredClip], StoredClip | None]:
+        """Return the clips, the visitor's or the library's own, whose original lies or lay where the file does, and of
+        these the one that it still is, by size and time."""
+        there = [clip for clip in self.library.catalogue.at(file.source) if clip.visitor in ("", file.visitor)]
         for clip in there:
-            state = path.stat()
+            state = file.path.stat()
             unchanged = clip.modified_ns and (clip.size, clip.modified_ns) == (state.st_size, state.st_mtime_ns)
             if unchanged and self.library.healthy(clip.id):
                 return there, clip
         return there, None
 
-    def _take(
-        self,
-        report: _Report,
-        path: Path,
-        name: str,
-        captions: tuple[str, ...],
-        keep_copy: bool,
-        visitor: str,
-        ready: PreparedFile | None,
-    ) -> dict[str, str]:
+    def _take(self, report: _Report, file: _File, ready: PreparedFile | None) -> dict[str, str]:
         """Add one file, or note what has become of the clip that it is; returns the ids of clips that may have lost
         their file by it, and its path."""
-        library, source = self.writer(), os.path.realpath(path)
-        there, clip = self._at(path, visitor)
+        library, (there, clip) = self.writer(), self._at(file)
         if clip is not None:
-            report["known"].append(name)
+            report["known"].append(file.name)
         else:
-            clip, note = self._store(path, name, captions, keep_copy, visitor, ready)
+            clip, note = self._store(file, ready)
             if note is None:
-                report["known"].append(name)
-                if clip.visitor == visitor:
-                    clip = self._keep_up(report, clip, path, name, keep_copy)
+                report["known"].append(file.name)
+                if clip.visitor == file.visitor:
+                    clip = self._keep_up(report, clip, file)
             else:
                 report["added"].append(clip.id)
                 if note:
-                    report["partial"].append((name, note))
-        if captions and captions != clip.captions and clip.visitor == visitor:
-            clip = library.update(replace(clip, captions=captions))
+                    report["partial"].append((file.name, note))
+        if file.captions and file.captions != clip.captions and clip.visitor == file.visitor:
+            clip = library.update(replace(clip, captions=file.captions))
         with suppress(LibraryError):  # it only saves space
             library.pack(clip)
-        return {old.id: source for old in there if old.id != clip.id and "media" not in old.files}
+        return {old.id: file.source for old in there if old.id != clip.id and "media" not in old.files}
 
-    def _keep_up(self, report: _Report, clip: StoredClip, path: Path, name: str, keep_copy: bool) -> StoredClip:
+    def _keep_up(self, report: _Report, clip: StoredClip, file: _File) -> StoredClip:
         """Note the time of a known clip's film and where it lies, or copy it, if it has left its old place."""
-        library, source = self.writer(), os.path.realpath(path)
-        state = path.stat()
-        seen = replace(clip, size=state.st_size, modified_ns=settled_time(state))
-        if clip.source == source:
-            current = seen
-        elif "media" in clip.files or library.at_its_place(clip):
-            return clip
-        elif keep_copy:
-            return library.update(clip, copy=path)
-        else:
-            current = replace(seen, name=name, source=source)
-            report["moved"].append(name)
+        library, state = self.writer(), file.path.stat()
+        current = replace(clip, size=state.st_size, modified_ns=settled_time(state))
+        if clip.source != file.source:
+            if "media" in clip.files or library.at_its_place(clip):
+                return clip
+            if file.keep_copy:
+                return library.update(clip, copy=file.path)
+            current = replace(current, name=file.name, source=file.source)
+            report["moved"].append(file.name)
         return clip if current == clip else library.update(current)
 
-    def _store(
-        self,
-        path: Path,
-        name: str,
-        captions: tuple[str, ...],
-        keep_copy: bool,
-        visitor: str,
-        ready: PreparedFile | None = None,
-    ) -> tuple[StoredClip, str | None]:
+    def _store(self, file: _File, ready: PreparedFile | None = None) -> tuple[StoredClip, str | None]:
         """Store a file as a clip; returns it and what could not be read, or the clip of the same content and None."""
-        library = self.writer()
-        if ready is not None and (known := library.find_by_digest(ready.digest, visitor)) is not None:
+        library, path, captions = self.writer(), file.path, file.captions
+        if ready is not None and (known := library.find_by_digest(ready.digest, file.visitor)) is not None:
             return known, None
         if ready is None or ready.clip is None or ready.contents is None:  # known when it was read, and deleted since
             with library.scratch() as scratch:
-                ready = encode_file(read_file(path, self._model, self._limits, scratch), self._model)
-                return self._store(path, name, captions, keep_copy, visitor, ready)
+                read = read_file(path, self._model, self._limits, scratch)
+                return self._store(file, encode_file(read, self._model))
         info = ready.clip.info
-        if not captions and (damaged := id_of(ready.digest, visitor)) in library:
+        if not captions and (damaged := id_of(ready.digest, file.visitor)) in library:
             captions = library.get(damaged).captions
         clip = StoredClip(
-            name=name,
-            source=os.path.realpath(path),
+            name=file.name,
+            source=file.source,
             digest=ready.digest,
             duration_s=info.duration_s,
             width=info.width,
@@ -302,12 +298,12 @@ class Indexer:
             captions=captions,
             size=ready.state.st_size,
             modified_ns=ready.modified_ns,
-            visitor=visitor,
+            visitor=file.visitor,
         )
         after = path.stat()
         if (after.st_size, after.st_mtime_ns) != (ready.state.st_size, ready.state.st_mtime_ns):
             raise VideoError(path, "it changed while it was read", "index it again once it is complete")
-        stored = library.add(clip, replace(ready.contents, copy=path if keep_copy else None))
+        stored = library.add(clip, replace(ready.contents, copy=path if file.keep_copy else None))
         if ready.contents.playable:
             ready.contents.playable.unlink()
         return stored, info.note
@@ -352,7 +348,7 @@ class Indexer:
                 f"{clip.name} is damaged in the library and no longer at {path}; put the file back and "
                 "rebuild the library, or delete the clip."
             )
-        stored, note = self._store(path, clip.name, clip.captions, copied, clip.visitor)
+        stored, note = self._store(_File(path, clip.name, clip.captions, copied, clip.visitor))
         if note is None:
             raise LibraryError(
                 f"{clip.name} is damaged, and {path} now holds another clip of the library; delete this one."

@@ -64,16 +64,15 @@ class LibraryReader:
         self._problems: dict[str, str] = {}
 
     @classmethod
-    def open(cls, directory: Path | str, wanted: FeatureVersion, *, allow_stale: bool = False) -> LibraryReader:
+    def open(cls, directory: Path | str, wanted: FeatureVersion) -> LibraryReader:
         """Open the library in ``directory`` for features of the version ``wanted``; writes nothing.
 
-        The library of another model is refused with advice unless ``allow_stale``. Clips that
-        cannot be read are named by ``problems``.
+        The library of another model is refused with advice. Clips that cannot be read are named by ``problems``.
         """
         reader = cls(require_library(Path(directory)), wanted)
         failed = f"The library {directory} was not opened"
         with library_errors(failed), sqlite_errors(failed):
-            reader._use(reader._read(), allow_stale)
+            reader._use(reader._read())
         return reader
 
     # ------------------------------------------------------------------ what is there
@@ -254,7 +253,7 @@ class LibraryReader:
         )
         return replace(state, problem=f"{sentence} {state.problem}".strip())
 
-    def _use(self, catalogue: Catalogue, allow_stale: bool) -> None:
+    def _use(self, catalogue: Catalogue, allow_stale: bool = False) -> None:
         """Take a catalogue; an empty library belongs to whoever opens it."""
         if not any(catalogue.totals(version).clips for version in catalogue.versions() if version != DELETED):
             catalogue.version = self.wanted
