@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
 import os
 import shlex
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -41,68 +40,65 @@ from vtr_demo.results import ClipFilter, Order
 from vtr_demo.structures import CropBox, FrameBatch, VideoTokens
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[LibraryWriter]:
+    """A library of three clips, open for writing."""
+    library(tmp_path, 3)
+    with LibraryWriter.open(tmp_path, OURS) as opened:
+        yield opened
+
+
 # --------------------------------------------------------------------------- round trip
-def test_a_clip_comes_back_as_it_was_stored(tmp_path: Path) -> None:
-    library(tmp_path / "lib")
-    with LibraryWriter.open(tmp_path / "lib", OURS) as store:
-        assert_holds(store, [0, 1])
-        expected = contents_of(1)
-        frames, tokens = store.frames(clip_of(1).id), store.tokens(clip_of(1).id)
-        assert (frames.crop, frames.duration_s) == (expected.frames.crop, 4.0)
-        np.testing.assert_array_equal(frames.seconds, expected.frames.seconds)
-        assert tokens.grid == GRID
-        assert tokens.patches.dtype == torch.float32
-        torch.testing.assert_close(tokens.summary, expected.tokens.summary.half().float(), atol=0, rtol=0)
-        assert tokens.motion is not None
-        assert expected.tokens.motion is not None
-        torch.testing.assert_close(tokens.motion, expected.tokens.motion.half().float(), atol=0, rtol=0)
-        stored = store.get(clip_of(1).id)
-        assert stored.added
-        plain = dataclasses.replace(stored, added="", number=0, version="", tower="", files={})
-        assert plain == clip_of(1)
+def test_a_clip_comes_back_as_it_was_stored(store: LibraryWriter) -> None:
+    assert_holds(store, [0, 1, 2])
+    expected, stored = contents_of(1), store.get(clip_of(1).id)
+    frames, tokens = store.frames(stored.id), store.tokens(stored.id)
+    assert (frames.crop, frames.duration_s) == (expected.frames.crop, 4.0)
+    np.testing.assert_array_equal(frames.seconds, expected.frames.seconds)
+    assert (tokens.grid, tokens.patches.dtype) == (GRID, torch.float32)
+    assert tokens.motion is not None
+    assert expected.tokens.motion is not None
+    for one, other in ((tokens.summary, expected.tokens.summary), (tokens.motion, expected.tokens.motion)):
+        torch.testing.assert_close(one, other.half().float(), atol=0, rtol=0)
+    assert stored.added
+    assert replace(stored, added="", number=0, version="", tower="", files={}) == clip_of(1)
 
 
 def test_a_record_comes_back_from_its_json_also_with_names_that_are_no_text() -> None:
-    clip = dataclasses.replace(clip_of(0), name="a\udcff\n'\"日.mp4", source="/tmp/\udce4.mp4")
+    clip = replace(clip_of(0), name="a\udcff\n'\"日.mp4", source="/tmp/\udce4.mp4")
     assert clip_from_json(clip.json) == clip
     for bad in ("", "[]", "{}", clip.json.replace('"format": 2', '"format": 3'), "{" * 9000):
-        with pytest.raises((ValueError, KeyError, TypeError, AttributeError, RecursionError)):
+        with pytest.raises((ValueError, KeyError, TypeError)):
             clip_from_json(bad)
 
 
-def test_a_moments_frames_are_a_slice_of_all_and_its_still_the_middle_one(tmp_path: Path) -> None:
-    clip_id = library(tmp_path)[0]
-    store = LibraryReader.open(tmp_path, OURS)
-    every = store.frames(clip_id)
-    for number, (moment, middle) in enumerate(zip(store.get(clip_id).moments, (1, 4), strict=True)):
-        some = store.frames(clip_id, moment.frames)
+def test_a_moments_frames_are_a_slice_of_all_and_its_still_the_middle_one(store: LibraryWriter) -> None:
+    clip = store.clips()[0]
+    every = store.frames(clip.id)
+    for number, (moment, middle) in enumerate(zip(clip.moments, (1, 4), strict=True)):
+        some = store.frames(clip.id, moment.frames)
         np.testing.assert_array_equal(some.pixels, every.pixels[[*moment.frames]])
         np.testing.assert_array_equal(some.seconds, every.seconds[[*moment.frames]])
-        assert files.jpeg(every.pixels[middle]) == store.still(clip_id, number)
+        assert files.jpeg(every.pixels[middle]) == store.still(clip.id, number)
     for number in (-1, 2, 999999):
         with pytest.raises(LibraryError, match="has no moment"):
-            store.still(clip_id, number)
+            store.still(clip.id, number)
     assert store.problems() == ()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 3), (3, 5, 200)])
-def test_frames_of_any_shape_and_equal_neighbours_are_kept_exactly(tmp_path: Path, shape: tuple) -> None:
+def test_frames_of_any_shape_are_kept_exactly_and_a_poster_is_a_jpeg_of_the_promised_size(
+    store: LibraryWriter, shape: tuple
+) -> None:
     t, h, w = shape
     pixels = np.full((t, h, w, 3), 7, dtype=np.uint8)
     frames = FrameBatch(pixels, np.arange(t, dtype=float), CropBox(0, 0, w, h, w, h), float(t))
     tokens = VideoTokens(torch.zeros(1, t, 6, 4), torch.zeros(1, t, 3), torch.ones(1, t) > 0, GRID)
-    clip = dataclasses.replace(clip_of(0), moments=())
-    with LibraryWriter.open(tmp_path, OURS) as store:
-        store.add(clip, ClipContents(frames, tokens, np.zeros((1, 6))))
-        np.testing.assert_array_equal(store.frames(clip.id).pixels, pixels)
-
-
-def test_a_poster_is_a_jpeg_of_the_promised_size(tmp_path: Path) -> None:
     poster = np.zeros((500, 1000, 3), np.uint8)
-    with LibraryWriter.open(tmp_path, OURS) as store:
-        store.add(clip_of(0), dataclasses.replace(contents_of(0), poster=poster))
-        with Image.open(io.BytesIO(store.checked(clip_of(0).id, "poster").read_bytes())) as still:
-            assert (still.format, still.size) == ("JPEG", (640, 320))
+    clip = store.add(replace(clip_of(9), moments=()), ClipContents(frames, tokens, np.zeros((1, 6)), poster))
+    np.testing.assert_array_equal(store.frames(clip.id).pixels, pixels)
+    with Image.open(store.checked(clip.id, "poster")) as still:
+        assert (still.format, still.size) == ("JPEG", (640, 320))
 
 
 def test_playable_comes_before_copy_and_copy_before_the_original(tmp_path: Path) -> None:
@@ -112,9 +108,9 @@ def test_playable_comes_before_copy_and_copy_before_the_original(tmp_path: Path)
         for n, copied, playable in ((0, False, False), (1, True, False), (2, True, True), (3, False, True)):
             original = tmp_path / f"{n}.MKV"
             original.write_bytes(bytes([n]))
-            clip = dataclasses.replace(clip_of(n), source=str(original))
+            clip = replace(clip_of(n), source=str(original))
             paths = {"copy": original if copied else None, "playable": converted if playable else None}
-            store.add(clip, dataclasses.replace(contents_of(n), **paths))
+            store.add(clip, replace(contents_of(n), **paths))
             assert store.media(clip.id).read_bytes() == (b"converted" if playable else bytes([n]))
             assert store.media(clip.id, original=True).read_bytes() == bytes([n])
             assert store.media(clip.id, original=True).is_relative_to(tmp_path / "lib") == copied
@@ -129,79 +125,62 @@ def test_playable_comes_before_copy_and_copy_before_the_original(tmp_path: Path)
             store.media(clip_of(0).id)
 
 
-def test_a_file_that_changes_while_it_is_copied_is_refused(tmp_path: Path) -> None:
-    upload = tmp_path / "u.mp4"
-    upload.write_bytes(b"not what was read")
-    with LibraryWriter.open(tmp_path / "lib", OURS) as store:
-        with pytest.raises(LibraryError, match=r"u\.mp4 changed while it was copied"):
-            store.add(clip_of(0), dataclasses.replace(contents_of(0), copy=upload))
-        assert len(store) == 0
-    assert on_disk(tmp_path / "lib") == set()
-
-
-def test_bytes_are_those_on_disk_and_equal_files_are_kept_once(tmp_path: Path) -> None:
-    ids = library(tmp_path)
-    reader = LibraryReader.open(tmp_path, OURS)
+def test_bytes_are_those_on_disk_and_equal_files_are_kept_once(store: LibraryWriter, tmp_path: Path) -> None:
     sizes = sum((tmp_path / name).stat().st_size for name in on_disk(tmp_path))
-    assert reader.catalogue.sums().bytes == sum(reader.get(one).stored_bytes for one in ids) == sizes
-    with LibraryWriter.open(tmp_path, OURS) as store:
-        twin = store.add(clip_of(7), contents_of(1))
-        assert twin.files == store.get(ids[1]).files
-        store.delete(ids[1])
-        np.testing.assert_array_equal(store.frames(twin.id).pixels, contents_of(1).frames.pixels)
-        assert [clip.name for clip in store.clips()] == ["clip 0.mp4", "clip 7.mp4"]
-    assert LibraryReader.open(tmp_path, OURS).problems() == ()
+    assert store.catalogue.sums().bytes == sum(clip.stored_bytes for clip in store.clips()) == sizes
+    twin = store.add(clip_of(7), contents_of(1))
+    assert twin.files == store.get(clip_of(1).id).files
+    store.delete(clip_of(1).id)
+    np.testing.assert_array_equal(store.frames(twin.id).pixels, contents_of(1).frames.pixels)
+    reader = LibraryReader.open(tmp_path, OURS)
+    assert [clip.name for clip in reader.clips()] == ["clip 0.mp4", "clip 2.mp4", "clip 7.mp4"]
+    assert reader.problems() == ()
 
 
 # --------------------------------------------------------------------------- ids and refusals
-@pytest.mark.parametrize("clip_id", ["", "..", "../../etc", "0" * 12, "ABCDEF012345", "a" * 11 + "/", "\x00"])
-def test_ids_that_are_malformed_or_unknown_are_refused_everywhere(tmp_path: Path, clip_id: str) -> None:
-    library(tmp_path)
-    with LibraryWriter.open(tmp_path, OURS) as store:
+def test_ids_that_are_malformed_or_unknown_are_refused_everywhere(store: LibraryWriter) -> None:
+    for clip_id in ("", "..", "../../etc", "0" * 12, "ABCDEF012345", "a" * 11 + "/", "\x00"):
         for call in (store.get, store.frames, store.tokens, store.media, store.delete):
             with pytest.raises(LibraryError, match="No clip"):
                 call(clip_id)
-        assert_holds(store, [0, 1])
+    assert_holds(store, [0, 1, 2])
 
 
-def test_the_same_content_is_found_by_digest_and_refused_twice(tmp_path: Path) -> None:
-    library(tmp_path)
-    with LibraryWriter.open(tmp_path, OURS) as store:
-        assert store.find_by_digest(clip_of(1).digest) == store.get(clip_of(1).id)
-        for other in (clip_of(1).digest[:12] + "0" * 52, clip_of(9).digest):
-            assert store.find_by_digest(other) is None
-        with pytest.raises(LibraryError, match=r"clip 1\.mp4 is already in the library"):
-            store.add(clip_of(1), contents_of(1))
-        assert_holds(store, [0, 1])
+def test_the_same_content_is_found_by_digest_and_refused_twice(store: LibraryWriter) -> None:
+    assert store.find_by_digest(clip_of(1).digest) == store.get(clip_of(1).id)
+    for other in (clip_of(1).digest[:12] + "0" * 52, clip_of(9).digest):
+        assert store.find_by_digest(other) is None
+    with pytest.raises(LibraryError, match=r"clip 1\.mp4 is already in the library"):
+        store.add(clip_of(1), contents_of(1))
+    assert_holds(store, [0, 1, 2])
 
 
-def misfits() -> list[tuple[str, StoredClip, ClipContents, type[Exception]]]:
+def misfits(upload: Path) -> list[tuple[str, StoredClip, ClipContents, type[Exception]]]:
     clip, good = clip_of(5), contents_of(5)
     nan = good.vectors.copy()
     nan[1, 1] = np.nan
-    big = dataclasses.replace(good.tokens, patches=good.tokens.patches * 1e6)
+    big = replace(good.tokens, patches=good.tokens.patches * 1e6)
     short = FrameBatch(good.frames.pixels[:4], good.frames.seconds[:4], good.frames.crop, 4.0)
-    beyond = dataclasses.replace(clip, moments=(Moment(0, 1, (0,)), Moment(1, 2, (5,))))
+    beyond = replace(clip, moments=(Moment(0, 1, (0,)), Moment(1, 2, (5,))))
     return [
-        ("vectors are not finite", clip, dataclasses.replace(good, vectors=nan), LibraryError),
-        ("do not fit float16", clip, dataclasses.replace(good, tokens=big), LibraryError),
-        ("4 frames but tokens", clip, dataclasses.replace(good, frames=short), ValueError),
-        ("2 moments need", clip, dataclasses.replace(good, vectors=good.vectors[:2]), ValueError),
+        ("vectors are not finite", clip, replace(good, vectors=nan), LibraryError),
+        ("do not fit float16", clip, replace(good, tokens=big), LibraryError),
+        ("4 frames but tokens", clip, replace(good, frames=short), ValueError),
+        ("2 moments need", clip, replace(good, vectors=good.vectors[:2]), ValueError),
         ("does not point into 5 frames", beyond, good, ValueError),
-        ("No such file", clip, dataclasses.replace(good, copy=Path("/nowhere/x.mp4")), LibraryError),
+        ("No such file", clip, replace(good, copy=Path("/nowhere/x.mp4")), LibraryError),
+        (r"u\.mp4 changed while it was copied", clip, replace(good, copy=upload), LibraryError),
     ]
 
 
-@pytest.mark.parametrize("case", misfits(), ids=lambda case: case[0])
-def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path: Path, case: tuple) -> None:
-    sentence, clip, contents, kind = case
-    library(tmp_path)
+def test_what_does_not_fit_is_refused_and_changes_nothing(store: LibraryWriter, tmp_path: Path) -> None:
     before = on_disk(tmp_path)
-    with LibraryWriter.open(tmp_path, OURS) as store:
+    (tmp_path / "u.mp4").write_bytes(b"not what was read")
+    for sentence, clip, contents, kind in misfits(tmp_path / "u.mp4"):
         with pytest.raises(kind, match=sentence):
             store.add(clip, contents)
         assert on_disk(tmp_path) == before
-        assert_holds(store, [0, 1])
+    assert_holds(store, [0, 1, 2])
 
 
 def test_no_library_is_made_by_reading_and_the_advice_can_be_pasted_wherever_it_lies(tmp_path: Path) -> None:
@@ -210,39 +189,49 @@ def test_no_library_is_made_by_reading_and_the_advice_can_be_pasted_wherever_it_
         LibraryReader.open(folder, OURS)
     assert shlex.split(str(refused.value).split("`")[1])[-1] == str(folder)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_in_the_place_of_the_folder_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "lib").write_text("x")
+    folder.write_text("a file")
     with pytest.raises(LibraryError, match="was not opened"):
-        LibraryWriter.open(tmp_path / "lib", OURS)
+        LibraryWriter.open(folder, OURS)
 
 
 # --------------------------------------------------------------------------- two processes
-def test_a_second_writer_gets_a_sentence_and_a_reader_does_not(tmp_path: Path) -> None:
-    library(tmp_path)
-    with LibraryWriter.open(tmp_path, OURS) as store:
-        with pytest.raises(LibraryError, match=rf"another process \(process {os.getpid()}\)"):
-            LibraryWriter.open(tmp_path, OURS)
-        assert_holds(LibraryReader.open(tmp_path, OURS), [0, 1])
-        store.add(clip_of(2), contents_of(2))
+def test_a_second_writer_gets_a_sentence_and_a_reader_does_not(store: LibraryWriter, tmp_path: Path) -> None:
+    with pytest.raises(LibraryError, match=rf"another process \(process {os.getpid()}\)"):
+        LibraryWriter.open(tmp_path, OURS)
+    assert_holds(LibraryReader.open(tmp_path, OURS), [0, 1, 2])
+    store.close()
     with pytest.raises(LibraryError, match="is closed"):
         store.delete(clip_of(0).id)
-    with LibraryWriter.open(tmp_path, OURS) as store:
-        assert_holds(store, [0, 1, 2])
+    assert_holds(store, [0, 1, 2])
 
 
-def test_a_reader_is_told_that_a_clip_was_deleted_meanwhile(tmp_path: Path) -> None:
-    ids = library(tmp_path, 3)
-    reader = LibraryReader.open(tmp_path, OURS)
-    with LibraryWriter.open(tmp_path, OURS) as store:
-        store.delete(ids[1])
+def test_a_reader_is_told_that_a_clip_was_deleted_meanwhile(store: LibraryWriter, tmp_path: Path) -> None:
+    reader, ids = LibraryReader.open(tmp_path, OURS), [clip.id for clip in store.clips()]
+    store.delete(ids[1])
     for read in (reader.frames, reader.tokens):
         with pytest.raises(LibraryError, match="No clip"):
             read(ids[1])
     assert [owner for owner, moment in all_vectors(reader)[1] if moment == -1] == [ids[0], ids[2]]
-    assert reader.problems() == ()
-    assert_holds(LibraryReader.open(tmp_path, OURS), [0, 2])
+    assert_holds(reader, [0, 2])
+
+
+def test_what_a_reader_sees_of_a_state_is_what_the_writer_wrote(store: LibraryWriter, tmp_path: Path) -> None:
+    assert store.setting("concepts") == {}
+    store.set_setting("concepts", {"names": {"3": "Hunde"}})
+    seen = read_catalogue(tmp_path)
+    assert (seen.settings, seen.version, seen.pending) == (store.catalogue.settings, store.version, {})
+    assert tuple(seen.page()) == store.clips()
+    reader = LibraryReader.open(tmp_path, OURS)
+    assert reader.setting("concepts") == {"names": {"3": "Hunde"}}
+    for change in (lambda: store.delete(clip_of(1).id), lambda: store.add(clip_of(7), contents_of(7))):
+        change()
+        assert reader.clips() == store.clips()
+        for where in (reader, store):
+            sums, clips = where.catalogue.sums(), where.clips()
+            assert len(where) == sums.clips == len(clips)
+            assert sums.bytes == sum(clip.stored_bytes for clip in clips)
+            assert sums.moments == sum(len(clip.moments) for clip in clips)
+            assert where.catalogue.contents()[0].tolist() == [clip.number for clip in clips]
 
 
 # --------------------------------------------------------------------------- another model
@@ -291,7 +280,7 @@ def test_a_rebuild_for_another_tower_needs_everything_anew_and_keeps_uploads(tmp
     upload = tmp_path / "u.mp4"
     upload.write_bytes(bytes([0]))
     with LibraryWriter.open(tmp_path / "lib", OURS) as store:
-        clip_id = store.add(clip_of(0), dataclasses.replace(contents_of(0), copy=upload)).id
+        clip_id = store.add(clip_of(0), replace(contents_of(0), copy=upload)).id
         store.add(clip_of(1), contents_of(1))
     with LibraryWriter.open(tmp_path / "lib", FOREIGN, allow_stale=True) as store:
         with pytest.raises(LibraryError, match="another tower"):
@@ -308,27 +297,6 @@ def test_a_rebuild_for_another_tower_needs_everything_anew_and_keeps_uploads(tmp
         store.replace(store.get(clip_id), contents_of(0))
         store.switch()
         assert_holds(store, [0, 1])
-
-
-def test_what_a_reader_sees_of_a_state_is_what_the_writer_wrote(tmp_path: Path) -> None:
-    library(tmp_path, 3)
-    with LibraryWriter.open(tmp_path, OURS) as store:
-        assert store.setting("concepts") == {}
-        store.set_setting("concepts", {"names": {"3": "Hunde"}})
-        seen = read_catalogue(tmp_path)
-        assert (seen.settings, seen.version, seen.pending) == (store.catalogue.settings, store.version, {})
-        assert tuple(seen.page()) == store.clips()
-        reader = LibraryReader.open(tmp_path, OURS)
-        assert reader.setting("concepts") == {"names": {"3": "Hunde"}}
-        for change in (lambda: store.delete(clip_of(1).id), lambda: store.add(clip_of(7), contents_of(7))):
-            change()
-            assert reader.clips() == store.clips()
-            for where in (reader, store):
-                sums, clips = where.catalogue.sums(), where.clips()
-                assert len(where) == sums.clips == len(clips)
-                assert sums.bytes == sum(clip.stored_bytes for clip in clips)
-                assert sums.moments == sum(len(clip.moments) for clip in clips)
-                assert where.catalogue.contents()[0].tolist() == [clip.number for clip in clips]
 
 
 @pytest.mark.parametrize("spoil", ["DROP TABLE catalogue", "DELETE FROM uses", "UPDATE catalogue SET name = x'00'",
@@ -360,6 +328,10 @@ FILTERS = [
     ClipFilter(visitors=()),
     ClipFilter(own=True),
     ClipFilter(own=True, visitors=("", "ann")),
+    ClipFilter(visitors=("", "ann")),
+    ClipFilter(uploaded=True),
+    ClipFilter(captioned=True, visitors=("",)),
+    ClipFilter(captioned=False),
 ]
 
 
@@ -370,30 +342,33 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = ["b.mp4", "B é%_.mp4", "a.mp4", "É\udcff.mp4", "c'\"\\;--.mp4", "a.mp4", "日本.mp4"]
     with LibraryWriter.open(directory, OURS) as store:
         for n, name in enumerate(names):
-            clip = dataclasses.replace(
+            clip = replace(
                 clip_of(n), name=name, source=f"/{'ab'[n % 2]}/x/{name}", duration_s=float(7 - n // 2),
                 added=f"2026-01-0{n + 1}T00:00:00+00:00", visitor=("", "ann", "bob")[n % 3],
+                captions=("a dog",) if n % 4 == 0 else (),
             )  # fmt: skip
             film = directory / "upload"
             film.write_bytes(bytes([n]))
-            store.add(clip, dataclasses.replace(contents_of(n), copy=film if n % 2 else None))
+            store.add(clip, replace(contents_of(n), copy=film if n % 2 else None))
             film.unlink()
         store.delete(store.clips()[4].id)
     return directory
 
 
 @pytest.mark.parametrize("where", FILTERS)
-def test_a_part_of_a_list_is_the_slice_of_the_whole_sorted_and_filtered(varied: Path, where: ClipFilter) -> None:
-    store = LibraryReader.open(varied, OURS)
+def test_lists_sums_hidden_clips_and_a_spread_are_those_of_a_loop_over_all(varied: Path, where: ClipFilter) -> None:
+    every, catalogue = (store := LibraryReader.open(varied, OURS)).clips(), store.catalogue
     clips = [
         clip
-        for clip in store.clips()
+        for clip in every
         if where.name.lower() in clip.name.lower()
         and where.folder.lower() in clip.source.rpartition("/")[0].lower()
         and where.shortest_s <= clip.duration_s <= where.longest_s
         and where.added_from <= clip.added < (where.added_before or "3")
         and (where.visitors is None or clip.visitor in where.visitors)
         and (clip.copied or not where.own)
+        and (clip.visitor or not where.uploaded)
+        and where.captioned in (None, bool(clip.captions))
     ]
     orders: dict[Order, list[StoredClip]] = {
         "oldest": clips,
@@ -403,11 +378,17 @@ def test_a_part_of_a_list_is_the_slice_of_the_whole_sorted_and_filtered(varied: 
         "longest": sorted(clips, key=lambda clip: (-clip.duration_s, clip.number)),
         "largest": sorted(clips, key=lambda clip: (-clip.stored_bytes, clip.number)),
     }
-    assert store.catalogue.sums(where).clips == len(clips)
+    sums, hidden, some = catalogue.sums(where), catalogue.hidden(where), catalogue.spread(2, where)
+    assert (sums.clips, sums.bytes) == (len(clips), sum(clip.stored_bytes for clip in clips))
+    assert catalogue.spread(len(clips), where) == clips
+    assert min(1, len(clips)) <= len(some) <= 2
+    assert all(clip in clips for clip in some)
+    assert hidden is None or {*hidden.tolist()} == {clip.number for clip in every if clip not in clips}
+    assert all(clip in catalogue.at(clip.source) for clip in clips)
     for order, expected in orders.items():
         for offset, limit in ((0, None), (0, 2), (2, 2), (5, 9), (99, 1), (0, 0)):
             end = None if limit is None else offset + limit
-            assert store.catalogue.page(where, order, offset, limit) == expected[offset:end], (order, offset, limit)
+            assert catalogue.page(where, order, offset, limit) == expected[offset:end], (order, offset, limit)
 
 
 # --------------------------------------------------------------------------- set aside and restored
@@ -477,7 +458,7 @@ def test_a_clip_set_aside_survives_a_lost_database_and_can_be_added_anew(tmp_pat
 def test_captions_of_many_clips_change_in_one_step_and_nothing_else_does(tmp_path: Path) -> None:
     ids = library(tmp_path, 3)
     with LibraryWriter.open(tmp_path, OURS) as store:
-        changed = [dataclasses.replace(clip, captions=(clip.name,)) for clip in store.clips()]
+        changed = [replace(clip, captions=(clip.name,)) for clip in store.clips()]
         store.delete(ids[1])
         store.update_all(changed)
         assert [clip.captions for clip in store.clips()] == [(clip_of(0).name,), (clip_of(2).name,)]
@@ -528,32 +509,3 @@ def test_a_check_takes_up_strays_that_make_a_clip_and_puts_the_others_aside(tmp_
         store.check()
         assert store.problems() == ()
         assert len(store.clips()) == 3
-
-
-def test_sums_hidden_clips_and_a_spread_are_those_of_a_loop_over_all(tmp_path: Path) -> None:
-    visitors = ["", "ann", "", "bob", "ann", "", ""]
-    with LibraryWriter.open(tmp_path, OURS) as store:
-        for n, visitor in enumerate(visitors):
-            captions = ("a dog",) if n % 3 == 0 else ()
-            store.add(replace(clip_of(n), visitor=visitor, captions=captions), contents_of(n))
-        clips, catalogue = store.clips(), store.catalogue
-        for where, matches in (
-            (ClipFilter(), lambda clip: True),
-            (ClipFilter(visitors=("", "ann")), lambda clip: clip.visitor in ("", "ann")),
-            (ClipFilter(visitors=("ann",)), lambda clip: clip.visitor == "ann"),
-            (ClipFilter(visitors=()), lambda clip: False),
-            (ClipFilter(uploaded=True), lambda clip: clip.visitor != ""),
-            (ClipFilter(captioned=True, visitors=("",)), lambda clip: clip.captions and not clip.visitor),
-            (ClipFilter(captioned=False), lambda clip: not clip.captions),
-        ):
-            mine = [clip for clip in clips if matches(clip)]
-            sums = catalogue.sums(where)
-            assert (sums.clips, sums.bytes) == (len(mine), sum(clip.stored_bytes for clip in mine))
-            assert catalogue.page(where) == catalogue.spread(len(mine), where) == mine
-            some = catalogue.spread(2, where)
-            assert len(some) <= 2
-            assert {clip.id for clip in some} <= {clip.id for clip in mine}
-            assert some or not mine
-            hidden = catalogue.hidden(where)
-            assert hidden is None or {*hidden.tolist()} == {clip.number for clip in clips} - {c.number for c in mine}
-        assert [catalogue.at(clip.source) for clip in clips] == [[clip] for clip in clips]
