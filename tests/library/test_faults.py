@@ -11,6 +11,7 @@ import random
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from tests.helpers.stored import (
 from vtr_demo.errors import LibraryError
 from vtr_demo.library import transactions
 from vtr_demo.library.reader import LibraryReader
+from vtr_demo.library.records import StoredClip
 from vtr_demo.library.store import LibraryWriter
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the kills need os.fork")
@@ -42,93 +44,85 @@ LONGEST = 400
 
 
 # --------------------------------------------------------------------------- changes and what they may leave
-def add(directory: Path) -> None:
-    with LibraryWriter.open(directory, OURS) as store:
-        store.add(clip_of(2), contents_of(2))
+def rebuild(store: LibraryWriter) -> None:
+    if store.stale:
+        for clip in store.clips():
+            if not store.rebuilt(clip.id):
+                store.replace_vectors(clip.id, np.ones((3, 9)))
+        store.switch()
 
 
-def delete(directory: Path) -> None:
-    with LibraryWriter.open(directory, OURS) as store:
-        store.delete(clip_of(0).id)
+def repair(store: LibraryWriter) -> None:
+    store.check()
+    for clip in store.damaged():
+        store.replace(clip, contents_of(1))
 
 
-def rename(directory: Path) -> None:
-    with LibraryWriter.open(directory, OURS) as store:
-        store.set_setting("concept_names", {"x": {"0": "new"}})
+CHANGES: dict[str, Callable[[LibraryWriter], object]] = {
+    "add": lambda store: store.add(clip_of(2), contents_of(2)),
+    "delete": lambda store: store.delete(clip_of(0).id),
+    "rename": lambda store: store.set_setting("concept_names", {"x": {"0": "new"}}),
+    "rebuild": rebuild,
+    "repair": repair,
+    "open_old": lambda store: None,
+}
 
 
-def rebuild(directory: Path) -> None:
-    with LibraryWriter.open(directory, RETRAINED, allow_stale=True) as store:
-        if store.stale:
-            for clip in store.clips():
-                if not store.rebuilt(clip.id):
-                    store.replace_vectors(clip.id, np.ones((3, 9)))
-            store.switch()
+def make(directory: Path, name: str) -> None:
+    """Open a library and change it."""
+    wanted = RETRAINED if name == "rebuild" else OURS
+    with LibraryWriter.open(directory, wanted, allow_stale=name == "rebuild") as store:
+        CHANGES[name](store)
 
 
-def repair(directory: Path) -> None:
-    with LibraryWriter.open(directory, OURS) as store:
-        store.check()
-        for clip in store.damaged():
-            store.replace(clip, contents_of(1))
+def number_of(clip: StoredClip) -> int:
+    return int(clip.name.split()[1].split(".")[0])
 
 
-def open_old(directory: Path) -> None:
-    LibraryWriter.open(directory, OURS).close()
+def assert_tidy(store: LibraryWriter) -> None:
+    """No file lies there that is no clip's."""
+    assert on_disk(store.directory) == {name for clip in store.clips() for name in clip.file_names()}
 
 
-def after_add(directory: Path) -> None:
-    with LibraryWriter.open(directory, OURS) as store:
-        assert_holds(store, [0, 1, 2] if len(store) == 3 else [0, 1])
-        assert on_disk(directory) == {name for clip in store.clips() for name in clip.file_names()}
-        if len(store) == 2:
-            store.add(clip_of(2), contents_of(2))
-        assert_holds(store, [0, 1, 2])
-
-
-def after_delete(directory: Path) -> None:
-    with LibraryWriter.open(directory, OURS) as store:
-        assert_holds(store, [0, 1] if len(store) == 2 else [1])
-        assert on_disk(directory) == {name for clip in store.clips() for name in clip.file_names()}
-
-
-def after_rename(directory: Path) -> None:
-    with LibraryWriter.open(directory, OURS) as store:
-        assert_holds(store, [0, 1])
-        assert store.setting("concept_names") in ({"x": {"0": "old"}}, {"x": {"0": "new"}})
-
-
-def after_rebuild(directory: Path) -> None:
-    with LibraryWriter.open(directory, RETRAINED, allow_stale=True) as store:
-        assert_holds(store, [0, 1])
-        stale = store.stale
-    if stale:
+def check(directory: Path, name: str) -> None:
+    """A library is as before the change or after it, and takes the change then."""
+    if name == "rebuild":
+        with LibraryWriter.open(directory, RETRAINED, allow_stale=True) as store:
+            assert_holds(store, [0, 1])
+            stale = store.stale
+        if stale:
+            assert_holds(LibraryReader.open(directory, OURS), [0, 1])
+            make(directory, name)
+        with LibraryWriter.open(directory, RETRAINED) as store:
+            assert_holds(store, [0, 1])
+            assert (all_vectors(store)[0] == 1).all()
+            assert_tidy(store)
+        return
+    if name == "open_old":
         assert_holds(LibraryReader.open(directory, OURS), [0, 1])
-        rebuild(directory)
-    with LibraryWriter.open(directory, RETRAINED) as store:
-        assert_holds(store, [0, 1])
-        assert (all_vectors(store)[0] == 1).all()
-        assert on_disk(directory) == {name for clip in store.clips() for name in clip.file_names()}
-
-
-def after_repair(directory: Path) -> None:
     with LibraryWriter.open(directory, OURS) as store:
-        store.check()
-        assert [clip.name for clip in store.clips()] == ["clip 0.mp4", "clip 1.mp4"]
-        assert {clip.name for clip in store.damaged()} <= {"clip 1.mp4"}
-    repair(directory)
-    assert_holds(LibraryReader.open(directory, OURS), [0, 1])
-
-
-def after_open_old(directory: Path) -> None:
-    assert_holds(LibraryReader.open(directory, OURS), [0, 1])
-    with LibraryWriter.open(directory, OURS) as store:
-        assert_holds(store, [0, 1])
-        for n in range(2):
-            assert store.media(clip_of(n).id).read_bytes() == bytes([n])
-        assert store.setting("concept_names") == {OURS.fingerprint: {"0": "mine"}}
-        assert on_disk(directory) == {name for clip in store.clips() for name in clip.file_names()}
-    assert not (directory / "clips").exists()
+        there = [number_of(clip) for clip in store.clips()]
+        if name == "repair":
+            store.check()
+            assert there == [0, 1]
+            assert {clip.name for clip in store.damaged()} <= {"clip 1.mp4"}
+            repair(store)
+        assert_holds(store, there)
+        assert_tidy(store)
+        if name == "add":
+            assert there in ([0, 1], [0, 1, 2])
+            if len(there) == 2:
+                CHANGES[name](store)
+            assert_holds(store, [0, 1, 2])
+        elif name == "delete":
+            assert there in ([0, 1], [1])
+        elif name == "rename":
+            assert store.setting("concept_names") in ({"x": {"0": "old"}}, {"x": {"0": "new"}})
+        elif name == "open_old":
+            assert there == [0, 1]
+            assert [store.media(clip.id).read_bytes() for clip in store.clips()] == [b"\0", b"\1"]
+            assert store.setting("concept_names") == {OURS.fingerprint: {"0": "mine"}}
+            assert not (directory / "clips").exists()
 
 
 def start(directory: Path, change: str) -> None:
@@ -142,16 +136,6 @@ def start(directory: Path, change: str) -> None:
         store.set_setting("concept_names", {"x": {"0": "old"}})
         if change == "repair":
             (directory / store.get(clip_of(1).id).files["tokens"].name).write_bytes(b"spoiled")
-
-
-CHANGES: dict[str, tuple[Callable[[Path], None], Callable[[Path], None]]] = {
-    "add": (add, after_add),
-    "delete": (delete, after_delete),
-    "rename": (rename, after_rename),
-    "rebuild": (rebuild, after_rebuild),
-    "repair": (repair, after_repair),
-    "open_old": (open_old, after_open_old),
-}
 
 
 def killed(directory: Path, change: Callable[[Path], None], step: int) -> bool:
@@ -180,18 +164,17 @@ STRIDES = [5, pytest.param(1, marks=pytest.mark.full)]
 def test_a_kill_or_a_failed_write_at_any_step_leaves_the_library_before_or_after_the_change(
     tmp_path: Path, name: str, stride: int, kill: bool
 ) -> None:
-    change, check = CHANGES[name]
     start(tmp_path / "start", name)
     for step in range(1 + (len(name) + kill) % stride, LONGEST, stride):
         directory, faults = tmp_path / "run", Faults()
         shutil.copytree(tmp_path / "start", directory)
         if kill:
-            ended = not killed(directory, change, step)
+            ended = not killed(directory, partial(make, name=name), step)
         else:
             with suppress(LibraryError), faults.at_step(directory, step):
-                change(directory)
+                make(directory, name)
             ended = faults.step < step
-        check(directory)
+        check(directory, name)
         shutil.rmtree(directory)
         if ended:
             assert step > 10
@@ -200,16 +183,12 @@ def test_a_kill_or_a_failed_write_at_any_step_leaves_the_library_before_or_after
 
 
 # --------------------------------------------------------------------------- flipped bits
-def flip(path: Path, bit: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(data)
-
-
 def check_flip(directory: Path, path: Path, bit: int) -> None:
     """A flipped bit is noticed or changes nothing, and costs one clip at most."""
     before = path.read_bytes()
-    flip(path, bit)
+    data = bytearray(before)
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
     where = f"bit {bit} of {path.name}"
     reader = LibraryReader.open(directory, OURS)
     assert len(reader) == 3, where
@@ -222,8 +201,7 @@ def check_flip(directory: Path, path: Path, bit: int) -> None:
         assert store.setting("concept_names") == {"x": {"0": "old"}}, where
         noticed = bool(store.problems())
         for clip in damaged:
-            n = int(clip.name.split()[1].split(".")[0])
-            store.replace(clip, contents_of(n))
+            store.replace(clip, contents_of(number_of(clip)))
         assert noticed or path.read_bytes() == before or path.name in ("library.db", "settings.json"), where
         if not noticed:
             assert_holds(store, [0, 1, 2])
@@ -262,8 +240,8 @@ def test_500_kills_in_a_row_lose_nothing(tmp_path: Path) -> None:
     library(directory, 2)
     for _ in range(500):
         with LibraryWriter.open(directory, OURS) as store:
-            before = {int(clip.name.split()[1].split(".")[0]) for clip in store.clips()}
-            assert_holds(store, [int(clip.name.split()[1].split(".")[0]) for clip in store.clips()])
+            before = {number_of(clip) for clip in store.clips()}
+            assert_holds(store, [number_of(clip) for clip in store.clips()])
         n = rng.randrange(6)
 
         def change(folder: Path, n: int = n, present: bool = n in before) -> None:
@@ -275,11 +253,10 @@ def test_500_kills_in_a_row_lose_nothing(tmp_path: Path) -> None:
 
         ended = not killed(directory, change, rng.randrange(1, 45))
         with LibraryWriter.open(directory, OURS) as store:
-            after = {int(clip.name.split()[1].split(".")[0]) for clip in store.clips()}
+            after = {number_of(clip) for clip in store.clips()}
             assert after == before ^ {n} or (not ended and after == before)
-            assert on_disk(directory) == {name for clip in store.clips() for name in clip.file_names()}
-    lost = directory / "lost"
-    assert not lost.exists()
+            assert_tidy(store)
+    assert not (directory / "lost").exists()
 
 
 # --------------------------------------------------------------------------- damage, strangers, full disks
@@ -365,7 +342,6 @@ def test_an_old_library_is_read_in_place_and_taken_over_without_encoding(tmp_pat
     again = LibraryReader.open(tmp_path, OURS)
     assert [clip.added for clip in again.clips()] == [clip.added for clip in reader.clips()]
     assert_holds(again, [0, 1, 2])
-    assert on_disk(tmp_path) == {name for clip in again.clips() for name in clip.file_names()}
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"version": 1}', "\x00\x00"])
