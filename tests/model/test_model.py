@@ -18,7 +18,7 @@ from vtr_demo.backbones.base import guarded_import
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig
 from vtr_demo.model import checkpoint
-from vtr_demo.model.model import VTRModel, build_model, join_texts, join_videos, principal_directions
+from vtr_demo.model.model import VTRModel, build_model, join_texts, join_videos
 from vtr_demo.structures import (
     TERMS,
     Sentence,
@@ -264,20 +264,19 @@ def test_the_other_levels_and_the_concepts_are_computed_before_training_too() ->
 def test_reducing_tokens_beforehand_or_within_gives_the_same() -> None:
     model = small_model(reduce=6)
     tokens = video_tokens(3)
-    mean, directions = principal_directions(tokens.patches.flatten(0, 2), 6)
-    model.reduction_mean.copy_(mean)
-    model.reduction.copy_(directions)
+    model.fit_reduction(tokens.patches.flatten(0, 2))
     once = model.reduced(tokens)
     assert once.patches.shape[-1] == 6
     assert torch.allclose(model.encode_video(tokens).flat(), model.encode_video(once).flat(), atol=1e-6)
 
 
-def test_principal_directions_are_those_of_the_singular_value_decomposition() -> None:
-    points = torch.randn(200, 6, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 7.0) + 3
-    mean, directions = principal_directions(points, 3)
+def test_reduced_tokens_lie_along_the_directions_of_the_singular_value_decomposition() -> None:
+    points = torch.randn(200, 10, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 11.0) + 3
+    model = small_model(reduce=3)
+    model.fit_reduction(points)
     _, _, expected = torch.linalg.svd(points - points.mean(0), full_matrices=False)
-    assert torch.allclose(mean, points.mean(0))
-    assert torch.allclose((expected[:3] @ directions).abs(), torch.eye(3), atol=1e-4)
+    assert torch.allclose(model.reduction_mean, points.mean(0))
+    assert torch.allclose((expected[:3] @ model.reduction).abs(), torch.eye(3), atol=1e-4)
 
 
 def test_a_reduction_wider_than_the_tokens_keeps_them() -> None:

@@ -19,7 +19,7 @@ from vtr_demo.errors import ConfigError, TrainingError, VtrError
 from vtr_demo.model.checkpoint import load
 from vtr_demo.model.model import VTRModel
 from vtr_demo.training import trainer as step_module
-from vtr_demo.training.initialise import data_dependent_init, fit_reduction
+from vtr_demo.training.initialise import data_dependent_init
 from vtr_demo.training.objective import loss_terms
 from vtr_demo.training.setup import build_trainer, train
 from vtr_demo.training.trainer import Trainer
@@ -302,7 +302,7 @@ def test_the_first_concepts_are_used_alike_by_both_modalities(manifest: Path, tm
 
 def test_initialisation_leaves_a_square_stem_alone_and_reduction_is_fitted_only_where_there_is_one() -> None:
     model = VTRModel(MODEL.replace(reduce=0), patch_width=12, width=12)
-    fit_reduction(model, torch.randn(50, 12))
+    model.fit_reduction(torch.randn(50, 12))
     assert model.reduction.numel() == 0
     tokens = video_tokens(3)
     square = replace(tokens, patches=torch.randn(*tokens.patches.shape[:3], 12))

@@ -108,17 +108,15 @@ class Attributes(nn.Module):
     One projection serves both modalities. The bias starts at -log(99), as focal loss wants.
     """
 
-    def __init__(self, width: int, sizes: tuple[int, ...]) -> None:
+    def __init__(self, width: int, sizes: Sequence[int]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_attribute_layer(width, size) for size in sizes)
+        self.layers = nn.ModuleList()
+        for size in sizes:
+            layer = nn.Linear(width, size)
+            nn.init.normal_(layer.weight, std=width**-0.5)
+            nn.init.constant_(layer.bias, -4.595)  # -log(99)
+            self.layers.append(layer)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, ...]:
         """(B, L, D) unit vectors -> L tensors of (B, A_l) logits."""
         return tuple(layer(vectors[:, i] * vectors.shape[-1] ** 0.5) for i, layer in enumerate(self.layers))
-
-
-def _attribute_layer(width: int, size: int) -> nn.Linear:
-    layer = nn.Linear(width, size)
-    nn.init.normal_(layer.weight, std=width**-0.5)
-    nn.init.constant_(layer.bias, -4.595)  # -log(99)
-    return layer

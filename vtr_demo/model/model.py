@@ -63,19 +63,17 @@ class VTRModel(nn.Module):
     def __init__(self, config: ModelConfig, *, patch_width: int, width: int, attributes: Sequence[int] = ()) -> None:
         super().__init__()
         self.config, self.patch_width, self.width = config, patch_width, width
-        self.attribute_sizes = tuple(attributes)
         entered = min(config.reduce, patch_width) or patch_width
-        self.register_buffer("reduction", torch.eye(patch_width) if entered < patch_width else torch.empty(0))
-        self.register_buffer("reduction_mean", torch.zeros(patch_width if entered < patch_width else 0))
-        if entered < patch_width:
-            self.reduction = self.reduction[:, :entered].clone()
+        reduced = entered < patch_width
+        self.register_buffer("reduction", torch.eye(patch_width, entered) if reduced else torch.empty(0))
+        self.register_buffer("reduction_mean", torch.zeros(patch_width if reduced else 0))
         hidden = config.hidden
         self.video = VideoLevels(entered, width, hidden, config.heads, config.dropout, focus=config.focus)
         self.text = TextLevels(width, hidden, config.heads, config.dropout, focus=config.focus)
         self.concepts = Concepts(width, config.concepts, config.concept_width, centred_shift=config.centred_shift)
         self.concept_video = zero_linear(hidden, width)
         self.concept_text = zero_linear(hidden, width)
-        self.attributes = Attributes(width, self.attribute_sizes) if attributes else None
+        self.attributes = Attributes(width, attributes) if attributes else None
 
     @property
     def flat_width(self) -> int:
@@ -102,6 +100,15 @@ class VTRModel(nn.Module):
         mean, directions = self.reduction_mean.to(tokens.patches.device), self.reduction.to(tokens.patches.device)
         return replace(tokens, patches=(tokens.patches.float() - mean) @ directions)
 
+    @torch.no_grad()
+    def fit_reduction(self, patches: Tensor) -> None:
+        """Set the reduction, where there is one, to the principal directions of patch tokens (N, Dv)."""
+        if self.reduction.numel():
+            mean = patches.mean(0)
+            _, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean))
+            self.reduction_mean.copy_(mean)
+            self.reduction.copy_(vectors.flip(1)[:, : self.reduction.shape[1]])
+
     @property
     def reduction_key(self) -> tuple[int, list[float]]:
         """What tells one reduction from another in the name of a token cache."""
@@ -125,15 +132,7 @@ class VTRModel(nn.Module):
 
     def encode_video(self, tokens: VideoTokens, *, parts: bool = False) -> VideoFeatures:
         """Encode a padded batch of clips; with ``parts``, also the summands of every vector."""
-        return self.video_features(self.forward_video(tokens), tokens.patches.shape[1], parts=parts)
-
-    def encode_text(self, tokens: TextTokens, *, parts: bool = False) -> TextFeatures:
-        """Encode a padded batch of sentences; with ``parts``, also the summands of every vector."""
-        return self.text_features(self.forward_text(tokens), parts=parts)
-
-    def video_features(self, out: Encoded, frames: int, *, parts: bool = False) -> VideoFeatures:
-        """The video side of the score from ``forward_video``; ``frames`` is T."""
-        grid = (frames, -1)
+        out, grid = self.forward_video(tokens), (tokens.patches.shape[1], -1)
         return VideoFeatures(
             out.levels.vectors,
             out.concepts.vectors,
@@ -142,6 +141,10 @@ class VTRModel(nn.Module):
             self.concepts.parts(out.concepts, out.concept_tokens, "video").unflatten(2, grid) if parts else None,
             out.concepts.soft.unflatten(2, grid) if parts else None,
         )
+
+    def encode_text(self, tokens: TextTokens, *, parts: bool = False) -> TextFeatures:
+        """Encode a padded batch of sentences; with ``parts``, also the summands of every vector."""
+        return self.text_features(self.forward_text(tokens), parts=parts)
 
     def text_features(self, out: Encoded, *, parts: bool = False) -> TextFeatures:
         """The text side of the score from ``forward_text``."""
@@ -243,14 +246,6 @@ def join_videos(parts: Sequence[VideoFeatures]) -> VideoFeatures:
     """Concatenate batches of clips, without allocations and parts."""
     levels, concepts = (torch.cat([getattr(p, name) for p in parts]) for name in ("levels", "concepts"))
     return VideoFeatures(levels, concepts, torch.empty(0, 0, 0, dtype=torch.long))
-
-
-def principal_directions(patches: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Return the mean (Dv,) and the ``width`` leading principal directions (Dv, width) of (N, Dv) tokens."""
-    mean = patches.mean(0)
-    centred = patches - mean
-    _, vectors = torch.linalg.eigh(centred.T @ centred)
-    return mean, vectors.flip(1)[:, :width].contiguous()
 
 
 def build_model(config: ModelConfig, backbone: Any, attributes: Sequence[int] = ()) -> VTRModel:

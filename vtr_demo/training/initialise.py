@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vtr_demo.model.attributes import Vocabulary
 from vtr_demo.model.checkpoint import RetrievalModel
-from vtr_demo.model.model import VTRModel, principal_directions
+from vtr_demo.model.model import VTRModel
 from vtr_demo.model.s2ca import kmeans
 from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
 
@@ -44,15 +44,6 @@ def warm_start(model: VTRModel, start: RetrievalModel, vocabulary: Vocabulary, *
         start_state = start_layer.state_dict()
         for name, values in layer.state_dict().items():
             values[list(rows)] = start_state[name][list(rows.values())].to(values)
-
-
-@torch.no_grad()
-def fit_reduction(model: VTRModel, patches: Tensor) -> None:
-    """Set the patch reduction to the principal directions of patch tokens (N, Dv), where there is one."""
-    if model.reduction.numel():
-        mean, directions = principal_directions(patches, model.reduction.shape[1])
-        model.reduction_mean.copy_(mean)
-        model.reduction.copy_(directions)
 
 
 @torch.no_grad()
@@ -103,12 +94,6 @@ def new_prototypes(
     categories: Sequence[Tensor] | None = None,
 ) -> None:
     """Set the prototypes and the tokens' centres as ``data_dependent_init`` does, and nothing else."""
-    _fit_prototypes(model, videos, texts, seed)
-    if categories is not None:
-        _prototypes_from_categories(model, videos, categories)
-
-
-def _fit_prototypes(model: VTRModel, videos: Sequence[VideoTokens], texts: Sequence[TextTokens], seed: int) -> None:
     patches = torch.cat([v.patches.float().flatten(0, 2) for v in videos])
     content = [t.words[t.content_mask()].float() for t in texts]
     words = torch.cat(content if any(map(len, content)) else [t.words[t.word_mask].float() for t in texts])
@@ -117,11 +102,7 @@ def _fit_prototypes(model: VTRModel, videos: Sequence[VideoTokens], texts: Seque
         model.concepts.centre[side] = points.mean(0)
         centred.append(F.normalize(points - points.mean(0), dim=-1))
     model.concepts.prototypes.copy_(kmeans(torch.cat(centred), len(model.concepts.prototypes), seed=seed))
-
-
-def _prototypes_from_categories(model: VTRModel, videos: Sequence[VideoTokens], categories: Sequence[Tensor]) -> None:
-    labels = torch.cat([clip.flatten() for clip in categories])
-    patches = torch.cat([v.patches.float().flatten(0, 2) for v in videos])
+    labels = torch.cat([clip.flatten() for clip in categories]) if categories else torch.empty(0)
     for k in labels[labels >= 0].unique().tolist():
         members = F.normalize(model.video.stem(patches[labels == k]) - model.concepts.centre[0], dim=-1)
         model.concepts.prototypes[k] = F.normalize(members.mean(0), dim=-1)

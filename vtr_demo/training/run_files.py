@@ -69,7 +69,12 @@ class CsvLogger:
 
     def write(self, row: Mapping[str, float]) -> None:
         """Add one row."""
-        known, rows = self._read()
+        known: list[str] = []
+        rows: list[dict[str, Any]] = [dict(row)]
+        if self._path.exists():
+            with self._path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                known, rows = list(reader.fieldnames or ()), [*reader, *rows]
         columns = [*known, *(name for name in row if name not in known)]
         if known == columns:
             with self._path.open("a", newline="", encoding="utf-8") as file:
@@ -78,17 +83,10 @@ class CsvLogger:
             text = io.StringIO(newline="")
             writer = csv.DictWriter(text, columns)
             writer.writeheader()
-            writer.writerows([*rows, row])
+            writer.writerows(rows)
             replace_file(self._path, text.getvalue().encode())
         if self._track is not None:
             self._track(row)
-
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        if not self._path.exists():
-            return [], []
-        with self._path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            return list(reader.fieldnames or ()), list(reader)
 
 
 class RunState:

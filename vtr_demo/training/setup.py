@@ -40,7 +40,7 @@ from vtr_demo.model.model import VTRModel, build_model
 from vtr_demo.playground.render import find_sprites
 from vtr_demo.structures import LEVELS, Sentence, TextTokens
 from vtr_demo.training.distillation import Distiller
-from vtr_demo.training.initialise import data_dependent_init, fit_reduction, new_prototypes, warm_start
+from vtr_demo.training.initialise import data_dependent_init, new_prototypes, warm_start
 from vtr_demo.training.optim import exponential_average, freeze_all_but, hold_global, parameter_groups, warmup_cosine
 from vtr_demo.training.run_files import RunState, open_tracker
 from vtr_demo.training.trainer import RunOptions, Trainer, TrainingStep, averaged_modules
@@ -253,7 +253,7 @@ def _fit_reduction(model: VTRModel, data: TrainingData) -> None:
                 batch = item.frames(2, data.backbone.frame_size)
                 patches.append(data.backbone.encode_frames(batch.pixels).patches.flatten(0, 2).cpu())
         if patches:
-            fit_reduction(model, torch.cat(patches))
+            model.fit_reduction(torch.cat(patches))
 
 
 # --------------------------------------------------------------------------- batches

@@ -286,14 +286,6 @@ class Trainer:
             return None
         return text_tokens([s for item in self.validation for s in item.sentences], self.backbone)
 
-    def usage(self) -> dict[str, float]:
-        """Return the entropy of the concepts' use on a training batch; see ``concept_usage``."""
-        self.model.eval()
-        self.backbone.eval()
-        with torch.no_grad():
-            batch = self.sampler.batch(self.rng(_USAGE_STEP), self.progress.step / self.options.steps)
-            return concept_usage(self.model, batch)
-
     def _evaluate(self) -> str:
         """Validate, save and log on rank 0; every rank takes its outcome. Returns a line for the bar."""
         outcome = (self._judge(), self.progress) if distributed.rank() == 0 else None
@@ -304,7 +296,7 @@ class Trainer:
         return str(line)
 
     def _judge(self) -> str:
-        progress = self.progress
+        progress, steps = self.progress, self.options.steps
         count = (progress.step - 1) % self.options.evaluate_every + 1
         losses = {name: value / count for name, value in progress.sums.items()}
         metrics, weights = self.validate()
@@ -321,7 +313,10 @@ class Trainer:
         for side, short in (("text_to_video", "t2v"), ("video_to_text", "v2t")):
             if metrics:
                 row |= {f"{short} {name}": metrics[side][name] for name in ("R@1", "R@10", "MdR")}
-        row |= self.usage()
+        self.model.eval()
+        self.backbone.eval()
+        with torch.no_grad():
+            row |= concept_usage(self.model, self.sampler.batch(self.rng(_USAGE_STEP), progress.step / steps))
         row |= metrics.get("attributes", {})
         self._logger.write(row)
         log.info("%s", " ".join(f"{k} {v:.3g}" for k, v in row.items()))
