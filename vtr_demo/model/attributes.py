@@ -8,68 +8,44 @@ al. 2021; sizes and the least frequency follow it, the split into levels is our 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vtr_demo.errors import CheckpointError
+from vtr_demo.config import Count, Natural, Settings, require
 from vtr_demo.structures import LEVELS, Sentence
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """A_l attributes by level, the most frequent first (ties by name), so that the tail is the end.
+class Vocabulary(Settings):
+    """What a checkpoint keeps of the attributes: by level, each with the number of the ``videos`` training videos that
+    carry it, the most frequent first (ties by name), so that the tail is the end. A level may have none."""
 
-    counts: in how many of the ``videos`` training videos each occurs. Every level has an entry, which
-    may be empty.
-    """
+    table = "attributes"
+    videos: Natural
+    attributes: dict[str, list[Annotated[tuple[str, Count], Field(strict=False)]]]
 
-    names: dict[str, tuple[str, ...]]
-    counts: dict[str, tuple[int, ...]]
-    videos: int
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        require(self.attributes.keys() == set(LEVELS), f"The attributes need the levels {', '.join(LEVELS)}.")
+        for level, pairs in self.attributes.items():
+            counts = [count for _, count in pairs]
+            require(len({name for name, _ in pairs}) == len(pairs), f"An attribute of {level} is named twice.")
+            falling = counts == sorted(counts, reverse=True) and max(counts, default=0) <= self.videos
+            require(falling, f"The counts of {level} must fall from at most {self.videos}.")
+        return self
 
-    def __post_init__(self) -> None:
-        if tuple(self.names) != LEVELS or tuple(self.counts) != LEVELS:
-            raise ValueError(f"names and counts need the levels {LEVELS} in this order")
-        for level in LEVELS:
-            names, counts = self.names[level], self.counts[level]
-            if len(names) != len(counts) or len(set(names)) != len(names):
-                raise ValueError(
-                    f"{level}: {len(names)} names, {len(set(names))} of them distinct, {len(counts)} counts"
-                )
-            if list(counts) != sorted(counts, reverse=True) or any(not 1 <= c <= self.videos for c in counts):
-                raise ValueError(f"{level}: counts must fall from at most {self.videos} to at least 1")
+    @property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """A_l attributes by level."""
+        return {level: tuple(name for name, _ in self.attributes[level]) for level in LEVELS}
 
     @property
     def sizes(self) -> dict[str, int]:
         """A_l by level: the width of each attribute projection."""
-        return {level: len(self.names[level]) for level in LEVELS}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON-ready values, for the checkpoint."""
-        pairs = {level: zip(self.names[level], self.counts[level], strict=True) for level in LEVELS}
-        attributes = {level: [[name, count] for name, count in pairs[level]] for level in LEVELS}
-        return {"videos": self.videos, "attributes": attributes}
-
-    @classmethod
-    def from_dict(cls, values: Any) -> Vocabulary:
-        """Restore a vocabulary from ``to_dict``; refuse anything else as a damaged checkpoint."""
-        try:
-            pairs = {level: [(str(n), int(c)) for n, c in values["attributes"][level]] for level in LEVELS}
-            return cls._from_pairs(pairs, int(values["videos"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(
-                f"The checkpoint's attribute vocabulary is damaged ({error}); save it again."
-            ) from error
-
-    @classmethod
-    def _from_pairs(cls, pairs: Mapping[str, Sequence[tuple[str, int]]], videos: int) -> Vocabulary:
-        names = {level: tuple(name for name, _ in pairs[level]) for level in LEVELS}
-        counts = {level: tuple(count for _, count in pairs[level]) for level in LEVELS}
-        return cls(names, counts, videos)
+        return {level: len(self.attributes[level]) for level in LEVELS}
 
 
 def build_vocabulary(clips: Sequence[Sequence[Sentence]], sizes: Sequence[int], min_count: int) -> Vocabulary:
@@ -78,12 +54,12 @@ def build_vocabulary(clips: Sequence[Sequence[Sentence]], sizes: Sequence[int], 
     A label counts once a clip, however many of its sentences carry it. ``sizes`` (L,) are the most attributes
     that each level keeps, of those that ``min_count`` clips carry.
     """
-    pairs = {}
+    attributes = {}
     for level, size in zip(LEVELS, sizes, strict=True):
         counts = Counter(label for sentences in clips for label in _labels(sentences, level))
         ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        pairs[level] = [pair for pair in ranked if pair[1] >= min_count][:size]
-    return Vocabulary._from_pairs(pairs, len(clips))
+        attributes[level] = [pair for pair in ranked if pair[1] >= min_count][:size]
+    return Vocabulary(videos=len(clips), attributes=attributes)
 
 
 def label_matrix(clips: Sequence[Sequence[Sentence]], vocabulary: Vocabulary) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ class _Stored(Settings):
     backbone: _Towers
     model: dict[str, Any]
     video: dict[str, Any]
-    attributes: dict[str, Any] | None
+    attributes: Vocabulary | None
     concept_names: list[str]
     concept_scores: list[float] = Field(default_factory=list)
     training: dict[str, Any]
@@ -189,8 +189,7 @@ def described(spec: str) -> tuple[ModelConfig, VideoConfig]:
         raise CheckpointError(
             f"{spec} is no trained checkpoint; give `bundled` or a folder that `python -m vtr_demo train` wrote."
         )
-    config, video, _ = _described(folder, _stored(folder))
-    return config, video
+    return _described(folder, _stored(folder))
 
 
 def untrained(backbone: str, device: str = "cpu", *, spec: str = "", seed: int = 0) -> RetrievalModel:
@@ -205,7 +204,7 @@ def untrained(backbone: str, device: str = "cpu", *, spec: str = "", seed: int =
 def _load_folder(folder: Path, device: str) -> RetrievalModel:
     stored = _stored(folder)
     weights = _weights(folder, stored.sha256)
-    config, video, vocabulary = _described(folder, stored)
+    (config, video), vocabulary = _described(folder, stored), stored.attributes
     towers = load_backbone(stored.backbone.spec, device)
     tuned, heads = (
         {name.removeprefix(part): value for name, value in weights.items() if name.startswith(part)}
@@ -243,14 +242,10 @@ def _load_folder(folder: Path, device: str) -> RetrievalModel:
     )
 
 
-def _described(folder: Path, stored: _Stored) -> tuple[ModelConfig, VideoConfig, Vocabulary | None]:
+def _described(folder: Path, stored: _Stored) -> tuple[ModelConfig, VideoConfig]:
     try:
-        return (
-            ModelConfig(**_migrated(stored.model)),
-            VideoConfig(**stored.video),
-            Vocabulary.from_dict(stored.attributes) if stored.attributes else None,
-        )
-    except (ConfigError, CheckpointError) as error:
+        return ModelConfig(**_migrated(stored.model)), VideoConfig(**stored.video)
+    except ConfigError as error:
         raise CheckpointError(f"{folder / SETTINGS} does not fit this version: {error}") from error
 
 

@@ -30,16 +30,16 @@ def identity_linear(width: int) -> nn.Linear:
     return layer
 
 
-def masked_softmax(logits: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
-    """Softmax over the True entries of ``mask``; rows without any are all zero."""
-    empty = ~mask.any(dim=dim, keepdim=True)
-    weights = logits.masked_fill(~mask, -torch.inf).masked_fill(empty, 0.0).softmax(dim=dim)
+def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the True entries of ``mask`` along the last axis; rows without any are all zero."""
+    empty = ~mask.any(-1, keepdim=True)
+    weights = logits.masked_fill(~mask, -torch.inf).masked_fill(empty, 0.0).softmax(-1)
     return weights.masked_fill(empty, 0.0)
 
 
-def fourier(values: Tensor, bands: int = 4) -> Tensor:
-    """Sines and cosines of positions in [0, 1]: (..., n) -> (..., n * 2 * bands)."""
-    scales = math.pi * 2.0 ** torch.arange(bands, device=values.device, dtype=values.dtype)
+def fourier(values: Tensor) -> Tensor:
+    """Sines and cosines, at four scales, of positions in [0, 1]: (..., n) -> (..., 8 n)."""
+    scales = math.pi * 2.0 ** torch.arange(4, device=values.device, dtype=values.dtype)
     angles = (values.unsqueeze(-1) * scales).flatten(-2)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 

@@ -121,16 +121,18 @@ class Concepts(nn.Module):
         return F.one_hot(logits.argmax(1), logits.shape[1]).transpose(1, 2).to(logits.dtype)
 
 
+KMEANS_ROUNDS = 25
 SAME_DIRECTION = 1e-5
 """1 - cosine below which two points are equal up to rounding."""
 
 
-def kmeans(points: Tensor, count: int, *, seed: int = 0, rounds: int = 25) -> Tensor:
-    """Return spherical k-means centres (K, D) of points (N, D); k-means++ seeding, deterministic.
+def kmeans(points: Tensor, count: int) -> Tensor:
+    """Return spherical k-means centres (K, D) of points (N, D); k-means++ seeding.
 
-    With fewer distinct points than ``count`` the remaining centres are random directions.
+    The seed is fixed, so that runs find comparable concepts. With fewer distinct points than ``count`` the
+    remaining centres are random directions.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     units = F.normalize(points.float(), dim=-1)
     units = units[units.norm(dim=-1) > 0.5]
     centres = F.normalize(torch.randn(count, points.shape[1], generator=generator), dim=-1)
@@ -144,7 +146,7 @@ def kmeans(points: Tensor, count: int, *, seed: int = 0, rounds: int = 25) -> Te
         centres[k] = units[pick]
         distance = torch.minimum(distance, 1 - units @ centres[k])
         distance[distance < SAME_DIRECTION] = 0.0
-    for _ in range(rounds):
+    for _ in range(KMEANS_ROUNDS):
         owner = (units @ centres.T).argmax(1)
         sums = torch.zeros_like(centres).index_add_(0, owner, units)
         held = sums.norm(dim=-1) > 1e-6

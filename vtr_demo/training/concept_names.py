@@ -56,9 +56,9 @@ def name_concepts(
     return names, tuple((word + f1(named[:, k], occurs[:, k])) / 2 for k, word in enumerate(words))
 
 
-def naming_data(sampler: Sampler, count: int = _NAMING_CLIPS) -> tuple[list[EncodedCaption], list[NamingClip]]:
-    """Return what names come from in training: all sentences, and ``count`` clips."""
-    places = torch.linspace(0, len(sampler.items) - 1, min(count, len(sampler.items))).long().tolist()
+def naming_data(sampler: Sampler) -> tuple[list[EncodedCaption], list[NamingClip]]:
+    """Return what names come from in training: all sentences, and some clips."""
+    places = torch.linspace(0, len(sampler.items) - 1, min(_NAMING_CLIPS, len(sampler.items))).long().tolist()
     items = [sampler.items[i] for i in places]
     nouns = [
         frozenset(word.lemma.lower() for s in item.sentences for word in s.words if word.pos in NOUNS) for item in items

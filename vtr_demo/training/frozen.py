@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from vtr_demo.model.mcsan import ENTITY, LevelOutput
 from vtr_demo.model.model import VTRModel
-from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
+from vtr_demo.structures import LEVELS, TextTokens, VideoTokens, map_tensors
 from vtr_demo.training.optim import training_mode
 
 
@@ -27,6 +28,9 @@ class _Row(NamedTuple):
     things: Tensor
     entity: Tensor
     logits: Tensor
+
+
+_BY_TOKEN = ("base", "hidden", "attention", "things")
 
 
 class FrozenLevels:
@@ -52,74 +56,58 @@ class FrozenLevels:
         return self._model.video.focused(replace(out, frame_mask=tokens.frame_mask))
 
     def _video(self, tokens: VideoTokens) -> LevelOutput:
-        keys = [
-            _key(summary, patches[:, 0], mask)
-            for summary, patches, mask in zip(tokens.summary, tokens.patches, tokens.frame_mask, strict=True)
-        ]
+        parts = zip(tokens.summary, tokens.patches[:, :, 0], tokens.frame_mask, strict=True)
+        keys = [_key(*part) for part in parts]
+        length = tokens.patches.shape[1] * (1 + tokens.patches.shape[2])
         new = [i for i, key in enumerate(keys) if key not in self._rows]
         if new:
-            fresh = VideoTokens(
-                tokens.patches[new],
-                tokens.summary[new],
-                tokens.frame_mask[new],
-                tokens.grid,
-                None if tokens.motion is None else tokens.motion[new],
-            )
             learning = self._model.training
             self._model.video.eval()  # stored without dropout, also beside a focus that learns
-            out = self._model.video.levels(fresh)
+            out = self._model.video.levels(map_tensors(tokens, lambda value: value[new]))
             if learning:
                 training_mode(self._model)
-            blank = out.vectors.new_zeros(len(new), 0)
-            self._keep([keys[i] for i in new], out, blank, [out.base.shape[1]] * len(new))
-        return self._output(keys, tokens.patches.shape[1] * (1 + tokens.patches.shape[2]), tokens.summary.device)[0]
+            self._keep([keys[i] for i in new], out, out.vectors.new_zeros(len(new), 0), [length] * len(new))
+        return self._output(keys, length, tokens.summary.device)[0]
 
     @torch.no_grad()
     def text(self, tokens: TextTokens) -> tuple[LevelOutput, Tensor] | None:
         """Return the levels of a padded batch of sentences, and their logits; None where they learn."""
         if not self.keeps_text:
             return None
-        keys = [
-            _key(words[mask], summary, mask.nonzero())
-            for words, summary, mask in zip(tokens.words, tokens.summary, tokens.word_mask, strict=True)
-        ]
-        new = [i for i, key in enumerate(keys) if key not in self._rows]
-        if new:
+        parts = zip(tokens.words, tokens.summary, tokens.word_mask, strict=True)
+        keys = [_key(words[mask], summary, mask.nonzero()) for words, summary, mask in parts]
+        if any(key not in self._rows for key in keys):
+            held = 1 + torch.arange(1, 1 + tokens.word_mask.shape[1], device=tokens.words.device) * tokens.word_mask
             out, logits = self._model.text(tokens)
-            held = 1 + torch.arange(1, 1 + tokens.word_mask.shape[1], device=logits.device) * tokens.word_mask
-            lengths = F.pad(held, (1, 0), value=1).amax(1).tolist()
-            self._keep(keys, out, logits, lengths)
+            self._keep(keys, out, logits, F.pad(held, (1, 0), value=1).amax(1).tolist())
         return self._output(keys, 1 + tokens.words.shape[1], tokens.summary.device)
 
     def _keep(self, keys: list[bytes], out: LevelOutput, logits: Tensor, lengths: list[int]) -> None:
-        focus = self._model.video.focus is not None and out.entity is not None
+        none = logits.new_zeros(0)
         for i, (key, n) in enumerate(zip(keys, lengths, strict=True)):
-            none = logits.new_zeros(0)
-            level = (out.weights[i, ENTITY, :n], out.hidden[ENTITY][i, :n]) if focus else (none, none[:, None])
-            entity = none if out.entity is None else out.entity[i]
+            level, entity = (none, none[:, None]), none
+            if out.entity is not None:
+                entity = out.entity[i]
+                if self._model.video.focus is not None:
+                    level = out.weights[i, ENTITY, :n], out.hidden[ENTITY][i, :n]
             parts = out.vectors[i], out.base[i, :n], out.hidden[0][i, :n], *level, entity, logits[i]
             self._rows[key] = _Row(*(part.half().cpu().clone() for part in parts))
 
-    def _output(self, keys: list[bytes], tokens: int, device: torch.device) -> tuple[LevelOutput, Tensor]:
-        rows = [self._rows[key] for key in keys]
-
-        def padded(name: str) -> Tensor:
-            """Tokens (B, N, H), or weights (B, N), with zeros behind the shorter ones."""
-            parts = [getattr(row, name) for row in rows]
-            parts = [F.pad(part, (0,) * (2 * part.dim() - 1) + (tokens - len(part),)) for part in parts]
-            return torch.stack(parts).to(device, torch.float32)
-
-        vectors, entity, logits = (
-            torch.stack([getattr(row, name) for row in rows]).to(device, torch.float32)
-            for name in ("vectors", "entity", "logits")
-        )
-        absent = torch.empty(len(rows), 0, device=device)
-        hidden = (padded("hidden"),) * len(LEVELS)
-        weights = absent
-        if len(rows[0].attention):
-            hidden = (hidden[0], padded("things"), *hidden[2:])
-            weights = F.pad(padded("attention").unsqueeze(1), (0, 0, ENTITY, len(LEVELS) - ENTITY - 1))
-        return LevelOutput(vectors, weights, padded("base"), hidden, absent, entity=entity), logits
+    def _output(self, keys: list[bytes], length: int, device: torch.device) -> tuple[LevelOutput, Tensor]:
+        """Stack rows, with zeros behind those of fewer tokens than ``length``."""
+        columns = []
+        for name, parts in zip(_Row._fields, zip(*(self._rows[key] for key in keys), strict=True), strict=True):
+            column = pad_sequence(list(parts), batch_first=True)
+            if name in _BY_TOKEN and column.shape[1]:
+                column = F.pad(column, (0, 0) * (column.dim() - 2) + (0, length - column.shape[1]))
+            columns.append(column.to(device, torch.float32))
+        rows = _Row(*columns)
+        hidden = (rows.hidden,) * len(LEVELS)
+        weights = absent = torch.empty(len(keys), 0, device=device)
+        if rows.attention.shape[1]:
+            hidden = (rows.hidden, rows.things, *hidden[2:])
+            weights = F.pad(rows.attention.unsqueeze(1), (0, 0, ENTITY, len(LEVELS) - ENTITY - 1))
+        return LevelOutput(rows.vectors, weights, rows.base, hidden, absent, entity=rows.entity), rows.logits
 
 
 def _learns(side: nn.Module) -> bool:

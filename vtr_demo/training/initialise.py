@@ -52,7 +52,6 @@ def data_dependent_init(
     videos: Sequence[VideoTokens],
     texts: Sequence[TextTokens],
     *,
-    seed: int,
     categories: Sequence[Tensor] | None = None,
     zero_shot: bool = False,
 ) -> None:
@@ -78,7 +77,7 @@ def data_dependent_init(
     action = patches_only if videos[0].motion is None else halves
     whole = model.video.prior[0].tolist() if zero_shot else halves
     model.video.prior.copy_(torch.tensor([whole, patches_only, action, patches_only]))
-    new_prototypes(model, videos, texts, seed=seed, categories=categories)
+    new_prototypes(model, videos, texts, categories=categories)
     model.video.roles.draw()
     model.text.roles.draw()
     model.config = model.config.replace(trained=True)
@@ -90,7 +89,6 @@ def new_prototypes(
     videos: Sequence[VideoTokens],
     texts: Sequence[TextTokens],
     *,
-    seed: int,
     categories: Sequence[Tensor] | None = None,
 ) -> None:
     """Set the prototypes and the tokens' centres as ``data_dependent_init`` does, and nothing else."""
@@ -101,7 +99,7 @@ def new_prototypes(
     for side, points in enumerate((model.video.stem(_spread(patches)), _spread(words))):
         model.concepts.centre[side] = points.mean(0)
         centred.append(F.normalize(points - points.mean(0), dim=-1))
-    model.concepts.prototypes.copy_(kmeans(torch.cat(centred), len(model.concepts.prototypes), seed=seed))
+    model.concepts.prototypes.copy_(kmeans(torch.cat(centred), len(model.concepts.prototypes)))
     labels = torch.cat([clip.flatten() for clip in categories]) if categories else torch.empty(0)
     for k in labels[labels >= 0].unique().tolist():
         members = F.normalize(model.video.stem(patches[labels == k]) - model.concepts.centre[0], dim=-1)

@@ -373,12 +373,11 @@ def _initialise(
     categories = None
     if truth is not None and config.loss.grounding:
         categories = [truth.padded(item, clip.patches.shape[1:3]) for item, clip in zip(some, clips, strict=True)]
-    # one seed, so that runs find comparable concepts
     if data.start:
-        new_prototypes(model, clips, tokens, seed=0, categories=categories)
+        new_prototypes(model, clips, tokens, categories=categories)
     else:
         zero_shot = data.backbone.contrastive or config.hold_global
-        data_dependent_init(model, clips, tokens, seed=0, categories=categories, zero_shot=zero_shot)
+        data_dependent_init(model, clips, tokens, categories=categories, zero_shot=zero_shot)
 
 
 def _every(values: Sequence[_T], count: int) -> list[_T]:
