@@ -1,15 +1,13 @@
 """MCSAN's four semantic levels, each pooled into one unit vector per modality.
 
-Source: Nian et al., "Multi-Level Cross-Modal Semantic Alignment Network for Video-Text
-Retrieval", Mathematics 10(18) 3346, 2022 (abstract). The abstract names the levels, the
-"spatial-temporal semantic learning structures" and the shared attribute projection; their form
-below is our decision:
+Source: Nian et al., "Multi-Level Cross-Modal Semantic Alignment Network for Video-Text Retrieval", Mathematics
+10(18) 3346, 2022 (abstract): the levels, "spatial-temporal semantic learning structures" and the shared attribute
+projection. Their form is our decision:
 
     v_l = norm( sum_tp a^l_tp V_l x^l_tp )      t_l = norm( sum_w b^l_w U_l e_w )
 
-Pooling is linear in the value tokens and its weights look at one modality only, so that
-<t_l, v_l> is an exact sum over (word, frame, patch) and can be indexed. On the relationship level a
-token's value is its content times its role (``binding``).
+Pooling is linear in the value tokens and its weights look at one modality only, so that <t_l, v_l> is an exact sum
+over (word, frame, patch) and can be indexed. On the relationship level a token's value is its content times its role.
 """
 
 from __future__ import annotations
@@ -51,13 +49,12 @@ _FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite
 class LevelOutput:
     """One modality's levels. N is T*(1+P) for video and 1+W for text.
 
-    vectors (B, L, D) unit, zero where the level is absent or cancels out; weights (B, L, N), sums
-    to 1 over the level's tokens; base (B, N, D), the tokens near the tower's space; hidden[l] (B, N, H), the
-    level's contextual tokens; roles (B, N, D), the factors of the relationship level's base tokens;
-    frame_mask (B, T) for video, None for text; motion (B, N, D), the whole
-    frames' motion in their place and zeros elsewhere, None for text and where no tower reads motion; things (B, N),
-    the attention of ``Focus``, sums to 1, None where there is none; entity (B, D), the entity level's sum of values
-    before the focus adds to it, None for text.
+    vectors (B, L, D) unit, zero where the level is absent or cancels out; weights (B, L, N), sums to 1 over the
+    level's tokens; base (B, N, D), the tokens near the tower's space; hidden[l] (B, N, H), the level's contextual
+    tokens; roles (B, N, D), the factors of the relationship level's base tokens. For video alone: frame_mask (B, T);
+    motion (B, N, D), the whole frames' motion in their place and zeros elsewhere, None where no tower reads motion;
+    things (B, N), the attention of ``Focus``, sums to 1, None where there is none; entity (B, D), the entity level's
+    sum of values before the focus adds to it.
     """
 
     vectors: Tensor
@@ -141,10 +138,9 @@ class LevelPools(nn.ModuleList):
 class Focus(nn.Module):
     """What the entity level adds for the things in a picture: it looks at them and names them.
 
-    A level's value is linear in its tokens, which ranks whole captions well but tells one small thing from another
-    badly. So a network of ``width`` looks for things, one of twelve times that width turns each token into what
-    the thing there is called, and their weighted sum is added to the level's: an exact sum over tokens still.
-    It reads tokens of single frames, nothing of motion. Initially the sum is zero. Our decision.
+    A network of width ``focus`` looks for things, one of twelve times that width turns each token into what the thing
+    there is called, and their weighted sum, initially zero, is added to the level's: an exact sum over tokens still.
+    It reads tokens of single frames, nothing of motion. Our decision.
     """
 
     def __init__(self, width: int, hidden: int, focus: int, dropout: float) -> None:
@@ -175,11 +171,10 @@ _REACH = 2.0  # words over which a relation word's influence falls to 1/e
 class Roles(nn.Module):
     """Reads the roles of tokens, which multiply their content, for the relationship level: who is what to whom.
 
-    "A dog left of a cat" and "a cat left of a dog" hold the same things in exchanged roles, and a sum of tokens
-    forgets which is which: tensor product binding (Smolensky, Artificial Intelligence 46, 1990), element-wise.
-    A role is read from evidence that does not say *what* the token is, since with content in the evidence the
-    model memorised which two things go with which relation; likewise the logit of the token's weight. (All our
-    decision.) Initially all roles are one and all logits zero.
+    "A dog left of a cat" and "a cat left of a dog" differ in roles alone: tensor product binding (Smolensky,
+    Artificial Intelligence 46, 1990), element-wise. A role, and the logit of the token's weight, is read from
+    evidence that does not say *what* the token is, since with content the model memorised which things go with which
+    relation. Initially all roles are one and all logits zero. Our decision.
     """
 
     def __init__(self, evidence: int, width: int) -> None:
@@ -316,9 +311,7 @@ class VideoLevels(nn.Module):
         relation = torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], (base + change) * roles)
         pooled = _append(pooled[:, :RELATIONSHIP], relation)
         sums = self.pools.sums(pooled, weights, hidden)
-        return LevelOutput(
-            unit(sums), weights, base, hidden, roles, mask, frame_motion, entity=sums[:, ENTITY]
-        )  # fmt: skip
+        return LevelOutput(unit(sums), weights, base, hidden, roles, mask, frame_motion, entity=sums[:, ENTITY])
 
     def focused(self, out: LevelOutput) -> LevelOutput:
         """Add to the entity level what the focus sees, where there is one."""
