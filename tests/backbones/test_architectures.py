@@ -14,10 +14,12 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import normalize
 
-from tests.helpers.towers import clip, pooled, sentence
+from tests.helpers.small_clip import save_small_clip
+from tests.helpers.towers import UGLY, clip, pooled, sentence
 from vtr_demo.backbones.base import guarded_import
 from vtr_demo.backbones.registry import load_backbone
 
+MEAN, STD = [0.4, 0.5, 0.6], [0.3, 0.25, 0.2]
 TEXT = {"width": 32, "heads": 2, "layers": 1}
 SMALL_VIT = {"layers": 1, "width": 32, "head_width": 16}
 TRUNK = {"embed_dim": 64, "depth": 1, "num_heads": 2}
@@ -66,9 +68,11 @@ def save_tokenizer(folder: Path) -> int:
     return len(pieces)
 
 
-@pytest.fixture(params=sorted(FAMILIES))
+@pytest.fixture(params=[*sorted(FAMILIES), "vit-avg", "convnext", "fastvit"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as it is brought from a connected machine: config, weights, and a tokenizer where there is one."""
+    if request.param not in FAMILIES:
+        return save_small_clip(tmp_path / request.param, request.param)
     open_clip = guarded_import("open_clip")
     config = open_clip.get_model_config(request.param)
     picture, trunk = FAMILIES[request.param]
@@ -81,7 +85,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         shrink_trunk(config["vision_cfg"]["timm_model_name"], monkeypatch, trunk)
     if "hf_tokenizer_name" in config["text_cfg"]:
         config["text_cfg"]["vocab_size"] = save_tokenizer(tmp_path)
-    constants = {"mean": [0.5, 0.4, 0.6], "std": [0.3, 0.25, 0.2]}
+    constants = {"mean": MEAN, "std": STD}
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": constants}))
     torch.manual_seed(0)
     model = open_clip.create_model(f"local-dir:{tmp_path}", load_weights=False)
@@ -92,15 +96,18 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_family_loads_from_a_local_folder_and_ranks_as_open_clip_does(folder: Path) -> None:
     towers = load_backbone(f"open_clip:local-dir:{folder}")
-    pixels = clip(towers, 2)
+    pixels, sentences = clip(towers, 2), (*SENTENCES, *UGLY)
+    inputs = ((torch.from_numpy(pixels) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
     with torch.no_grad():
-        image = towers.model.encode_image(towers._prepared(torch.from_numpy(pixels)), normalize=True)
-        text = towers.model.encode_text(towers.tokenizer(list(SENTENCES)), normalize=True)
+        image = towers.model.encode_image(inputs, normalize=True)
+        text = towers.model.encode_text(towers.tokenizer(list(sentences)), normalize=True)
     video = towers.encode_frames(pixels)
     assert torch.allclose(video.summary[0], image, atol=1e-5)
-    own = normalize(pooled(towers, SENTENCES), dim=-1)
+    own = normalize(pooled(towers, sentences), dim=-1)
     assert torch.allclose(own, text, atol=1e-5)
     assert video.patches.shape == (1, 2, np.prod(towers.grid), towers.patch_width)
+    if folder.name in ("vit-avg", "fastvit"):  # linear after an average: the patches average to the picture
+        assert torch.allclose(normalize(video.patches[0].mean(dim=1), dim=-1), image, atol=1e-5)
     assert video.patches[0, 0].std(0).max() > 1e-3 * video.patches.abs().max(), "patches differ by place"
     tokens = towers.encode_text([sentence("dog bicycle dog"), sentence("snow")])
     assert tokens.word_mask.tolist() == [[True, True, True], [True, False, False]]

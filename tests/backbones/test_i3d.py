@@ -68,13 +68,6 @@ def test_frames_are_read_as_if_each_were_repeated_four_times(motion: I3D, count:
     assert torch.allclose(motion.frames(frames), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("window", "stride"), [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 1, 1)), ((2, 2, 2), (2, 2, 2))])
-def test_pooling_in_turns_is_pooling_at_once(window: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
-    volume = torch.rand(2, 3, 5, 9, 8)
-    at_once = F.max_pool3d(bundled._padded(volume, window, stride), window, stride)
-    assert torch.equal(bundled._max_pool(volume, window, stride), at_once)
-
-
 @pytest.mark.parametrize("frames", [1, 9])
 def test_frames_get_the_same_with_and_without_gradients(motion: I3D, frames: int) -> None:
     picture = noise(frames, seed=frames)

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.helpers.models import small_model
 from tests.helpers.small_runs import eight_pairs
 from tests.training.test_objective import batch as objective_batch
 from tests.training.test_objective import model as objective_model
@@ -144,20 +143,6 @@ def test_the_order_of_the_manifest_changes_no_number(
         }
 
 
-def test_tokens_from_the_disk_give_the_same_answer_and_damaged_ones_are_made_anew(
-    pretrained: RetrievalModel, manifest: Path, answer: dict[str, Any], tmp_path: Path
-) -> None:
-    first = evaluate(pretrained, str(manifest), weights=MIXED, cache=tmp_path)
-    stored = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(stored) == 5
-    stored[0].write_bytes(b"nothing")
-    stored[1].write_bytes(stored[1].read_bytes()[:-9])
-    second = evaluate(pretrained, str(manifest), weights=MIXED, cache=tmp_path)
-    for other in (first, second):
-        assert other["text_to_video"] == answer["text_to_video"]
-        assert other["video_to_text"] == answer["video_to_text"]
-
-
 def test_clips_that_cannot_be_read_are_counted_and_left_out(
     pretrained: RetrievalModel, manifest: Path, tmp_path: Path
 ) -> None:
@@ -244,19 +229,6 @@ def test_the_use_of_concepts_is_the_entropy_of_what_takes_the_tokens() -> None:
         assert found[f"certainty {side}"] == pytest.approx(largest.mean(), abs=1e-5)
         shares = sum(part.soft.sum((0, 2)) for part in parts)
         assert found[f"usage {side}"] == pytest.approx(usage_entropy(shares.numpy()), abs=1e-5)
-
-
-def test_a_concept_that_is_a_little_ahead_everywhere_is_a_collapse() -> None:
-    """All tokens point the same way; the first prototype does too and the others nearly."""
-    model = small_model(living=False)
-    with torch.no_grad():
-        ahead = torch.nn.functional.one_hot(torch.tensor(0), model.width).float()
-        model.concepts.centre.copy_(-1e3 * ahead.expand_as(model.concepts.centre))
-        tilt = 0.2 * torch.nn.functional.one_hot(torch.arange(4), model.width).float()
-        model.concepts.prototypes.copy_(ahead + tilt)
-        found = concept_usage(model, objective_batch())
-    assert min(found["usage video"], found["usage text"]) > 0.95, "the probabilities are even"
-    assert found["usage video hard"] == found["usage text hard"] == 0
 
 
 def test_pieces_that_a_film_does_not_have_are_listed_and_the_others_measured(
