@@ -85,7 +85,7 @@ def test_chance_is_what_permuted_nouns_give_on_average():
     nouns = [clip.word_labels >= 1 for clip in clips]
     pool = np.concatenate([clip.words[mask] for clip, mask in zip(clips, nouns, strict=True)])
     rounds = []
-    for _ in range(60):
+    for _ in range(30):
         parts = np.split(rng.permutation(pool), np.cumsum([mask.sum() for mask in nouns])[:-1])
         moved = []
         for clip, mask, part in zip(clips, nouns, parts, strict=True):
@@ -94,19 +94,17 @@ def test_chance_is_what_permuted_nouns_give_on_average():
             moved.append(replace(clip, words=words))
         found = noun_shares(moved, resamples=1)
         rounds.append([found[name] for name in MEASURES])
-    assert np.mean(rounds, axis=0) == pytest.approx([expected[name] for name in MEASURES], abs=0.02)
+    assert np.mean(rounds, axis=0) == pytest.approx([expected[name] for name in MEASURES], abs=0.03)
 
 
-def test_the_names_of_the_concepts_do_not_matter():
+def test_the_numbers_of_the_concepts_do_not_matter():
     clips, order = drawn(4), np.random.default_rng(0).permutation(K)
     renamed = [replace(clip, patches=clip.patches[..., order], words=clip.words[..., order]) for clip in clips]
     one, other = noun_shares(clips), noun_shares(renamed)
     for name in MEASURES:
-        assert other[name] == pytest.approx(one[name])
-        assert other["chance"][name] == pytest.approx(one["chance"][name])
+        assert (other[name], other["chance"][name]) == pytest.approx((one[name], one["chance"][name]))
     a, b = allocation_quality(clips), allocation_quality(renamed)
-    for name in ("certainty", "gumbel_agreement", "use_entropy"):
-        assert b[name] == pytest.approx(a[name])
+    assert all(b[name] == pytest.approx(a[name]) for name in ("certainty", "gumbel_agreement", "use_entropy"))
 
 
 def test_what_is_not_there_is_none_and_hidden_things_do_not_count():
@@ -127,11 +125,12 @@ def test_what_is_not_there_is_none_and_hidden_things_do_not_count():
 
 
 def test_things_of_one_kind_are_no_others_to_each_other():
-    clips = planted(drawn(6))
-    kinds = np.array([0, 1, 1, 2])
-    shared = [replace(clip, patches=np.eye(K)[kinds[clip.patch_labels]], kinds=kinds) for clip in clips]
+    kinds = np.array([0, 1, 1, 2, -1])  # the last is of words that name nothing
     shared = [
-        replace(clip, words=np.eye(K)[np.where(clip.word_labels < 0, -1, kinds[clip.word_labels])]) for clip in shared
+        replace(
+            clip, kinds=kinds, patches=np.eye(K)[kinds[clip.patch_labels]], words=np.eye(K)[kinds[clip.word_labels]]
+        )
+        for clip in drawn(6)
     ]
     assert noun_shares(shared)["other"] == 0
     assert noun_shares([replace(clip, kinds=np.arange(4)) for clip in shared])["other"] > 0

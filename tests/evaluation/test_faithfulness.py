@@ -50,7 +50,12 @@ def living(spec: str) -> RetrievalModel:
     return checkpoint.load(spec)
 
 
-def pair_of(living: RetrievalModel, text: str = SENTENCE, frames: int = 5) -> Pair:
+@pytest.fixture(scope="module")
+def pair(living: RetrievalModel) -> Pair:
+    return pair_of(living, SENTENCE)
+
+
+def pair_of(living: RetrievalModel, text: str, frames: int = 5) -> Pair:
     pixels = clip(living.backbone, frames, seed=3)
     batch = FrameBatch(pixels, np.arange(frames) / 2.0, CropBox(0, 0, 32, 32, 32, 32), frames / 2.0)
     return encode_pair(living, parse(text), batch)
@@ -60,34 +65,24 @@ def align(model: VTRModel, pair: Pair) -> Alignment:
     return model.align(pair.sentence, pair.text, pair.video, pair.frames.seconds)
 
 
-def size(pair: Pair, unit: str) -> int:
-    frames = len(pair.frames)
-    return dict(zip(UNITS, (len(pair.sentence.words), frames, frames * 12), strict=True))[unit]
-
-
 # --------------------------------------------------------------------------- taking away
-def test_without_words_is_the_shorter_sentence(living):
-    pair = pair_of(living)
-    kept = np.array([word.text not in ("red", "green") for word in pair.sentence.words])
-    typed = pair_of(living, "a square slides over the grass")
-    found = score_kept(living, pair, "words", kept[None])[0]
-    assert found == pytest.approx(align(living.model, typed).score, abs=1e-6)
-    assert found != pytest.approx(align(living.model, pair).score, abs=1e-4)
-
-
-def test_without_frames_or_patches_is_the_shorter_or_painted_clip(living):
-    pair, rng = pair_of(living), np.random.default_rng(0)
-    for unit in ("frames", "patches"):
-        kept = np.concatenate([np.ones((1, size(pair, unit)), bool), rng.random((2, size(pair, unit))) < 0.5])
+def test_what_is_kept_scores_as_the_shorter_sentence_or_the_shorter_or_painted_clip(living, pair):
+    rng, full = np.random.default_rng(0), align(living.model, pair).score
+    for unit, count in (("words", len(pair.sentence.words)), ("frames", 5), ("patches", 5 * 12)):
+        kept = np.concatenate([np.ones((1, count), bool), rng.random((2, count)) < 0.5])
         kept[:, 0] = True
-        for mask, score in zip(kept, score_kept(living, pair, unit, kept), strict=True):
-            if unit == "frames":
-                frames = pair.frames.take(np.flatnonzero(mask))
+        scores = score_kept(living, pair, unit, kept)
+        assert scores[0] == pytest.approx(full, abs=1e-5)
+        assert scores[1] != pytest.approx(full, abs=1e-4)
+        for mask, score in zip(kept, scores, strict=True):
+            sentence, frames = pair.sentence, pair.frames
+            if unit == "words":
+                sentence = parse(" ".join(word.text for word, stays in zip(sentence.words, mask, strict=True) if stays))
+            elif unit == "frames":
+                frames = frames.take(np.flatnonzero(mask))
             else:
-                painted = paint_over(pair.frames.pixels, mask, living.backbone.grid)
-                frames = replace(pair.frames, pixels=painted)
-            again = encode_pair(living, pair.sentence, frames)
-            assert score == pytest.approx(align(living.model, again).score, abs=1e-5)
+                frames = replace(frames, pixels=paint_over(frames.pixels, mask, living.backbone.grid))
+            assert score == pytest.approx(align(living.model, encode_pair(living, sentence, frames)).score, abs=1e-5)
 
 
 def test_paint_covers_exactly_the_cells_that_go():
@@ -117,24 +112,20 @@ def test_words_that_no_sentence_is_left_of_are_unknown_and_interpolated(living):
 
 
 # --------------------------------------------------------------------------- curves
-@pytest.mark.parametrize("count", [1, 2, 5, 17])
-@pytest.mark.parametrize("steps", [1, 4, 6])
+@pytest.mark.parametrize("count", [1, 2, 17])
+@pytest.mark.parametrize("steps", [1, 6])
 @pytest.mark.parametrize("least", [0, 1])
 def test_masks_shrink_from_all_to_the_last_in_order(count, steps, least):
     order = np.random.default_rng(count).permutation(count)
     sets = deletion_masks(order, steps, least)
-    assert sets.shape == (steps + 1, count)
-    assert sets[0].all()
+    assert (len(sets), sets[0].all()) == (steps + 1, True)
     assert set(np.flatnonzero(sets[-1])) == set(order[count - least :])
     for left in sets:
-        gone = count - int(left.sum())
-        assert set(np.flatnonzero(~left)) == set(order[:gone])
-    assert (sets[1:] <= sets[:-1]).all()
+        assert set(np.flatnonzero(~left)) == set(order[: count - int(left.sum())])
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_curves_meet_the_full_score_and_each_other(living, unit):
-    pair = pair_of(living)
+def test_curves_meet_the_full_score_and_each_other(living, pair, unit):
     found = pair_curves(living, pair, summands(align(living.model, pair)), 4, (0,))[unit]
     full = align(living.model, pair).score
     for name in (OURS, RANDOM):
@@ -144,8 +135,7 @@ def test_curves_meet_the_full_score_and_each_other(living, unit):
             assert found["deletion"][name][-1] == pytest.approx(found["insertion"][name][0])
 
 
-def test_insertion_is_what_a_naive_loop_gives(living):
-    pair = pair_of(living)
+def test_insertion_is_what_a_naive_loop_gives(living, pair):
     given = summands(align(living.model, pair))
     found = pair_curves(living, pair, given, 4, (0,))["frames"]["insertion"][OURS]
     first = np.argsort(-given["frames"], kind="stable")
@@ -177,8 +167,8 @@ def test_of_an_additive_score_no_order_deletes_faster_or_inserts_sooner():
 
 
 # --------------------------------------------------------------------------- attributions
-def test_summands_and_the_whole_tokens_add_up_to_the_score(living):
-    alignment = align(living.model, pair_of(living))
+def test_summands_and_the_whole_tokens_add_up_to_the_score(living, pair):
+    alignment = align(living.model, pair)
     parts, terms = summands(alignment), alignment.all_terms().sum(0)
     assert parts["frames"].sum() == pytest.approx(alignment.score, abs=1e-5)
     assert parts["words"].sum() + terms[0].sum() == pytest.approx(alignment.score, abs=1e-5)
@@ -188,8 +178,7 @@ def test_summands_and_the_whole_tokens_add_up_to_the_score(living):
 
 
 # --------------------------------------------------------------------------- random weights
-def test_a_model_agrees_with_itself_and_less_with_random_weights(living):
-    pair = pair_of(living)
+def test_a_model_agrees_with_itself_and_less_with_random_weights(living, pair):
     own = summands(align(living.model, pair))
     assert all(value == pytest.approx(1) for value in agreement(own, own).values())
     flipped = agreement(own, {name: -values for name, values in own.items()})

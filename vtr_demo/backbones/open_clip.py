@@ -194,12 +194,12 @@ def _timm_transformer_patches(visual: Any, rows: Tensor) -> Tensor:
 def token_spans(tokenizer: Any, text: str, ids: np.ndarray) -> np.ndarray:
     """(N, 2) character offsets in ``text`` of the tokens ``ids`` (N,); (0, 0) for special tokens.
 
-    A tokenizer that cannot be followed gets its tokens spread evenly over the text.
+    Of a tokenizer that cannot be followed, every token belongs to all words.
     """
     cleaned = _cleaned(tokenizer, text)
     follow = _byte_spans if hasattr(tokenizer, "byte_decoder") else _fast_spans
     spans = follow(tokenizer, cleaned, ids)
-    return _even_spans(len(text), ids) if spans is None else map_spans(text, cleaned, spans)
+    return np.tile((0, len(text)), (len(ids), 1)) if spans is None else map_spans(text, cleaned, spans)
 
 
 def _cleaned(tokenizer: Any, text: str) -> str:
@@ -246,20 +246,6 @@ def _fast_spans(tokenizer: Any, cleaned: str, ids: np.ndarray) -> np.ndarray | N
     own = np.array(encoding["input_ids"])
     if own.shape != ids.shape or (own != ids)[spans[:, 1] > spans[:, 0]].any():
         return None
-    return spans
-
-
-def _even_spans(length: int, ids: np.ndarray) -> np.ndarray:
-    """Equal shares of ``length`` characters for the tokens between the first and the last one
-    before the padding (a run of equal ids at the end)."""
-    real = len(ids)
-    while real > 1 and ids[real - 1] == ids[real - 2]:
-        real -= 1
-    count = real - 2 if real == len(ids) else real - 3
-    spans = np.zeros((len(ids), 2), dtype=np.int64)
-    if count > 0:
-        edges = np.linspace(0, length, count + 1).round().astype(np.int64)
-        spans[1 : 1 + count, 0], spans[1 : 1 + count, 1] = edges[:-1], edges[1:]
     return spans
 
 

@@ -149,15 +149,9 @@ def mirrored(items: Sequence[Sample], video: VideoConfig) -> list[Sample]:
     views = []
     for item in items:
         kept = tuple(s for s in item.sentences if not _SIDED & {word.text.lower() for word in s.words})
-        if item.clip is None or not kept:
-            continue
-        read = _reader(item.clip, item.kind, squashed)
-
-        def frames(count: int, size: int, read: Callable[[int, int], FrameBatch] = read) -> FrameBatch:
-            batch = read(count, size)
-            return replace(batch, pixels=np.ascontiguousarray(batch.pixels[:, :, ::-1]))
-
-        views.append(replace(item, key=item.key + MIRRORED, sentences=kept, frames=frames))
+        if item.clip is not None and kept:
+            frames = _reader(item.clip, item.kind, squashed, mirror=True)
+            views.append(replace(item, key=item.key + MIRRORED, sentences=kept, frames=frames))
     return views
 
 
@@ -180,23 +174,28 @@ def _file_key(clip: Clip, video: VideoConfig) -> str:
     return f"file-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:24]}"
 
 
-def _reader(clip: Clip, kind: str, video: VideoConfig) -> Callable[[int, int], FrameBatch]:
+def _reader(clip: Clip, kind: str, video: VideoConfig, *, mirror: bool = False) -> Callable[[int, int], FrameBatch]:
     def frames(count: int, size: int) -> FrameBatch:
-        from vtr_demo.video.frames import probe, read_frames, spread_seconds, still_frames
-
-        if kind == "photo":
-            return still_frames(clip.path, size=size, config=video)
-        if clip.start_s is None and clip.end_s is None:
-            return read_frames(clip.path, count, size=size, config=video)
-        duration_s = probe(clip.path).duration_s
-        start, end = clip.start_s or 0.0, duration_s if clip.end_s is None else clip.end_s
-        if not 0 <= start < min(end, duration_s):
-            reason = f"it lasts {duration_s:.2f} s and has no piece from {start:g} to {end:g} s"
-            raise VideoError(clip.path, reason, "correct its start_s and end_s")
-        seconds = [start + s for s in spread_seconds(min(end, duration_s) - start, count)]
-        return read_frames(clip.path, seconds, size=size, config=video)
+        batch = _read(clip, kind, video, count, size)
+        return replace(batch, pixels=np.ascontiguousarray(batch.pixels[:, :, ::-1])) if mirror else batch
 
     return frames
+
+
+def _read(clip: Clip, kind: str, video: VideoConfig, count: int, size: int) -> FrameBatch:
+    from vtr_demo.video.frames import probe, read_frames, spread_seconds, still_frames
+
+    if kind == "photo":
+        return still_frames(clip.path, size=size, config=video)
+    if clip.start_s is None and clip.end_s is None:
+        return read_frames(clip.path, count, size=size, config=video)
+    duration_s = probe(clip.path).duration_s
+    start, end = clip.start_s or 0.0, duration_s if clip.end_s is None else clip.end_s
+    if not 0 <= start < min(end, duration_s):
+        reason = f"it lasts {duration_s:.2f} s and has no piece from {start:g} to {end:g} s"
+        raise VideoError(clip.path, reason, "correct its start_s and end_s")
+    seconds = [start + s for s in spread_seconds(min(end, duration_s) - start, count)]
+    return read_frames(clip.path, seconds, size=size, config=video)
 
 
 # --------------------------------------------------------------------------- samples of the playground

@@ -39,10 +39,8 @@ from vtr_demo.playground.captions import PAIR_LEVELS, PairLevel, minimal_pair
 from vtr_demo.playground.layout import sample_spec
 from vtr_demo.structures import (
     LEVELS,
-    TERMS,
     Sentence,
     TermWeights,
-    TextFeatures,
     TextTokens,
     VideoFeatures,
     pad_text_tokens,
@@ -382,22 +380,16 @@ def _encode_drawn(
 @torch.no_grad()
 def _term_table(trained: RetrievalModel, sentences: list[Sentence], videos: VideoFeatures) -> dict[str, np.ndarray]:
     """By term: (pairs, 2, 2) scores of the pair's texts with the pair's clips; and `score`."""
-    model = trained.model
-    weights = model.default_weights
-    tables: dict[str, list[np.ndarray]] = {name: [] for name in (*TERMS, "score")}
-    for row in range(0, len(sentences), 2):
-        text = model.encode_text(trained.backbone.encode_text(sentences[row : row + 2]))
-        clips = VideoFeatures(videos.levels[row : row + 2], videos.concepts[row : row + 2], videos.allocation)
-        for name, table in _terms(text, clips, weights).items():
-            tables[name].append(table.numpy())
-    return {name: np.stack(pairs) for name, pairs in tables.items()}
 
+    def table(text: Tensor, video: Tensor) -> np.ndarray:
+        a, b = (side.flatten(1).unflatten(0, (-1, 2)) for side in (text, video))
+        return np.asarray((a @ b.transpose(1, 2)).cpu())
 
-def _terms(text: TextFeatures, video: VideoFeatures, weights: TermWeights) -> dict[str, torch.Tensor]:
-    terms = {name: text.levels[:, i] @ video.levels[:, i].T for i, name in enumerate(LEVELS)}
-    shares = text.concept_weights.unsqueeze(-1) * text.concepts
-    terms["concepts"] = shares.flatten(1) @ video.concepts.flatten(1).T
-    return terms | {"score": text.flat(weights) @ video.flat().T}
+    texts = trained.encode_text(sentences)
+    terms = {name: table(texts.levels[:, i], videos.levels[:, i]) for i, name in enumerate(LEVELS)}
+    shares = texts.concept_weights.unsqueeze(-1) * texts.concepts
+    score = table(texts.flat(trained.model.default_weights), videos.flat())
+    return terms | {"concepts": table(shares, videos.concepts), "score": score}
 
 
 def _accuracy(tables: np.ndarray) -> dict[str, Any]:

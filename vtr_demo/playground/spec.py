@@ -209,39 +209,27 @@ class ClipSpec:
     seed: Natural = 0
     duration_s: Positive = 4.0
 
+    def __post_init__(self) -> None:
+        things = [actor.sprite for actor in self.actors]
+        if not (2 if self.relation else 1) <= len(set(things)) == len(things) <= 3:
+            raise ValueError(f"a clip has one to three different things, {self.relation!r} two, not {things}")
+        for actor, allowed in zip(self.actors, motions_for(self.relation) if self.relation else (), strict=False):
+            if actor.motion not in allowed:
+                raise ValueError(f"in the relation {self.relation!r} the {actor.sprite} cannot {actor.motion}")
+        if self.relation == "in" and self.actors[1].sprite not in CONTAINERS:
+            raise ValueError(f"nothing fits in the {self.actors[1].sprite}")
+
     @staticmethod
     def from_dict(row: Any) -> ClipSpec:
         """Read a spec back from its ``asdict``; raises ``ConfigError``."""
         try:
-            spec = _SPEC.validate_python(row)
+            return TypeAdapter(ClipSpec).validate_python(row)
         except ValidationError as error:
             first = error.errors()[0]
-            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
-            raise ConfigError(f"This is not a playground spec ({reason}); `playground --out` writes some.") from error
-        names = [actor.sprite for actor in spec.actors]
-        if not 1 <= len(names) <= 3:
-            raise ConfigError(f"A clip needs one to three actors, got {len(names)}.")
-        if len(set(names)) < len(names):
-            raise ConfigError(f"The actors of a clip must be different things, got {', '.join(names)}.")
-        if spec.relation is not None:
-            _check_relation(spec.relation, spec.actors)
-        return spec
-
-
-_SPEC = TypeAdapter(ClipSpec)
-
-
-def _check_relation(relation: str, actors: tuple[Actor, ...]) -> None:
-    if len(actors) < 2:
-        raise ConfigError(f"The relation {relation!r} needs two actors.")
-    for actor, allowed in zip(actors, motions_for(relation), strict=False):
-        if actor.motion not in allowed:
+            field, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
             raise ConfigError(
-                f"In the relation {relation!r} the {actor.sprite} cannot {actor.motion}; "
-                f"choose from {', '.join(allowed)}."
-            )
-    if relation == "in" and actors[1].sprite not in CONTAINERS:
-        raise ConfigError(f"Nothing fits in the {actors[1].sprite}; use {', '.join(CONTAINERS)}.")
+                f"This is not a playground spec ({field}: {reason}); `playground --out` writes some."
+            ) from error
 
 
 def choose(rng: np.random.Generator, *options: Any) -> Any:
