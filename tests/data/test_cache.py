@@ -84,16 +84,12 @@ def test_tokens_do_not_depend_on_how_many_threads_decode(
         kept = store.fill(clips.items, "training")
     assert [item.key for item in kept] == [f"clip-{k}" for k in range(COUNT) if k != BROKEN]
     assert [record.message for record in caplog.records if "seven.mp4" in record.message], "it is named"
+    again = Clips()
+    cache(tmp_path, workers).fill(again.items, "training")
+    assert again.asked == [f"clip-{BROKEN}"], "what is stored is not decoded again"
     plain = cache(None, 1)
     for item in kept:
         assert torch.equal(store.get(item).patches, plain.read(item).half().to("cpu").patches)
-
-
-def test_what_is_stored_is_not_decoded_again(tmp_path: Path) -> None:
-    cache(tmp_path, 3).fill(Clips().items, "training")
-    again = Clips()
-    cache(tmp_path, 3).fill(again.items, "training")
-    assert again.asked == [f"clip-{BROKEN}"]
 
 
 def test_tokens_on_disk_are_not_held_in_memory_too_and_come_back_when_their_file_is_lost(tmp_path: Path) -> None:

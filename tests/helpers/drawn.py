@@ -41,38 +41,28 @@ def draw_clip(
     fps: int = 10,
     size: tuple[int, int] = (320, 180),
     codec: str = "libx264",
-    container: str | None = None,
-    rotate: int = 0,
     vfr: bool = False,
     colours: Sequence[Colour] | None = None,
-    gop: int = 12,
-    pix_fmt: str | None = None,
     start_s: float = 0.0,
-    sound: bool = False,
-    options: dict[str, str] | None = None,
+    **encoding: Any,
 ) -> list[float]:
     """Write a clip and give the second at which each frame appears, the first at 0.
 
     Frame i shows the number i, or the flat colour ``colours[i % len(colours)]``. ``size`` is the upright
-    width and height; with ``rotate`` (degrees clockwise) the picture is stored turned, with the tag that
-    says so, as phones do. ``vfr``: frames last 1, 3, 1 and 2 units of 1/fps in turn. ``start_s`` delays all
-    time stamps; ``sound`` adds a tone; ``gop`` frames go from one key frame to the next.
+    width and height. ``vfr``: frames last 1, 3, 1 and 2 units of 1/fps in turn. ``start_s`` delays all
+    time stamps. ``encoding``: see ``write_video``.
     """
     units = np.cumsum([0] + [(1, 3, 1, 2)[i % 4] if vfr else 1 for i in range(frames - 1)])
     seconds = [float(unit) / fps for unit in units]
-    width, height = size
 
-    def pictures(i: int) -> np.ndarray:
-        if colours is not None:
-            return np.full((height, width, 3), colours[i % len(colours)], dtype=np.uint8)
-        return number_picture(i, size)
+    def picture(i: int) -> np.ndarray:
+        if colours is None:
+            return number_picture(i, size)
+        return np.full((size[1], size[0], 3), colours[i % len(colours)], dtype=np.uint8)
 
     ticks = [round((start_s + second) / CLOCK) for second in seconds]
-    write_video(
-        path, [pictures(i) for i in range(frames)] if frames < 64 else map(pictures, range(frames)), ticks,
-        fps=fps, codec=codec, container=container, rotate=rotate, clock=CLOCK if vfr or start_s else None,
-        gop=gop, pix_fmt=pix_fmt, sound=sound, options=options,
-    )  # fmt: skip
+    encoding["clock"] = CLOCK if vfr or start_s else None
+    write_video(path, map(picture, range(frames)), ticks, fps=fps, codec=codec, **encoding)
     return seconds
 
 
@@ -130,7 +120,11 @@ def write_video(
     sound: bool = False,
     options: dict[str, str] | None = None,
 ) -> None:
-    """Encode (H, W, 3) pictures that appear at ``ticks`` of CLOCK; clock None counts frames (steady rate)."""
+    """Encode (H, W, 3) pictures that appear at ``ticks`` of CLOCK; clock None counts frames (steady rate).
+
+    With ``rotate`` (degrees clockwise) the picture is stored turned, with the tag that says so, as phones do;
+    ``sound`` adds a tone; ``gop`` frames go from one key frame to the next.
+    """
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder else fills the terminal
     with av.open(str(path), "w", format=container) as file:
         stream = file.add_stream(codec, rate=fps, options={**_OPTIONS.get(codec, {}), **(options or {})})

@@ -72,25 +72,20 @@ def test_cleaning_gives_one_plain_line(raw, expected):
     assert clean(raw) == expected
 
 
-@pytest.mark.parametrize("nothing", ["", "   ", "\n\t", "?!...", "—", "\u200b\u200b", "()[]", "\ud800"])
-def test_text_without_words_is_refused(nothing):
-    with pytest.raises(TextError, match="no words"):
-        clean(nothing)
-
-
 @pytest.mark.parametrize(
-    ("foreign", "script"),
+    ("text", "message"),
     [
-        ("собака бежит по пляжу", "Cyrillic"),
+        *((nothing, "no words") for nothing in ("", "   ", "\n\t", "?!...", "—", "\u200b\u200b", "()[]", "\ud800")),
+        ("собака бежит по пляжу", "Cyrillic.*reads English: write the sentence in English"),
         ("一只狗在海滩上奔跑", "CJK"),
         ("كلب يجري", "Arabic"),
         ("犬 dog が走っています", "CJK"),
         ("ο σκύλος τρέχει", "Greek"),
     ],
 )
-def test_other_scripts_get_a_sentence_that_asks_for_english(foreign, script):
-    with pytest.raises(TextError, match=rf"{script}.*reads English: write the sentence in English"):
-        parse(foreign)
+def test_text_without_words_or_in_another_script_is_refused(text, message):
+    with pytest.raises(TextError, match=message):
+        parse(text)
 
 
 def test_long_text_is_cut_to_the_limits_at_a_word():
@@ -101,7 +96,7 @@ def test_long_text_is_cut_to_the_limits_at_a_word():
     assert len(clean("x" * 10**6)) == MAX_CHARACTERS
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60))
 def test_cleaning_twice_changes_nothing(raw):
     try:
@@ -112,7 +107,7 @@ def test_cleaning_twice_changes_nothing(raw):
 
 
 # --------------------------------------------------------------------------- parsing
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.one_of(st.text(max_size=40), st.text("abeginorst ’'-.,\n🐶 \u0301é0", max_size=60)))
 def test_any_text_becomes_a_valid_sentence_or_is_refused(raw):
     try:
@@ -210,7 +205,7 @@ RELATIONS = ["to the right of", "left of", "above", "in front of", "beside", "on
 
 def test_most_unseen_things_motions_and_relations_are_found():
     rng = random.Random(5)
-    hits, total = {"entities": 0, "actions": 0, "relationship": 0}, 300
+    hits, total = {"entities": 0, "actions": 0, "relationship": 0}, 150
     for _ in range(total):
         one, two = rng.sample(UNSEEN_THINGS, 2)
         verb, relation = rng.choice(list(UNSEEN_MOTIONS)), rng.choice(RELATIONS)
@@ -228,7 +223,7 @@ def test_nine_in_ten_real_captions_have_an_action():
     if not folder.is_dir():
         pytest.skip("the MSR-VTT annotations are not here: real captions were NOT checked")
     rows = json.loads((folder / "test_videodatainfo.json").read_text())["sentences"]
-    sentences = parse_many([row["caption"] for row in random.Random(2).sample(rows, 600)])
+    sentences = parse_many([row["caption"] for row in random.Random(2).sample(rows, 300)])
     for sentence in sentences:
         check(sentence)
     assert sum(bool(s.actions) for s in sentences) >= 0.85 * len(sentences)
