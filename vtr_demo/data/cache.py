@@ -81,11 +81,8 @@ class VideoCache:
         rank computes its part. Raises VideoError where no item can be read.
         """
         part = items if self._folder is None else items[distributed.rank() :: distributed.world()]
-        return _readable(items, self._fill(part, label), label)
-
-    def _fill(self, items: Sequence[Sample], label: str) -> dict[str, str]:
+        new = [item for item in part if item.key not in self._in_memory]
         failures: dict[str, str] = {}
-        new = [item for item in items if item.key not in self._in_memory]
         bar = distributed.progress_bar(self._prefetch(new), desc=f"tokens: {label}", total=len(new), unit="clip")
         for item, future in bar:
             try:
@@ -95,7 +92,7 @@ class VideoCache:
                 continue
             if self._folder is None:
                 self._in_memory[item.key] = tokens.half()
-        return failures
+        return _readable(items, failures, label)
 
     def _prefetch(self, items: Sequence[Sample]) -> Iterator[tuple[Sample, Future[VideoTokens | FrameBatch]]]:
         """Yield the items in order, each with a future of its stored tokens or decoded frames."""

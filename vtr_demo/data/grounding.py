@@ -49,13 +49,12 @@ _SCENE_CATEGORY = {scene: len(KINDS) + k for k, scenes in enumerate(SCENE_GROUPS
 
 def category_words() -> dict[str, frozenset[str]]:
     """Return, by the name of each category, the nouns of its things and scenes: the last word of each phrase."""
-    phrases: list[list[str]] = [[] for _ in CATEGORY_NAMES]
-    for thing in THINGS.values():
-        phrases[_KIND_CATEGORY[thing.kind]] += thing.nouns
-    for name, category in _SCENE_CATEGORY.items():
-        phrases[category] += (*SCENES[name].places, *SCENES[name].surfaces)
-    heads = [frozenset(phrase.split()[-1].lower() for phrase in group) for group in phrases]
-    return dict(zip(CATEGORY_NAMES, heads, strict=True))
+    heads: dict[str, set[str]] = {name: set() for name in CATEGORY_NAMES}
+    named = [(_KIND_CATEGORY[thing.kind], thing.nouns) for thing in THINGS.values()]
+    named += [(k, (*SCENES[name].places, *SCENES[name].surfaces)) for name, k in _SCENE_CATEGORY.items()]
+    for category, phrases in named:
+        heads[CATEGORY_NAMES[category]].update(phrase.split()[-1].lower() for phrase in phrases)
+    return {name: frozenset(words) for name, words in heads.items()}
 
 
 def name_words(name: str) -> frozenset[str]:
@@ -160,9 +159,8 @@ class PlaygroundTruth:
         if item.spec is None:
             return None
         if item.key not in self._in_memory:
-            count = 1 if item.kind == "still" else self._frames
-            seconds = frame_times(item.spec, count)
-            labels = patch_labels(item.spec, seconds, grid=self._grid, sprites=self._sprites or None)
+            seconds = frame_times(item.spec, 1 if item.kind == "still" else self._frames)
+            labels = patch_labels(item.spec, seconds, grid=self._grid, sprites=self._sprites)
             self._in_memory[item.key] = categories(item.spec)[labels].astype(np.int8)
         return self._in_memory[item.key].astype(np.int64)
 

@@ -7,20 +7,20 @@ the levels off it.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 import threading
 import time
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from vtr_demo.errors import BackboneError, TextError, stop_if_unwanted
-from vtr_demo.files import read_table
+from vtr_demo.files import read_table, sha256_of
 from vtr_demo.structures import Sentence, Word
 from vtr_demo.text import corrections, levels
 from vtr_demo.text.corrections import Doc, Lexicon, Unit
@@ -119,14 +119,12 @@ def parse_many(texts: Sequence[str]) -> list[Sentence]:
 
 def parse_readable(texts: Sequence[str]) -> list[Sentence | None]:
     """Parse several texts, with None for each that ``clean`` refuses."""
-    cleaned: list[str | None] = []
+    readable: dict[str, str] = {}
     for text in texts:
-        try:
-            cleaned.append(clean(text))
-        except TextError:
-            cleaned.append(None)
-    sentences = iter(_analyse([text for text in cleaned if text is not None]))
-    return [None if text is None else next(sentences) for text in cleaned]
+        with suppress(TextError):
+            readable[text] = clean(text)
+    parsed = dict(zip(readable, parse_many(list(readable.values())), strict=True))
+    return [parsed.get(text) for text in texts]
 
 
 def without_words(sentence: Sentence, struck: Collection[int]) -> str:
@@ -268,17 +266,17 @@ class Parser:
 
 
 @lru_cache(maxsize=1)
-def load_parser(folder: Path | None = None) -> Parser:
-    """Load the parser of ``folder`` (default: the installed wheel) after a check of its digests.
+def load_parser() -> Parser:
+    """Load the parser of the installed wheel after a check of its digests.
 
     Raises ``BackboneError`` if it is missing or damaged. No code of the wheel runs; spaCy reads its files.
     """
     import spacy
 
-    folder = folder or parser_folder()
+    folder = parser_folder()
     for name, expected in PARSER_DIGESTS.items():
         path = folder / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        if not path.is_file() or sha256_of(path) != expected:
             raise BackboneError(f"The English parser is damaged: {name} is missing or altered; run `{_REINSTALL}`.")
     nlp = spacy.load(folder, exclude=["ner", "senter"], disable=["lemmatizer"])
     lemmatizer: Any = nlp.get_pipe("lemmatizer")
