@@ -68,7 +68,7 @@ def test_frames_are_read_as_if_each_were_repeated_four_times(motion: I3D, count:
     assert torch.allclose(motion.frames(frames), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("frames", [1, 9])
+@pytest.mark.parametrize("frames", [1, 5])
 def test_frames_get_the_same_with_and_without_gradients(motion: I3D, frames: int) -> None:
     picture = noise(frames, seed=frames)
     with torch.no_grad():

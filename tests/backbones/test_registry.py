@@ -35,7 +35,7 @@ def test_shapes_are_those_the_backbone_announces(backbone: Backbone) -> None:
 
 
 def test_the_chunk_of_frames_changes_nothing(backbone: Backbone) -> None:
-    pixels = clip(backbone, 5)
+    pixels = clip(backbone, 3)
     whole = backbone.encode_frames(pixels)
     kept, backbone.frame_chunk = backbone.frame_chunk, 3
     parts = backbone.encode_frames(pixels)

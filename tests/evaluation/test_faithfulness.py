@@ -265,7 +265,8 @@ def test_the_report_counts_what_it_measured_and_repeats_itself(living, data, cap
     assert (alone["pairs"], alone["unrelated_score"]) == (1, None)
     for unit in ("words", "patches"):
         assert abs(found["random_weights"][unit]["signed"]["mean"]) < 1
-    assert json.dumps(faithfulness(living, data, steps=2), allow_nan=False) == json.dumps(found)
+    json.dumps(found, allow_nan=False)
+    assert faithfulness(living, data, kind="real", limit=1, steps=1, seed=1) == alone
 
 
 def test_what_cannot_be_measured_is_said_in_a_sentence(living, data, tmp_path):

@@ -64,17 +64,18 @@ class BundledBackbone(Backbone):
         super().__init__(pixel_mean=[127.0] * 3, pixel_std=[128.0] * 3)
         self.spec = "bundled"
         self.frame_size, self.patch_width, self.grid, self.joint_width = 260, 1280, (9, 9), 384
+        self.motion_classes: Tensor
+        self.class_embeddings: Tensor
+        """(1000, 384), unit vectors in the sentence space, less their common mean; fine-tuning does not move them."""
+        self.register_buffer("class_embeddings", _class_file(), persistent=False)
+        motion, motion_classes, self.motion_names = load_i3d()
+        self.register_buffer("motion_classes", motion_classes, persistent=False)
         self.image = _image_tower(_wheel_path(IMAGE_WHEEL, IMAGE_FILE))
         folder = _wheel_path(TEXT_WHEEL, TEXT_FOLDER)
         self.tokenizer = _tokenizer(folder / "tokenizer.json")
         self.text = _text_tower(folder / "model.safetensors", folder / "config.json")
+        self.motion = motion
         self._folded: tuple[object, nn.Module] | None = None
-        self.motion, motion_classes, self.motion_names = load_i3d()
-        self.motion_classes: Tensor
-        self.register_buffer("motion_classes", motion_classes, persistent=False)
-        self.class_embeddings: Tensor
-        """(1000, 384), unit vectors in the sentence space, less their common mean; fine-tuning does not move them."""
-        self.register_buffer("class_embeddings", _class_file(), persistent=False)
         self.freeze()
 
     # ----------------------------------------------------------------- frames

@@ -191,29 +191,29 @@ class _Words:
             return f"{self.thing(k)} {pronoun} is {doing}"
         return f"{article(doing)} {doing} {noun}"
 
-    def direction(self, k: int) -> str:
-        """to the left / from right to left, with a space before it; "" where it goes unsaid"""
-        actor = self.spec.actors[k]
+    def direction(self) -> str:
+        """to the left / from right to left, of the first thing, with a space before it; "" where it goes unsaid"""
+        actor = self.spec.actors[0]
         if not (self.phrasing.heading and _travels(self.spec, actor)):
             return ""
         side, other = ("left", "right") if actor.heading < 0 else ("right", "left")
         return f" from {other} to {side}" if self.phrasing.relation % 2 else f" to the {side}"
 
-    def where(self, k: int) -> str:
+    def where(self) -> str:
         """across the sand / on the beach"""
-        travels = MOTIONS[self.spec.actors[k].motion].family == "travel"
+        travels = MOTIONS[self.spec.actors[0].motion].family == "travel"
         return f"across {self.surface}" if travels and self.phrasing.place % 3 else self.place
 
 
 def _single(w: _Words) -> str:
-    thing, does, doing, way = w.thing(0), w.does(0), w.doing(0), w.direction(0)
+    thing, does, doing, way = w.thing(0), w.does(0), w.doing(0), w.direction()
     patterns = (
-        f"{thing} {does}{way} {w.where(0)}",
+        f"{thing} {does}{way} {w.where()}",
         f"{w.place}, {thing} {does}{way}",
-        f"{thing} is {doing}{way} {w.where(0)}",
+        f"{thing} is {doing}{way} {w.where()}",
         f"{w.place}, {thing} is {doing}{way}",
         f"there is {thing} {doing}{way} {w.place}",
-        f"{thing} {doing}{way} {w.where(0)}",
+        f"{thing} {doing}{way} {w.where()}",
         f"{w.acting(0)} {w.place}",
     )
     return patterns[w.phrasing.pattern % len(patterns)]
@@ -234,7 +234,7 @@ def _relation(w: _Words, rule: Relation) -> str:
     """The two things and their relation, without the place."""
     verb = rule.verbs[w.phrasing.relation % len(rule.verbs)] if rule.verbs else None
     prep = rule.preps[w.phrasing.relation % len(rule.preps)]
-    thing, other, way = w.thing(0), w.acting(1), w.direction(0)
+    thing, other, way = w.thing(0), w.acting(1), w.direction()
     acting = f"{thing} is {w.doing(0)} {prep} {other}{way}"
     if rule.group in SPATIAL_GROUPS:
         named = f"{w.acting(0)} is {prep} {other}"

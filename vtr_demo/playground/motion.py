@@ -47,8 +47,8 @@ def poses(spec: ClipSpec, second: float, shape: Shape) -> list[Pose]:
     group = RELATIONS[spec.relation].group if spec.relation else None
     out = []
     for index, actor in enumerate(spec.actors):
-        point = _route_point(spec, index, u, second)
-        out.append(_travelling(actor, u, point, shape) if point else _in_place(actor, u, second, shape))
+        route = _route(spec, index, u, second)
+        out.append(_travelling(*route, u, shape) if route else _in_place(actor, u, second, shape))
     if group == "contact":
         top, base = (0, 1) if spec.relation == "on" else (1, 0)
         out[top] = _set_on(out[top], out[base])
@@ -111,8 +111,7 @@ def _in_place(actor: Actor, u: float, second: float, shape: Shape) -> Pose:
     if actor.motion in ("approach", "leave"):
         near = smooth(u) if actor.motion == "approach" else 1 - smooth(u)
         pose = _standing(replace(actor, depth=-0.1 + 1.1 * near), shape, 0.36 + 0.72 * near)
-        step = math.sin(math.pi * (7 * u + actor.phase))
-        return _tilted(_raised(pose, 0.008 * abs(step)), 5 * step)
+        return _waddled(pose, actor, u, 0.008, 5)
     return pose
 
 
@@ -196,18 +195,8 @@ _MOVES: dict[str, Move] = {
 
 
 # --------------------------------------------------------------------------- routes
-@dataclass(frozen=True)
-class RoutePoint:
-    """A point of a route over the ground."""
-
-    x: float
-    depth: float
-    travelled: float
-    """Signed distance along x so far, by which a thing has rolled."""
-    heading: int
-    lift: float = 0.0
-    flies: bool = True
-    """Whether the motion "fly" adds its own height."""
+Route = tuple[Actor, float]
+"""An actor where it is on its way over the ground, and the signed distance along x so far, by which it has rolled."""
 
 
 def _glide(u: float) -> float:
@@ -215,84 +204,84 @@ def _glide(u: float) -> float:
     return 0.5 * u + 0.5 * smooth(u)
 
 
-def _route_point(spec: ClipSpec, index: int, u: float, second: float) -> RoutePoint | None:
+def _route(spec: ClipSpec, index: int, u: float, second: float) -> Route | None:
     """Where a travelling actor is; None for one that stays at its place."""
     actor = spec.actors[index]
     if spec.relation and index < 2:
         group = RELATIONS[spec.relation].group
         if group == "pursuit":
             moved = 0.44 * (_glide(u) - 0.5) * actor.heading
-            return RoutePoint(actor.x + moved, actor.depth, moved, actor.heading)
+            return replace(actor, x=actor.x + moved), moved
         if group == "mutual":
             return _mutual(spec.relation, actor, u, index)
         on_path = group == "path" and index == 0
         return _path(spec.relation, actor, spec.actors[1], u, second) if on_path else None
     if MOTIONS[actor.motion].family == "travel":
         moved = 0.62 * (_glide(u) - 0.5) * actor.heading
-        return RoutePoint(actor.x * 0.3 + moved, actor.depth, moved, actor.heading, actor.lift, actor.lift == 0)
+        return replace(actor, x=actor.x * 0.3 + moved), moved
     if actor.motion == "circle":
         return _orbit(actor, second, actor.x, 0.5, radius=(0.21, 0.42))
     return None
 
 
-def _orbit(actor: Actor, second: float, x: float, depth: float, *, radius: tuple[float, float]) -> RoutePoint:
+def _orbit(actor: Actor, second: float, x: float, depth: float, *, radius: tuple[float, float]) -> Route:
     """A ring on the ground around (x, depth), ``radius`` wide and deep."""
     turn = actor.heading * _TAU * (second * actor.tempo / 3.2 + actor.phase)
     near = math.sin(turn)
     heading = -actor.heading if near > 0 else actor.heading
-    return RoutePoint(x + radius[0] * math.cos(turn), depth + radius[1] * near, radius[0] * turn, heading)
+    x, depth = x + radius[0] * math.cos(turn), depth + radius[1] * near
+    return replace(actor, x=x, depth=depth, heading=heading, lift=0.0), radius[0] * turn
 
 
-def _mutual(relation: str, actor: Actor, u: float, index: int) -> RoutePoint:
+def _mutual(relation: str, actor: Actor, u: float, index: int) -> Route:
     if relation == "swap with":
         x = actor.x * math.cos(math.pi * _glide(u))
         bow = 0.28 * math.sin(math.pi * _glide(u)) * (1 if index == 0 else -1)
-        return RoutePoint(x, actor.depth + bow, x - actor.x, actor.heading)
+        return replace(actor, x=x, depth=actor.depth + bow), x - actor.x
     near = 0.14 * math.copysign(1, actor.x)
-    start, end = (actor.x, near) if relation == "meet" else (near, actor.x)
+    return _straight(actor, *((actor.x, near) if relation == "meet" else (near, actor.x)), u)
+
+
+def _straight(actor: Actor, start: float, end: float, u: float) -> Route:
     x = start + (end - start) * smooth(u / 0.9)
-    return RoutePoint(x, actor.depth, x - start, actor.heading)
+    return replace(actor, x=x), x - start
 
 
-def _path(relation: str, actor: Actor, goal: Actor, u: float, second: float) -> RoutePoint:
+def _path(relation: str, actor: Actor, goal: Actor, u: float, second: float) -> Route:
     if relation == "around":
         return _orbit(actor, second, goal.x, goal.depth, radius=(0.3, 0.48))
     if relation in ("toward", "away from"):
         side = math.copysign(1, goal.x)
         far, near = -0.35 * side, goal.x - 0.28 * side
-        start, end = (far, near) if relation == "toward" else (near, far)
-        x = start + (end - start) * smooth(u / 0.9)
-        return RoutePoint(x, actor.depth, x - start, actor.heading)
+        return _straight(actor, *((far, near) if relation == "toward" else (near, far)), u)
     x = actor.heading * 0.7 * (_glide(u) - 0.5)
     if relation == "past":
-        return RoutePoint(x, actor.depth, x, actor.heading)
-    if actor.motion == "fly":
-        return RoutePoint(x, actor.depth, x, actor.heading, 0.4, False)
+        return replace(actor, x=x), x
     across = min(max((u - 0.22) / 0.56, 0.0), 1.0)
-    return RoutePoint(x, actor.depth, x, actor.heading, 0.46 * 4 * across * (1 - across), False)
+    return replace(actor, x=x, lift=0.4 if actor.motion == "fly" else 0.46 * 4 * across * (1 - across)), x
 
 
-def _travelling(actor: Actor, u: float, route: RoutePoint, shape: Shape) -> Pose:
+def _travelling(actor: Actor, travelled: float, u: float, shape: Shape) -> Pose:
     """The pose at a point of a route: slide, roll, hop, fly or waddle; "circle" slides."""
-    moved = replace(actor, x=route.x, depth=route.depth, heading=route.heading, lift=route.lift)
-    pose = _standing(moved, shape)
+    pose = _standing(actor, shape)
     if actor.motion == "roll":
-        angle = math.degrees(route.travelled / (0.5 * max(pose.width, pose.height)))
+        angle = math.degrees(travelled / (0.5 * max(pose.width, pose.height)))
         turn = math.radians(angle)
         reach = math.hypot(pose.width / 2 * math.sin(turn), pose.height / 2 * math.cos(turn))
-        return replace(pose, angle=angle, y=pose.ground - route.lift - reach)
-    if actor.motion == "hop" and (route.flies or route.lift == 0):
+        return replace(pose, angle=angle, y=pose.ground - actor.lift - reach)
+    if actor.motion == "hop" and actor.lift == 0:
         leap = abs(math.sin(math.pi * (3.5 * u + actor.phase)))
-        pose = _squashed(pose, 0.2 * max(0.0, 1 - 3.5 * leap))
-        return _raised(pose, 0.12 * leap)
+        return _raised(_squashed(pose, 0.2 * max(0.0, 1 - 3.5 * leap)), 0.12 * leap)
     if actor.motion == "fly":
         wave = math.sin(_TAU * (1.6 * u + actor.phase))
-        lean = 9 * math.cos(_TAU * (1.6 * u + actor.phase)) * -route.heading
-        return replace(_raised(pose, (0.26 if route.flies else 0.0) + 0.055 * wave), angle=lean)
-    if actor.motion == "waddle":
-        step = math.sin(math.pi * (7 * u + actor.phase))
-        return _tilted(_raised(pose, 0.012 * abs(step)), 11 * step)
-    return pose
+        lean = 9 * math.cos(_TAU * (1.6 * u + actor.phase)) * -actor.heading
+        return replace(_raised(pose, (0.26 if actor.lift == 0 else 0.0) + 0.055 * wave), angle=lean)
+    return _waddled(pose, actor, u, 0.012, 11) if actor.motion == "waddle" else pose
+
+
+def _waddled(pose: Pose, actor: Actor, u: float, height: float, angle: float) -> Pose:
+    step = math.sin(math.pi * (7 * u + actor.phase))
+    return _tilted(_raised(pose, height * abs(step)), angle * step)
 
 
 # --------------------------------------------------------------------------- contact
