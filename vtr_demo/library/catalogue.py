@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -53,7 +53,6 @@ _ORDERS: dict[str, str] = {
     "longest": "seconds DESC, number",
     "largest": "bytes DESC, number",
 }
-_AT_ONCE = 500
 EVERY = ClipFilter()
 
 
@@ -250,27 +249,20 @@ class Catalogue:
 
     def at(self, source: str) -> list[StoredClip]:
         """Return the clips that came from a path, in order of arrival."""
-        rows = self._rows(
-            "SELECT id FROM catalogue WHERE version = ? AND source = ? ORDER BY number",
-            (self.version.fingerprint, _number(source)),
-        )
-        return [clip for clip in self._clips([one for (one,) in rows]) if clip.source == source]
+        ids = self._ids("version = ? AND source = ?", (self.version.fingerprint, _number(source)))
+        return [clip for clip in self._clips(ids) if clip.source == source]
 
     def page(
         self, where: ClipFilter = EVERY, order: Order = "oldest", offset: int = 0, limit: int | None = None
     ) -> list[StoredClip]:
         """Return a part of the clips that match, in an order."""
         condition, values = self._where(where)
-        ids = self._rows(
-            f"SELECT id FROM catalogue WHERE {condition} ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?",
-            (*values, -1 if limit is None else limit, offset),
-        )
-        return self._clips([one for (one,) in ids])
+        part = (-1 if limit is None else limit, offset)
+        return self._clips(self._ids(condition, (*values, *part), f"ORDER BY {_ORDERS[order]} LIMIT ? OFFSET ?"))
 
     def ids(self, version: str) -> list[str]:
         """Return the ids of all clips of a version, in order of arrival."""
-        rows = self._rows("SELECT id FROM catalogue WHERE version = ? ORDER BY number", (version,))
-        return [one for (one,) in rows]
+        return self._ids("version = ?", (version,))
 
     def of(self, version: str) -> list[StoredClip]:
         """Return all clips of a version, in order of arrival."""
@@ -278,9 +270,7 @@ class Catalogue:
 
     def incomplete(self) -> list[StoredClip]:
         """Return the clips that lack a file by their own record."""
-        condition = "version = ? AND missing <> ''"
-        rows = self._rows(f"SELECT id FROM catalogue WHERE {condition} ORDER BY number", (self.version.fingerprint,))
-        return self._clips([one for (one,) in rows])
+        return self._clips(self._ids("version = ? AND missing <> ''", (self.version.fingerprint,)))
 
     def contents(self, where: ClipFilter = EVERY) -> tuple[np.ndarray, np.ndarray]:
         """Return numbers (N,) int64, ascending, of the clips with vectors that match, and what these hold."""
@@ -293,27 +283,23 @@ class Catalogue:
 
     def by_number(self, numbers: Sequence[int]) -> dict[int, StoredClip]:
         """Return clips by number; those that are not there are left out."""
-        ids = []
-        for part in _parts(numbers):
-            marks = ", ".join("?" * len(part))
-            query = f"SELECT id FROM catalogue WHERE version = ? AND number IN ({marks})"
-            ids += [one for (one,) in self._rows(query, (self.version.fingerprint, *part))]
+        condition = "version = ? AND number IN (SELECT value FROM json_each(?))"
+        ids = self._ids(condition, (self.version.fingerprint, json.dumps([*numbers])))
         return {clip.number: clip for clip in self._clips(ids)}
 
     def last_number(self) -> int:
         """Return the highest number of any clip."""
-        return max((self._rows("SELECT max(number) FROM catalogue WHERE version = ?", (version,))[0][0] or 0)
-                   for version in self.versions())  # fmt: skip
+        highest = "SELECT max(number) FROM catalogue WHERE version = ?"  # which the key answers at once
+        return max(self._rows(highest, (version,))[0][0] or 0 for version in self.versions())
 
     # ------------------------------------------------------------------ inside
     def _clips(self, ids: Sequence[str], version: str | None = None) -> list[StoredClip]:
         version = self.version.fingerprint if version is None else version
-        bodies: dict[str, str] = {}
-        for part in _parts(ids):
-            marks = ", ".join("?" * len(part))
-            query = f"SELECT id, body FROM clips WHERE version = ? AND id IN ({marks})"
-            bodies |= dict(self._rows(query, (version, *part)))
-        return [clip_from_json(bodies[one]) for one in ids if one in bodies]
+        query = "SELECT body FROM json_each(?) CROSS JOIN clips ON clips.id = value WHERE version = ? ORDER BY key"
+        return [clip_from_json(body) for (body,) in self._rows(query, (json.dumps([*ids]), version))]
+
+    def _ids(self, condition: str, values: Sequence[Any], order: str = "ORDER BY number") -> list[str]:
+        return [one for (one,) in self._rows(f"SELECT id FROM catalogue WHERE {condition} {order}", values)]
 
     def _sums(self, condition: str, values: Sequence[Any]) -> Totals:
         query = f"SELECT count(*), ifnull(sum(moments), 0), ifnull(sum(bytes), 0) FROM catalogue WHERE {condition}"
@@ -375,8 +361,3 @@ class Catalogue:
                 return self.connection.execute(query, values).fetchall()
             with closing(self.reopen()) as connection:
                 return connection.execute(query, values).fetchall()
-
-
-def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), _AT_ONCE):
-        yield values[start : start + _AT_ONCE]
