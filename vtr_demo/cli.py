@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from vtr_demo.commands import library, measure, training
+from vtr_demo.commands import library, model
 from vtr_demo.commands.console import PROGRAM, Command, log_to_stderr, refuse, tolerate_any_text
 from vtr_demo.errors import ConfigError, VtrError
 
@@ -30,13 +30,13 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "search": library.search,
     "describe": library.describe,
     "explain": library.explain,
-    "evaluate": measure.evaluate,
-    "probe": measure.probe,
-    "concepts": measure.concepts,
-    "faithfulness": measure.faithfulness,
-    "bench": measure.bench,
-    "train": training.train,
-    "playground": training.playground,
+    "evaluate": model.evaluate,
+    "probe": model.probe,
+    "concepts": model.concepts,
+    "faithfulness": model.faithfulness,
+    "bench": model.bench,
+    "train": model.train,
+    "playground": model.playground,
 }
 
 app = typer.Typer(help="Text-video retrieval with its reasons.", add_completion=False, rich_markup_mode=None)
@@ -74,9 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except OSError as error:
-        status = refuse(
-            f"{error.filename or 'A file'} cannot be used ({error.strerror or error}); check its name and rights."
-        )
+        file = error.filename2 or error.filename or "A file"
+        status = refuse(f"{file} cannot be used ({error.strerror or error}); check its name and rights.")
     except KeyboardInterrupt:
         status = INTERRUPTED
     return status

@@ -25,20 +25,7 @@ def without_controls(text: str) -> str:
 
 
 class VtrError(Exception):
-    """Anything the package refuses. The message is one sentence that a person can act on.
-
-    VtrError
-    +-- VideoError      a file that cannot be decoded
-    +-- TextError      a text that the towers cannot represent
-    +-- BackboneError  weights that are missing, damaged or out of reach
-    +-- ConfigError            an unknown, missing or contradictory setting
-    +-- ManifestError          a captions file or dataset that cannot be read
-    +-- CheckpointError        a checkpoint that does not fit
-    +-- ScoreError            non-finite or misshapen scores
-    +-- LibraryError         a library that is missing, stale, damaged or full
-    +-- TrainingError      training that cannot go on (NaN loss)
-    +-- StoppedError       work that nobody waits for any longer
-    """
+    """Anything the package refuses. The message is one sentence that a person can act on."""
 
 
 class VideoError(VtrError):

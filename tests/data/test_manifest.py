@@ -138,10 +138,14 @@ def test_rows_of_one_file_are_one_clip(tmp_path, again):
     assert dataset.left_out == ()
 
 
-def test_a_table_is_a_manifest_whose_names_may_lack_their_ending_or_be_composed_otherwise(tmp_path):
-    touch(tmp_path / "video7.mkv", tmp_path / "sub" / unicodedata.normalize("NFD", "é.mp4"))
+def test_a_table_is_a_manifest_whose_names_may_lack_their_ending_or_be_written_otherwise(tmp_path):
+    touch(tmp_path / "video7.mkv", tmp_path / "sub" / unicodedata.normalize("NFD", "é.mp4"), tmp_path / "Ärea.MP4")
+    touch(tmp_path / "x.mp4", tmp_path / "X.mp4")
     text = "key;video_id;sentence;start_s\nr1;video7;a dog, running;1.5\nr2;sub\\é.mp4;a cat;\n"
-    first, second = load_manifest(write(tmp_path / "m.csv", text)).clips
+    text += "r3;äREA;a red wall;\nr4;x.MP4;which of the two;\n"
+    dataset = load_manifest(write(tmp_path / "m.csv", text))
+    first, second, third = dataset.clips
+    assert (third.path.name, dataset.missing) == ("Ärea.MP4", ("x.MP4",))
     assert (first.path, first.captions, first.start_s) == (tmp_path / "video7.mkv", ("a dog, running",), 1.5)
     assert (second.path.is_file(), second.captions, second.start_s) == (True, ("a cat",), None)
     assert first.extra == {"key": "r1"}

@@ -159,16 +159,16 @@ def find_videos(
         if not _first_visit(root, visited):
             continue
         for folder, below, names in os.walk(root, onerror=unreadable, followlinks=True):
-            folders = set(below)
-            taken: tuple[list[str], list[str]] = ([], [])
-            for name in (*sorted(below), *sorted(names)):
-                path, is_folder = Path(folder, name), name in folders
-                if reason := refused(path, root, is_folder):
-                    skipped.append((path, reason))
-                else:
-                    taken[is_folder].append(name)
-            below[:] = taken[True]
-            files |= {Path(folder, name): None for name in taken[False]}
+            kept = []
+            for is_folder, some in ((True, below), (False, names)):
+                for path in (Path(folder, name) for name in sorted(some)):
+                    if reason := refused(path, root, is_folder):
+                        skipped.append((path, reason))
+                    elif is_folder:
+                        kept.append(path.name)
+                    else:
+                        files[path] = None
+            below[:] = kept
     return list(files), skipped
 
 
@@ -199,13 +199,17 @@ def answer(value: Any, lines: Iterable[str], as_json: bool) -> None:
 
 
 def report(value: dict[str, Any], file: Path | None) -> None:
-    """Print ``value`` as JSON and write it to ``file``, where that is one."""
+    """Print ``value`` as JSON, then write it to ``file``, where that is one: what was measured is not lost with it."""
+    answer(value, (), as_json=True)
     if file and str(file) != "-":
         from vtr_demo.files import replace_file
 
         file.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(file, f"{to_json(value)}\n".encode(errors="backslashreplace"))
-    answer(value, (), as_json=True)
+        data = f"{to_json(value)}\n".encode(errors="backslashreplace")
+        if file.is_symlink() or (file.exists() and not file.is_file()):  # a pipe, which a file must not replace
+            file.write_bytes(data)
+        else:
+            replace_file(file, data)
 
 
 def tolerate_any_text() -> None:

@@ -40,7 +40,7 @@ from vtr_demo.video.decode import LimitConfig
 
 if TYPE_CHECKING:
     from vtr_demo.library.engine import Engine
-    from vtr_demo.results import Hit
+    from vtr_demo.results import ClipView, Hit
     from vtr_demo.structures import Mix
 
 _MOST_PROBLEMS = 5
@@ -72,34 +72,39 @@ def index(
         raise ConfigError("Name the files or folders to index, as in index PATH... --library DIR.")
     files, left = find_videos(paths or (), VIDEO_EXTENSIONS, exclude or ())
     left_out = [{"path": str(path), "reason": reason} for path, reason in left]
-    lines = [f"skipped {row['path']}: {row['reason']}" for row in left_out] if skipped else _counted(left)
-    if paths and not files:
-        folders, endings = ", ".join(map(str, paths)), " ".join(VIDEO_EXTENSIONS)
-        value: dict[str, Any] = {"added": [], "known": [], "failed": [], "moved": [], "replaced": [], "gone": []}
-        value["repaired"] = []
-        lines.append(f"No video file lies in {folders}; known endings: {endings}.")
-        answer(value | {"skipped": left_out if skipped else len(left)}, lines, as_json)
-        return 1
-    texts = _captions_of(files, captions) if captions else None
-    with _engine(library, model, create=bool(files), rebuild=rebuild, limits=_limits(limits)) as engine:
-        indexed = engine.add(files, captions=texts, keep_copy=copy, progress=progress, cluster=ray)
-        repaired = engine.rebuild(progress) if rebuild else IndexReport((), (), ())
-        clips = engine.clips()
+    indexed = repaired = IndexReport((), (), ())
+    clips: tuple[ClipView, ...] = ()
+    if files or not paths:
+        texts = _captions_of(files, captions) if captions else None
+        with _engine(library, model, create=bool(files), rebuild=rebuild, limits=_limits(limits)) as engine:
+            indexed = engine.add(files, captions=texts, keep_copy=copy, progress=progress, cluster=ray)
+            if rebuild:
+                repaired = engine.rebuild(progress)
+            clips = engine.clips()
     names = {clip.clip_id: clip.name for clip in clips}
     walked = [Path(os.path.realpath(path)) for path in paths or () if os.path.isdir(path)]
     gone = [c for c in clips if any(folder in c.path.parents for folder in walked) and not os.path.isfile(c.path)]
+    failed = (*indexed.failed, *repaired.failed)
     value = {
         "added": [{"id": clip_id, "name": names[clip_id]} for clip_id in indexed.added],
         "known": [*indexed.known],
         "moved": [*indexed.moved],
-        "failed": [{"name": name, "reason": reason} for name, reason in (*indexed.failed, *repaired.failed)],
+        "failed": [{"name": name, "reason": reason} for name, reason in failed],
         "partial": [{"name": name, "reason": reason} for name, reason in indexed.partial],
         "replaced": [{"id": clip_id, "name": name} for clip_id, name in indexed.replaced],
         "gone": [{"id": clip.clip_id, "name": clip.name} for clip in gone],
         "repaired": [{"id": clip_id, "name": names[clip_id]} for clip_id in repaired.added],
         "skipped": left_out if skipped else len(left),
     }
-    lines += [
+    end = (
+        f"{len(indexed.added)} indexed, {len(indexed.known)} known already, {len(failed)} failed; "
+        f"{library} holds {len(names)} clips."
+    )
+    if paths and not files:
+        folders, endings = ", ".join(map(str, paths)), " ".join(VIDEO_EXTENSIONS)
+        end = f"No video file lies in {folders}; known endings: {endings}."
+    lines = [
+        *([f"skipped {row['path']}: {row['reason']}" for row in left_out] if skipped else _counted(left)),
         *(f"indexed {names[clip_id]} as {clip_id}" for clip_id in indexed.added),
         *(f"known   {name}{' (moved here)' if name in indexed.moved else ''}" for name in indexed.known),
         *(f"deleted {clip_id}: {name} now holds another film" for clip_id, name in indexed.replaced),
@@ -109,12 +114,11 @@ def index(
         ),
         *(f"partial {name}: {reason}" for name, reason in indexed.partial),
         *(f"repaired {names[clip_id]} ({clip_id})" for clip_id in repaired.added),
-        *(f"failed  {reason}" for _, reason in (*indexed.failed, *repaired.failed)),
-        f"{len(indexed.added)} indexed, {len(indexed.known)} known already, {len(indexed.failed)} failed; "
-        f"{library} holds {len(names)} clips.",
+        *(f"failed  {reason}" for _, reason in failed),
+        end,
     ]
     answer(value, lines, as_json)
-    return 0 if indexed.added or indexed.known or not (files or repaired.failed) else 1
+    return 0 if indexed.added or indexed.known or not (paths or failed) else 1
 
 
 def _counted(left: Sequence[tuple[Path, str]]) -> list[str]:

@@ -8,6 +8,7 @@ import os
 import random
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,11 @@ def load_manifest(path: Path, *, split: str = "all", videos: Path | None = None)
     table = read_captions(path)
     clips: dict[Any, Clip] = {}
     places: dict[str, str] = {}
+    listings: dict[Path, dict[str, list[str]]] = {}
     left_out = list(table.left_out)
     for row in table.rows:
         try:
-            clip = _clip(row, videos or path.parent)
+            clip = _clip(row, videos or path.parent, listings)
             place = (os.path.normpath(clip.path), clip.start_s, clip.end_s)
             if (known := clips.get(place)) is not None:
                 clip = replace(known, captions=known.captions + clip.captions)
@@ -138,7 +140,7 @@ def load_manifest(path: Path, *, split: str = "all", videos: Path | None = None)
     return Dataset(path.stem, split, present, missing, protocol, left_out=tuple(left_out))
 
 
-def _clip(row: CaptionRow, folder: Path) -> Clip:
+def _clip(row: CaptionRow, folder: Path, listings: dict[Path, dict[str, list[str]]]) -> Clip:
     """Check a row; raises ValueError that says what is wrong with it."""
     extra = dict(row.extra)
     if not row.clip:
@@ -146,20 +148,35 @@ def _clip(row: CaptionRow, folder: Path) -> Clip:
     start_s, end_s = (_seconds(extra.pop(key, None), key) for key in ("start_s", "end_s"))
     piece = "" if start_s is None and end_s is None else f"#{start_s or 0:g}-{math.inf if end_s is None else end_s:g}"
     id_ = extra.pop("id", row.clip + piece)
-    path = _existing(folder, row.clip)
+    path = _existing(folder, row.clip, listings)
     kind = extra.pop("kind", "image" if path.name.lower().endswith(IMAGE_EXTENSIONS) else "video")
     if not isinstance(kind, str) or not isinstance(id_, (str, int)):
         raise ValueError("`id` and `kind` must be text")
     return Clip(str(id_), path, row.captions, kind, extra, start_s, end_s)
 
 
-def _existing(folder: Path, name: str) -> Path:
-    """Return the file that ``name`` means, however its accents are composed, also without its ending."""
+def _existing(folder: Path, name: str, listings: dict[Path, dict[str, list[str]]]) -> Path:
+    """Return the file that ``name`` means: as it is written, however its accents are composed, also without its ending,
+    then the only one that differs by capitals alone. ``listings`` keeps the names in folders between calls."""
     plain = name.replace("\\", "/")
     spellings = dict.fromkeys([name, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))])
     endings = ("",) if Path(name).suffix else ("", *VIDEO_EXTENSIONS)
-    paths = (folder / f"{spelling}{ending}" for ending in endings for spelling in spellings)
-    return next((path for path in paths if os.path.isfile(path)), folder / name)
+    paths = [folder / f"{spelling}{ending}" for ending in endings for spelling in spellings]
+    if (path := next(filter(os.path.isfile, paths), None)) is not None:
+        return path
+    for path in paths:
+        if path.parent not in listings:
+            names = listings[path.parent] = {}
+            with suppress(OSError):
+                for entry in os.listdir(path.parent):
+                    names.setdefault(_folded(entry), []).append(entry)
+        if len(same := listings[path.parent].get(_folded(path.name), [])) == 1:
+            return path.with_name(same[0])
+    return folder / name
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _seconds(value: Any, key: str) -> float | None:
