@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import contextmanager
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -31,6 +36,27 @@ def serving(engine, sharing=None, hosts=()):
         yield url
     finally:
         page.close()
+
+
+@contextmanager
+def program(*arguments):
+    """``app.py`` in a process of its own while the block runs: (its address once it answers, the process)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "app.py", "--port", str(port), *map(str, arguments)]
+    process = subprocess.Popen(words, cwd=Path(__file__).parents[2])
+    try:
+        for _ in range(600):
+            time.sleep(0.1)
+            assert process.poll() is None
+            with suppress(httpx.HTTPError):
+                httpx.get(f"http://127.0.0.1:{port}/", timeout=5)
+                break
+        yield f"http://127.0.0.1:{port}/", process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -262,22 +262,6 @@ def test_an_example_runs_and_a_slider_ranks_again(page):
     sync_api.expect(page.locator("#results .card .score").first).to_have_text(first)
 
 
-def test_all_weights_at_zero_get_a_sentence_in_the_place_of_results(page):
-    ask(page, SENTENCE)
-    for name in ("global", "entity", "action", "relationship", "concepts"):
-        bars = page.locator("#results .bar").first
-        before, ranked = bars.get_attribute("aria-label"), names(page)
-        box = page.locator(f'.m-{name} input[type="number"]')
-        box.fill("0")
-        box.press("Tab")
-        if name != "concepts":
-            sync_api.expect(bars).not_to_have_attribute("aria-label", before)
-    sync_api.expect(page.locator("#results .problem")).to_contain_text("weights are zero")
-    assert names(page) == []
-    page.click("#reset")
-    sync_api.expect(page.locator("#results .card strong").first).to_have_text(ranked[0])
-
-
 def test_a_broken_upload_gets_a_sentence_and_leaves_the_library(page, served, tmp_path):
     broken = tmp_path / "holiday.mp4"
     broken.write_text("this is no video")

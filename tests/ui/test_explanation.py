@@ -63,7 +63,7 @@ def test_frames_come_in_the_order_of_time_with_their_own_summands(engine):
     turned = replace(one, level_terms=one.level_terms[:, :, turn], concept_terms=one.concept_terms[:, turn],
                      patch_concept=one.patch_concept[turn], seconds=one.seconds[turn])  # fmt: skip
     again = explanation.payload(
-        replace(why, alignment=turned, frames=why.frames[turn]), clip, TermWeights(), ViewState()
+        replace(why, alignment=turned, frames=why.frames[turn]), clip, TermWeights(), ViewState(), {}
     )
     for key in ("parts", "rows", "held", "seconds", "frames", "verdict"):
         assert again[key] == panel[key] or key == "verdict"

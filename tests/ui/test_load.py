@@ -9,35 +9,27 @@ import json
 import os
 import random
 import re
-import socket
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from collections import defaultdict
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.helpers.fake_engine import SCENES, write_clip
+from tests.ui.conftest import program
 from vtr_demo.library.engine import Engine
 
 pytest.importorskip("gradio")
 
-ROOT = Path(__file__).parents[2]
 TEXTS = [caption for scene in SCENES for caption in scene.captions]
 SHARES = {"search": 8, "explain": 3, "rank": 1, "status": 2, "media": 4, "upload": 0.3}
 """How often a visitor asks for what."""
 BUSY = re.compile(r"again in about (\d+) second")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Visitor:
@@ -113,25 +105,17 @@ class Visitor:
         self.http.post("gradio_api/upload", files={"files": (self.film.name, self.film.read_bytes(), "video/mp4")})
 
 
-def load(folder: Path, port: int, clients: int, seconds: float, model: str) -> tuple[list[Visitor], list[int]]:
+def load(folder: Path, clients: int, seconds: float, model: str) -> tuple[list[Visitor], list[int]]:
     """Serve drawn clips, or of a trained model the sample clips, to so many clients for a while: the clients, and the
     server's memory in bytes."""
     films = [write_clip(scene, folder, 1.0)[0] for scene in SCENES]
     if model == "tiny":
-        engine = Engine.open(folder / "library", model)
-        engine.add(films, captions=[scene.captions for scene in SCENES])
-        engine.close()
-    words = ["app.py", "--library", str(folder / "library"), "--model", model, "--port", str(port), "--shared"]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=log, stderr=log)
-    try:
-        url, memory = f"http://127.0.0.1:{port}", []
-        for _ in range(600):
+        with closing(Engine.open(folder / "library", model)) as engine:
+            engine.add(films, captions=[scene.captions for scene in SCENES])
+    memory = []
+    with program("--library", folder / "library", "--model", model, "--shared") as (url, server):
+        while Visitor(url, 0, films[0]).count() < (len(films) if model == "tiny" else 40):
             time.sleep(0.5)
-            assert server.poll() is None, (folder / "log").read_text()
-            with suppress(httpx.HTTPError, AssertionError, LookupError, TypeError, ValueError):
-                if Visitor(url, 0, films[0]).count() == (len(films) if model == "tiny" else 40):
-                    break
         until = time.monotonic() + seconds
         visitors = [Visitor(url, seed, films[0]) for seed in range(clients)]
         threads = [threading.Thread(target=visitor.run, args=(until,)) for visitor in visitors]
@@ -141,10 +125,7 @@ def load(folder: Path, port: int, clients: int, seconds: float, model: str) -> t
             pages = int(Path(f"/proc/{server.pid}/statm").read_text().split()[1])
             memory.append(pages * os.sysconf("SC_PAGE_SIZE"))
             time.sleep(0.5)
-        return visitors, memory
-    finally:
-        server.kill()
-        server.wait()
+    return visitors, memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -154,7 +135,7 @@ def load(folder: Path, port: int, clients: int, seconds: float, model: str) -> t
 )
 @pytest.mark.timeout(900)
 def test_many_visitors_get_answers_or_honest_refusals(tmp_path, clients, seconds, model):
-    visitors, memory = load(tmp_path, free_port(), clients, seconds, model)
+    visitors, memory = load(tmp_path, clients, seconds, model)
     assert [error for visitor in visitors for error in visitor.errors] == []
     told = [seconds for visitor in visitors for seconds in visitor.busy]
     for name in ("search_videos", "explain_match", "rank_captions", "library_status"):

@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.helpers.fake_engine import FakeEngine, Scene
-from vtr_demo.errors import LibraryError, TextError
+from tests.viz.test_overlays import contrast
+from vtr_demo.errors import LibraryError
 from vtr_demo.results import CaptionReport, ExampleView, IndexReport
 from vtr_demo.structures import TERMS, Mix, TermWeights
 from vtr_demo.ui import html, shelf, state, theme
@@ -171,13 +172,21 @@ def test_one_sentence_that_cannot_be_read_never_refuses_the_others(engine):
 def test_an_uncertain_result_says_so(engine, monkeypatch):
     result = engine.search(SENTENCE)
     for confident in (True, False):
-        monkeypatch.setattr(engine, "search", lambda *_, sure=confident: replace(result, confident=sure))
+        monkeypatch.setattr(engine, "search", lambda *_, sure=confident, **__: replace(result, confident=sure))
         assert ("No confident match" in state.run_search(engine, ViewState(SENTENCE))[1]) != confident
 
 
-def test_empty_text_is_refused_with_a_sentence(engine):
-    with pytest.raises(TextError, match="Type a sentence"):
-        state.run_search(engine, ViewState(text="  "))
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [(ViewState(text="  ", order="name"), "Type a sentence"),
+     (ViewState(SENTENCE, weights=(0.0,) * 5), "weights are zero"),
+     (ViewState(SENTENCE, struck=(*range(7),)), "words are struck out")],
+)  # fmt: skip
+def test_what_cannot_be_searched_gets_a_sentence_in_the_place_of_results(engine, view, message):
+    _, ranked, panel = state.show_search(engine, view)
+    assert ranked.startswith('<p class="problem" role="alert">')
+    assert message in ranked
+    assert panel is None
 
 
 def test_only_files_of_the_upload_folder_are_taken(tmp_path):
@@ -216,20 +225,13 @@ def test_the_page_loads_nothing_from_elsewhere():
     assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\((?!data:)", theme.head())
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
 @pytest.mark.parametrize("block", [0, 1], ids=["light", "dark"])
 def test_text_has_the_contrast_of_wcag_aa(block):
     css = (theme.STATIC / "page.css").read_text(encoding="utf-8")
     tokens = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", re.findall(r"{([^}]*--paper[^}]*)}", css)[block]))
     for text, ground in (("ink", "paper"), ("ink", "sheet"), ("soft", "paper"), ("soft", "sheet"),
                          ("accent-ink", "accent"), ("warn-ink", "warn"), ("bad", "sheet")):  # fmt: skip
-        high, low = sorted((luminance(tokens[text]), luminance(tokens[ground])), reverse=True)
-        assert (high + 0.05) / (low + 0.05) >= 4.5, (text, ground)
+        assert contrast(tokens[text], tokens[ground]) >= 4.5, (text, ground)
 
 
 def test_concepts_are_shown_by_what_they_hold_the_fullest_first_and_the_muted_say_so(engine, monkeypatch):

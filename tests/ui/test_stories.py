@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-import app
 from tests.helpers.drawn import write_video
 from tests.helpers.fake_engine import SCENES, write_clip
-from tests.ui.conftest import serving
+from tests.ui.conftest import program, serving
 from tests.ui.test_browser import QUERY, ask, sync_api
 from vtr_demo.library.engine import Engine
 from vtr_demo.structures import Mix
@@ -192,50 +187,22 @@ def test_what_is_no_picture_is_refused_where_it_was_given_and_an_example_that_is
     expect(page.locator("#results .wall .card")).to_have_count(len(library.clips()))
 
 
-@pytest.fixture
-def restarting(tmp_path) -> Iterator[Callable[[], str]]:
-    """Starts the page of a library in a process of its own, in the place of the one before; returns its address."""
+def test_a_link_shows_the_same_after_the_server_was_killed_and_started_again(browser, tmp_path):
     with closing(Engine.open(tmp_path / "library", "tiny")) as engine:
-        engine.add([write_clip(scene, tmp_path)[0] for scene in SCENES[:3]])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start() -> str:
-        for process in running:
-            process.kill()
-            process.wait()
-        words = ["app.py", "--library", str(tmp_path / "library"), "--model", "tiny", "--port", str(port)]
-        running.append(subprocess.Popen([sys.executable, *words], cwd=Path(app.__file__).parent))
-        address = f"http://127.0.0.1:{port}/"
-        for _ in range(600):
-            with suppress(OSError), urllib.request.urlopen(address, timeout=5):
-                return address
-            assert running[-1].poll() is None
-            time.sleep(0.1)
-        raise AssertionError("the page did not start")
-
-    yield start
-    running[-1].kill()
-    running[-1].wait()
-
-
-def test_a_link_shows_the_same_after_the_server_was_killed_and_started_again(browser, restarting):
+        engine.add([write_clip(scene, tmp_path)[0] for scene in SCENES[:2]])
     screens, link = [], "q=a+red+ball+rolls&strike=1&mute=0&weights=1.0,0.5,1.0,1.0,1.0&order=name&theme=dark"
     for _ in range(2):
-        address = restarting()
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
-        page = context.new_page()
-        page.goto(f"{address}#{link}")
-        if not screens:
-            page.click("#results .hit-card .face >> nth=0")
-            page.click("#panel .word[data-row='2']")
-            page.click("#panel .legend [data-term='1']")
-            link = wait_for_address(page, "clip=.*term=entity&word=2").partition("#")[2]
-        page.wait_for_selector("#panel .figure")
-        screens.append(shown(page))
-        context.close()
+        with program("--library", tmp_path / "library", "--model", "tiny") as (address, _):
+            page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+            page.goto(f"{address}#{link}")
+            if not screens:
+                page.click("#results .hit-card .face >> nth=0")
+                page.click("#panel .word[data-row='2']")
+                page.click("#panel .legend [data-term='1']")
+                link = wait_for_address(page, "clip=.*term=entity&word=2").partition("#")[2]
+            page.wait_for_selector("#panel .figure")
+            screens.append(shown(page))
+            page.context.close()
     assert screens[0] == screens[1]
     assert "'word-2'" in screens[0][-1]
     assert "ball" in screens[0][0]

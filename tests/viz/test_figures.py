@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -54,7 +55,8 @@ def test_no_ink_touches_the_edge_whatever_the_words_and_frames(theme: figures.Th
     alignment = alignment_of(words=8, frames=count, concepts=32)
     alignment = replace(alignment, words=("whole sentence", *UGLY), seconds=np.linspace(0, 4000, count))
     why = explanation_of(alignment, "long " * 60 + " ".join(UGLY), "a very long name of concept {}, and on")
-    picture = np.asarray(figures.explanation_figure(why, "y" * 300, theme=theme))
+    drawn = figures.draw(why, "y" * 300, theme=theme)
+    picture = np.asarray(Image.open(io.BytesIO(drawn)).convert("RGB"))
     ground = np.round(255 * overlays.rgb(overlays.THEMES[theme].ground))
     for edge in (picture[:6], picture[-6:], picture[:, :6], picture[:, -6:]):
         np.testing.assert_array_equal(edge.reshape(-1, 3), np.broadcast_to(ground, (edge.size // 3, 3)))

@@ -157,6 +157,14 @@ def oklab(colours: list[str]) -> np.ndarray:
     return np.cbrt(linear @ np.array(to_lms).T) @ np.array(to_lab).T
 
 
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours (WCAG 2)."""
+    channels = np.array([overlays.rgb(colour) for colour in (one, other)], dtype=float)
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ [0.2126, 0.7152, 0.0722])
+    return (high + 0.05) / (low + 0.05)
+
+
 def test_concept_colours_are_distinct_and_terms_more_so() -> None:
     def closest(colours: list[str]) -> float:
         points = oklab(colours)
@@ -178,15 +186,6 @@ def test_every_colour_stands_out_from_its_ground_and_text_is_readable(theme: str
     colours = [*overlays.TERM_COLOURS.values(), *overlays.CONCEPT_COLOURS, overlays.POSITIVE, overlays.NEGATIVE]
     points, base = oklab(colours), oklab([ground.ground])
     assert np.linalg.norm(points - base, axis=1).min() > 0.2
-
-    def luminance(colour: str) -> float:
-        channels = overlays.rgb(colour).astype(float)
-        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-        return float(linear @ [0.2126, 0.7152, 0.0722])
-
-    def contrast(one: str, other: str) -> float:
-        low, high = sorted([luminance(one), luminance(other)])
-        return (high + 0.05) / (low + 0.05)
 
     assert contrast(ground.ink, ground.panel) > 7
     assert contrast(ground.soft, ground.ground) > 4.5

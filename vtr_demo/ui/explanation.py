@@ -7,8 +7,7 @@ only sums them, over what a person picks.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,7 @@ BECAUSE_ALIKE = {
 
 
 def payload(
-    why: Explanation, clip: ClipView, weights: TermWeights, about: ViewState, comparison: dict[str, Any] | None = None
+    why: Explanation, clip: ClipView, weights: TermWeights, about: ViewState, comparison: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything that the panel shows, as JSON values; arrays are base64 of little-endian numbers.
 
@@ -196,25 +195,6 @@ def _against(alignment: Alignment) -> str:
 
 
 # --------------------------------------------------------------------------- against another clip
-@dataclass(frozen=True)
-class OtherHit:
-    """Another clip of the results, its rank (from 1) and the moment that was ranked."""
-
-    rank: int
-    clip: ClipView
-    moment: int
-
-
-def compare(clip: ClipView, why: Explanation, others: Sequence[OtherHit], other: Explanation | None) -> dict[str, Any]:
-    """The clips to compare with and, where ``other`` explains one of them, the comparison."""
-    names = {hit.clip.clip_id: display_name(hit.clip.name) for hit in others}
-    return {
-        "others": [{"rank": hit.rank, "id": hit.clip.clip_id, "name": names[hit.clip.clip_id]} for hit in others],
-        "selected": other.clip_id if other else "",
-        "versus": difference(why, other, display_name(clip.name), names[other.clip_id]) if other else None,
-    }
-
-
 def difference(why: Explanation, other: Explanation, name: str, other_name: str) -> dict[str, Any]:
     """Both scores, the terms and words that their difference is made of, and one sentence about it."""
     one, two = why.alignment, other.alignment

@@ -175,17 +175,18 @@ def run_explain(engine: EngineLike, view: ViewState, moment: int | None) -> tupl
 def _comparison(
     engine: EngineLike, view: ViewState, weights: TermWeights, clip: ClipView, why: Explanation
 ) -> dict[str, Any]:
-    """The open clip beside one of the other hits, as far as the library still holds them."""
-    others, other = [], None
+    """The other hits, as far as the library still holds them, and how the open clip differs from the chosen one."""
+    others, versus = [], None
     for rank, (clip_id, moment) in enumerate(view.hits, start=1):
         if clip_id == view.clip:
             continue
         with suppress(LibraryError):  # deleted since the search
-            others.append(explanation.OtherHit(rank, engine.clip(clip_id), moment))
-    for hit in others:
-        if (clip_id := hit.clip.clip_id) == view.rival:
-            other = engine.explain(view.text, clip_id, hit.moment, weights=weights, struck=view.struck, mix=view.mix)
-    return explanation.compare(clip, why, others, other)
+            name = html.display_name(engine.clip(clip_id).name)
+            others.append({"rank": rank, "id": clip_id, "name": name})
+            if clip_id == view.rival:
+                other = engine.explain(view.text, clip_id, moment, weights, view.struck, mix=view.mix)
+                versus = explanation.difference(why, other, html.display_name(clip.name), name)
+    return {"others": others, "selected": view.rival if versus else "", "versus": versus}
 
 
 def run_describe(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Panel]:

@@ -93,9 +93,9 @@ def match_json(why: Explanation, clip_name: str) -> dict[str, Any]:
 
 
 # --------------------------------------------------------------------------- the figure
-def explanation_figure(why: Explanation, clip: str = "", *, theme: ThemeName = "light") -> Image.Image:
+def explanation_figure(why: Explanation, clip: str = "") -> Image.Image:
     """Draw why a sentence and a clip match, as a picture; ``clip`` is what to call the clip."""
-    return Image.open(io.BytesIO(draw(why, clip, theme=theme))).convert("RGB")
+    return Image.open(io.BytesIO(draw(why, clip))).convert("RGB")
 
 
 def draw(why: Explanation, clip: str = "", *, theme: ThemeName = "light", kind: str = "png") -> bytes:
