@@ -420,14 +420,15 @@ def test_damage_is_said_and_a_rebuild_repairs_it(call, clips, tmp_path, kind):
 
 
 def test_every_command_and_option_in_a_sentence_exists():
-    options = {name for command in commands().values() for one in command.params for name in one.opts}
+    known = commands()
+    options = {name for command in known.values() for one in command.params for name in one.opts}
     options |= set(re.findall(r'"(--[a-z-]+)"', (ROOT / "app.py").read_text()))
     options |= {"--force-reinstall", "--no-deps", "--head", "--strip-components", "--help"}  # of pip, Ray, tar
     for file in (*(ROOT / "vtr_demo").rglob("*.py"), ROOT / "app.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                assert set(re.findall(r"(?<=[\s`(])--[a-z][\w-]*", node.value)) <= options, (file.name, node.value)
-                assert set(re.findall(r"-m vtr_demo ([a-z]+)", node.value)) <= commands().keys(), node.value
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            assert {*re.findall(r"(?<=[\s`(])--[a-z][\w-]*", text)} <= options, (file.name, text)
+            assert {*re.findall(r"-m vtr_demo ([a-z]+)", text)} <= known.keys(), (file.name, text)
 
 
 # --------------------------------------------------------------------------- one clip

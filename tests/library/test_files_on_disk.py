@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,10 @@ from tests.helpers.drawn import draw_clip
 from vtr_demo.errors import LibraryError, StoppedError
 from vtr_demo.library import encoding, indexing
 from vtr_demo.library.engine import Engine
+from vtr_demo.library.records import ClipContents
 from vtr_demo.library.store import LibraryWriter
+from vtr_demo.ui import state
+from vtr_demo.ui.view import ViewState
 from vtr_demo.video import sandbox
 
 RED, GREEN, BLUE = (210, 30, 30), (30, 190, 60), (30, 60, 200)
@@ -272,12 +277,26 @@ def test_progress_names_the_file_and_the_time_left_by_the_last_ones(engine, fold
     ]
 
 
-def test_what_was_noted_survives_and_older_records_are_read_as_before(engine, folder, spec, tmp_path):
-    before = list(engine._indexer.library.clips())
-    assert all(clip.size and clip.modified_ns for clip in before)
+# --------------------------------------------------------------------------- looking at a library
+def test_a_search_on_the_page_and_its_list_ask_the_disk_for_no_clip(engine, spec, tmp_path, monkeypatch):
+    (clip, _), writer = engine.clips(), engine._indexer.writer()
+    stored, contents = writer.get(clip.clip_id), [writer.frames, writer.tokens, writer.clip_vectors]
+    contents = ClipContents(*(read(clip.clip_id) for read in contents))
+    for i in range(60):
+        digest = hashlib.sha256(str(i).encode()).hexdigest()
+        writer.add(
+            replace(stored, name=f"{i}.mp4", digest=digest, source=f"/gone/{i}.mp4", number=0, files={}), contents
+        )
     engine.close()
-    again = Engine.open(tmp_path / "library", spec, readonly=True)
-    assert list(again._indexer.library.clips()) == before
+    again, view, asked, real = Engine.open(tmp_path / "library", spec), ViewState(text="red"), [], os.stat
+    state.run_search(again, view)  # what is read once
+    monkeypatch.setattr(os, "stat", lambda path, *rest, **more: (asked.append(path), real(path, *rest, **more))[1])
+    sys.addaudithook(lambda event, values: asked.append(values[0]) if event in ("open", "os.scandir") else None)
+    _, page, _ = state.run_search(again, view)
+    assert page.count("<img") >= view.count
+    assert len(again.list(limit=48).clips) == 48
+    assert not [path for path in asked if str(path).startswith((str(tmp_path), "/gone"))]
+    again.close()
 
 
 def test_captions_that_come_later_are_kept_with_the_known_clip(engine, folder):
