@@ -29,7 +29,7 @@ from vtr_demo.playground.layout import layout, sample_spec
 from vtr_demo.playground.motion import Pose, poses
 from vtr_demo.playground.render import frame_batch, patch_labels, render
 from vtr_demo.playground.spec import MOTIONS, RELATIONS, SCENES, THINGS, Actor, ClipSpec, held_out
-from vtr_demo.text.parser import parse, parse_many
+from vtr_demo.text.parser import parse
 
 SPLITS = get_args(Split)
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
@@ -309,20 +309,6 @@ def test_nouns_are_those_of_things_and_of_the_scene():
     named = dict(zip((word.text for word in parsed.words), noun_labels(spec, parsed), strict=True))
     assert (named["bear"], named["car"], named["beach"]) == (1, 2, 0)
     assert {named[word] for word in ("A", "stands", "near", "on", "the")} == {-1}
-
-
-@pytest.mark.parametrize("split", ["probe", "unseen_sprites"])
-def test_almost_every_caption_has_a_noun_of_each_thing(split):
-    rng, named, asked = np.random.default_rng(0), 0, 0
-    for _ in range(12):
-        spec = sample_spec(rng, split=split)
-        for parsed in parse_many(captions(spec, rng, 2)):
-            labels = noun_labels(spec, parsed)
-            for i, actor in enumerate(spec.actors):
-                words = [word.text.lower() for word, k in zip(parsed.words, labels, strict=True) if k == 1 + i]
-                assert all(any(word in noun.split() for noun in THINGS[actor.sprite].nouns) for word in words)
-                named, asked = named + bool(words), asked + 1
-    assert named >= 0.8 * asked
 
 
 # --------------------------------------------------------------------------- pairs
