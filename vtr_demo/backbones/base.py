@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from vtr_demo.errors import BackboneError, TextError
@@ -222,22 +223,14 @@ def word_shares(words: Sequence[Word], spans: np.ndarray) -> np.ndarray:
     return shares
 
 
-def stack_shares(shares: Sequence[np.ndarray], length: int, device: torch.device) -> Tensor:
-    """Stack the shares of several sentences into (B, 1+W, N), zero where padded."""
-    stacked = np.zeros((len(shares), max(len(rows) for rows in shares), length), dtype=np.float32)
-    for row, values in enumerate(shares):
-        stacked[row, : values.shape[0], : values.shape[1]] = values
-    return torch.from_numpy(stacked).to(device)
-
-
-def mean_by_share(states: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Average sub-word states (B, N, D) by shares (B, 1+W, N) to means (B, 1+W, D) and weights (B, 1+W).
+def mean_by_share(states: Tensor, shares: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Average sub-word states (B, N, D) by shares (1+W, N) of each sentence to means (B, 1+W, D) and weights (B, 1+W).
 
     The weights times the means add up to the states' sum over the tokens, exactly.
     """
-    weights = shares.sum(dim=-1)
-    sums = shares.to(states.dtype) @ states
-    return sums / weights.clamp(min=1e-6).unsqueeze(-1), weights
+    stacked = pad_sequence([torch.from_numpy(rows) for rows in shares], batch_first=True).to(states.device)
+    weights = stacked.sum(dim=-1)
+    return stacked.to(states.dtype) @ states / weights.clamp(min=1e-6).unsqueeze(-1), weights
 
 
 # --------------------------------------------------------------------------- digests

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vtr_demo.backbones.base import Backbone, check_digest, guarded_import, mean_by_share, stack_shares, word_shares
+from vtr_demo.backbones.base import Backbone, check_digest, guarded_import, mean_by_share, word_shares
 from vtr_demo.errors import BackboneError
 from vtr_demo.structures import Sentence
 
@@ -117,7 +117,7 @@ class BundledBackbone(Backbone):
             word_shares(sentence.words, np.array(encoding.offsets)) * np.array(encoding.attention_mask)
             for sentence, encoding in zip(sentences, encodings, strict=True)
         ]
-        tokens, weights = mean_by_share(states, stack_shares(shares, states.shape[1], self.device))
+        tokens, weights = mean_by_share(states, shares)
         # Mean pooling divides by the number of tokens; [CLS], [SEP] and strays are the summary's.
         return tokens, weights / mask.sum(dim=1, keepdim=True), weights[:, 1:] > 0
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vtr_demo.backbones.base import Backbone, mean_by_share, stack_shares, word_shares
+from vtr_demo.backbones.base import Backbone, mean_by_share, word_shares
 from vtr_demo.backbones.hub import open_model
 from vtr_demo.errors import BackboneError
 from vtr_demo.structures import Sentence
@@ -86,7 +86,7 @@ class OpenClipBackbone(Backbone):
             word_shares(sentence.words, token_spans(self.tokenizer, sentence.text, row)[: states.shape[1]])
             for sentence, row in zip(sentences, ids.numpy(), strict=True)
         ]
-        means, weights = mean_by_share(states, stack_shares(shares, states.shape[1], self.device))
+        means, weights = mean_by_share(states, shares)
         tokens = torch.cat([summary.unsqueeze(1), means[:, 1:]], dim=1)
         pool = torch.zeros_like(weights)
         pool[:, 0] = 1
