@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from vtr_demo.structures import (
     Sentence,
     TermWeights,
     TextFeatures,
-    VideoTokens,
     Word,
     pad_text_tokens,
     pad_video_tokens,
@@ -84,33 +84,34 @@ def test_sliders_that_mean_nothing_are_refused(values: tuple[float, ...]) -> Non
 
 
 # ---------------------------------------------------------------------- self-checks
-def test_frames_that_go_back_in_time_or_have_no_time_are_refused() -> None:
-    pixels = np.zeros((2, 4, 4, 3), np.uint8)
-    for seconds in ([1.0, 0.0], [0.0], [0.0, math.nan]):
-        with pytest.raises(ValueError, match="seconds"):
-            FrameBatch(pixels, np.array(seconds), CROP, 1.0)
-    with pytest.raises(ValueError, match="uint8"):
-        FrameBatch(pixels.astype(float), np.zeros(2), CROP, 1.0)
-    with pytest.raises(ValueError, match="0 frames"):
-        FrameBatch(pixels[:0], np.zeros(0), CROP, 1.0)
+V = video_tokens(2)
+PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
+REFUSED = {
+    "backwards": (lambda: FrameBatch(PIXELS, np.array([1.0, 0.0]), CROP, 1.0), "seconds"),
+    "too few seconds": (lambda: FrameBatch(PIXELS, np.zeros(1), CROP, 1.0), "seconds"),
+    "no time": (lambda: FrameBatch(PIXELS, np.array([0.0, math.nan]), CROP, 1.0), "seconds"),
+    "no bytes": (lambda: FrameBatch(PIXELS.astype(float), np.zeros(2), CROP, 1.0), "uint8"),
+    "no frames": (lambda: FrameBatch(PIXELS[:0], np.zeros(0), CROP, 1.0), "0 frames"),
+    "left": (lambda: CropBox(-1, 0, 4, 4, 4, 4), "inside"),
+    "right": (lambda: CropBox(1, 0, 4, 4, 4, 4), "inside"),
+    "empty": (lambda: CropBox(0, 0, 0, 4, 4, 4), "inside"),
+    "below": (lambda: CropBox(0, 3, 2, 2, 4, 4), "inside"),
+    "grid": (lambda: replace(V, grid=(5, 5)), "grid"),
+    "frames of the summary": (lambda: replace(V, summary=V.summary[:, :1]), "disagree"),
+    "mask": (lambda: replace(V, frame_mask=V.frame_mask.float()), "boolean"),
+    "motion": (lambda: replace(V, motion=V.motion[:, :1]), "motion"),
+    "two grids": (lambda: pad_video_tokens([V, replace(V, grid=(3, 2))]), "grid"),
+    "motion of some": (lambda: pad_video_tokens([V, video_tokens(2, motion=False)]), "motion"),
+    "words": (lambda: replace(text_tokens(2), word_mask=torch.ones(1, 3, dtype=torch.bool)), "word_mask"),
+    "terms": (lambda: replace(alignment(), words=("all", "a")), "do not fit"),
+}
 
 
-@pytest.mark.parametrize("box", [(-1, 0, 4, 4), (1, 0, 4, 4), (0, 0, 0, 4), (0, 3, 2, 2)])
-def test_a_crop_outside_its_picture_is_refused(box: tuple[int, int, int, int]) -> None:
-    with pytest.raises(ValueError, match="inside"):
-        CropBox(*box, 4, 4)
-
-
-def test_tokens_that_disagree_are_refused() -> None:
-    v = video_tokens(2)
-    with pytest.raises(ValueError, match="grid"):
-        VideoTokens(v.patches, v.summary, v.frame_mask, (5, 5))
-    with pytest.raises(ValueError, match="disagree"):
-        VideoTokens(v.patches, v.summary[:, :1], v.frame_mask, v.grid)
-    with pytest.raises(ValueError, match="boolean"):
-        VideoTokens(v.patches, v.summary, v.frame_mask.float(), v.grid)
-    with pytest.raises(ValueError, match="motion"):
-        VideoTokens(v.patches, v.summary, v.frame_mask, v.grid, v.motion[:, :1])
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_record_whose_parts_disagree_is_refused(name: str) -> None:
+    make, named = REFUSED[name]
+    with pytest.raises(ValueError, match=named):
+        make()
 
 
 def test_padding_and_taking_apart_gives_back_each_clip_and_sentence() -> None:
@@ -128,15 +129,6 @@ def test_padding_and_taking_apart_gives_back_each_clip_and_sentence() -> None:
         assert row(read, i).pool.equal(texts[i].pool)
 
 
-def test_clips_of_different_grids_do_not_travel_together() -> None:
-    v = video_tokens(2)
-    turned = VideoTokens(v.patches, v.summary, v.frame_mask, (3, 2))
-    with pytest.raises(ValueError, match="grid"):
-        pad_video_tokens([v, turned])
-    with pytest.raises(ValueError, match="motion"):
-        pad_video_tokens([v, video_tokens(2, motion=False)])
-
-
 def test_level_mask_marks_the_words_of_each_group() -> None:
     words = tuple(Word(c, i, i + 1, c, "X") for i, c in enumerate("abcd"))
     mask = Sentence("abcd", words, entities=((0,), (3,)), actions=((1, 2),)).level_mask()
@@ -144,32 +136,21 @@ def test_level_mask_marks_the_words_of_each_group() -> None:
 
 
 # ---------------------------------------------------------------------- sums of an alignment
-def test_an_alignment_adds_up_by_term_and_by_concept() -> None:
+def alignment() -> Alignment:
     rng = np.random.default_rng(0)
     levels, concepts = rng.normal(size=(4, 3, 2, 7)), rng.normal(size=(3, 2, 7))
     concepts[0] = 0  # the whole sentence belongs to no concept
-    alignment = Alignment(
-        float(levels.sum() + concepts.sum()),
-        levels,
-        concepts,
-        np.array([-1, 4, 1]),
-        np.zeros((2, 7), int),
-        5,
-        ("all", "a", "b"),
-        np.arange(2.0),
-        (2, 3),
-    )
-    assert list(alignment.terms()) == list(TERMS)
-    assert sum(alignment.terms().values()) == pytest.approx(alignment.score)
-    assert alignment.terms()["action"] == pytest.approx(levels[LEVELS.index("action")].sum())
-    assert alignment.all_terms().sum() == pytest.approx(alignment.score)
+    held, score = np.array([-1, 4, 1]), float(levels.sum() + concepts.sum())
+    places = np.zeros((2, 7), int), 5, ("all", "a", "b"), np.arange(2.0), (2, 3)
+    return Alignment(score, levels, concepts, held, *places)
+
+
+def test_an_alignment_adds_up_by_term_and_by_concept() -> None:
+    why = alignment()
+    levels, concepts = why.level_terms, why.concept_terms
+    assert list(why.terms()) == list(TERMS)
+    assert sum(why.terms().values()) == pytest.approx(why.score)
+    assert why.terms()["action"] == pytest.approx(levels[LEVELS.index("action")].sum())
+    assert why.all_terms().sum() == pytest.approx(why.score)
     expected = [0, concepts[2].sum(), 0, 0, concepts[1].sum()]
-    assert alignment.by_concept() == pytest.approx(expected)
-
-
-def test_an_alignment_of_other_words_or_frames_is_refused() -> None:
-    with pytest.raises(ValueError, match="do not fit"):
-        Alignment(
-            0.0, np.zeros((4, 2, 2, 7)), np.zeros((3, 2, 7)), np.zeros(3), np.zeros((2, 7)), 5,
-            ("all", "a", "b"), np.arange(2.0), (2, 3),
-        )  # fmt: skip
+    assert why.by_concept() == pytest.approx(expected)

@@ -14,7 +14,7 @@ from vtr_demo.backbones.registry import load_backbone
 from vtr_demo.config import ModelConfig, VideoConfig
 from vtr_demo.model.checkpoint import RetrievalModel, save
 from vtr_demo.model.model import VTRModel, build_model
-from vtr_demo.structures import LEVELS, Sentence, TermWeights, TextTokens, VideoTokens, Word
+from vtr_demo.structures import LEVELS, Sentence, TermWeights, TextTokens, VideoTokens, Word, map_tensors
 
 torch.set_num_threads(1)
 
@@ -89,22 +89,12 @@ def sentence_of(words: int) -> Sentence:
 
 def row(tokens: Any, index: int) -> Any:
     """One clip or sentence of a batch, without its padding."""
-    if isinstance(tokens, VideoTokens):
-        t = int(tokens.frame_mask[index].sum())
-        part = slice(index, index + 1)
-        motion = None if tokens.motion is None else tokens.motion[part, :t]
-        return VideoTokens(
-            tokens.patches[part, :t], tokens.summary[part, :t], tokens.frame_mask[part, :t], tokens.grid, motion
-        )
-    w = int(tokens.word_mask[index].sum())
-    part = slice(index, index + 1)
-    return TextTokens(
-        tokens.words[part, :w],
-        tokens.summary[part],
-        tokens.word_mask[part, :w],
-        tokens.level_mask[part, :, :w],
-        tokens.pool[part, : 1 + w],
-    )
+    one = map_tensors(tokens, lambda value: value[index : index + 1])
+    if isinstance(one, VideoTokens):
+        return one.take(range(int(one.frame_mask.sum())))
+    w = int(one.word_mask.sum())
+    parts = one.words[:, :w], one.summary, one.word_mask[:, :w], one.level_mask[..., :w], one.pool[:, : 1 + w]
+    return TextTokens(*parts)
 
 
 __all__ = ["GRID", "LEVELS", "NULLS", "PATCH", "WEIGHTS", "WIDTH"]

@@ -177,12 +177,3 @@ def test_pooling_weights_sum_to_one_over_real_tokens() -> None:
         out = small_model().video(video_tokens(2, 4))
     assert torch.allclose(out.weights.sum(-1), torch.ones(2, 4), atol=1e-6)
     assert out.weights.unflatten(2, (4, -1))[0, :, 2:].eq(0).all()
-
-
-def test_untrained_global_is_the_mean_summary_and_the_sentence_vector() -> None:
-    model, video, text = small_model(living=False), video_tokens(5), text_tokens(6)
-    with torch.no_grad():
-        seen, read = model.video(video).vectors[0, GLOBAL], model.text(text)[0].vectors[0, GLOBAL]
-    every = torch.cat([text.summary.unsqueeze(1), text.words], 1)[0]
-    assert torch.allclose(seen, normalize(video.whole[0].mean(0), dim=0), atol=1e-5)
-    assert torch.allclose(read, normalize(text.pool[0] @ every, dim=0), atol=1e-5)

@@ -173,20 +173,6 @@ def test_it_is_deaf_to_what_moves() -> None:
     assert torch.allclose(told[0], told[1], atol=1e-4)
 
 
-def test_padding_and_a_neighbour_change_nothing() -> None:
-    patches, mask = thing_clip([noise(32, seed=seed) for seed in (1, 2, 3)], [1, 2, 3])
-    padded = torch.cat([patches, noise(1, 2, 35, 32, seed=7)], dim=1)
-    longer = torch.cat([mask, torch.zeros(1, 2, dtype=torch.bool)], dim=1)
-    both = torch.cat([padded, noise(1, 5, 35, 32, seed=8)])
-    masks = torch.cat([longer, torch.ones(1, 5, dtype=torch.bool)])
-    movement = living()
-    with torch.no_grad():
-        alone = movement(patches, match_patches(patches, mask, GRID), mask, GRID)
-        beside = movement(both, match_patches(both, masks, GRID), masks, GRID)
-    assert torch.allclose(alone[0], beside[0, :3], atol=1e-5)
-    assert match_patches(both, masks, GRID).dissimilarity[0, 3:].eq(0).all()
-
-
 @pytest.mark.parametrize("frames", [1, 2])
 def test_a_short_clip_has_nothing_three_frames_before(frames: int) -> None:
     patches, mask = thing_clip([noise(32, seed=1)] * frames, [1] * frames)

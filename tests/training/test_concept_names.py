@@ -9,6 +9,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 
 from tests.helpers.models import row as single
 from tests.helpers.models import sentence_of, small_model, text_tokens, video_tokens
@@ -72,14 +73,9 @@ def test_names_are_distinct_and_together_fit_best():
 
 def test_word_score_is_f1_of_its_definition():
     counts = [Counter(dog=3, cat=1), Counter(dog=1, car=5)]
-    held = ["dog"] * 3 + ["cat"]
-    everything = held + ["dog"] + ["car"] * 5
-    in_concept = [True] * 4 + [False] * 6
-    told = [word in {"dog", "cat"} for word in everything]
-    right = sum(a and b for a, b in zip(told, in_concept, strict=True))
-    precision, recall = right / sum(told), right / sum(in_concept)
-    f1 = 2 * precision * recall / (precision + recall)
-    assert word_score(counts, 0, frozenset({"dog", "cat"})) == pytest.approx(f1)
+    in_concept, words = zip(*((k == 0, word) for k, own in enumerate(counts) for word in own.elements()), strict=True)
+    named = [word in {"dog", "cat"} for word in words]
+    assert word_score(counts, 0, frozenset({"dog", "cat"})) == pytest.approx(f1_score(in_concept, named))
     assert word_score(counts, 0, frozenset()) == 0.0
     assert word_score([Counter()], 0, frozenset({"dog"})) == 0.0
 

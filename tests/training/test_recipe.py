@@ -143,7 +143,7 @@ def test_grounding_teaches_patches_and_words_their_concept(sprites: str, tmp_pat
         return float(own.float().mean()), float((words == data.truth.words)[known].float().mean())
 
     before = right()
-    terms = [trainer.train_step()["grounding"] for _ in range(40)]
+    terms = [trainer.train_step()["grounding"] for _ in range(20)]
     after = right()
     assert terms[-1] < 0.7 * terms[0]
     assert after[0] > before[0]

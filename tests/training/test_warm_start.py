@@ -69,15 +69,6 @@ def test_before_the_first_step_it_ranks_as_the_checkpoint_does(first: Path, othe
     assert trainer.trained().video == before.video
 
 
-def test_it_learns_from_there_and_saves_a_checkpoint_of_its_own(first: Path, other: Path, tmp_path: Path) -> None:
-    before, trainer = (load(str(first)), build_trainer(going_on(tmp_path, other, first, steps=2, evaluate_every=2)))
-    after = load(str(trainer.run()))
-    assert not torch.equal(scores(after, trainer), scores(before, trainer))
-    assert after.vocabulary != before.vocabulary
-    assert after.training["config"]["start"] == str(first)
-    assert load(str(first)).weights_digest == before.weights_digest
-
-
 def test_attributes_that_both_know_are_kept_and_the_others_begin(first: Path, other: Path, tmp_path: Path) -> None:
     before, trainer = load(str(first)), build_trainer(going_on(tmp_path, other, first))
     assert before.vocabulary is not None
