@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from tests.helpers.drawn import write_video
 from vtr_demo.data.caption_files import match_captions, read_captions
-from vtr_demo.errors import ConfigError, LibraryError, TextError, VideoError
+from vtr_demo.errors import ConfigError, LibraryError, VideoError
 from vtr_demo.results import (
     CaptionHit,
     CaptionReport,
@@ -37,13 +37,11 @@ from vtr_demo.results import (
     SearchResult,
     Status,
 )
-from vtr_demo.structures import LEVELS, NO_MIX, Alignment, CropBox, Mix, Sentence, TermWeights, Word
+from vtr_demo.structures import LEVELS, NO_MIX, Alignment, CropBox, Mix, Sentence, TermWeights
+from vtr_demo.text.parser import parse, without_words
 from vtr_demo.video.frames import LimitConfig
 
 GRID, SIZE, FRAMES, CONCEPTS = (4, 5), 120, 6, 8
-VERBS = {"rolls", "flies", "bounces", "drifts", "rises", "chases", "spins", "falls", "jumps"}
-RELATIONS = {"over", "across", "above", "behind", "past", "through"}
-EMPTY_WORDS = {"a", "an", "the", "in", "on", "of"}
 
 
 @dataclass(frozen=True)
@@ -106,27 +104,9 @@ def write_clip(scene: Scene, folder: Path, duration_s: float = 3.0) -> tuple[Pat
     return media, poster
 
 
-def parse(text: str) -> Sentence:
-    """Split at blanks; a closed list says what is an action or a relationship."""
-    cleaned = " ".join(text.split())
-    if not cleaned:
-        raise TextError("The sentence is empty: type a few words, for example “a red ball rolls”.")
-    words, start = [], 0
-    for token in cleaned.split(" "):
-        plain = token.strip(".,!?").lower()
-        kind = "VERB" if plain in VERBS else "ADP" if plain in RELATIONS else "NOUN"
-        words.append(Word(token, start, start + len(token), plain, "DET" if plain in EMPTY_WORDS else kind))
-        start += len(token) + 1
-    groups = {k: tuple((i,) for i, w in enumerate(words) if w.pos == k) for k in ("NOUN", "VERB", "ADP")}
-    return Sentence(cleaned, tuple(words), groups["NOUN"], groups["VERB"], groups["ADP"])
-
-
 def without(text: str, struck: Collection[int]) -> Sentence:
     """The sentence with the words at ``struck`` left out, parsed again as the engine does."""
-    words = [word.text for index, word in enumerate(parse(text).words) if index not in struck]
-    if not words:
-        raise TextError("All words are struck out; keep at least one.")
-    return parse(" ".join(words))
+    return parse(without_words(parse(text), struck) if struck else text)
 
 
 def soft(held: np.ndarray) -> np.ndarray:
@@ -207,7 +187,7 @@ class FakeEngine:
         for i, w in enumerate(sentence.words):
             if w.pos == "DET":
                 word[i] *= 0.2
-            elif w.lemma in vocabulary:
+            elif w.text in vocabulary:
                 word[i] = 0.75 + 0.2 * _hash(w.lemma)
         word[list(struck)] = 0
         parts = np.zeros((len(LEVELS), 1 + len(word), FRAMES, heat.shape[1]), np.float32)
@@ -315,22 +295,21 @@ class FakeEngine:
         self.concept_names = tuple(names)
 
     def concepts(self) -> tuple[ConceptView, ...]:
-        """Every concept with the clips that are its by the hash of their names."""
+        """Every concept with the clips that hold it."""
+        seen = [(view, draw(scene, 0.2, SIZE, SIZE), self._align(parse(scene.name), view.clip_id, -1, TermWeights()))
+                for scene, view in self._clips.values()]  # fmt: skip
         views = []
         for k in range(CONCEPTS):
-            alignments = [(view, self._align(parse(scene.name), view.clip_id, -1, TermWeights()))
-                    for scene, view in self._clips.values()]  # fmt: skip
-            shots = []
-            for view, alignment in alignments:
-                held = alignment.patch_concept[0, 1:].reshape(GRID) == k
-                frame = np.asarray(draw(self._scene(view.clip_id)[0], 0.2, SIZE, SIZE))
-                if held.any():
-                    shots.append(ConceptShot(view.clip_id, view.name, 0.6, float(held.mean()), frame, held))
-            share = float(np.mean([(a.patch_concept[:, 1:] == k).mean() for _, a in alignments] or [0.0]))
-            met = (0.4, -0.1) if k % 2 else None
+            held = [alignment.patch_concept[0, 1:].reshape(GRID) == k for _, _, alignment in seen]
+            shots = [
+                ConceptShot(view.clip_id, view.name, 0.6, float(mask.mean()), np.asarray(frame), mask)
+                for (view, frame, _), mask in zip(seen, held, strict=True)
+                if mask.any()
+            ]
+            share = float(np.mean([(alignment.patch_concept[:, 1:] == k).mean() for _, _, alignment in seen] or [0.0]))
             views.append(
                 ConceptView(k, self.concept_names[k], f"concept {k + 1}", 0.5, share, 1 / CONCEPTS,
-                            ((f"word{k}", 3),), tuple(shots[:3]), met)
+                            ((f"word{k}", 3),), tuple(shots[:3]), (0.4, -0.1) if k % 2 else None)
             )  # fmt: skip
         return tuple(views)
 

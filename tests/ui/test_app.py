@@ -165,7 +165,7 @@ def test_a_table_of_results_lists_what_the_page_at_that_address_lists_in_that_or
     ("change", "message"),
     [({"moment": "all"}, "moment=all"), ({"weights": "1,2"}, "weights=1,2"), ({"weights": "nan,1,1,1,1"}, "weights="),
      ({"weights": "0,0,0,0,0"}, "weights="), ({"strike": "-1"}, "strike=-1"),
-     ({"q": " "}, "sentence is empty"), ({"mute": "1;2"}, "mute=1"), ({"text": "x"}, "text=x")],
+     ({"q": " "}, "has no words"), ({"mute": "1;2"}, "mute=1"), ({"text": "x"}, "text=x")],
 )  # fmt: skip
 def test_a_malformed_address_of_a_file_gets_a_sentence(served, change, message):
     with pytest.raises(urllib.error.HTTPError) as caught:

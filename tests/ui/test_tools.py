@@ -241,7 +241,7 @@ def test_a_body_that_is_no_call_ends_in_a_message(served, name):
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
-    ("search_videos", {"text": "   "}, "The sentence is empty"),
+    ("search_videos", {"text": "   "}, "The text has no words"),
     ("search_videos", {"text": 3}, "text must be a text of at most 2000 characters, got 3"),
     ("search_videos", {"text": "a dog", "k": 51}, "k must be a whole number from 1 to 50, got 51"),
     ("search_videos", {"text": "a dog", "k": True}, "k must be a whole number"),

@@ -44,6 +44,13 @@ MAX_WALL, MAX_PICKED, MAX_LOOKED = 48, 60, 200
 """Clips on the wall, to choose from under Describe, and looked through for examples: the newest."""
 MAX_COMPARED = 7
 """Hits that an open clip can be compared with, itself among them."""
+SORTING: dict[str, Callable[[ClipView], Any]] = {
+    "newest": lambda clip: -datetime.fromisoformat(clip.added).timestamp(),
+    "name": lambda clip: clip.name.lower(),
+    "shortest": lambda clip: clip.duration_s,
+    "longest": lambda clip: -clip.duration_s,
+}
+"""The keys by which hits are sorted, which come best first; equals stay so."""
 
 
 class EngineLike(Protocol):
@@ -128,7 +135,8 @@ def list_hits(engine: EngineLike, view: ViewState) -> tuple[SearchResult, list[h
     for hit in result.hits[: view.count]:
         with suppress(LibraryError):  # deleted since
             cards.append(html.Card(len(cards) + 1, hit, engine.clip(hit.clip_id)))
-    return result, sorted(cards, key=lambda card: _sorting(view.order, card.clip))
+    key = SORTING.get(view.order, lambda clip: 0)
+    return result, sorted(cards, key=lambda card: key(card.clip))
 
 
 def run_search(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Panel]:
@@ -146,18 +154,6 @@ def run_search(engine: EngineLike, view: ViewState) -> tuple[ViewState, str, Pan
     except LibraryError:  # deleted in another tab, or since the link was made
         view, panel, notice = view.closed(), None, GONE
     return view, html.results(result, cards, view, len(result.hits) > view.count, notice), panel
-
-
-def _sorting(order: str, clip: ClipView) -> Any:
-    """The key by which hits are sorted, which come best first; equals stay so."""
-    match order:
-        case "newest":
-            return -datetime.fromisoformat(clip.added).timestamp()
-        case "name":
-            return clip.name.lower()
-        case "shortest" | "longest":
-            return clip.duration_s if order == "shortest" else -clip.duration_s
-    return 0
 
 
 def run_explain(engine: EngineLike, view: ViewState, moment: int | None) -> tuple[ViewState, Panel]:
