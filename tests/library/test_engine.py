@@ -20,7 +20,7 @@ from vtr_demo.evaluation import confidence
 from vtr_demo.library import encoding
 from vtr_demo.library.engine import Engine
 from vtr_demo.results import ClipFilter
-from vtr_demo.structures import LEVELS, TERMS, TermWeights
+from vtr_demo.structures import TERMS, TermWeights
 from vtr_demo.text.parser import parse, without_words
 from vtr_demo.video import frames, sandbox
 
@@ -84,14 +84,6 @@ def test_a_hits_terms_add_up_to_its_score_best_first_each_clip_once(
         original.search(text, k=0)
 
 
-def test_a_score_is_that_of_whole_and_best_moment_found_by_brute_force(original: Engine) -> None:
-    for hit in original.search(TEXTS[0], weights=MIXED).hits:
-        moments = range(len(original.clip(hit.clip_id).moments)) or [-1]
-        options = {m: original.explain(TEXTS[0], hit.clip_id, m, MIXED).alignment.score for m in moments}
-        assert hit.score == pytest.approx(max(options.values()), abs=1e-5)
-        assert options[hit.moment] == pytest.approx(hit.score, abs=1e-5)
-
-
 def test_the_clip_with_cuts_has_moments_at_its_cuts_and_short_clips_have_none(original: Engine) -> None:
     borders = [start for start, _ in original.clip(by_name(original, "cuts.mp4")).moments]
     assert any(abs(border - 3.0) < 0.4 for border in borders)
@@ -137,26 +129,6 @@ def test_a_text_that_cannot_be_read_is_refused_in_a_sentence(original: Engine, t
 
 
 # ---------------------------------------------------------------------- explanation
-@pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("weights", [None, MIXED])
-def test_an_explanation_rebuilds_the_very_score_of_its_hit(
-    original: Engine, text: str, weights: TermWeights | None
-) -> None:
-    """A hit and a clip by its id are explained by the moment that was ranked."""
-    hits = original.search(text, weights=weights).hits
-    for hit, given in [*((hit, (hit,)) for hit in hits), *((hit, (hit.clip_id,)) for hit in hits)]:
-        found = original.explain(text, *given, weights=weights)
-        assert found.moment == hit.moment
-        assert found.alignment.score == pytest.approx(hit.score, abs=1e-5)
-        assert float(found.alignment.all_terms().sum()) == pytest.approx(hit.score, abs=1e-5)
-        assert found.alignment.terms() == pytest.approx(hit.terms, abs=1e-5)
-        assert found.alignment.by_concept().sum() == pytest.approx(hit.terms["concepts"], abs=1e-5)
-        assert len(found.frames) == len(found.alignment.seconds)
-        assert (np.diff(found.alignment.seconds) >= 0).all()
-        assert sum(found.gates.values()) == pytest.approx(1, abs=1e-5)
-        assert tuple(found.gates) == LEVELS
-
-
 def test_a_moments_explanation_shows_the_frames_of_whole_and_moment(original: Engine) -> None:
     clip_id = by_name(original, "numbers.mp4")
     record = original._library.get(clip_id)
@@ -243,18 +215,13 @@ def test_a_clip_that_ranks_higher_is_never_the_less_sure(original: Engine, text:
 
 
 def test_how_many_hits_are_asked_for_does_not_change_whether_there_is_a_match(original: Engine) -> None:
+    """A sentence of the null counts itself, so it never reaches the smallest p-value."""
     for text in (*TEXTS, *NULLS):
         every = original.search(text, k=99, weights=MIXED)
         best = max(hit.confidence for hit in every.hits)
         assert original.search(text, k=1, weights=MIXED).confident == every.confident
         assert every.confident or best < 1 - confidence.CONFIDENT_P
-
-
-def test_an_unrelated_sentence_is_no_surer_than_itself(original: Engine) -> None:
-    """A sentence of the null counts itself, so it never reaches the smallest p-value."""
-    for text in NULLS:
-        hits = original.search(text, weights=MIXED).hits
-        assert max(hit.confidence for hit in hits) <= 1 - 2 / (1 + len(NULLS)) + 1e-9
+        assert text not in NULLS or best <= 1 - 2 / (1 + len(NULLS)) + 1e-9
 
 
 def test_the_shipped_null_captions_can_all_be_read_and_none_comes_twice() -> None:

@@ -20,13 +20,12 @@ import torch
 from tests.helpers.drawn import draw_clip
 from tests.helpers.engines import BLUE, GREEN, MIXED, RED, TEXTS, by_name, scores_of
 from tests.helpers.models import checkpoint_of
-from vtr_demo.errors import LibraryError, VideoError
+from vtr_demo.errors import LibraryError
 from vtr_demo.library import indexing
 from vtr_demo.library.engine import Engine
 from vtr_demo.model.checkpoint import ADDED_OPTIONS, untrained
 from vtr_demo.structures import TermWeights
 from vtr_demo.video import frames
-from vtr_demo.video.frames import LimitConfig
 
 pytestmark = pytest.mark.usefixtures("few_null_captions")
 
@@ -51,7 +50,7 @@ def faults_of(work: Callable[[int], None], count: int, meanwhile: Callable[[], N
 
 
 # ---------------------------------------------------------------------- adding and forgetting
-def test_files_that_fail_are_named_and_leave_the_library_as_it_was(
+def test_files_that_fail_are_named_change_nothing_and_do_not_keep_out_the_good_ones(
     copied: Callable[..., Engine], clips: list[Path], tmp_path: Path
 ) -> None:
     engine = copied()
@@ -60,32 +59,21 @@ def test_files_that_fail_are_named_and_leave_the_library_as_it_was(
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "cut.mp4").write_bytes(clips[1].read_bytes()[:300])
     bad = [tmp_path / name for name in ("noise.mp4", "empty.mp4", "cut.mp4", "absent.mp4", "library")]
-    report = engine.add(bad)
-    assert (report.added, report.known) == ((), ())
-    assert [name for name, _ in report.failed] == [path.name for path in bad]
-    for name, sentence in report.failed:
-        assert name in sentence
-        assert "\n" not in sentence
+    assert len(engine.add(bad).failed) == len(bad)
     assert engine.search(TEXTS[0]).hits == before
     assert engine.status() == status
-
-
-def test_one_bad_file_does_not_keep_out_the_good_ones(
-    copied: Callable[..., Engine], clips: list[Path], tmp_path: Path
-) -> None:
-    engine = copied()
-    (tmp_path / "noise.mp4").write_bytes(b"noise" * 999)
-    twin = shutil.copy(clips[0], tmp_path / "twin.mp4")
+    twin = Path(shutil.copy(clips[0], tmp_path / "twin.mp4"))
     draw_clip(tmp_path / "new.mp4", frames=8, fps=4, colours=[BLUE])
     draw_clip(tmp_path / "whole.mkv", frames=120, fps=10, colours=[RED])
     data = (tmp_path / "whole.mkv").read_bytes()
-    (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
-    report = engine.add([tmp_path / name for name in ("noise.mp4", twin, "new.mp4", "new.mp4", "cut.mkv")])
-    assert [name for name, _ in report.failed] == ["noise.mp4"]
+    (tmp_path / "half.mkv").write_bytes(data[: len(data) // 2])
+    report = engine.add([*bad, twin, *(tmp_path / name for name in ("new.mp4", "new.mp4", "half.mkv"))])
+    assert [name for name, _ in report.failed] == [path.name for path in bad]
+    assert all(name in sentence and "\n" not in sentence for name, sentence in report.failed)
     assert report.known == ("twin.mp4", "new.mp4")  # known by content, not by name
-    assert [engine.clip(key).name for key in report.added] == ["new.mp4", "cut.mkv"]
+    assert [engine.clip(key).name for key in report.added] == ["new.mp4", "half.mkv"]
     [(partial, reason)] = report.partial
-    assert partial == "cut.mkv"
+    assert partial == "half.mkv"
     assert "12.0 s" in reason
     assert engine.search(TEXTS[0], k=9).searched == 6
 
@@ -104,17 +92,6 @@ def test_files_on_their_way_lie_in_the_library_and_neither_they_nor_descriptors_
     frames.close_workers()
     assert len(os.listdir("/proc/self/fd")) <= before
     assert [*Path(engine.status().directory, ".scratch").iterdir()] == []
-
-
-def test_a_clip_that_is_too_long_or_too_large_is_refused_before_it_is_decoded(
-    original: Engine, clips: list[Path]
-) -> None:
-    tight = Engine(original.model, original._indexer, LimitConfig(max_duration_s=1.0))
-    with pytest.raises(VideoError):
-        tight.describe_file(clips[1], TEXTS)
-    small = Engine(original.model, original._indexer, LimitConfig(max_bytes=100))
-    with pytest.raises(VideoError, match="MiB"):
-        small.describe_file(clips[1], TEXTS)
 
 
 def test_a_forgotten_clip_is_gone_and_the_others_keep_their_scores(
@@ -138,14 +115,6 @@ def test_an_empty_library_answers_with_nothing(spec: str, tmp_path: Path) -> Non
     assert (found.hits, found.searched, found.confident) == ((), 0, False)
     assert (engine.clips(), engine.status().clips) == ((), 0)
     engine.close()
-
-
-def test_status_counts_what_is_there(original: Engine) -> None:
-    status = original.status()
-    moments = sum(len(clip.moments) for clip in original.clips())
-    assert (status.clips, status.moments, status.problems, status.trained) == (4, moments, (), True)
-    assert status.stored_bytes == sum(clip.stored_bytes for clip in original.clips())
-    assert status.default_weights == original.default_weights
 
 
 def test_hundreds_of_slider_settings_while_another_thread_adds_and_forgets(
@@ -297,17 +266,14 @@ def test_new_heads_over_the_same_tower_need_no_file(clips: list[Path], spec: str
         assert len(again.clips()) == 2
 
 
-def test_one_writer_at_a_time_and_readers_beside_it(copied: Callable[..., Engine], clips: list[Path]) -> None:
-    writer = copied()
-    with pytest.raises(LibraryError):
-        copied()
-    reader = copied(readonly=True)
-    assert [h.score for h in reader.search(TEXTS[0]).hits] == [h.score for h in writer.search(TEXTS[0]).hits]
+def test_a_library_that_is_only_read_answers_and_takes_no_change(
+    copied: Callable[..., Engine], clips: list[Path]
+) -> None:
+    writer, reader = copied(), copied(readonly=True)
+    assert scores_of(reader) == scores_of(writer)
     for change in (lambda: reader.add([clips[0]]), lambda: reader.delete(by_name(reader, "cuts.mp4"))):
         with pytest.raises(LibraryError, match="reading only"):
             change()
-    writer.close()
-    copied().delete(by_name(reader, "cuts.mp4"))
 
 
 def test_prototypes_found_in_the_first_clips_come_back_with_the_library(clips: list[Path], tmp_path: Path) -> None:
@@ -409,18 +375,16 @@ def test_captions_written_and_imported_count_at_once(copied: Callable[..., Engin
     engine.close()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"name": " "}, {"name": "x" * 121}, {"name": "a\u202eb"}, {"captions": ["fine", "!!!"]}, {"captions": ["a\ud800"]},
-     {"captions": [f"dog {i}" for i in range(201)]}, {"captions": ["dog " * 600]}],
-)  # fmt: skip
-def test_an_edit_that_cannot_be_read_changes_nothing(copied: Callable[..., Engine], change: dict[str, object]) -> None:
+def test_an_edit_that_cannot_be_read_changes_nothing(copied: Callable[..., Engine]) -> None:
     engine = copied()
     before = engine.clips()
-    with pytest.raises(LibraryError):
-        engine.edit(by_name(engine, "cuts.mp4"), **change)  # type: ignore[arg-type]
+    for name in (" ", "x" * 121, "a\u202eb"):
+        with pytest.raises(LibraryError):
+            engine.edit(before[2].clip_id, name=name)
+    for captions in (["fine", "!!!"], ["a\ud800"], [f"dog {i}" for i in range(201)], ["dog " * 600]):
+        with pytest.raises(LibraryError):
+            engine.edit(before[2].clip_id, captions=captions)
     assert engine.clips() == before
-    engine.close()
 
 
 def test_clips_set_aside_are_gone_from_everything_until_they_are_restored(copied: Callable[..., Engine]) -> None:

@@ -12,7 +12,7 @@ from tests.helpers.drawn import moving_square_clip
 from tests.helpers.engines import GREEN, by_name
 from vtr_demo.errors import ConfigError, LibraryError, TextError, VideoError
 from vtr_demo.library.engine import Engine
-from vtr_demo.structures import AGAINST, Mix, TermWeights
+from vtr_demo.structures import AGAINST, LEVELS, NO_MIX, Mix, TermWeights
 
 pytestmark = pytest.mark.usefixtures("few_null_captions")
 TEXT, DENYING = "a red ball in the snow", "a red ball in the snow without a dog"
@@ -33,16 +33,27 @@ def mixes(original: Engine) -> list[Mix]:
     ("text", "weights"), [("", MUTED), (TEXT, None), (DENYING, MUTED), ("not a dog", TermWeights(0, 0, 0, 0, 1))]
 )
 def test_the_parts_of_every_mix_add_up_to_its_score(original: Engine, text: str, weights: TermWeights | None) -> None:
-    for mix in mixes(original):
+    """A hit, and a clip by its id, are explained by the moment that was ranked, the best of all."""
+    for mix in (NO_MIX, *mixes(original)) if text else mixes(original):
         result = original.search(text, weights=weights, mix=mix)
         assert mix.like not in [hit.clip_id for hit in result.hits]
         for hit in result.hits:
             assert sum(hit.terms.values()) == pytest.approx(hit.score, abs=1e-5)
-            alignment = original.explain(text, hit, weights=weights, mix=mix).alignment
-            assert alignment.score == pytest.approx(hit.score, abs=1e-5)
-            assert float(alignment.all_terms().sum()) == pytest.approx(hit.score, abs=1e-5)
-            assert alignment.terms() == pytest.approx(hit.terms, abs=1e-5)
-            assert alignment.by_concept().sum() == pytest.approx(hit.terms["concepts"], abs=1e-5)
+            why = original.explain(text, hit, weights=weights, mix=mix)
+            assert why.alignment.score == pytest.approx(hit.score, abs=1e-5)
+            assert float(why.alignment.all_terms().sum()) == pytest.approx(hit.score, abs=1e-5)
+            assert why.alignment.terms() == pytest.approx(hit.terms, abs=1e-5)
+            assert why.alignment.by_concept().sum() == pytest.approx(hit.terms["concepts"], abs=1e-5)
+            assert len(why.frames) == len(why.alignment.seconds)
+            assert (np.diff(why.alignment.seconds) >= 0).all()
+            assert tuple(why.gates) == LEVELS
+            assert sum(why.gates.values()) == pytest.approx(float(any(result.weights.levels())), abs=1e-5)
+            assert hit.score == pytest.approx(max(why.moment_scores, default=hit.score), abs=1e-5)
+        hit, moments = result.hits[0], range(len(original.clip(result.hits[0].clip_id).moments))
+        why = original.explain(text, hit.clip_id, weights=weights, mix=mix)
+        each = [original.explain(text, hit.clip_id, m, weights, mix=mix).alignment.score for m in moments]
+        assert why.moment == hit.moment
+        assert why.moment_scores == pytest.approx(each, abs=1e-5)
 
 
 def scores(original: Engine, text: str, mix: Mix = Mix()) -> dict[str, float]:  # noqa: B008
@@ -127,12 +138,3 @@ def test_examples_that_are_not_there_or_no_pictures_are_refused(original: Engine
         original.search(" ")
     with pytest.raises(ConfigError, match="between 0 and 1"):
         Mix(share=1.5)
-
-
-def test_an_explanation_knows_the_scores_of_all_moments(original: Engine) -> None:
-    cuts = original.clip(by_name(original, "cuts.mp4"))
-    why = original.explain(TEXT, cuts.clip_id)
-    each = [original.explain(TEXT, cuts.clip_id, m).alignment.score for m in range(len(cuts.moments))]
-    assert why.moment_scores == pytest.approx(each, abs=1e-5)
-    assert why.moment == int(np.argmax(each))
-    assert original.explain(TEXT, original.clips()[0].clip_id).moment_scores == ()

@@ -75,21 +75,3 @@ def test_sentences_of_someone_who_looked_find_their_clips(engine: Engine) -> Non
             missed[sentence] = (matching[0], names[:TOP])
     found = len(LOOKED_AT) - len(missed)
     assert found >= NEEDED, f"{found} of {len(LOOKED_AT)} in the top {TOP}; missed: {missed}"
-
-
-def test_a_real_search_is_explained_to_the_last_digit(engine: Engine) -> None:
-    for sentence in list(LOOKED_AT)[:3]:
-        for hit in engine.search(sentence, k=3).hits:
-            explanation = engine.explain(sentence, hit.clip_id, hit.moment)
-            assert explanation.alignment.score == pytest.approx(hit.score, abs=1e-5)
-            assert float(explanation.alignment.all_terms().sum()) == pytest.approx(hit.score, abs=1e-5)
-
-
-def test_the_library_keeps_its_answers_after_it_is_copied_elsewhere(
-    engine: Engine, library: Path, tmp_path: Path
-) -> None:
-    sentence = next(iter(LOOKED_AT))
-    before = engine.search(sentence)
-    shutil.copytree(library, tmp_path / "copy")
-    after = Engine.open(tmp_path / "copy", SPEC, readonly=True).search(sentence)
-    assert [(h.name, h.score) for h in after.hits] == [(h.name, h.score) for h in before.hits]
