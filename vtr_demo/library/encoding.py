@@ -67,12 +67,12 @@ def read_file(
     model: RetrievalModel,
     limits: LimitConfig,
     scratch: Path,
-    is_known: Callable[[str], bool] = lambda _: False,
+    known: Callable[[str], object] = lambda _: None,
 ) -> PreparedFile:
     """Read all that is stored of a file, unless its digest is known."""
     state = check_file(path, limits).stat()  # refuses what must not even be hashed
     read = PreparedFile(state, settled_time(state), sha256_of(path))
-    if is_known(read.digest):
+    if known(read.digest):
         return read
     clip, playable = read_clip(path, model, limits), None
     if not clip.info.browser_playable:

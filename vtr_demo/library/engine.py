@@ -23,7 +23,6 @@ from vtr_demo.library.indexing import Indexer, Progress
 from vtr_demo.library.measure import measure_library
 from vtr_demo.library.queries import Examples, Queries, Query
 from vtr_demo.library.ranking import Ranking
-from vtr_demo.library.reader import LibraryReader
 from vtr_demo.library.records import StoredClip
 from vtr_demo.model import checkpoint
 from vtr_demo.model.checkpoint import RetrievalModel
@@ -58,7 +57,7 @@ class Engine:
     def __init__(self, model: RetrievalModel, indexer: Indexer, limits: LimitConfig, vectors: str = "") -> None:
         """Use ``Engine.open``."""
         self.model, self.limits = model, limits
-        self._indexer = indexer
+        self._indexer, self._library = indexer, indexer.library
         self._forget_encodings()
         self._indexing = threading.Lock()
         self._spare_key = secrets.token_hex(32)
@@ -423,10 +422,6 @@ class Engine:
         )
 
     # ------------------------------------------------------------------ inside
-    @property
-    def _library(self) -> LibraryReader:
-        return self._indexer.library
-
     def _clip_view(self, clip: StoredClip) -> ClipView:
         return ClipView(
             clip_id=clip.id,

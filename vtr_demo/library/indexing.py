@@ -181,11 +181,12 @@ class Indexer:
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
         waiting: deque[Future[PreparedFile | None]] = deque()
+        find = self.library.find_by_digest
 
         def read(file: _File) -> PreparedFile | None:
             if self._at(file)[1] is not None:
                 return None
-            return read_file(file.path, self._model, self._limits, scratch, lambda digest: self._has(digest, file))
+            return read_file(file.path, self._model, self._limits, scratch, lambda it: find(it, file.visitor))
 
         def encode(reading: Future[PreparedFile | None]) -> PreparedFile | None:
             done = reading.result()
@@ -207,12 +208,15 @@ class Indexer:
         self, files: Sequence[_File], scratch: Path, cluster: str
     ) -> Generator[Future[PreparedFile | None]]:
         """Yield what becomes of each file on a cluster, which is not sent those that are known."""
-        sizes, ready = {clip.size for clip in self.library.clips()}, [Future[PreparedFile | None]() for _ in files]
+        sizes, find = {clip.size for clip in self.library.clips()}, self.library.find_by_digest
+        ready = [Future[PreparedFile | None]() for _ in files]
         for file, future in zip(files, ready, strict=True):
             with suppress(OSError):  # the cluster says what is wrong
                 if self._at(file)[1] is not None:
                     future.set_result(None)
-                elif (state := file.path.stat()).st_size in sizes and self._has(digest := sha256_of(file.path), file):
+                elif (state := file.path.stat()).st_size in sizes and find(
+                    digest := sha256_of(file.path), file.visitor
+                ):
                     future.set_result(PreparedFile(state, settled_time(state), digest))
         unknown = [file.path for file, future in zip(files, ready, strict=True) if not future.done()]
         fitted = None if self._model.model.config.trained else self._fitted()
@@ -225,9 +229,6 @@ class Indexer:
                     else:
                         future.set_exception(outcome)
                 yield future
-
-    def _has(self, digest: str, file: _File) -> bool:
-        return self.library.find_by_digest(digest, file.visitor) is not None
 
     def _at(self, file: _File) -> tuple[list[StoredClip], StoredClip | None]:
         """Return the clips, the visitor's or the library's own, whose original lies or lay where the file does, and of

@@ -51,7 +51,7 @@ class Ranking:
     def __init__(self, library: LibraryReader, model: VTRModel, vectors: str = "") -> None:
         """Open the vectors of a library's clips: its own, or in the store outside that ``vectors`` names."""
         self._library, self._width, self._lock = library, model.width, threading.Lock()
-        self._null = lru_cache(_NULLS)(self._fit_null)
+        self.null = lru_cache(_NULLS)(self._fit_null)
         self._unreadable: set[int] = set()
         library.take_changes()
         self.store: VectorStore
@@ -72,7 +72,9 @@ class Ranking:
             store.remove(np.array([number for number in there if number not in wanted], np.int64))
             for number, tag in wanted.items():
                 if there.get(number) != tag:
-                    self._take_up(store, number, tag)
+                    with suppress(LibraryError):  # the library names it among its problems
+                        ids, rows = self._read(number)
+                        store.add(ids, rows, np.full(len(ids), tag))
         return store
 
     def refresh(self) -> None:
@@ -84,8 +86,10 @@ class Ranking:
                 self.store.remove(np.array([*changes], np.int64))
             for number, clip in changes.items():
                 if clip is not None and "vectors" in clip.files:
-                    self._take_up(self.store, number, clip.content)
-            self._null = lru_cache(_NULLS)(self._fit_null)
+                    with suppress(LibraryError):  # the library names it among its problems
+                        ids, rows = self._read(number, clip)
+                        self.store.add(ids, rows, np.full(len(ids), clip.content))
+            self.null = lru_cache(_NULLS)(self._fit_null)
 
     def rank(
         self,
@@ -157,12 +161,9 @@ class Ranking:
                 missing = int(error.args[0]) >> MEMBER_BITS
                 clips = [one for one in clips if one.number != missing]
 
-    def null(self, queries: Queries, weights: TermWeights) -> NullDistribution:
-        """Return how high unrelated sentences score in the library; kept for the last 64 settings."""
-        return self._null(queries, weights)
-
     # ------------------------------------------------------------------ inside
     def _fit_null(self, queries: Queries, weights: TermWeights) -> NullDistribution:
+        """Return how high unrelated sentences score in the library."""
         _, sample = self.table(self._library.catalogue.spread(SAMPLE), 2 * SAMPLE)
         return NullDistribution.of(queries.nulls, sample, weights, self.store.count())
 
@@ -176,14 +177,9 @@ class Ranking:
             return None
         return self.null(queries, weights).p_values(best.vectors @ words)
 
-    def _take_up(self, store: VectorStore, number: int, tag: int) -> None:
-        with suppress(LibraryError):  # the library names it among its problems
-            ids, rows = self._read(number)
-            store.add(ids, rows, np.full(len(ids), tag))
-
-    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, number: int, clip: StoredClip | None = None) -> tuple[np.ndarray, np.ndarray]:
         try:
-            clip = self._library.catalogue.by_number([number]).get(number)
+            clip = clip or self._library.catalogue.by_number([number]).get(number)
             if clip is None:
                 raise LibraryError(f"Clip number {number} has been deleted.")
             return member_ids(number, _members(clip)), fused(self._library.clip_vectors(clip.id))
