@@ -268,6 +268,30 @@ def test_colours_are_those_that_were_drawn(tmp_path, size, tag, weights, bits, f
         assert np.abs(colour(file) - SCENE).max() < 8, (colour(file), file.name)
 
 
+@pytest.mark.parametrize("tags", [(3, 3, 3), (0, 15, 21), (40, 0, 0), (1, 200, 18), (2, 2, 16)])
+def test_colour_tags_that_no_standard_defines_do_no_harm(tmp_path, tags):
+    transfer = {18: "arib-std-b67", 16: "smpte2084"}.get(tags[2])
+    yuv = [value // 4 for value in hdr_picture(transfer)] if transfer else yuv_of(SCENE, **BT601)
+    flat_yuv(tmp_path / "plain.mp4", yuv, pix_fmt="yuv420p", codec="libx264", options={"crf": "5"})
+    path = tmp_path / "tagged.mp4"
+    names = ("matrix_coefficients", "colour_primaries", "transfer_characteristics")
+    pairs = [f"{name}={tag}" for name, tag in zip(names, tags, strict=True)]
+    copied(tmp_path / "plain.mp4", path, bitstream="h264_metadata=" + ":".join(pairs))
+    copy = convert_for_browser(path, tmp_path / "copy.mp4", limits=LIMITS)
+    for file in (path, copy):
+        # The scene of HLG is tagged BT.709 here, PQ is not tagged further: hues may be some way off.
+        assert np.abs(colour(file) - SCENE).max() < (60 if transfer else 8), file.name
+
+
+def test_colours_that_cannot_be_converted_get_a_sentence(tmp_path):
+    flat_yuv(tmp_path / "plain.mp4", (90, 120, 130), pix_fmt="yuv420p", codec="libx264")
+    path = tmp_path / "ycgco.mp4"
+    copied(tmp_path / "plain.mp4", path, bitstream="h264_metadata=matrix_coefficients=8")
+    for attempt in (lambda: read(path, [0.1]), lambda: convert_for_browser(path, tmp_path / "c.mp4", limits=LIMITS)):
+        with pytest.raises(VideoError, match=r"^ycgco\.mp4: .*(cannot|could not) be converted"):
+            attempt()
+
+
 # ---------------------------------------------------------------------- clocks
 @pytest.mark.parametrize(("container", "codec"), [("ts", "libx264"), ("mpg", "mpeg2video"), ("ts", "mpeg2video")])
 def test_a_clock_that_restarts_loses_nothing(tmp_path, container, codec):
@@ -324,15 +348,17 @@ def test_a_film_that_starts_after_its_sound_is_not_played_as_it_is(tmp_path, nam
         assert both(tmp_path / name, [0.05, 0.75, 2.25]) == [0, 7, 22]
 
 
-def copied(path, target, *, dropped=0, shift_s=0.0, options=None):
-    """Copy the packets of a film, without the first ``dropped`` ones, later by ``shift_s``."""
+def copied(path, target, *, dropped=0, shift_s=0.0, options=None, bitstream="null"):
+    """Copy the packets of a film, without the first ``dropped`` ones, later by ``shift_s``, through a filter."""
     with av.open(str(path)) as old, av.open(str(target), "w", options=options or {}) as new:
         stream = new.add_stream_from_template(old.streams.video[0])
-        for number, packet in enumerate(old.demux(video=0)):
-            if packet.dts is not None and number >= dropped:
-                shift = round(shift_s / packet.time_base)
-                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
-                new.mux(packet)
+        change = av.bitstream.BitStreamFilterContext(bitstream, old.streams.video[0], stream)
+        numbered = enumerate(old.demux(video=0))
+        kept = [packet for number, packet in numbered if packet.dts is not None and number >= dropped]
+        for packet in [filtered for one in [*kept, None] for filtered in change.filter(one)]:
+            shift = round(shift_s / packet.time_base)
+            packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+            new.mux(packet)
 
 
 def rows(stamps, keys, dts=None):
@@ -370,6 +396,25 @@ def test_no_packet_has_a_time():
 
 
 # ---------------------------------------------------------------------- damage
+@pytest.mark.parametrize(
+    ("group", "shown"),
+    [
+        (0, [12, 17, 22, 35, 39, 39]),  # the film begins with the first picture that can be shown
+        (1, [2, 7, 9, 25, 32, 37]),
+        (3, [2, 7, 12, 25, 29, 29]),
+    ],
+)
+def test_a_group_that_cannot_be_decoded_is_skipped_or_held_over_in_frames_and_copy(tmp_path, group, shown):
+    path = tmp_path / "damaged.mp4"
+    draw_clip(path, frames=40, gop=10, options={"bf": "0"})
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as file:
+        for packet in list(file.demux(video=0))[10 * group : 10 * group + 10]:
+            data[packet.pos + 4 : packet.pos + packet.size] = bytes(packet.size - 4)
+    path.write_bytes(data)
+    assert both(path, [0.25, 0.75, 1.25, 2.55, 3.25, 3.75]) == shown
+
+
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc.mkv", "mpeg2.ts", "mpeg4.avi", "vp9.webm", "h264.flv"])
 def test_mutated_files_give_ascending_seconds_or_a_sentence(tmp_path, name):
     codec = {"hevc": "libx265", "mpeg2": "mpeg2video", "mpeg4": "mpeg4", "vp9": "libvpx-vp9"}

@@ -41,8 +41,11 @@ _PLAYABLE = {"mp4": ("h264", "av1"), "webm": ("vp8", "vp9", "av1")}
 # FFmpeg's numbers for the tags of a stream (ISO/IEC 23091-2).
 BT709 = 1
 _UNSPECIFIED = 2
-_BT2020_PRIMARIES = 9
+_BT2020 = 9
 _PQ, _HLG = 16, 18
+_LAST_MATRIX = 17
+_PRIMARIES, _TRANSFERS = (1, *range(4, 13), 22), (1, *range(4, 19))  # those that are defined
+_WIDE_PRIMARIES = (_BT2020, 11, 12)  # and DCI-P3, Display P3
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def read_film(
         seconds = plan_frames(info.duration_s, **sampling).seconds
         clip, frame = _read_source(source, seconds, size, fit)
         shape = poster_size(info.width, info.height)
-        return info, clip, resized(to_rgb(frame, orientation_of(source, frame), max(shape)), shape)
+        return info, clip, resized(to_rgb(source, frame, max(shape)), shape)
 
 
 def poster_size(width: int, height: int) -> tuple[int, int]:
@@ -232,10 +235,11 @@ def _read_source(source: Source, seconds: Sequence[float] | int, size: int, fit:
     views: dict[int, tuple[int, np.ndarray]] = {}
     middle, nearest = wanted[len(wanted) // 2], (False, -math.inf)
     for tick, own, frame in source.frames(sorted(set(wanted))):
-        orientation = orientation_of(source, frame)
-        view = square_box(*source.size(frame, orientation.transposed), fit)  # the size may change on the way
+        view = square_box(
+            *source.size(frame, orientation_of(source, frame).transposed), fit
+        )  # the size may change on the way
         box = box or view
-        views[tick] = own, square_view(to_rgb(frame, orientation, size), view, size)
+        views[tick] = own, square_view(to_rgb(source, frame, size), view, size)
         place = (tick <= middle, tick if tick <= middle else -tick)
         if place > nearest:  # where the middle one is damaged, the frame before, as below
             nearest, shown = place, frame
@@ -377,37 +381,53 @@ def _read_matrix(frame: Any) -> Orientation:
 
 
 def is_wide_gamut(frame: Any) -> bool:
-    """True for HDR (PQ, HLG) and BT.2020 pictures, whose numbers mean other colours than a monitor's."""
-    return frame.color_trc in (_PQ, _HLG) or frame.color_primaries == _BT2020_PRIMARIES
+    """True for HDR (PQ, HLG), BT.2020 and P3 pictures, whose numbers mean other colours than a monitor's."""
+    return frame.color_trc in (_PQ, _HLG) or frame.color_primaries in _WIDE_PRIMARIES
 
 
-def tag_matrix(frame: Any) -> None:
-    """Take an untagged picture of high definition for BT.709, as players do; smaller ones are BT.601."""
-    hd = frame.width >= 1280 or frame.height > 576
-    if frame.colorspace == _UNSPECIFIED and hd and not frame.format.is_rgb:
-        frame.colorspace = BT709
+def settle_tags(frame: Any) -> None:
+    """Give a frame the colour tags by which players show it, and swscale can.
+
+    What no standard defines counts as untagged. Untagged HDR is BT.2020; other untagged pictures are BT.709
+    in high definition, else BT.601.
+    """
+    if frame.color_primaries not in _PRIMARIES:
+        frame.color_primaries = _UNSPECIFIED
+    if frame.color_trc not in _TRANSFERS:
+        frame.color_trc = _UNSPECIFIED
+    if frame.format.is_rgb:
+        return
+    is_hdr, is_hd = frame.color_trc in (_PQ, _HLG), frame.width >= 1280 or frame.height > 576
+    if is_hdr and frame.color_primaries == _UNSPECIFIED:
+        frame.color_primaries = _BT2020
+    if frame.colorspace in (0, _UNSPECIFIED, 3) or frame.colorspace > _LAST_MATRIX:
+        frame.colorspace = _BT2020 if is_hdr else BT709 if is_hd else _UNSPECIFIED
 
 
-def to_rgb(frame: Any, orientation: Orientation, size: int) -> np.ndarray:
+def to_rgb(source: Source, frame: Any, size: int) -> np.ndarray:
     """The upright picture (H, W, 3) uint8 in BT.709 colours, at a scale that leaves ``size`` enough detail.
 
     Large pictures are first shrunk to twice the size in one C call: a 4K frame in RGB costs 25 MB. HDR is
-    tone-mapped by swscale.
+    tone-mapped by swscale. Raises VideoError where it cannot convert the colours.
     """
     from av.video.reformatter import VideoReformatter
 
     scale = min(1.0, 2 * size / min(frame.width, frame.height))
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    tag_matrix(frame)
+    settle_tags(frame)
     tone = {"dst_color_trc": BT709, "dst_color_primaries": BT709} if is_wide_gamut(frame) else {}
-    # A reformatter of one's own: that of the frame would start a thread for each processor.
-    rgb = VideoReformatter().reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1, **tone)
-    return orientation.apply(rgb.to_ndarray())
+    try:
+        # A reformatter of one's own: that of the frame would start a thread for each processor.
+        rgb = VideoReformatter().reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1, **tone)
+    except OSError as error:
+        reason = f"its colours ({frame.format.name}, matrix {int(frame.colorspace)}) cannot be converted"
+        raise VideoError(source.path, reason, RESAVE) from error
+    return orientation_of(source, frame).apply(rgb.to_ndarray())
 
 
 def monitor_filters(frame: Any, orientation: Orientation, width: int, height: int) -> list[tuple[str, str]]:
     """FFmpeg filters from a stored frame to an upright 8-bit 4:2:0 one in BT.709 of limited range."""
-    tag_matrix(frame)
+    settle_tags(frame)
     scale = f"{width}:{height}:flags=bicubic:out_range=tv:out_color_matrix=bt709"
     if is_wide_gamut(frame):
         scale += ":out_primaries=bt709:out_transfer=bt709"

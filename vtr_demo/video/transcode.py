@@ -12,7 +12,7 @@ from typing import Any
 
 from vtr_demo.errors import VideoError
 from vtr_demo.video.decode import OPEN_OPTIONS, RESAVE, SOUND_CODECS, THREADS, LimitConfig, Source, library_errors
-from vtr_demo.video.reader import BT709, Orientation, monitor_filters, orientation_of, tag_matrix
+from vtr_demo.video.reader import BT709, Orientation, monitor_filters, orientation_of, settle_tags
 from vtr_demo.video.timeline import Timeline
 
 log = logging.getLogger("vtr_demo.video")
@@ -63,7 +63,7 @@ def _pictures(source: Source, copy: Any, max_side: int) -> Iterator[Any]:
     width, height = source.size(first[1], orientation_of(source, first[1]).transposed)
     scale = min(1.0, max_side / max(width, height))
     rate = Fraction(source.stream.average_rate or 25).limit_denominator(1001)
-    stream = copy.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
+    stream = copy.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast", "bf": "0"})
     context = stream.codec_context
     context.width, context.height = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
     context.pix_fmt, context.time_base, context.thread_count = "yuv420p", CLOCK, THREADS
@@ -75,31 +75,35 @@ def _pictures(source: Source, copy: Any, max_side: int) -> Iterator[Any]:
 
 def _encoded_pictures(source: Source, context: Any, stream: Any, frames: Iterator[tuple[int, Any]]) -> Iterator[Any]:
     timeline = source.timeline
-    seconds = [timeline.second(tick) for tick in timeline.ticks.tolist()] + [timeline.duration_s]
-    starts = [round(second / CLOCK) for second in seconds]
-    spans = {start: end - start for start, end in pairwise(starts)}
+    starts = [round(timeline.second(tick) / CLOCK) for tick in timeline.ticks.tolist()]
+    spans = {start: end - start for start, end in pairwise([*starts, round(timeline.duration_s / CLOCK)])}
     graph: Any = None
     shape: Any = None
     last = -1
+
+    def encoded(picture: Any) -> Iterator[Any]:
+        for packet in stream.encode(picture):
+            packet.duration = spans.get(packet.pts, 1)  # else the last frame of the copy would last no time
+            yield packet
+
     for tick, frame in frames:
         orientation = orientation_of(source, frame)
         new_shape = frame.width, frame.height, frame.format.name, frame.color_trc, orientation
         if shape != new_shape:
             shape, graph = new_shape, _upright_graph(source, frame, orientation, (context.width, context.height))
-        tag_matrix(frame)
+        settle_tags(frame)
         graph.push(frame)
         upright = graph.pull()
-        last = max(last + 1, round(timeline.second(tick) / CLOCK))
-        upright.pts, upright.time_base, upright.pict_type = last, CLOCK, 0
-        yield from _spanned(stream.encode(upright), spans)
-    spans[last] = max(1, starts[-1] - last)  # it is held where what follows could not be decoded
-    yield from _spanned(stream.encode(None), spans)
-
-
-def _spanned(packets: list[Any], spans: dict[int, int]) -> Iterator[Any]:
-    for packet in packets:
-        packet.duration = spans.get(packet.pts, 1)  # else the last frame of the copy would last no time
-        yield packet
+        upright.time_base, upright.pict_type = CLOCK, 0
+        pts = max(last + 1, round(timeline.second(tick) / CLOCK))
+        # What cannot be decoded at the start or the end is held, as by the reader: the copy lasts as long.
+        for when in [0, pts] if last < 0 < pts else [pts]:
+            upright.pts = last = when
+            yield from encoded(upright)
+    if last < starts[-1]:
+        upright.pts = starts[-1]
+        yield from encoded(upright)
+    yield from encoded(None)
 
 
 def _upright_graph(source: Source, frame: Any, orientation: Orientation, size: tuple[int, int]) -> Any:
