@@ -227,33 +227,6 @@ def test_an_untrained_open_clip_model_ranks_exactly_as_clip_with_mean_pooling(ki
     assert (ours.argsort(1) == expected.argsort(1)).all()
 
 
-def likeliest(chances: np.ndarray, embeddings: torch.Tensor) -> np.ndarray:
-    return sum(float(chances[c]) * embeddings[c].numpy() for c in np.argsort(-chances)[:10])
-
-
-def test_an_untrained_bundled_model_ranks_as_mean_conse_against_sentence_transformers() -> None:
-    from sentence_transformers import SentenceTransformer
-
-    from vtr_demo.backbones import bundled as towers
-
-    backbone = bundled()
-    pixels = [clip(backbone, n, seed=n) for n in (2, 1)]
-    torch.manual_seed(0)
-    ours = untrained_scores(build_model(ModelConfig(), backbone), backbone, SENTENCES, pixels)
-    folder = towers._wheel_path(towers.TEXT_WHEEL, towers.TEXT_FOLDER)
-    texts = SentenceTransformer(str(folder), device="cpu").encode(list(SENTENCES), show_progress_bar=False)
-    videos = []
-    for frames in pixels:
-        seen = backbone.class_probabilities(backbone.encode_frames(frames).patches[0])
-        done = backbone.motion.frames(torch.from_numpy(frames)).softmax(-1)
-        total = np.zeros(384)
-        for things, action in zip(seen.numpy(), done.detach().numpy(), strict=True):
-            mixed = likeliest(things, backbone.class_embeddings)
-            total += mixed / np.linalg.norm(mixed) + 2 * likeliest(action, backbone.motion_classes)
-        videos.append(total / np.linalg.norm(total))
-    assert np.allclose(ours, texts @ np.stack(videos).T, atol=1e-5)
-
-
 def test_the_other_levels_and_the_concepts_are_computed_before_training_too() -> None:
     model = small_model(living=False)
     alignment = model.align(sentence_of(7), text_tokens(7), video_tokens(4), np.arange(4.0), TermWeights(1, 1, 1, 1, 1))

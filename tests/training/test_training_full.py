@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from tests.helpers.small_clip import save_small_clip
 from tests.helpers.small_runs import EVERY_LOSS, small_config
 from vtr_demo.backbones.registry import load_backbone
-from vtr_demo.config import CONFIGS, MixtureConfig, TrainConfig, read_config
+from vtr_demo.config import CONFIGS, MixtureConfig, read_config
 from vtr_demo.data.benchmarks import SPLITS
 from vtr_demo.data.grounding import category_words
 from vtr_demo.data.sampler import EndToEndSampler, on_grid
@@ -60,48 +60,24 @@ EVERY_TERM = {
 }  # fmt: skip
 
 
-def learnt_by_heart(config: TrainConfig, manifest: Path) -> Trainer:
-    """Train on the eight pairs: right both ways afterwards and not before, and every term was heard."""
+@pytest.mark.slow
+def test_open_clip_learns_eight_pairs_by_heart_end_to_end_with_every_loss_on(
+    sprites: str, manifest: Path, clip: str, tmp_path: Path
+) -> None:
+    """Right both ways afterwards and not before, and every term counts."""
+    config = small_config(
+        tmp_path, manifest, clip, steps=40, evaluate_every=20, checkpoint_activations=True,
+        validation=(str(manifest),), batch=10, playground_clips=2, mixture=MixtureConfig(playground=0.2),
+        sprites=sprites, **LIVE,
+    )  # fmt: skip
     trainer = build_trainer(config)
-    untrained = trainer.validate()[0]
+    before, untrained = weights(trainer), trainer.validate()[0]
     best = trainer.run()
     rows = list(csv.DictReader((Path(config.out) / "log.csv").open()))
     assert all(abs(float(row[term])) > 0 for row in rows[1:] for term in EVERY_TERM)
     answer = evaluate(load(str(best)), str(manifest))
     assert answer["text_to_video"]["R@1"] == answer["video_to_text"]["R@1"] == 100
     assert min(untrained[side]["R@1"] for side in ("text_to_video", "video_to_text")) < 100
-    return trainer
-
-
-def with_pairs(sprites: str, manifest: Path) -> dict[str, Any]:
-    """Settings of a batch of eight pairs and two playground clips, which bring minimal pairs."""
-    return {
-        "validation": (str(manifest),), "batch": 10, "playground_clips": 2,
-        "mixture": MixtureConfig(playground=0.2),
-        "sprites": sprites,
-    }  # fmt: skip
-
-
-@pytest.mark.slow
-def test_bundled_features_learn_eight_pairs_by_heart_with_every_loss_on(
-    sprites: str, manifest: Path, tmp_path: Path
-) -> None:
-    config = small_config(
-        tmp_path, manifest, "bundled", steps=60, evaluate_every=20, lr=3e-3, **with_pairs(sprites, manifest)
-    )
-    learnt_by_heart(config.replace(model=config.model.replace(reduce=64)), manifest)
-
-
-@pytest.mark.slow
-def test_open_clip_learns_eight_pairs_by_heart_end_to_end_with_every_loss_on(
-    sprites: str, manifest: Path, clip: str, tmp_path: Path
-) -> None:
-    config = small_config(
-        tmp_path, manifest, clip, steps=40, evaluate_every=20, checkpoint_activations=True,
-        **with_pairs(sprites, manifest), **LIVE,
-    )  # fmt: skip
-    before = weights(build_trainer(config))
-    trainer = learnt_by_heart(config, manifest)
     still = {name for name, value in weights(trainer).items() if value.equal(before[name])}
     assert {name for name in still if name.startswith("backbone.")} == {"backbone.model.logit_scale"}
 
