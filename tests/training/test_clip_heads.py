@@ -32,8 +32,8 @@ from vtr_demo.ui.visitors import VisitorEngine
 
 ALONE = TermWeights(1.0, 0.0, 0.0, 0.0, 0.0)
 SMALL = (
-    "playground_clips=8", "playground_encounters=4", "playground_neighbours=4", "playground_stills=12",
-    "playground_validation=12", "grounding_captions=20", "video.clip_frames=3", "model.hidden=16", "batch=8",
+    "playground_clips=4", "playground_encounters=2", "playground_neighbours=2", "playground_stills=8",
+    "playground_validation=10", "grounding_captions=12", "video.clip_frames=3", "model.hidden=16", "batch=8",
     "steps=4", "evaluate_every=2", "lr=0.03", "cache=", "workers=1", "device=cpu",
 )  # fmt: skip
 
