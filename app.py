@@ -78,8 +78,8 @@ def read_any_limit(text: str) -> tuple[str, float]:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; a Space is shared and open to all, a page of one's own only to this machine."""
     space = bool(os.environ.get("SPACE_ID"))
-    parser = argparse.ArgumentParser(description="Text-video search that shows its reasons.")
-    parser.add_argument("--library", type=Path, default=HERE / "library", help="folder of the library")
+    parser = argparse.ArgumentParser("app.py", description="Text-video search that shows its reasons.")
+    parser.add_argument("--library", type=named_folder, default=HERE / "library", help="folder of the library")
     parser.add_argument("--model", default="bundled", help="bundled, open_clip:NAME/TAG or ORG/REPO, or a folder")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default: %(default)s")
     vectors_help = "keep the vectors in Milvus; default: in the library"
@@ -104,6 +104,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     own_names = (args.host, socket.gethostname(), socket.getfqdn(), *os.environ.get("SPACE_HOST", "").split(","))
     args.allow_host += [name for name in own_names if name]
     return args
+
+
+def named_folder(text: str) -> Path:
+    """Read a folder of the command line; an empty name would be the folder that one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("name a folder")
+    return Path(text)
 
 
 def port_number(text: str) -> int:

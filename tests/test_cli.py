@@ -584,6 +584,7 @@ REFUSED = {
     "": "Missing command",
     "nonsense": "'nonsense'",
     "search x": "--library",
+    "search x --library ''": "name a folder",
     "search x --library {lib} -k 0": "-k",
     "search x --library {lib} -k many": "-k",
     "search x --library {lib} --bogus": "--bogus",

@@ -406,27 +406,20 @@ def test_no_video_found_names_the_folder_and_the_number_expected(tmp_path):
         load_dataset("msvd", split="test", annotations=tmp_path, videos=tmp_path / "gone")
 
 
-@pytest.mark.parametrize("name", ["x.mp4", "X.MP4", "x.AVI", "x.", "x", "x.m4v.mp4", "sub/x.webm", "sub/deep/x.mov"])
-def test_a_file_is_found_whatever_its_extension_case_or_depth(tmp_path, name):
-    touch(tmp_path / name)
-    assert find_videos(tmp_path, {"id": ("x",)}) == {"id": tmp_path / name}
+PLACED = {  # files, and which of them are those of x, y and Y
+    "x.mp4": {"x": "x.mp4"}, "X.MP4": {"x": "X.MP4"}, "x.AVI": {"x": "x.AVI"}, "x.": {"x": "x."}, "x": {"x": "x"},
+    "x.m4v.mp4": {"x": "x.m4v.mp4"}, "sub/x.webm": {"x": "sub/x.webm"}, "sub/deep/x.mov": {"x": "sub/deep/x.mov"},
+    "x.txt x.jpg x.mp4.part xx.mp4 .x.mp4 y.mp4/z.mp4": {},
+    "y.mp4 Y.mp4": {"y": "y.mp4", "Y": "Y.mp4"}, "xY.mp4 Xy.mp4": {},
+    "a/a.avi a/x.avi c/x.mp4 b/x.mp4 x.webm": {"x": "b/x.mp4"},
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["x.txt", "x.jpg", "x.mp4.part", "xx.mp4", ".x.mp4", "x.mp4/y.mp4"])
-def test_files_that_are_something_else_are_not_taken(tmp_path, name):
-    touch(tmp_path / name)
-    assert find_videos(tmp_path, {"id": ("x",)}) == {}
-
-
-def test_case_decides_where_two_ids_differ_by_it_alone(tmp_path):
-    touch(tmp_path / "ab.mp4", tmp_path / "aB.mp4")
-    found = find_videos(tmp_path, {"1": ("ab",), "2": ("aB",), "3": ("AB",)})
-    assert found == {"1": tmp_path / "ab.mp4", "2": tmp_path / "aB.mp4"}
-
-
-def test_of_several_files_the_same_one_is_taken_always(tmp_path):
-    touch(*(tmp_path / name for name in ("a/a.avi", "a/x.avi", "c/x.mp4", "b/x.mp4", "x.webm")))
-    assert find_videos(tmp_path, {"id": ("x",)}) == {"id": tmp_path / "b" / "x.mp4"}
+@pytest.mark.parametrize(("files", "found"), PLACED.items(), ids=PLACED)
+def test_a_file_is_found_whatever_its_ending_case_or_depth_and_always_the_same(tmp_path, files, found):
+    touch(*(tmp_path / name for name in files.split()))
+    paths = find_videos(tmp_path, {"x": ("x",), "y": ("y",), "Y": ("Y",), "xy": ("xy",)})
+    assert paths == {id_: tmp_path / name for id_, name in found.items()}
 
 
 def test_links_are_followed_once_and_broken_ones_are_no_files(tmp_path):

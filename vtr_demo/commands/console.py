@@ -85,8 +85,14 @@ def _read_limit(text: str) -> tuple[str, float]:
         raise typer.BadParameter(str(error)) from None
 
 
-Folder = Annotated[Path | None, option("DIR")]
-Library = Annotated[Path, option("DIR", "Folder of the library.")]
+def _read_folder(text: str) -> Path:
+    if not text:  # as `--library "$UNSET"` gives, which would be the folder that one is in
+        raise typer.BadParameter("name a folder.")
+    return Path(text)
+
+
+Folder = Annotated[Path | None, option("DIR", parser=_read_folder)]
+Library = Annotated[Path, option("DIR", "Folder of the library.", parser=_read_folder)]
 Model = Annotated[str, option("SPEC", "bundled, open_clip:NAME/TAG, open_clip:ORG/REPO or a folder.")]
 Json = Annotated[bool, option(None, "Print JSON and nothing else.", "--json")]
 JsonFile = Annotated[Path | None, option("[FILE]", "Write the result there as well.", "--json")]

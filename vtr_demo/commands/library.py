@@ -50,7 +50,7 @@ _MOST_PROBLEMS = 5
 def index(
     library: Library,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Video files, or folders of them.", readable=False)
+        list[Path] | None, typer.Argument(metavar="PATH", help="Video files, or folders of them.", readable=False)
     ] = None,  # not checked by typer: one that cannot be read is reported like other failures
     captions: Annotated[Path | None, option("FILE", "Captions of the files: a table, or JSON.")] = None,
     exclude: Annotated[list[str] | None, option("PATTERN …", "Names to leave out, such as 'raw*'.")] = None,
