@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vtr_demo.errors import BackboneError, TextError
 from vtr_demo.files import fingerprint, sha256_of
-from vtr_demo.structures import LEVELS, Sentence, TextTokens, VideoTokens, Word, pad_text_tokens
+from vtr_demo.structures import Sentence, TextTokens, VideoTokens, Word, pad_text_tokens
 
 
 class Backbone(nn.Module, ABC):
@@ -199,9 +199,8 @@ class Backbone(nn.Module, ABC):
 
     def _text_tokens(self, sentences: Sequence[Sentence]) -> TextTokens:
         tokens, pool, has = self._run(self._text, sentences)
-        levels = torch.zeros(len(sentences), len(LEVELS), has.shape[1], dtype=torch.bool)
-        for row, sentence in zip(levels, sentences, strict=True):
-            row[:, : len(sentence.words)] = torch.from_numpy(sentence.level_mask())
+        by_word = [torch.from_numpy(sentence.level_mask().T) for sentence in sentences]
+        levels = pad_sequence(by_word, batch_first=True).transpose(1, 2)
         return TextTokens(tokens[:, 1:].float(), tokens[:, 0].float(), has, levels.to(self.device), pool.float())
 
 

@@ -7,6 +7,7 @@ from zlib import crc32
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from vtr_demo.backbones.base import Backbone
 from vtr_demo.backbones.hub import is_open_clip_folder, release_of
@@ -77,16 +78,14 @@ class TinyBackbone(Backbone):
         return patches, nn.functional.normalize(self.frame(patches.mean(dim=1)), dim=-1)
 
     def _text(self, sentences: Sequence[Sentence]) -> tuple[Tensor, Tensor, Tensor]:
-        width = max(len(sentence.words) for sentence in sentences)
-        ids = torch.zeros(len(sentences), width, dtype=torch.long)
-        has = torch.zeros(len(sentences), width, dtype=torch.bool)
-        for row, sentence in enumerate(sentences):
-            codes = [crc32(word.text.lower().encode()) % _VOCABULARY for word in sentence.words]
-            ids[row, : len(codes)] = torch.tensor(codes, dtype=torch.long)
-            has[row, : len(codes)] = True
-        has = has.to(self.device)
+        codes = [
+            torch.tensor([crc32(word.text.lower().encode()) % _VOCABULARY for word in sentence.words], dtype=torch.long)
+            for sentence in sentences
+        ]
+        ids = pad_sequence(codes, batch_first=True).to(self.device)
+        has = pad_sequence([torch.ones_like(code) for code in codes], batch_first=True).to(self.device) > 0
         counts = has.sum(dim=1, keepdim=True)
-        words = self.embedding(ids.to(self.device)) * has.unsqueeze(-1)
+        words = self.embedding(ids) * has.unsqueeze(-1)
         context = self.mix_words(words.sum(dim=1, keepdim=True) / counts.clamp(min=1).unsqueeze(-1))
         words = (words + context) * has.unsqueeze(-1)
         # Half of the sentence vector is the summary's and half the words', as nothing simpler tests both.

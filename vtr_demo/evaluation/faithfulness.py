@@ -249,7 +249,7 @@ def faithfulness(
     drawn = [long[i] for i in sorted(np.random.default_rng(seed).choice(len(long), count, replace=False))]
     models = (trained.model, *(randomised(trained.model, seed + i) for i in range(RANDOM_MODELS)))
     pairs: list[Pair] = []
-    found: list[dict[str, Curves]] = []
+    pair_rows: list[dict[str, Curves]] = []
     whole: list[dict[str, float]] = []
     agreements: dict[tuple[str, str], list[float]] = {}
     for number, (item, sentence) in enumerate(drawn):
@@ -264,11 +264,11 @@ def faithfulness(
         alignments = [model.align(sentence, pair.text, pair.video, frames.seconds) for model in models]
         own, *others = (summands(alignment) for alignment in alignments)
         pairs.append(replace(pair, frames=frames.take([0])))  # pixels are no longer needed
-        found.append(pair_curves(trained, pair, own, steps, (seed, number)))
+        pair_rows.append(pair_curves(trained, pair, own, steps, (seed, number)))
         whole.append(on_whole_tokens(alignments[0]))
-        random = [agreement(own, other) for other in others]
-        for key in random[0]:  # a pair's value is its mean over the random models
-            agreements.setdefault(key, []).append(float(np.mean([one[key] for one in random])))
+        chance = [agreement(own, other) for other in others]
+        for key in chance[0]:  # a pair's value is its mean over the random models
+            agreements.setdefault(key, []).append(float(np.mean([one[key] for one in chance])))
     if not pairs:
         raise VideoError(dataset.name, "none of its clips can be read", "check the folder of videos")
     return {
@@ -283,7 +283,7 @@ def faithfulness(
         **_scale(trained.model, pairs),
         "better": {"deletion": "smaller area", "insertion": "larger area", "random_weights": "near 0"},
         "on_whole_tokens": {unit: float(np.mean([one[unit] for one in whole])) for unit in ("words", "patches")},
-        "curves": {unit: _summarize_curves([row[unit] for row in found if unit in row], seed) for unit in UNITS},
+        "curves": {unit: _summarize_curves([row[unit] for row in pair_rows if unit in row], seed) for unit in UNITS},
         "random_weights": {"models": RANDOM_MODELS}
         | {
             unit: {sign: mean_and_interval(np.array(agreements[unit, sign]), seed) for sign in ("signed", "absolute")}
