@@ -15,23 +15,6 @@ from vtr_demo.structures import LEVELS
 from vtr_demo.training.setup import build_trainer
 
 
-def test_a_batch_holds_its_share_of_stills(sprites: str, tmp_path: Path) -> None:
-    manifest = eight_pairs(tmp_path / "clips", frames=4)
-    config = small_config(
-        tmp_path,
-        manifest,
-        playground_clips=3,
-        playground_stills=6,
-        sprites=sprites,
-        mixture=MixtureConfig(playground=0.25, still=0.5),
-    )
-    trainer = build_trainer(config)
-    draw = trainer.sampler.draw(trainer.rng(1))
-    kinds = [trainer.sampler.items[i].kind for i in draw.items]
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"video": 2, "playground": 2, "still": 4}
-    assert trainer.train_step()["pairs"] > 0
-
-
 def test_shares_beyond_a_batch_are_refused() -> None:
     with pytest.raises(ConfigError, match="still add up"):
         TrainConfig(train=("x",), playground_stills=1, mixture=MixtureConfig(playground=0.75, still=0.5))
