@@ -214,9 +214,9 @@ class Indexer:
             with suppress(OSError):  # the cluster says what is wrong
                 if self._at(file)[1] is not None:
                     future.set_result(None)
-                elif (state := file.path.stat()).st_size in sizes and find(
-                    digest := sha256_of(file.path), file.visitor
-                ):
+                    continue
+                state = file.path.stat()
+                if state.st_size in sizes and find(digest := sha256_of(file.path), file.visitor):
                     future.set_result(PreparedFile(state, settled_time(state), digest))
         unknown = [file.path for file, future in zip(files, ready, strict=True) if not future.done()]
         fitted = None if self._model.model.config.trained else self._fitted()

@@ -148,9 +148,8 @@ class LibraryTransactions(LibraryReader):
                 self._problems["settings"] = f"{self.directory / SETTINGS} was damaged; it has been written again."
             if (settings, version) != (catalogue.settings, catalogue.version):
                 write_mirror(self.directory, catalogue)
-            reserve = self.directory / RESERVE
-            if not reserve.exists():
-                write_synced(reserve, bytes(RESERVE_BYTES))
+            if not (self.directory / RESERVE).exists():
+                write_synced(self.directory / RESERVE, bytes(RESERVE_BYTES))
 
     def _write_again(self, damage: object) -> LibraryState:
         state = self._recovered(damage)
