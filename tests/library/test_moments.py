@@ -1,4 +1,4 @@
-"""Moments tile a clip, cuts are borders, and what is searched is a weighted mean of whole and moment."""
+"""Moments tile a clip, cuts are borders; what is searched, and explained, is a weighted mean of whole and moment."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.models import GRID, WEIGHTS, sentence_of, small_model, text_tokens, video_tokens
 from vtr_demo.config import VideoConfig
 from vtr_demo.library.encoding import clip_vectors, encode_parts, find_moments, whole_frames
+from vtr_demo.library.explain import merged_alignment
 from vtr_demo.library.ranking import WHOLE_SHARE, fused
 from vtr_demo.library.records import Moment
 from vtr_demo.model.checkpoint import untrained
+from vtr_demo.structures import Alignment
 from vtr_demo.video.frames import plan_frames
 
 CONFIG = VideoConfig(moment_s=2.0, moment_frames=3)
@@ -114,3 +117,39 @@ def test_parts_encoded_in_batches_are_those_encoded_one_by_one() -> None:
     plan = plan_frames(30.0, opened.video)
     assert whole_frames(30.0, len(plan.seconds), opened) == plan.whole
     assert whole_frames(30.0, 3, opened) == (0, 1, 2)
+
+
+# ---------------------------------------------------------------------- what is explained
+WHOLE, MOMENT = (0, 2, 4, 6), (2, 3, 4)
+
+
+def aligned(*selections: tuple[int, ...]) -> list[Alignment]:
+    model, text, video = small_model(), text_tokens(7), video_tokens(8)
+    return [model.align(sentence_of(7), text, video.take(own), np.array(own) * 0.5, WEIGHTS) for own in selections]
+
+
+def test_merged_reasons_rebuild_the_weighted_mean_of_both_scores_frame_by_frame() -> None:
+    whole, moment = aligned(WHOLE, MOMENT)
+    merged, frames = merged_alignment(whole, WHOLE, moment, MOMENT)
+    assert frames == [0, 2, 3, 4, 6]
+    assert merged.seconds.tolist() == [0.0, 1.0, 1.5, 2.0, 3.0]
+    assert merged.score == pytest.approx(WHOLE_SHARE * whole.score + (1 - WHOLE_SHARE) * moment.score, abs=1e-6)
+    assert float(merged.all_terms().sum()) == pytest.approx(merged.score, abs=1e-5)
+    assert merged.by_concept().sum() == pytest.approx(merged.terms()["concepts"], abs=1e-5)
+    assert merged.patch_concept.shape == (5, 1 + GRID[0] * GRID[1])
+    for t, frame in enumerate(frames):  # the sum of its shares, and the concepts of the moment, which looks closer
+        expected = np.zeros_like(merged.all_terms()[:, :, t])
+        for alignment, own, share in ((whole, WHOLE, WHOLE_SHARE), (moment, MOMENT, 1 - WHOLE_SHARE)):
+            if frame in own:
+                expected += share * alignment.all_terms()[:, :, own.index(frame)]
+        assert np.allclose(merged.all_terms()[:, :, t], expected, atol=1e-7)
+        source, own = (moment, MOMENT) if frame in MOMENT else (whole, WHOLE)
+        assert (merged.patch_concept[t] == source.patch_concept[own.index(frame)]).all()
+
+
+def test_merging_with_itself_changes_nothing() -> None:
+    (whole,) = aligned(WHOLE)
+    merged, frames = merged_alignment(whole, WHOLE, whole, WHOLE)
+    assert frames == list(WHOLE)
+    assert np.allclose(merged.all_terms(), whole.all_terms(), atol=1e-7)
+    assert merged.score == pytest.approx(whole.score)
