@@ -108,12 +108,12 @@ def test_a_visitor_who_asks_for_much_does_not_hold_another_whichever_way_they_as
     engine, sharing = Engine.open(tmp_path / "library", "tiny"), SharedConfig()
     search = engine.search
 
-    def slow(text, *args):
+    def slow(text, *args, **options):
         """A search that ends when it is told so."""
         log.append(text)
         started.release()
         assert go_on.acquire(timeout=60)
-        return search(text, *args)
+        return search(text, *args, **options)
 
     engine.search = slow
     page = build_page(engine, sharing)
