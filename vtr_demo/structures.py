@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -49,8 +49,16 @@ def to_device(value: _T, device: torch.device | str) -> _T:
     return map_tensors(value, lambda x: x.to(device, torch.float32) if x.is_floating_point() else x.to(device))
 
 
-def _halved(value: _T) -> _T:
-    return map_tensors(value, lambda x: x.half() if x.is_floating_point() else x)
+class _Tokens:
+    """What towers compute, by clip or sentence."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the tokens on ``device``, in float32."""
+        return to_device(self, device)
+
+    def half(self) -> Self:
+        """Return the tokens in float16, as they are stored."""
+        return map_tensors(self, lambda x: x.half() if x.is_floating_point() else x)
 
 
 # --------------------------------------------------------------------------- video
@@ -103,7 +111,7 @@ class FrameBatch:
 
 
 @dataclass(frozen=True)
-class VideoTokens:
+class VideoTokens(_Tokens):
     """What the image and motion towers compute, padded over T.
 
     patches (B, T, P, Dv), row-major over ``grid``; summary (B, T, Ds), one vector a frame in the
@@ -143,14 +151,6 @@ class VideoTokens:
         """Return the same clips with only the frames at these indices."""
         columns = list(frames)
         return map_tensors(self, lambda value: value[:, columns])
-
-    def to(self, device: torch.device | str) -> VideoTokens:
-        """Return the tokens on ``device``, in float32."""
-        return to_device(self, device)
-
-    def half(self) -> VideoTokens:
-        """Return the tokens in float16, as they are stored."""
-        return _halved(self)
 
 
 def pad_video_tokens(clips: Sequence[VideoTokens]) -> VideoTokens:
@@ -217,7 +217,7 @@ class Sentence:
 
 
 @dataclass(frozen=True)
-class TextTokens:
+class TextTokens(_Tokens):
     """What a text tower computes, padded over W.
 
     words (B, W, Dt), each the mean of its sub-word tokens; summary (B, Dt); word_mask (B, W) bool,
@@ -246,14 +246,6 @@ class TextTokens:
 
     def __len__(self) -> int:
         return len(self.words)
-
-    def to(self, device: torch.device | str) -> TextTokens:
-        """Return the tokens on ``device``, in float32."""
-        return to_device(self, device)
-
-    def half(self) -> TextTokens:
-        """Return the tokens in float16: half the memory for the sentences of a corpus."""
-        return _halved(self)
 
 
 def pad_text_tokens(texts: Sequence[TextTokens]) -> TextTokens:

@@ -206,11 +206,11 @@ class Trainer:
         self._write_settings()
         if self.validation and self.progress == Progress():
             self._evaluate()
-        steps, progress = self.options.steps, self.progress
-        last = steps if until is None else min(until, steps)
-        bar = distributed.progress_bar(total=last, initial=progress.step, desc="training", unit="step")
-        while progress.step < last:
-            if self.options.patience and progress.stale >= self.options.patience:
+        options = self.options
+        last = options.steps if until is None else min(until, options.steps)
+        bar = distributed.progress_bar(total=last, initial=self.progress.step, desc="training", unit="step")
+        while (progress := self.progress).step < last:
+            if options.patience and progress.stale >= options.patience:
                 log.info("No better validation result in %d evaluations; stopping.", progress.stale)
                 break
             start = time.perf_counter()
@@ -218,17 +218,16 @@ class Trainer:
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
             progress.seconds += time.perf_counter() - start
             bar.update()
-            if progress.step % self.options.evaluate_every == 0 or progress.step == steps:
+            if progress.step % options.evaluate_every == 0 or progress.step == options.steps:
                 bar.set_postfix_str(self._evaluate())
-            elif progress.step == last or (self.options.save_every and progress.step % self.options.save_every == 0):
+            elif progress.step == last or (options.save_every and progress.step % options.save_every == 0):
                 self._save()
         bar.close()
         return self.out / BEST
 
     def resume(self) -> None:
         """Restore the saved state of this run, if there is one."""
-        for name, value in self.state.load().items():
-            setattr(self.progress, name, value)
+        self.progress = Progress(**self.state.load())
 
     def _save(self) -> None:
         if distributed.rank() == 0:
@@ -287,13 +286,10 @@ class Trainer:
         return text_tokens([s for item in self.validation for s in item.sentences], self.backbone)
 
     def _evaluate(self) -> str:
-        """Validate, save and log on rank 0; every rank takes its outcome. Returns a line for the bar."""
-        outcome = (self._judge(), self.progress) if distributed.rank() == 0 else None
-        line, progress = distributed.all_gather_object(outcome)[0]
-        for name in ("best", "best_step", "stale"):
-            setattr(self.progress, name, getattr(progress, name))
-        self.progress.sums, self.progress.seconds = {}, 0.0
-        return str(line)
+        """Validate, save and log on rank 0; every rank takes its counters. Returns a line for the bar."""
+        line = self._judge() if distributed.rank() == 0 else ""
+        self.progress = distributed.all_gather_object(self.progress)[0]
+        return line
 
     def _judge(self) -> str:
         progress, steps = self.progress, self.options.steps
