@@ -139,23 +139,23 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["frozen", "live"])
-def test_two_processes_give_the_gradients_of_one_with_the_joined_batch(answers: dict[str, Any], kind: str) -> None:
-    expected = answers["alone"][kind]["gradients"]
-    assert len(expected) > 50
-    for rank in answers["ranks"]:
-        found = rank[kind]["gradients"]
-        assert found.keys() == expected.keys()
-        for name, value in expected.items():
-            assert float((found[name] - value).abs().max()) <= 1e-5 * max(1.0, float(value.abs().max())), name
-
-
-@pytest.mark.parametrize("kind", ["frozen", "live"])
-def test_the_mean_of_the_ranks_terms_is_the_term_of_the_joint_batch(answers: dict[str, Any], kind: str) -> None:
-    expected = answers["alone"][kind]["terms"]
-    assert kind == "live" or expected["pairs"] > 0
-    for name, value in expected.items():
-        mean = np.mean([rank[kind]["terms"][name] for rank in answers["ranks"]])
-        assert mean == pytest.approx(value, rel=1e-4, abs=1e-6), name
+def test_two_processes_give_the_terms_and_gradients_of_one_with_the_joined_batch(
+    answers: dict[str, Any], kind: str
+) -> None:
+    alone, ranks = answers["alone"][kind], [rank[kind] for rank in answers["ranks"]]
+    assert len(alone["gradients"]) > 50
+    for rank in ranks:
+        assert rank["gradients"].keys() == alone["gradients"].keys()
+        for name, value in alone["gradients"].items():
+            assert float((rank["gradients"][name] - value).abs().max()) <= 1e-5 * max(1.0, float(value.abs().max())), (
+                name
+            )
+    assert kind == "live" or alone["terms"]["pairs"] > 0
+    for name, value in alone["terms"].items():
+        assert np.mean([rank["terms"][name] for rank in ranks]) == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    first, second = (rank["chosen"].tolist() for rank in ranks)
+    assert len(first) == len(second) == 4
+    assert sorted(first + second) == sorted(alone["chosen"].tolist()), "the parts are disjoint"
 
 
 def test_each_rank_encodes_its_part_of_the_sentences_and_all_get_the_tokens_of_one(answers: dict[str, Any]) -> None:
@@ -169,14 +169,6 @@ def test_each_rank_encodes_its_part_of_the_sentences_and_all_get_the_tokens_of_o
             assert torch.allclose(found[text].words, value.words, atol=1e-6)
             assert torch.equal(found[text].level_mask, value.level_mask)
             assert torch.allclose(found[text].pool, value.pool)
-
-
-@pytest.mark.parametrize("kind", ["frozen", "live"])
-def test_ranks_draw_disjoint_parts_of_the_joint_batch(answers: dict[str, Any], kind: str) -> None:
-    parts = [set(rank[kind]["chosen"].tolist()) for rank in answers["ranks"]]
-    assert all(len(part) == 4 for part in parts)
-    assert not parts[0] & parts[1]
-    assert parts[0] | parts[1] == set(answers["alone"][kind]["chosen"].tolist())
 
 
 def test_ranks_hold_the_same_weights_after_a_run_and_one_of_them_writes(answers: dict[str, Any]) -> None:

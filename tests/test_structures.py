@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.models import WEIGHTS, row, text_tokens, video_tokens
+from tests.helpers.models import row, text_tokens, video_tokens
 from vtr_demo.errors import ConfigError
 from vtr_demo.structures import (
     LEVELS,
@@ -36,13 +36,6 @@ def features(logits: list[float]) -> TextFeatures:
 
 
 # ---------------------------------------------------------------------- sliders
-def test_gates_are_a_softmax_of_logits_times_sliders() -> None:
-    logits = [0.3, -1.0, 0.5, 0.0]
-    by_hand = [factor * math.exp(z) for factor, z in zip(WEIGHTS.levels(), logits, strict=True)]
-    expected = [value / sum(by_hand) for value in by_hand]
-    assert features(logits).gates(WEIGHTS)[0].tolist() == pytest.approx(expected, abs=1e-6)
-
-
 @pytest.mark.parametrize("muted", range(4))
 def test_a_slider_at_zero_removes_its_level_and_the_others_share_its_weight(muted: int) -> None:
     values = [1.0, 0.7, 1.3, 0.9]
@@ -66,15 +59,6 @@ def test_a_sentence_without_any_level_that_counts_scores_nothing_rather_than_nan
     lacking = features([0.3, 0.1, -math.inf, -math.inf])
     assert lacking.gates(only_action).eq(0).all()
     assert lacking.flat(only_action).eq(0).all()
-
-
-def test_the_concept_slider_multiplies_the_concept_part_alone() -> None:
-    text = features([0.0, 0.0, 0.0, 0.0])
-    once, twice = text.flat(TermWeights(concepts=0.5)), text.flat(TermWeights(concepts=1.0))
-    cut = text.levels[0].numel()
-    assert once[:, :cut].equal(twice[:, :cut])
-    assert torch.allclose(2 * once[:, cut:], twice[:, cut:])
-    assert text.flat(TermWeights(concepts=0))[:, cut:].eq(0).all()
 
 
 @pytest.mark.parametrize("values", [(0, 0, 0, 0, 0), (-1, 1, 1, 1, 1), (math.nan,) * 5, (1, 1, 1, 1, math.inf)])

@@ -38,12 +38,6 @@ sentences = st.builds(
 clip_lists = st.lists(st.lists(sentences, max_size=3), min_size=1, max_size=8)
 
 
-def test_a_label_counts_once_a_clip_however_often_it_is_said():
-    vocabulary = build_vocabulary(CLIPS)
-    assert dict(vocabulary.attributes["entity"]) == {"dog": 2, "cat": 1}  # clips, by hand; "dog" is said five times
-    assert vocabulary.videos == 3
-
-
 def test_names_run_from_frequent_to_rare_and_ties_by_name():
     # run is in three clips, dog in two, cat and sleep in one each
     assert build_vocabulary(CLIPS).names["global"] == ("run", "dog", "cat", "sleep")

@@ -189,24 +189,6 @@ def test_settings_that_do_not_fit_are_refused_in_one_sentence(tmp_path: Path, ch
     assert str(tmp_path) in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "\x00"])
-def test_settings_that_are_no_table_are_refused(tmp_path: Path, text: str) -> None:
-    save(tmp_path, pretrained())
-    (tmp_path / SETTINGS).write_text(text)
-    with pytest.raises(CheckpointError, match=SETTINGS):
-        load(str(tmp_path))
-
-
-def test_weights_of_another_architecture_are_refused_though_their_digest_is_right(tmp_path: Path) -> None:
-    save(tmp_path / "a", pretrained())
-    save(tmp_path / "b", pretrained(concepts=5))
-    settings = json.loads((tmp_path / "b" / SETTINGS).read_text())
-    settings["model"] = json.loads((tmp_path / "a" / SETTINGS).read_text())["model"]
-    (tmp_path / "b" / SETTINGS).write_text(json.dumps(settings))
-    with pytest.raises(CheckpointError, match="another architecture"):
-        load(str(tmp_path / "b"))
-
-
 # ---------------------------------------------------------------------- interrupted saving
 ODD: list[Any] = [None, True, -1, 0, 2**40, 10**30, 2.5, 1e300, "", "x", [], [1], [["a"]], {}, {"a": 1}]
 
@@ -239,8 +221,9 @@ def test_whatever_a_strangers_checkpoint_holds_it_opens_or_is_refused_in_a_sente
         damaged_digest = settings | {"sha256": hashlib.sha256(changed).hexdigest()}
         (tmp_path / SETTINGS).write_text(json.dumps(damaged_digest))
         opens_or_is_refused(tmp_path)
-    (tmp_path / SETTINGS).write_text("[" * 100_000)
-    assert opens_or_is_refused(tmp_path)
+    for text in ("", "{", "[]", "3", "null", "\x00", "[" * 100_000):
+        (tmp_path / SETTINGS).write_text(text)
+        assert opens_or_is_refused(tmp_path)
 
 
 def opens_or_is_refused(folder: Path) -> bool:

@@ -52,8 +52,9 @@ def test_captions_that_tell_left_from_right_are_not_said_of_it(tmp_path: Path) -
 
 def test_what_is_seen_twice_counts_once_among_the_attributes(tmp_path: Path) -> None:
     manifest = eight_pairs(tmp_path)
-    once = build_trainer(small_config(tmp_path, manifest))
-    twice = build_trainer(small_config(tmp_path, manifest, mirror=True))
+    config = small_config(tmp_path, manifest)
+    config = config.replace(model=config.model.replace(reduce=8))
+    once, twice = build_trainer(config), build_trainer(config.replace(mirror=True))
     assert len(twice.sampler.items) == 2 * len(once.sampler.items)
     assert twice.retrieval.vocabulary == once.retrieval.vocabulary
     assert torch.equal(twice.model.reduction, once.model.reduction)

@@ -18,17 +18,8 @@ from vtr_demo.backbones.base import guarded_import
 from vtr_demo.backbones.registry import Backbone, load_backbone
 from vtr_demo.config import ModelConfig
 from vtr_demo.model import checkpoint
-from vtr_demo.model.model import VTRModel, build_model, join_texts, join_videos
-from vtr_demo.structures import (
-    TERMS,
-    Sentence,
-    TermWeights,
-    TextFeatures,
-    VideoFeatures,
-    VideoTokens,
-    pad_text_tokens,
-    pad_video_tokens,
-)
+from vtr_demo.model.model import VTRModel, build_model
+from vtr_demo.structures import TERMS, Sentence, TermWeights, TextFeatures, VideoFeatures, VideoTokens, pad_video_tokens
 from vtr_demo.text.parser import parse
 
 SENTENCES = (
@@ -172,22 +163,6 @@ def test_a_clip_and_a_sentence_score_alike_alone_and_beside_longer_ones(towers: 
             only = towers.model.encode_video(towers.backbone.encode_frames(pixels))
             assert torch.allclose(only.flat()[0], videos.flat()[j], atol=1e-5)
             assert videos.allocation[j, len(pixels) :].eq(-1).all()
-
-
-def test_joined_batches_score_as_one_batch() -> None:
-    model = small_model()
-    texts = [text_tokens(3, seed=i) for i in range(3)]
-    videos = [video_tokens(i + 1, seed=i) for i in range(3)]
-    with torch.no_grad():
-        together = model.scores(
-            model.encode_text(pad_text_tokens(texts)), model.encode_video(pad_video_tokens(videos)), WEIGHTS
-        )
-        joined = model.scores(
-            join_texts([model.encode_text(t) for t in texts]),
-            join_videos([model.encode_video(v) for v in videos]),
-            WEIGHTS,
-        )
-    assert torch.allclose(together, joined, atol=1e-5)
 
 
 # ---------------------------------------------------------------------- untrained

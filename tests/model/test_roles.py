@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -86,14 +85,6 @@ def test_the_one_ahead_is_told_from_the_one_behind() -> None:
     ahead = (signs[0] == torch.tensor([-1.0, 1.0])[:, None]).all((0, 1))
     behind = (signs[1] == torch.tensor([1.0, -1.0])[:, None]).all((0, 1))
     assert (ahead & behind).sum() >= 2, "by its own way and by that of all that moves"
-
-
-@pytest.mark.parametrize("frames", [1, 2, 5])
-def test_scene_evidence_is_finite_and_the_whole_frame_has_none(frames: int) -> None:
-    found = scene_evidence(*scene(frames), GRID)
-    assert found.shape == (1, frames, 13, SCENE_EVIDENCE)
-    assert torch.isfinite(found).all()
-    assert found[:, :, 0].eq(0).all()
 
 
 def test_a_patch_is_placed_not_recognised() -> None:

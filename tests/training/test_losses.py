@@ -116,14 +116,6 @@ def test_equal_concepts_cost_log_batch_and_a_lone_pair_nothing():
     assert losses.concept_contrast(same, same, held, held).item() == pytest.approx(math.log(4))
 
 
-def test_an_empty_concept_has_no_effect_whatever_it_holds():
-    text, video = units(4, 2, 3), units(4, 2, 3)
-    held = torch.tensor([[True, True], [True, False], [True, True], [True, True]])
-    value = losses.concept_contrast(text, video, held, held)
-    text[1, 1], video[1, 1] = 100.0, -100.0
-    assert losses.concept_contrast(text, video, held, held).item() == pytest.approx(value.item())
-
-
 @pytest.mark.parametrize("held", [[], [0]])
 def test_a_concept_that_nobody_shares_gives_zero_and_finite_gradients(held):
     text, video = torch.randn(3, 2, 4, requires_grad=True), torch.randn(3, 2, 4, requires_grad=True)
@@ -151,12 +143,6 @@ def test_kl_equals_the_loop_is_symmetric_and_zero_for_equals():
     assert value == pytest.approx(naive_symmetric_kl(a, b, 0.05))
     assert losses.symmetric_kl(b, a).item() == pytest.approx(value)
     assert losses.symmetric_kl(a, a).item() == 0
-
-
-def test_kl_of_random_unit_vectors_is_alive_at_its_temperature_and_dead_at_one():
-    a, b = units(64, 512), units(64, 512)
-    assert losses.symmetric_kl(a, b).item() > 0.1
-    assert losses.symmetric_kl(a, b, 1.0).item() < 0.01
 
 
 def test_a_missing_level_has_no_effect_on_the_kl():

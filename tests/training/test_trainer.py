@@ -242,18 +242,6 @@ def test_patches_start_where_their_frames_summaries_are(manifest: Path, tmp_path
     assert (mapped - wanted).norm(dim=-1).mean() < 0.5 * wanted.norm(dim=-1).mean()
 
 
-def test_the_first_concepts_are_used_alike_by_both_modalities(manifest: Path, tmp_path: Path) -> None:
-    """Prototypes lie among the tokens: neither side begins with a single concept."""
-    trainer = build_trainer(config(tmp_path, manifest))
-    trainer.model.eval()
-    batch = trainer.sampler.batch(np.random.default_rng(0))
-    with torch.no_grad():
-        texts = trainer.model.forward_text(batch.texts).concepts
-        videos = [trainer.model.forward_video(tokens).concepts for tokens in batch.videos]
-    for used in (texts.index(), *(out.index() for out in videos)):
-        assert len(set(used[used >= 0].tolist())) >= 2
-
-
 def test_initialisation_leaves_a_square_stem_alone_and_reduction_is_fitted_only_where_there_is_one() -> None:
     model = VTRModel(MODEL.replace(reduce=0), patch_width=12, width=12)
     model.fit_reduction(torch.randn(50, 12))
