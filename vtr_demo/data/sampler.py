@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -323,7 +324,7 @@ class EndToEndSampler(Sampler):
     def captions(self) -> list[EncodedCaption]:
         """Encode the items' own sentences with the towers as they are now; of very many an even spread."""
         own = list(self._own_sentences().values())
-        some = own[:: max(1, -(-len(own) // _NAMING_CAPTIONS))]
+        some = own[:: max(1, math.ceil(len(own) / _NAMING_CAPTIONS))]
         tokens = text_tokens(some, self.cache.backbone)
         return [replace(self.texts[sentence.text], tokens=tokens[sentence.text].half()) for sentence in some]
 

@@ -333,7 +333,7 @@ def probe(
     rng = np.random.default_rng([seed, PAIR_LEVELS.index(level)])
     drawn = [minimal_pair(rng, level, split) for _ in range(pairs)]
     specs = [spec for first, _, second, _ in drawn for spec in (first, second)]
-    texts = parse_many([text for pair in drawn for text in pair[1::2]])
+    texts = parse_many([text for _, true, _, other in drawn for text in (true, other)])
     items = [drawn_sample(spec, split, str(sprites or "")) for spec in specs]
     videos = _encode_drawn(trained, items, cache, level, progress)
     return {"level": level, "split": split, "pairs": pairs, "seed": seed} | {
@@ -352,7 +352,7 @@ def probe_kinds(
     progress: Callable[[float, str], None] | None = None,
 ) -> dict[str, Any]:
     """Return ``by_kind`` on ``clips`` playground clips of ``split``, asked for all names of what they show."""
-    rng = np.random.default_rng([seed, 9])
+    rng = np.random.default_rng([seed, 9])  # no draw of the pairs'
     specs = [sample_spec(rng, split=split) for _ in range(clips)]
     items = [drawn_sample(spec, split, str(sprites or "")) for spec in specs]
     videos = _encode_drawn(trained, items, cache, "short queries", progress)

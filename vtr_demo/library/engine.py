@@ -367,7 +367,7 @@ class Engine:
         """Delete what visitors added before an ISO time; returns how many clips that were."""
         old = self._library.catalogue.page(ClipFilter(added_before=before, uploaded=True))
         for clip in old:
-            with suppress(LibraryError):  # its visitor was faster
+            with suppress(LibraryError):  # its visitor deleted it meanwhile
                 self._indexer.writer().delete(clip.id)
         if old:
             self._refresh()

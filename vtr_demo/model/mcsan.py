@@ -35,12 +35,18 @@ from vtr_demo.model.motion import SWIFT, Movement, PatchMotion, change_norm, dis
 from vtr_demo.structures import LEVELS, TextTokens, VideoTokens
 
 GLOBAL, ENTITY, ACTION, RELATIONSHIP = range(len(LEVELS))
-BASE_MIX = ((1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0))
+BASE_MIX = (
+    (1.0, 0.0, 1.0),  # global
+    (1.0, 0.0, 0.0),  # entity
+    (0.0, 1.0, 1.0),  # action
+    (1.0, 1.0, 0.0),  # relationship
+)
 """Each level's mix of (token, change since the previous frame, motion of the whole frame)."""
 SHORTEST = 1e-4
 """Length below which a sum of tokens is rounding (changes that cancel out) and is not normalised."""
 _WHOLE_HIDDEN = 1024  # width of the network from a frame's mean patch to its summary token
 _NAMING = 12  # width of the network that names things, as a multiple of the one that looks for them
+_POOLED = RELATIONSHIP  # levels with a pool of their own; the relationship level, the last, attends by roles
 _CAPTION = 5  # words from which a text is a caption; fewer are a query
 _FLOOR = -30.0  # exp(-30) of the weight: nothing at float precision, yet finite and trainable
 
@@ -275,7 +281,7 @@ class VideoLevels(nn.Module):
         self.roles = Roles(SCENE_EVIDENCE, width)
         # log prior of [summary, patch] tokens: the global level starts on the summaries alone,
         # the others on the patches alone
-        self.prior = nn.Parameter(torch.tensor([[0.0, _FLOOR], *[[_FLOOR, 0.0]] * 3]))
+        self.prior = nn.Parameter(torch.tensor([[0.0, _FLOOR], *[[_FLOOR, 0.0]] * (len(LEVELS) - 1)]))
         self.register_buffer("mix", torch.tensor(BASE_MIX), persistent=False)
 
     def forward(self, tokens: VideoTokens) -> LevelOutput:
@@ -297,7 +303,7 @@ class VideoLevels(nn.Module):
         hidden = tuple(self.dropout(x).flatten(1, 2) for x in (both, entity, action, both))
 
         prior = torch.cat([self.prior[:, :1], self.prior[:, 1:].expand(-1, p)], dim=1).repeat(1, t)  # (L, N)
-        weights = self.pools.weights(hidden[:RELATIONSHIP], prior[:RELATIONSHIP], token_mask.unsqueeze(1))
+        weights = self.pools.weights(hidden[:_POOLED], prior[:_POOLED], token_mask.unsqueeze(1))
         # relations hold between objects: the level attends where the entity level does
         attention = weights[:, ENTITY]
         evidence = scene_evidence(
@@ -309,7 +315,7 @@ class VideoLevels(nn.Module):
         mix = zip(self.mix.to(weights).T.unsqueeze(-1), (base, change, frame_motion), strict=True)
         pooled = sum((share * weights) @ x for share, x in mix if x is not None)
         relation = torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], (base + change) * roles)
-        pooled = _append(pooled[:, :RELATIONSHIP], relation)
+        pooled = _append(pooled[:, :_POOLED], relation)
         sums = self.pools.sums(pooled, weights, hidden)
         return LevelOutput(unit(sums), weights, base, hidden, roles, mask, frame_motion, entity=sums[:, ENTITY])
 
@@ -419,14 +425,14 @@ class TextLevels(nn.Module):
         # the global level follows the tower's pooling, the others start as a mean
         pooling = tokens.pool.clamp_min(1e-30).log().clamp_min(_FLOOR)
         pooling = torch.cat([pooling[:, :1], pooling[:, 1:] + self.word_bias], dim=1)
-        prior = torch.stack([pooling, *[torch.zeros_like(pooling)] * (RELATIONSHIP - 1)], dim=1)
-        weights = self.pools.weights(hiddens[:RELATIONSHIP], prior, mask[:, :RELATIONSHIP])
+        prior = torch.stack([pooling, *[torch.zeros_like(pooling)] * (_POOLED - 1)], dim=1)
+        weights = self.pools.weights(hiddens[:_POOLED], prior, mask[:, :_POOLED])
         roles, logits = self.roles(sentence_evidence(tokens))
         weights = _append(weights, masked_softmax(logits, mask[:, RELATIONSHIP]))
 
         pooled = weights @ base
         relation = torch.einsum("bn,bnd->bd", weights[:, RELATIONSHIP], base * roles)
-        vectors = unit(self.pools.sums(_append(pooled[:, :RELATIONSHIP], relation), weights, hiddens))
+        vectors = unit(self.pools.sums(_append(pooled[:, :_POOLED], relation), weights, hiddens))
         sentence = F.normalize((weights[:, :1] @ base).squeeze(1), dim=-1)
         gates = self.gate(sentence)
         if self.brief is not None:
@@ -437,4 +443,4 @@ class TextLevels(nn.Module):
 
     def parts(self, out: LevelOutput) -> Tensor:
         """Return the summands (B, L, 1+W, D) of ``out.vectors``."""
-        return self.pools.parts([*[out.base] * RELATIONSHIP, out.base * out.roles], out)
+        return self.pools.parts([*[out.base] * _POOLED, out.base * out.roles], out)

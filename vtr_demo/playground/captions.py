@@ -167,22 +167,25 @@ class _Words:
         return verbs[self.phrasing.verbs[k] % len(verbs)]
 
     def thing(self, k: int) -> str:
-        """a dog"""
+        """Return the actor with its article: "a dog"."""
         noun = self._noun(k)
         return f"{article(noun)} {noun}"
 
     def does(self, k: int) -> str:
-        """swings back and forth"""
+        """Return what the actor does, finite: "swings back and forth"."""
         verb, _, tail = self._verb(k)
         return f"{verb} {tail}".strip()
 
     def doing(self, k: int) -> str:
-        """swinging back and forth"""
+        """Return what the actor is doing, as a participle: "swinging back and forth"."""
         _, verb, tail = self._verb(k)
         return f"{verb} {tail}".strip()
 
     def acting(self, k: int) -> str:
-        """a rolling dog / a dog that is swinging back and forth; of one at rest, unless explicit, a dog"""
+        """Return the actor with its motion: "a rolling dog", "a dog that is swinging back and forth".
+
+        One at rest is "a dog", unless the phrasing is explicit.
+        """
         if self.spec.actors[k].motion == "stay" and not self.phrasing.explicit:
             return self.thing(k)
         doing, noun = self.doing(k), self._noun(k)

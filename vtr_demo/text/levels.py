@@ -42,7 +42,7 @@ def extract(doc: Doc) -> tuple[Groups, Groups, Groups, dict[str, tuple[str, ...]
 
 
 _NEGATIVES = frozenset(("not", "n't", "n’t", "never"))
-_FOCUS = frozenset(("only", "just", "merely"))
+_ONLY = frozenset(("only", "just", "merely"))
 _RELATIVE = frozenset(("that", "which", "who"))
 _EXCEPT = frozenset(("without", "except"))
 _COMPLEMENTS = frozenset(("at", "to", "on", "in", "into", "onto", "with"))
@@ -78,7 +78,7 @@ def _denied(token: Token, doc: Doc) -> list[Token]:
         return [t for child in token.children if child.dep_ in ("pobj", "pcomp", "prep") for t in _phrase(child)]
     if word in ("no", "neither") and token.dep_ == "det" and head.lower_ != "one":
         return _phrase(head)
-    if token.dep_ != "neg" or word not in _NEGATIVES or doc[token.i + 1 : token.i + 2].text.lower() in _FOCUS:
+    if token.dep_ != "neg" or word not in _NEGATIVES or doc[token.i + 1 : token.i + 2].text.lower() in _ONLY:
         return []
     if head.pos_ not in ("VERB", "AUX") and head.i < token.i:  # "a cat, not a dog"
         after = [c for c in head.children if c.i > token.i and c.dep_ in ("appos", "conj", "attr")]

@@ -1,4 +1,4 @@
-"""Optimisation: parameter groups, learning-rate factor, gradient clipping, EMA and WiSE-FT weights."""
+"""Optimisation: AdamW, its parameter groups and schedule, what is frozen, and EMA and WiSE-FT weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vtr_demo.errors import ConfigError
@@ -24,6 +25,14 @@ FINAL_FACTOR = 0.02
 ROLE_RATE = 5.0
 """Factor on the learning rate of roles: they multiply each other across the modalities, and a product of two
 small factors learns slowly (our decision)."""
+
+
+def build_optimizer(
+    groups: Sequence[dict[str, Any]], device: torch.device, *, steps: int, warmup: float
+) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """Return AdamW over ``parameter_groups``, and the schedule that moves their rates by ``warmup_cosine``."""
+    optimizer = torch.optim.AdamW(list(groups), fused=device.type == "cuda" or None)
+    return optimizer, LambdaLR(optimizer, lambda taken: warmup_cosine(taken + 1, steps, warmup))
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from vtr_demo import distributed
 from vtr_demo.backbones.registry import Backbone, load_backbone
@@ -41,7 +40,7 @@ from vtr_demo.playground.render import find_sprites
 from vtr_demo.structures import LEVELS, Sentence, TextTokens
 from vtr_demo.training.distillation import Distiller
 from vtr_demo.training.initialise import data_dependent_init, new_prototypes, warm_start
-from vtr_demo.training.optim import exponential_average, freeze_all_but, hold_global, parameter_groups, warmup_cosine
+from vtr_demo.training.optim import build_optimizer, exponential_average, freeze_all_but, hold_global, parameter_groups
 from vtr_demo.training.run_files import RunState, open_tracker
 from vtr_demo.training.trainer import RunOptions, Trainer, TrainingStep, averaged_modules
 
@@ -153,8 +152,7 @@ def build_trainer(config: TrainConfig) -> Trainer:
     groups = parameter_groups(
         heads, towers, lr=config.lr, backbone_lr=config.backbone_lr, weight_decay=config.weight_decay
     )
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=data.device.type == "cuda" or None)
-    scheduler = LambdaLR(optimizer, lambda taken: warmup_cosine(taken + 1, config.steps, config.warmup))
+    optimizer, scheduler = build_optimizer(groups, data.device, steps=config.steps, warmup=config.warmup)
     average = exponential_average(averaged_modules(model, towers), config.ema) if config.ema else None
 
     ranks = [distributed.world()] if distributed.world() > 1 else []

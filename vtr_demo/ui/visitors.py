@@ -89,7 +89,7 @@ class Guard:
     """ASGI middleware: refuses a ``Host`` that is not ours, and on a shared page tells visitors apart.
 
     A page elsewhere can point its own name at this machine (DNS rebinding); its ``Host`` gives it away. An
-    address in numbers cannot be had so, and is always served.
+    IP address needs no such name, and is always served.
     """
 
     def __init__(self, app: Any, hosts: Collection[str] = (), tokens: Tokens | None = None) -> None:

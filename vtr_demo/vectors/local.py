@@ -33,7 +33,7 @@ SEGMENT_ROWS = 8_192
 _DRIFTED = 1.5
 """How many times as much outside of the subspace makes a segment fit one of its own."""
 _LEAST, _MORE = 64, 4
-"""How many of a segment are looked at first, beside so many times as many as are expected there."""
+"""Candidates of a segment that are scored first: ``_LEAST``, and ``_MORE`` times its expected share of the result."""
 _TIE = 1e-4
 _THREADS = os.cpu_count() or 1
 _T = TypeVar("_T")

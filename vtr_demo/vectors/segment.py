@@ -71,7 +71,7 @@ class CodedQuery:
 
 
 class Codes:
-    """4-bit codes of vectors in the subspace that holds most of them: sixteen even levels a number between extremes.
+    """4-bit codes of vectors in the subspace that holds most of them: each number is one of 16 evenly spaced values.
 
     For FAISS this is a product quantiser of one number each, which it scans with table look-ups in registers, five
     times as quickly as its scalar quantiser of 4 bits (measured).

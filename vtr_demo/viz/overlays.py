@@ -40,6 +40,20 @@ _STRONGEST = 0.82
 """Opacity at the end of the scale: a trace of the picture stays visible."""
 _CURVE = 0.8
 """Opacity grows as strength ** 0.8, so that half the range is seen as half (by eye, on both grounds)."""
+NEGLIGIBLE = 1e-6
+"""A summand below this, in units of the score, is rounding: scores are of the order of 0.1."""
+_DARKEST = 0.35
+"""Brightness of a tint on black, so that it is seen there too."""
+_SATURATION, _OWN = 0.25, 0.6
+"""Share of a frame's own colour that stays under tints, and how much more where heat is positive and largest."""
+_UNDER, _LINE = 0.62, 0.4
+"""Share of a tint's opacity on frames, and of the limit past which a line is drawn round heat."""
+_MAP = 0.62
+"""Opacity of a concept map."""
+_SHADE = 0.3
+"""Brightness of what is not lit."""
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""Weights of red, green and blue in brightness (BT.601)."""
 
 
 @dataclass(frozen=True)
@@ -90,21 +104,6 @@ def blend(ground: np.ndarray, paint: np.ndarray) -> np.ndarray:
     """RGB (..., 3) with RGBA (..., 4) laid over it, both in 0..1."""
     opacity = paint[..., 3:]
     return ground * (1 - opacity) + paint[..., :3] * opacity
-
-
-NEGLIGIBLE = 1e-6
-"""A summand below this, in units of the score, is rounding: scores are of the order of 0.1."""
-_DARKEST = 0.35
-"""Brightness of a tint on black, so that it is seen there too."""
-_SATURATION, _OWN = 0.25, 0.6
-"""Share of a frame's own colour that stays under tints, and how much more where heat is positive and largest."""
-_UNDER, _LINE = 0.62, 0.4
-"""Share of a tint's opacity on frames, and of the limit past which a line is drawn round heat."""
-_MAP = 0.62
-"""Opacity of a concept map."""
-_SHADE = 0.3
-"""Brightness of what is not lit."""
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 # --------------------------------------------------------------------------- sums of the score's parts
