@@ -249,10 +249,10 @@ def test_a_port_or_host_that_cannot_be_had_ends_the_program_before_a_model_is_op
         for arguments in (["--port", str(taken.getsockname()[1])], ["--port", "7990", "--host", "no.host.invalid"]):
             with pytest.raises(SystemExit, match="cannot serve the page on port"):
                 app.main(arguments)
-    for port in ("0", "99999", "-1", "http"):
+    for option, value in (("--library", ""), *(("--port", port) for port in ("0", "99999", "-1", "http"))):
         with pytest.raises(SystemExit):
-            app.main(["--port", port])
-        assert "--port" in capsys.readouterr().err
+            app.main([option, value])
+        assert f"argument {option}" in capsys.readouterr().err
     assert started == {}
     with pytest.raises(SystemExit, match="cannot serve the page: port 1 is taken"):
         app.main(["--port", "1"])

@@ -34,6 +34,9 @@ _QUOTED_LINES = 100
 """Lines over which a quoted cell may go on."""
 _CONTROLS = 64
 """Of so many bytes of a text at most one is a control character; in a compressed file seven are."""
+_ESCAPED = re.compile("[\udc80-\udcff]")
+"""What is not UTF-8, decoded with the bytes escaped."""
+_OTHER_ENCODING = "it is not in the encoding of the other lines"
 _LISTED, _LONGEST_NAMED = 20, 200
 _SPELLINGS: tuple[Callable[[str], str], ...] = (
     str,
@@ -145,14 +148,10 @@ def _clips_of(written: str, known: list[dict[str, list[tuple[str, tuple[str, ...
     name, folders = _base_name(written), _folders(written)
     for spelling, index in zip(_SPELLINGS, known, strict=True):
         if candidates := index.get(spelling(name)) if name else None:
-            common = [_common_end(folders, theirs) for _, theirs in candidates]
+            pairs = [zip(folders[::-1], theirs[::-1], strict=False) for _, theirs in candidates]
+            common = [len([*takewhile(lambda pair: pair[0] == pair[1], ends)]) for ends in pairs]
             return [key for (key, _), count in zip(candidates, common, strict=True) if count == max(common)]
     return []
-
-
-def _common_end(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    pairs = enumerate(zip(reversed(one), reversed(other), strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 # --------------------------------------------------------------------------- bytes and lines
@@ -184,25 +183,14 @@ def _lines(data: bytes, name: str) -> list[str | None]:
     controls = len(re.findall(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]", data[:4096]))
     if controls > max(4, len(data[:4096]) // _CONTROLS):
         raise refusal
-    try:
-        return _split(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        lines = re.split(rb"\r\n|\r|\n", data)
-    decoded = [_utf8(line) for line in lines]
-    if any(text is not None and not text.isascii() for text in decoded):
-        return decoded  # UTF-8 with a few lines that are not
-    return [line.decode("cp1252", "replace") for line in lines]
+    lines = [None if _ESCAPED.search(line or "") else line for line in _split(data.decode("utf-8", "surrogateescape"))]
+    if None in lines and all(line is None or line.isascii() for line in lines):  # else UTF-8 with a few other lines
+        return _split(data.decode("cp1252", "replace"))
+    return lines
 
 
 def _split(text: str) -> list[str | None]:
     return [*re.split(r"\r\n|\r|\n", text)]  # unlike splitlines: a caption may hold a line separator
-
-
-def _utf8(line: bytes) -> str | None:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
 
 
 def readable(captions: Iterable[str], where: str, left_out: list[str]) -> tuple[str, ...]:
@@ -236,21 +224,22 @@ def _rows(lines: list[str | None], path: Path) -> Iterator[_Row]:
         raise ManifestError(
             f"{path.name} has no columns `clip` and `caption` in its first line ({first[:80]!r}); write them there."
         )
-    return (
-        (f"line {number}", "it is not in the encoding of the other lines" if line is None else _plain(number, line))
-        for number, line in enumerate(lines, start=1)
-        if line is None or line.strip()
-    )
+    return _plain_rows(lines)
 
 
-def _plain(number: int, line: str) -> CaptionRow:
-    return CaptionRow(f"line {number}", "", (line,))
+def _plain_rows(lines: list[str | None]) -> Iterator[_Row]:
+    for where, line in _filled(lines):
+        yield where, _OTHER_ENCODING if line is None else CaptionRow(where, "", (line,))
+
+
+def _filled(lines: list[str | None]) -> Iterator[tuple[str, str | None]]:
+    return ((f"line {number}", line) for number, line in enumerate(lines, start=1) if line is None or line.strip())
 
 
 # --------------------------------------------------------------------------- JSON
 def _json_rows(lines: list[str | None], name: str) -> Iterator[_Row]:
     whole: Any = None
-    filled = [line for line in lines if line is None or line.strip()]
+    filled = [line for _, line in _filled(lines)]
     one_a_line = len(filled) > 1 and _is_json(filled[0] or "")
     if None not in filled and not one_a_line:
         try:
@@ -271,9 +260,8 @@ def _json_rows(lines: list[str | None], name: str) -> Iterator[_Row]:
             if value != "":
                 yield f"item {number}", _json_row(value, f"item {number}")
         return
-    for number, line in enumerate(lines, start=1):
-        if line is None or line.strip():
-            yield f"line {number}", _json_line(line, f"line {number}")
+    for where, line in _filled(lines):
+        yield where, _json_line(line, where)
 
 
 def _json_values(text: str) -> list[Any]:
@@ -298,7 +286,7 @@ def _is_json(line: str) -> bool:
 
 def _json_line(line: str | None, where: str) -> CaptionRow | str:
     if line is None:
-        return "not UTF-8"
+        return _OTHER_ENCODING
     try:
         return _json_row(json.loads(line), where)
     except json.JSONDecodeError as error:
@@ -400,7 +388,7 @@ def _record(lines: list[str | None], position: int, delimiter: str) -> tuple[lis
             return cells, position + reader.line_num
     except csv.Error as error:
         return f"it cannot be read as cells ({error}); correct its quotes", position + 1
-    return "it is not in the encoding of the other lines", position + 1
+    return _OTHER_ENCODING, position + 1
 
 
 def _table_row(cells: list[str], layout: _Layout, where: str) -> CaptionRow | str:
