@@ -137,16 +137,15 @@ def unique(ids: list[str], where: str) -> list[str]:
     return ids
 
 
-def read_spans(values: list[Any], where: str) -> list[tuple[float, float]]:
-    """Return [[start, end], ...] as tuples, at least one; the unit is the file's (seconds or segments)."""
-    spans = []
-    for value in values:
-        if not (isinstance(value, list) and [isinstance(x, int | float) for x in value] == [True, True]):
-            raise ManifestError(f"{where}: a time must be [start, end], found {value!r}; use the published form.")
-        spans.append((float(value[0]), float(value[1])))
+def median_span(spans: list[Any], where: str) -> tuple[float, float]:
+    """Return the median start and the median end of [[start, end], ...], at least one."""
     if not spans:
         raise ManifestError(f"{where}: there are no times; use the published form.")
-    return spans
+    for span in spans:
+        if not (isinstance(span, list) and [isinstance(x, int | float) for x in span] == [True, True]):
+            raise ManifestError(f"{where}: a time must be [start, end], found {span!r}; use the published form.")
+    start, end = map(median, zip(*spans, strict=True))
+    return start, end
 
 
 SPLITS: dict[str, tuple[str, ...]] = {
@@ -318,9 +317,8 @@ def _didemo(files: AnnotationFolder, name: str, split: str) -> Read:
         where = f"{path}, record {number}"
         video = required(row, "video", str, where)
         id_ = video.rpartition(".")[0] or video
-        times = read_spans(required(row, "times", list, where), where)
-        start, end = (median(span[side] for span in times) for side in (0, 1))
-        descriptions.setdefault(id_, []).append((start, end, required(row, "description", str, where)))
+        span = median_span(required(row, "times", list, where), where)
+        descriptions.setdefault(id_, []).append((*span, required(row, "description", str, where)))
     videos = []
     for id_, parts in descriptions.items():
         ordered = sorted(parts, key=lambda part: part[:2])
