@@ -24,7 +24,6 @@ from tests.helpers.drawn import draw_clip, moving_square_clip
 from vtr_demo import cli
 from vtr_demo.commands import console
 from vtr_demo.commands import library as library_commands
-from vtr_demo.config import VideoConfig
 from vtr_demo.model import checkpoint
 from vtr_demo.structures import LEVELS, TERMS
 
@@ -340,22 +339,6 @@ def test_a_search_leaves_the_library_to_its_writer(call, library):
         writer.close()
 
 
-def test_a_library_of_another_model_is_refused_until_it_is_rebuilt(call, clips, tmp_path):
-    library, other = tmp_path / "lib", tmp_path / "other"
-    square = clips / "a square.mp4"
-    call("index", square, "--library", library)
-    plain = checkpoint.untrained("tiny", seed=1)
-    video = VideoConfig(clip_frames=4)
-    checkpoint.save(other, checkpoint.RetrievalModel("other", plain.model, plain.backbone, video))
-
-    status, _, err = call("search", SENTENCE, "--library", library, model=str(other))
-    assert status == 2
-    assert "tiny" in refusal(err)
-    assert call("index", square, "--library", library, model=str(other))[0] == 2
-    assert call("index", square, "--library", library, "--rebuild", model=str(other))[0] == 0
-    assert call("search", SENTENCE, "--library", library, model=str(other))[0] == 0
-
-
 # --------------------------------------------------------------------------- list, delete, prune
 def test_clips_are_listed_deleted_and_pruned_where_their_file_is_gone(call, clips, tmp_path):
     library, videos = ("--library", tmp_path / "lib"), tmp_path / "videos"
@@ -394,6 +377,7 @@ def test_the_command_that_a_sentence_advises_does_what_it_says(call, clips, tmp_
     (missing,) = refusal(call("search", SENTENCE, "--library", library)[2]).splitlines()
     assert call(*advised(missing, square))[0] == 0
     foreign = refusal(call("search", SENTENCE, "--library", library, model="tiny:1")[2])
+    assert call("index", square, "--library", library, model="tiny:1")[0] == 2
     status, out, _ = call(*advised(foreign, square), model="")
     assert (status, "1 clips" in out) == (0, True)
     assert len(json.loads(call("search", SENTENCE, "--library", library, "--json", model="tiny:1")[1])) == 1

@@ -69,20 +69,20 @@ def refuse(*_: object, **__: object) -> None:
     raise AssertionError("a file was read")
 
 
-def test_what_has_not_changed_is_known_without_being_read(engine, folder, monkeypatch):
-    monkeypatch.setattr(encoding, "sha256_of", refuse)
-    monkeypatch.setattr(encoding, "read_clip", refuse)
-    report = engine.add(files(folder), keep_copy=False)
-    assert (report.added, report.known, report.failed) == ((), ("a.mp4", "b.mp4"), ())
-
-
-def test_a_file_touched_is_read_once_and_then_known_again(engine, folder, monkeypatch):
-    os.utime(folder / "a.mp4", (1e9, 1e9))
+def test_what_has_not_changed_is_known_without_being_read_and_what_was_touched_is_read_once(
+    engine, folder, monkeypatch
+):
     before = check(engine)
-    assert engine.add(files(folder), keep_copy=False).known == ("a.mp4", "b.mp4")
-    assert check(engine) == before
-    monkeypatch.setattr(encoding, "sha256_of", refuse)
-    assert engine.add(files(folder), keep_copy=False).failed == ()
+    for touched in (False, True):
+        if touched:
+            os.utime(folder / "a.mp4", (1e9, 1e9))
+            assert engine.add(files(folder), keep_copy=False).known == ("a.mp4", "b.mp4")
+            assert check(engine) == before
+        with monkeypatch.context() as patch:
+            patch.setattr(encoding, "sha256_of", refuse)
+            patch.setattr(encoding, "read_clip", refuse)
+            report = engine.add(files(folder), keep_copy=False)
+            assert (report.added, report.known, report.failed) == ((), ("a.mp4", "b.mp4"), ())
 
 
 def test_a_file_just_written_is_read_again_for_it_may_change_within_the_disks_clock(engine, folder, monkeypatch):
