@@ -96,13 +96,20 @@ def read_limit(text: str) -> tuple[str, float]:
 
 @cache
 def library_errors() -> tuple[type[Exception], ...]:
-    """What PyAV may raise on a damaged file; a MemoryError, which may be among them, is to be raised on."""
+    """What PyAV may raise on a damaged file; a MemoryError, which may be among them, `damage` raises on."""
     import av
 
     return (
         av.error.FFmpegError, OSError, ValueError, ArithmeticError, LookupError, RuntimeError,
         TypeError, EOFError,
     )  # fmt: skip
+
+
+def damage(error: Exception) -> str:
+    """What a library said of a damaged file; too little memory is no damage and is raised on."""
+    if isinstance(error, MemoryError):
+        raise error
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 class Source:
@@ -197,10 +204,8 @@ class Source:
         for packet in chain(self._packets(first, last), [None]):
             try:
                 frames = context.decode(packet)
-            except MemoryError:
-                raise
             except library_errors() as error:
-                log.debug("%s: a packet was skipped: %s", self.path.name, error)
+                log.debug("%s: a packet was skipped: %s", self.path.name, damage(error))
                 self._failed_packets += 1
                 continue
             for frame in frames:
@@ -244,10 +249,8 @@ class Source:
             self.container = av.open(
                 str(self.path.absolute()), container_options=OPEN_OPTIONS, metadata_errors="replace"
             )
-        except MemoryError:
-            raise
         except library_errors() as error:
-            log.debug("%s: %s", self.path.name, error)
+            log.debug("%s: %s", self.path.name, damage(error))
             raise VideoError(self.path, *_why_closed(self.path)) from error
         if self._index is None:
             self._index = self._film_streams()[0].index
@@ -283,11 +286,9 @@ class Source:
             for packet in self.container.demux(streams):
                 if packet.size:
                     yield packet
-        except MemoryError:
-            raise
         except library_errors() as error:
+            self.ended_early = damage(error)
             log.debug("%s: reading ended early: %s", self.path.name, error)
-            self.ended_early = str(getattr(error, "strerror", None) or error or type(error).__name__)
 
     def _packets(self, first: int, last: int | None) -> Iterator[Any]:
         if not 0 <= first - self._next <= NEAR_PACKETS and not self._seek(first):
@@ -308,9 +309,8 @@ class Source:
         pts, dts = int(self.timeline.pts[number]), int(self.timeline.dts[number])
         try:
             self.container.seek(pts, stream=self.stream)
-        except MemoryError:
-            raise
-        except library_errors():
+        except library_errors() as error:
+            log.debug("%s: no seeking: %s", self.path.name, damage(error))
             return False
         reader = self._demuxed([self.stream])
         for packet in reader:

@@ -184,7 +184,7 @@ def _info(path: Path, values: dict[str, Any], limits: LimitConfig) -> VideoInfo:
         and 0 < info.width <= 2**20
         and 0 < info.height <= 2**20
         and info.rotation in (0, 90, 180, 270)
-        and 0 <= (info.frame_count or 0) < 2**40
+        and 0 <= info.frame_count < 2**40
     )
     if not right:
         raise _wrong_answer(path)

@@ -60,7 +60,7 @@ class VideoInfo:
     container: str
     rotation: int
     """Degrees, clockwise, by which the stored picture is turned to stand upright: 0, 90, 180 or 270."""
-    frame_count: int | None
+    frame_count: int
     browser_playable: bool
     """True where the common browsers play it as it is: 8-bit 4:2:0 in a container and codec of theirs."""
     note: str = ""
@@ -154,8 +154,10 @@ def read_clip(
     limits: LimitConfig | None = None,
 ) -> Clip:
     """The frames shown at ``seconds`` (or so many, spread evenly) by the named reader."""
-    read = _read_decord if reader == "decord" else _read_pyav
-    return read(path, seconds, size, fit, limits)
+    if reader == "decord":
+        return _read_decord(path, seconds, size, fit, limits)
+    with Source(path, limits) as source:
+        return _read_source(source, seconds, size, fit)[0]
 
 
 def check_seconds(seconds: Sequence[float] | int, duration_s: float) -> list[float]:
@@ -220,13 +222,6 @@ def read_photo(path: str | Path, *, size: int, fit: str, limits: LimitConfig | N
 
 
 # ---------------------------------------------------------------------- PyAV
-def _read_pyav(
-    path: str | Path, seconds: Sequence[float] | int, size: int, fit: str, limits: LimitConfig | None
-) -> Clip:
-    with Source(path, limits) as source:
-        return _read_source(source, seconds, size, fit)[0]
-
-
 def _read_source(source: Source, seconds: Sequence[float] | int, size: int, fit: str) -> tuple[Clip, Any]:
     """The frames at ``seconds``, and the middle one as PyAV gives it."""
     timeline = source.timeline

@@ -28,13 +28,13 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from vtr_demo.errors import VideoError
-from vtr_demo.video import confine
+from vtr_demo.video import confine, reader, transcode
 from vtr_demo.video.decode import RESAVE, LimitConfig, library_errors
 
 log = logging.getLogger("vtr_demo.video")
@@ -289,8 +289,6 @@ def serve() -> None:
     import numpy.ma  # noqa: F401
     import PIL.Image  # noqa: F401
 
-    from vtr_demo.video import reader, transcode  # noqa: F401
-
     library_errors()
     parent = int(sys.argv[1])
     source, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
@@ -395,44 +393,32 @@ def _answer(request: Mapping[str, Any]) -> Answer:
 
 
 def _describe(path: str, limits: LimitConfig) -> Answer:
-    from vtr_demo.video.reader import describe
-
-    return asdict(describe(path, limits)), b""
-
-
-def _frames(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
-    from vtr_demo.video.reader import read_clip
-
-    return _pixels(read_clip(path, limits=limits, **arguments))
+    return asdict(reader.describe(path, limits)), b""
 
 
 def _film(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
-    from vtr_demo.video.reader import read_film
-
-    info, clip, poster = read_film(path, limits=limits, **arguments)
+    info, clip, poster = reader.read_film(path, limits=limits, **arguments)
     values, payload = _pixels(clip)
     return {**values, "info": asdict(info)}, payload + poster.tobytes()
 
 
-def _photo(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
-    from vtr_demo.video.reader import read_photo
-
-    return _pixels(read_photo(path, limits=limits, **arguments))
-
-
-def _pixels(clip: Any) -> Answer:
+def _pixels(clip: reader.Clip) -> Answer:
     values = {"box": clip.box, "seconds": clip.seconds.tolist(), "duration_s": clip.duration_s}
     return values, clip.pixels.tobytes()
 
 
 def _convert(path: str, limits: LimitConfig, **arguments: Any) -> Answer:
-    from vtr_demo.video.transcode import convert
-
-    convert(path, limits=limits, **arguments)
+    transcode.convert(path, limits=limits, **arguments)
     return {}, b""
 
 
-_JOBS = {"describe": _describe, "frames": _frames, "film": _film, "photo": _photo, "convert": _convert}
+_JOBS: dict[str, Callable[..., Answer]] = {
+    "describe": _describe,
+    "frames": lambda path, limits, **arguments: _pixels(reader.read_clip(path, limits=limits, **arguments)),
+    "film": _film,
+    "photo": lambda path, limits, **arguments: _pixels(reader.read_photo(path, limits=limits, **arguments)),
+    "convert": _convert,
+}
 
 
 # ---------------------------------------------------------------------- the wire between them

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from vtr_demo.errors import VideoError
-from vtr_demo.video.decode import OPEN_OPTIONS, RESAVE, SOUND_CODECS, THREADS, LimitConfig, Source, library_errors
+from vtr_demo.video.decode import (
+    OPEN_OPTIONS,
+    RESAVE,
+    SOUND_CODECS,
+    THREADS,
+    LimitConfig,
+    Source,
+    damage,
+    library_errors,
+)
 from vtr_demo.video.reader import BT709, Orientation, monitor_filters, orientation_of, settle_tags
 from vtr_demo.video.timeline import Timeline
 
@@ -29,11 +38,9 @@ def convert(path: str | Path, target: str | Path, *, max_side: int, limits: Limi
     for sound in (True, False):
         try:
             return _convert(path, target, max_side, limits, sound=sound)
-        except MemoryError:
-            raise
         except library_errors() as error:
+            reason = damage(error)
             log.info("%s: the copy %s sound failed: %s", Path(path).name, "with" if sound else "without", error)
-            reason = str(getattr(error, "strerror", None) or type(error).__name__)
     raise VideoError(path, f"it could not be converted ({reason})", RESAVE)
 
 
@@ -162,12 +169,9 @@ def _sound_frames(heard: Any) -> Iterator[Any]:
         for packet in heard.demux(heard.streams.audio[0]):
             try:
                 frames = packet.decode()
-            except MemoryError:
-                raise
-            except library_errors():
+            except library_errors() as error:
+                log.debug("a packet of sound was skipped: %s", damage(error))
                 continue
             yield from frames
-    except MemoryError:
-        raise
     except library_errors() as error:
-        log.debug("the sound ended early: %s", error)
+        log.debug("the sound ended early: %s", damage(error))
