@@ -116,11 +116,15 @@ class Source:
     """A video file read by PyAV: its main video stream and its timeline. Use it in a `with` statement."""
 
     def __init__(self, path: str | Path, limits: LimitConfig | None = None) -> None:
+        from av.video.reformatter import VideoReformatter
+
         self.path = Path(path)
         self.ended_early = ""
         """Why reading ended before the end of the file; empty where it did not."""
         self.orientations: dict[int, Any] = {}
         """How frames are brought upright, by the rotation that they name."""
+        self.reformatter = VideoReformatter()
+        """Used for all frames: its tables of HDR take three seconds to make, and no threads are left behind."""
         self._limits = limits
         self._index: int | None = None
         self._failed_packets = 0

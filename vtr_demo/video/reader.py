@@ -405,15 +405,12 @@ def to_rgb(source: Source, frame: Any, size: int) -> np.ndarray:
     Large pictures are first shrunk to twice the size in one C call: a 4K frame in RGB costs 25 MB. HDR is
     tone-mapped by swscale. Raises VideoError where it cannot convert the colours.
     """
-    from av.video.reformatter import VideoReformatter
-
     scale = min(1.0, 2 * size / min(frame.width, frame.height))
     width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     settle_tags(frame)
     tone = {"dst_color_trc": BT709, "dst_color_primaries": BT709} if is_wide_gamut(frame) else {}
     try:
-        # A reformatter of one's own: that of the frame would start a thread for each processor.
-        rgb = VideoReformatter().reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1, **tone)
+        rgb = source.reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1, **tone)
     except OSError as error:
         reason = f"its colours ({frame.format.name}, matrix {int(frame.colorspace)}) cannot be converted"
         raise VideoError(source.path, reason, RESAVE) from error
