@@ -287,8 +287,7 @@ def test_the_balance_of_words_counts_those_of_things_and_actions() -> None:
 
 
 def test_a_distiller_is_born_with_gradients_of_ordinary_size() -> None:
-    """A vector without direction is normalised with a slope of 1e12: one step would drown all else, and
-    fp16 would skip every step."""
+    """A vector without direction is normalised with a slope of 1e12: one step would drown all else."""
     torch.manual_seed(0)
     taught = Distiller(5, WIDTH, PATCH, WIDTH, 0.75).train()
     loss_terms(Heads(model().train()), batch(), EVERY, taught)["distill"].backward()

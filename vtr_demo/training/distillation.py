@@ -63,7 +63,7 @@ class _Reconstruction(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.align = nn.Linear(inputs, outputs)
-        # Not zero: the gradient of normalising a zero vector overflows fp16.
+        # Not zero: normalising a zero vector has a slope of 1e12.
         self.hidden = nn.Parameter(0.02 * torch.randn(outputs))
         self.transform = nn.Sequential(nn.LayerNorm(outputs), nn.Linear(outputs, outputs), nn.GELU())
         self.reconstruct = nn.Linear(outputs, outputs, bias=False)

@@ -104,8 +104,8 @@ class Heads:
 
 def encode(heads: Heads, batch: Batch) -> BatchOutput:
     """Run the heads over a batch, and gather the features of all processes, with gradients to this one's."""
-    videos, texts = heads.videos(batch.videos), heads.texts(batch.texts)
-    with autocast(batch.meaning.device, heads.precision):
+    with autocast(batch.meaning.device, heads.precision):  # in one context, which casts each weight once
+        videos, texts = heads.videos(batch.videos), heads.texts(batch.texts)
         text_features = heads.model.text_features(texts)
     own = GatheredFeatures(
         in_float(text_features),
