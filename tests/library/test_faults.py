@@ -6,6 +6,7 @@ The quick form spoils every fifth step of each change and some bits of every kin
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -300,16 +301,19 @@ def test_what_the_library_does_not_know_is_put_aside_or_taken_up_and_never_delet
     library(tmp_path / "b", 1)
     with LibraryWriter.open(tmp_path / "a", OURS) as store:
         whole = store.get(ids[2])
-    strange = ["tokens/holiday.txt", "records/notes.json", f"media/{'0' * 64}.mp4"]
-    for name in strange:
+    strange = {name: name for name in ("tokens/holiday.txt", "records/notes.json", f"media/{'0' * 64}.mp4")}
+    record = json.loads(clip_of(0).json)
+    values = [None, 5, "a", [], {}, record, *({**record, key: 5} for key in record)]  # that look like records
+    strange |= {f"records/{i}.json": text for i, text in enumerate([*map(json.dumps, values), "[" * 100_000])}
+    for name, text in strange.items():
         (tmp_path / "b" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "b" / name).write_text(name)
+        (tmp_path / "b" / name).write_text(text)
     for name in whole.file_names():  # as if somebody had brought a clip back
         shutil.copy(tmp_path / "a" / name, tmp_path / "b" / name)
     with LibraryWriter.open(tmp_path / "b", OURS) as store:
         assert_holds(store, [0, 2])
-    for name in strange:
-        assert (tmp_path / "b" / "lost" / name).read_text() == name
+    for name, text in strange.items():
+        assert (tmp_path / "b" / "lost" / name).read_text() == text
 
 
 def test_a_full_disk_can_be_read_and_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
