@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -69,10 +69,6 @@ class Visitor:
         self.waits[name].append(time.monotonic() - started)
         return json.loads(text.rpartition("data: ")[2])[0]
 
-    def count(self) -> int:
-        """How many clips there are."""
-        return self.call("library_status")["count"]
-
     def search(self) -> None:
         """A search, with one of a few sentences."""
         hits = self.call("search_videos", self.random.choice(TEXTS), 5)
@@ -114,8 +110,11 @@ def load(folder: Path, clients: int, seconds: float, model: str) -> tuple[list[V
             engine.add(films, captions=[scene.captions for scene in SCENES])
     memory = []
     with program("--library", folder / "library", "--model", model, "--shared") as (url, server):
-        while Visitor(url, 0, films[0]).count() < (len(films) if model == "tiny" else 40):
+        there, wanted = 0, len(films) if model == "tiny" else 40
+        while there < wanted:
             time.sleep(0.5)
+            with suppress(httpx.HTTPError, AssertionError, LookupError, TypeError):  # while it starts
+                there = Visitor(url, 0, films[0]).call("library_status")["count"]
         until = time.monotonic() + seconds
         visitors = [Visitor(url, seed, films[0]) for seed in range(clients)]
         threads = [threading.Thread(target=visitor.run, args=(until,)) for visitor in visitors]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import shutil
@@ -28,7 +29,7 @@ from vtr_demo.errors import LibraryError, stop_if_unwanted
 from vtr_demo.library.engine import Engine
 from vtr_demo.structures import Mix
 from vtr_demo.ui import shelf, visitors
-from vtr_demo.ui.page import Page
+from vtr_demo.ui.page import Page, build_page, launch_options
 from vtr_demo.ui.shelf import Listing
 
 SHARING = SharedConfig(visitor_clips=2, visitor_bytes=10**9, all_clips=3, all_bytes=10**9, sentences=5)
@@ -134,7 +135,7 @@ def test_the_librarys_own_clips_are_known_and_nobodys_to_delete(shared, library,
             getattr(shared.engine, name)
 
 
-def test_quotas_hold_for_a_visitor_and_for_all(shared, films):
+def test_quotas_hold_for_a_visitor_and_for_all_in_clips_and_in_bytes(shared, library, films, tmp_path):
     shared.add("a", films[1])
     shared.add("a", films[2])
     with pytest.raises(LibraryError, match="at most 2 clips"):
@@ -146,19 +147,25 @@ def test_quotas_hold_for_a_visitor_and_for_all(shared, films):
         shared.add("", films[3])
     with pytest.raises(LibraryError, match="6 sentences are too many"):
         shared.engine.describe(shared.engine.list(0, 1000).clips[0].clip_id, ["a dog"] * 6)
-
-
-def test_bytes_count_as_well_as_clips(library, films, tmp_path):
-    page = Shared(library, tmp_path, SharedConfig(visitor_bytes=1000))
     with pytest.raises(LibraryError, match="0 MB of your clips"):
-        page.add("a", films[1])
+        Shared(library, tmp_path, SharedConfig(visitor_bytes=1000)).add("d", films[1])
 
 
-def test_old_clips_of_visitors_go_and_no_others(shared, library, films):
+def test_a_page_that_is_served_deletes_old_clips_of_visitors_and_no_others(shared, library, films, monkeypatch):
+    monkeypatch.setattr(visitors, "PURGE_S", 0.1)
     shared.add("a", films[1])
     now = datetime.now(UTC)
     assert library.forget_visitors((now - timedelta(hours=1)).isoformat(timespec="seconds")) == 0
-    assert library.forget_visitors((now + timedelta(hours=1)).isoformat(timespec="seconds")) == 1
+
+    async def serve() -> None:
+        page = build_page(library, SharedConfig(kept_hours=1 / 3600))
+        async with launch_options(page)["app_kwargs"]["lifespan"](None):
+            for _ in range(200):
+                if len(library.clips()) == 1:
+                    return
+                await asyncio.sleep(0.05)
+
+    asyncio.run(serve())
     assert [clip.visitor for clip in library.clips()] == [""]
 
 

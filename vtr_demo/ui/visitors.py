@@ -169,7 +169,7 @@ def _scheme(connection: HTTPConnection) -> str:
 
 
 @asynccontextmanager
-async def purging(engine: EngineLike, shared: SharedConfig, every_s: float = PURGE_S) -> AsyncIterator[None]:
+async def purging(engine: EngineLike, shared: SharedConfig) -> AsyncIterator[None]:
     """While the page is served: delete what visitors added once it is old."""
 
     async def purge() -> None:
@@ -177,7 +177,7 @@ async def purging(engine: EngineLike, shared: SharedConfig, every_s: float = PUR
             before = datetime.now(UTC) - timedelta(hours=shared.kept_hours)
             with suppress(VtrError):  # a read-only library; the next time it may be ours
                 await asyncio.to_thread(engine.forget_visitors, before.isoformat(timespec="seconds"))
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(PURGE_S)
 
     task = asyncio.create_task(purge())
     try:
