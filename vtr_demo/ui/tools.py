@@ -46,6 +46,7 @@ def _sentences(value: object) -> object:
 Text = Annotated[str, Field(max_length=MAX_LETTERS, title=f"a text of at most {MAX_LETTERS} characters")]
 Id = Annotated[str, Field(max_length=80, title="the id of a clip")]
 Moment = Annotated[int, BeforeValidator(_whole), Field(ge=-1, le=10**6, title="a whole number from -1")]
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MAX_HITS, title=f"a whole number from 1 to {MAX_HITS}")]
 Weights = Annotated[
     dict[str, Annotated[float, Field(ge=0, le=1000)]], Field(title="numbers from 0 to 1000 by the names of terms")
 ]
@@ -209,36 +210,43 @@ protections = cache(sandbox.protections)
 
 
 # --------------------------------------------------------------------------- the functions
-def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tuple[Callable[..., Any], ...]:
-    """search_videos, rank_captions, explain_match and library_status; ``base`` is the page's address."""
+def _scored(hit: Hit | CaptionHit) -> dict[str, Any]:
+    verdict = None if hit.confidence is None else confidence_word(hit.confidence)
+    return {"score": hit.score, "terms": hit.terms, "confidence": hit.confidence, "verdict": verdict}
 
-    def links(clip_id: str, view: ViewState) -> Links:
-        clip, moment = f"{base()}{clip_url(clip_id)}", view.moment
+
+class Functions:
+    """What programs call, over one engine; ``base`` returns the page's address. Defaults are never changed."""
+
+    def __init__(self, engine: EngineLike, base: Callable[[], str] = lambda: "/") -> None:
+        self._engine, self._base = engine, base
+
+    def _links(self, clip_id: str, view: ViewState) -> Links:
+        clip, moment = f"{self._base()}{clip_url(clip_id)}", view.moment
         still = None if moment is None or moment < 0 else f"{clip}/moment-{moment}"
-        return Links(media=f"{clip}/media", poster=f"{clip}/poster", still=still, page=base() + link("search", view))
+        page = self._base() + link("search", view)
+        return Links(media=f"{clip}/media", poster=f"{clip}/poster", still=still, page=page)
 
-    def scored(hit: Hit | CaptionHit) -> dict[str, Any]:
-        verdict = None if hit.confidence is None else confidence_word(hit.confidence)
-        return {"score": hit.score, "terms": hit.terms, "confidence": hit.confidence, "verdict": verdict}
-
-    def looked(text: str, clip_id: str, moment: int, weights: TermWeights, struck: list[int], mix: Mix) -> ViewState:
-        factors = (*weights.levels(), weights.concepts) if weights.by_term() != engine.default_weights.by_term() else ()
+    def _view(
+        self, text: str, clip_id: str, moment: int, weights: TermWeights, struck: list[int], mix: Mix
+    ) -> ViewState:
+        own = weights.by_term() != self._engine.default_weights.by_term()
+        factors = (*weights.levels(), weights.concepts) if own else ()
         return ViewState(
             text=text, struck=tuple(struck), mix=mix, clip=clip_id, moment=moment, weights=factors, muted=weights.muted
         )
 
     def search_videos(
+        self,
         text: Text = "",
-        k: Annotated[
-            int, BeforeValidator(_whole), Field(ge=1, le=MAX_HITS, title=f"a whole number from 1 to {MAX_HITS}")
-        ] = 8,
-        weights: Weights = {},  # noqa: B006 - never changed
-        muted: Muted = [],  # noqa: B006
+        k: Count = 8,
+        weights: Weights = {},
+        muted: Muted = [],
         like: Id = "",
         like_moment: Moment = -1,
         mix: Part = 0.5,
-        exclude: Phrases = [],  # noqa: B006
-        struck: Words = [],  # noqa: B006
+        exclude: Phrases = [],
+        struck: Words = [],
     ) -> list[VideoHit]:
         """Find the clips of the library that fit a sentence, are like an example or both, best first, with
         the parts of each score.
@@ -256,8 +264,8 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
             exclude: Phrases that count against a clip, at most 8.
             struck: Words of the sentence to leave out, by number from 0.
         """
-        chosen, asked = engine.weigh(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
-        result = engine.search(text, k, chosen, tuple(struck), mix=asked)
+        chosen, asked = self._engine.weigh(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
+        result = self._engine.search(text, k, chosen, tuple(struck), mix=asked)
         return [
             VideoHit(
                 id=hit.clip_id,
@@ -266,21 +274,22 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
                 start_s=hit.start_s,
                 end_s=hit.end_s,
                 confident=result.confident,
-                links=links(hit.clip_id, looked(text, hit.clip_id, hit.moment, chosen, struck, asked)),
-                **scored(hit),
+                links=self._links(hit.clip_id, self._view(text, hit.clip_id, hit.moment, chosen, struck, asked)),
+                **_scored(hit),
             )
             for hit in result.hits
         ]
 
     def rank_captions(
+        self,
         clip_id: Id,
         captions: Annotated[
             list[Text],
             BeforeValidator(_sentences),
             Field(max_length=MAX_SENTENCES, title=f"a list of at most {MAX_SENTENCES} sentences"),
-        ] = [],  # noqa: B006
-        weights: Weights = {},  # noqa: B006
-        muted: Muted = [],  # noqa: B006
+        ] = [],
+        weights: Weights = {},
+        muted: Muted = [],
     ) -> list[RankedCaption]:
         """Rank sentences for one clip of the library, best first.
 
@@ -299,21 +308,22 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
                     f"captions: number {number}, {sentence[:40]!r}, cannot be ranked; leave it out, or write an "
                     f"English sentence of at most {MAX_LETTERS} characters."
                 ) from error
-        chosen = engine.weigh(weights, muted)
-        hits = engine.describe(clip_id, captions or None, k=max(10, len(captions)), weights=chosen)
-        return [RankedCaption(text=hit.text, **scored(hit)) for hit in hits]
+        chosen = self._engine.weigh(weights, muted)
+        hits = self._engine.describe(clip_id, captions or None, k=max(10, len(captions)), weights=chosen)
+        return [RankedCaption(text=hit.text, **_scored(hit)) for hit in hits]
 
     def explain_match(
+        self,
         text: Text = "",
         clip_id: Id = "",
-        weights: Weights = {},  # noqa: B006
-        muted: Muted = [],  # noqa: B006
+        weights: Weights = {},
+        muted: Muted = [],
         moment: Moment | None = None,
         like: Id = "",
         like_moment: Moment = -1,
         mix: Part = 0.5,
-        exclude: Phrases = [],  # noqa: B006
-        struck: Words = [],  # noqa: B006
+        exclude: Phrases = [],
+        struck: Words = [],
     ) -> Match:
         """Take the score of a query and a clip apart into levels, words, frames and concepts.
 
@@ -332,12 +342,13 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
         """
         if not clip_id:
             raise ConfigError("clip_id must be the id of a clip, and is missing; library_status lists the clips.")
-        chosen, asked = engine.weigh(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
-        why = engine.explain(text, clip_id, moment, chosen, tuple(struck), mix=asked)
-        shown = links(clip_id, looked(text, clip_id, why.moment, chosen, struck, asked))
-        return Match(**match_json(why, engine.clip(clip_id).name), moment=why.moment, links=shown)
+        chosen, asked = self._engine.weigh(weights, muted), Mix(like, like_moment, mix, tuple(exclude))
+        why = self._engine.explain(text, clip_id, moment, chosen, tuple(struck), mix=asked)
+        shown = self._links(clip_id, self._view(text, clip_id, why.moment, chosen, struck, asked))
+        return Match(**match_json(why, self._engine.clip(clip_id).name), moment=why.moment, links=shown)
 
     def library_status(
+        self,
         offset: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2**53, title="a whole number from 0")] = 0,
         limit: Annotated[
             int, BeforeValidator(_whole), Field(ge=0, le=MAX_LISTED, title=f"a whole number from 0 to {MAX_LISTED}")
@@ -350,7 +361,7 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
             offset: The number, from 0, of the first clip to list.
             limit: How many clips to list, up to 1,000.
         """
-        status, page = engine.status(), engine.list(offset, limit, "oldest")
+        status, page = self._engine.status(), self._engine.list(offset, limit, "oldest")
         return LibraryStatus(
             model=status.model,
             trained=status.trained,
@@ -368,7 +379,16 @@ def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tupl
             ],
         )
 
-    public: tuple[Callable[..., Any], ...] = (search_videos, rank_captions, explain_match, library_status)
+
+def functions(engine: EngineLike, base: Callable[[], str] = lambda: "/") -> tuple[Callable[..., Any], ...]:
+    """Return the four ``Functions``, each ``checked``."""
+    own = Functions(engine, base)
+    public: tuple[Callable[..., Any], ...] = (
+        own.search_videos,
+        own.rank_captions,
+        own.explain_match,
+        own.library_status,
+    )
     return tuple(checked(function) for function in public)
 
 
