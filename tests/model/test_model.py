@@ -44,14 +44,12 @@ class Towers:
         return pad_video_tokens([self.backbone.encode_frames(pixels) for pixels in self.pixels])
 
 
-@pytest.fixture(scope="module", params=["tiny", "open_clip", "bundled"])
+@pytest.fixture(scope="module", params=["open_clip", "bundled"])
 def towers(request: pytest.FixtureRequest, small_clip: Path) -> Towers:
     if request.param == "bundled":
         backbone, lengths = bundled(), (2, 1, 3)
-    elif request.param == "open_clip":
-        backbone, lengths = load_backbone(f"open_clip:local-dir:{small_clip}"), LENGTHS
     else:
-        backbone, lengths = load_backbone("tiny"), LENGTHS
+        backbone, lengths = load_backbone(f"open_clip:local-dir:{small_clip}"), LENGTHS
     config = ModelConfig(hidden=16, heads=2, concepts=6, concept_width=8, reduce=20)
     torch.manual_seed(0)
     model = alive(build_model(config, backbone))

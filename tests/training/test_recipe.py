@@ -37,12 +37,6 @@ def test_checkpoints_from_before_the_centred_shift_keep_ranking_without_it(tmp_p
 
 
 # --------------------------------------------------------------------------- the weights that are served
-def batch() -> Batch:
-    generator = torch.Generator().manual_seed(9)
-    meaning = torch.nn.functional.normalize(torch.randn(4, 5, 12, generator=generator), dim=-1)
-    return Batch((video_tokens(2, 3, 2, 3),), text_tokens(7, 3, 5, 6), meaning)
-
-
 def test_validation_and_the_saved_sliders_are_those_of_the_validation_table(manifest: Path, tmp_path: Path) -> None:
     config = small_config(tmp_path, manifest, validation=(str(manifest),), steps=4, evaluate_every=2, lr=3e-3)
     trainer = build_trainer(config.replace(model=config.model.replace(**SERVED)))
@@ -95,7 +89,8 @@ def test_allocation_nll_equals_the_loop_and_is_zero_where_certain_and_right() ->
 
 
 def test_things_and_scenes_weigh_half_each_however_many_patches_they_have() -> None:
-    model, data = small_model(concepts=16, trained=True), batch()
+    model = small_model(concepts=16, trained=True)
+    data = Batch((video_tokens(2, 3, 2, 3),), text_tokens(7, 3, 5, 6), torch.eye(4, 12)[:, None].expand(-1, 5, -1))
     labels = torch.full((4, 3, 6), 12)
     labels[0, 0, 0] = 3  # one patch of a thing, all others of a scene
     truth = AllocationTruth((labels,), torch.full((4, 7), -1))
