@@ -328,8 +328,8 @@ class Indexer:
     def _repair_one(self, clip: StoredClip) -> str:
         """Make a clip whole from what is left of it; returns its id, a new one where its file has changed."""
         library = self.writer()
-        inside = [role for role in ("frames", "media", "browser") if role == "frames" or role in clip.files]
-        if not all(library.intact(clip.id, role) for role in inside):
+        needed = ("frames", *(role for role in ("media", "browser") if role in clip.files))
+        if not all(library.intact(clip.id, role) for role in needed):
             return self._index_again(clip)
         frames = library.frames(clip.id)
         tokens = library.tokens(clip.id) if self._has_tokens(clip) else encode_frames(self._model, frames)

@@ -101,40 +101,39 @@ class Ranking:
         leave_out: str = "",
     ) -> SearchResult:
         """Rank clips for a query and return the ``k`` best, each by its best moment, without the clip ``leave_out``."""
-        catalogue, flat = self._library.catalogue, query.flat(weights)
-        hidden = None if where is None else catalogue.hidden(where)
-        groups = None if where is None or hidden is not None else catalogue.contents(where)[0]
+        catalogue, flat, where = self._library.catalogue, query.flat(weights), where or ClipFilter()
+        hidden, groups, searched = catalogue.hidden(where), None, catalogue.sums(where).clips
         unreadable = self._unreadable.difference(() if hidden is None else hidden.tolist())
-        if groups is None:
-            searched = catalogue.sums(where).clips if where else len(self._library)
-        else:
+        if hidden is None and where != ClipFilter():
+            groups = catalogue.contents(where)[0]
             searched, unreadable = len(groups), unreadable.intersection(groups.tolist())
         count = min(max(k + bool(leave_out), NEAREST), max(1, searched))
         best = self.store.search(flat, count, groups=groups, without=hidden)
-        p_values = self._p_values(queries, query, weights, best)
         clips = catalogue.by_number((best.ids >> MEMBER_BITS).tolist())
-        hits: list[Hit] = []
-        kept: list[float] = []
-        for i, key in enumerate(best.ids.tolist()):
-            clip = clips.get(key >> MEMBER_BITS)
-            late = hidden is not None and where is not None and clip and clip.visitor not in (where.visitors or ())
-            if clip is None or clip.id == leave_out or late:  # None: deleted since; late: added since
-                continue
-            if p_values is not None:
-                kept.append(float(p_values[i]))
-            if len(hits) < k:
-                moment, confidence = (key & ((1 << MEMBER_BITS) - 1)) - 1, 1 - kept[-1] if kept else None
-                span = clip.moments[moment] if moment >= 0 else None
-                start_s, end_s = (span.start_s, span.end_s) if span else (0.0, clip.duration_s)
-                terms = term_sums(flat, best.vectors[i], self._width)
-                score = float(best.scores[i])
-                hits.append(Hit(clip.id, clip.name, clip.source, score, start_s, end_s, moment, confidence, terms))
+        kept: list[tuple[int, StoredClip]] = []
+        for i, number in enumerate((best.ids >> MEMBER_BITS).tolist()):
+            clip = clips.get(number)  # none where it was deleted since
+            late = clip and hidden is not None and clip.visitor not in (where.visitors or ())  # added since
+            if clip is not None and clip.id != leave_out and not late:
+                kept.append((i, clip))
+        p_values = self._p_values(queries, query, weights, best)
+        hits = tuple(self._hit(clip, best, i, flat, p_values) for i, clip in kept[:k])
         # of all that were looked at: beside exclusions one further down may be the surest
-        confident = bool(hits) and (not kept or min(kept) <= CONFIDENT_P)
-        searched -= len(unreadable)
+        confident = bool(kept) and (p_values is None or min(p_values[i] for i, _ in kept) <= CONFIDENT_P)
         return SearchResult(
-            query.sentence, tuple(hits), weights, searched, confident, note=query.note, certain=best.certain
-        )
+            query.sentence, hits, weights, searched - len(unreadable), bool(confident), note=query.note,
+            certain=best.certain,
+        )  # fmt: skip
+
+    def _hit(
+        self, clip: StoredClip, best: NearestVectors, i: int, flat: np.ndarray, p_values: np.ndarray | None
+    ) -> Hit:
+        """Describe the place ``i`` of what a search returned, with the terms of its score."""
+        moment = (int(best.ids[i]) & ((1 << MEMBER_BITS) - 1)) - 1
+        span = (clip.moments[moment].start_s, clip.moments[moment].end_s) if moment >= 0 else (0.0, clip.duration_s)
+        confidence = None if p_values is None else 1 - float(p_values[i])
+        terms = term_sums(flat, best.vectors[i], self._width)
+        return Hit(clip.id, clip.name, clip.source, float(best.scores[i]), *span, moment, confidence, terms)
 
     def moment_scores(self, clip: StoredClip, flat: np.ndarray) -> tuple[float, ...]:
         """Return the scores of a clip's moments for a query (F,), as searches rank them; empty where it has none, or
