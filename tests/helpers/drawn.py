@@ -150,6 +150,27 @@ def write_video(
             _hum(file, tone, float(ticks[-1] * CLOCK) + 1 / fps)
 
 
+def copied(
+    path: str | Path,
+    target: str | Path,
+    *,
+    dropped: int = 0,
+    shift_s: float = 0.0,
+    options: dict[str, str] | None = None,
+    bitstream: str = "null",
+) -> None:
+    """Copy the packets of a film, without the first ``dropped`` ones, later by ``shift_s``, through a filter."""
+    with av.open(str(path)) as old, av.open(str(target), "w", options=options or {}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        change = av.bitstream.BitStreamFilterContext(bitstream, old.streams.video[0], stream)
+        numbered = enumerate(old.demux(video=0))
+        kept = [packet for number, packet in numbered if packet.dts is not None and number >= dropped]
+        for packet in [filtered for one in [*kept, None] for filtered in change.filter(one)]:
+            shift = round(shift_s / packet.time_base)
+            packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+            new.mux(packet)
+
+
 def draw_sound(path: str | Path) -> None:
     """A file with a second of a tone and no picture."""
     with av.open(str(path), "w") as file:

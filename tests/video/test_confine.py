@@ -162,70 +162,50 @@ INFO = {
 }  # fmt: skip
 
 
-def test_a_right_answer_is_taken(clip, monkeypatch):
-    monkeypatch.setattr(sandbox, "call", lambda *_, **__: (RIGHT, bytes(2 * 8 * 8 * 3)))
-    assert len(read_frames_guarded(clip, 2, size=8, config=VideoConfig(), limits=LIMITS)) == 2
-    monkeypatch.setattr(sandbox, "call", lambda *_, **__: (INFO, b""))
-    assert probe_guarded(clip, limits=LIMITS).frame_count == 2
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
+FILM = {"duration_s": 1.0, "seconds": [i / 8 for i in range(8)], "box": [0, 0, 8, 8, 8, 8], "info": INFO}
+FRAME_BYTES, POSTER_BYTES = 8 * 8 * 3, 480 * 480 * 3
+GUARDED = {"size": 8, "config": VideoConfig(), "limits": LIMITS}
+ASKED = {
+    "frames": (RIGHT, 2 * FRAME_BYTES, lambda path: read_frames_guarded(path, 2, **GUARDED)),
+    "describe": (INFO, 0, lambda path: probe_guarded(path, limits=LIMITS)),
+    "film": (FILM, 8 * FRAME_BYTES + POSTER_BYTES, lambda path: read_film_guarded(path, **GUARDED)),
+}  # fmt: skip
+WRONG = {
+    "frames": [
         {"seconds": [0.5, 0.0]}, {"seconds": [0.0, float("nan")]}, {"seconds": [0.0, float("inf")]},
         {"seconds": [-1.0, 0.0]}, {"seconds": [0.0]}, {"seconds": None}, {"seconds": ["0", "1"]},
         {"box": [0, 0, 9, 8, 8, 8]}, {"box": [0, 0, 0, 8, 8, 8]}, {"box": [0] * 5}, {"box": None},
         {"box": [0.0, 0, 8, 8, 8, 8]}, {"duration_s": float("inf")}, {"duration_s": None}, {"payload": 3},
-        {"payload": 2 * 8 * 8 * 3 + 1},
+        {"payload": 2 * FRAME_BYTES + 1},
     ],
-)  # fmt: skip
-def test_frames_that_make_no_sense_become_a_sentence(clip, monkeypatch, change):
-    payload = bytes(change.get("payload", 2 * 8 * 8 * 3))
-    monkeypatch.setattr(sandbox, "call", lambda *_, **__: ({**RIGHT, **change}, payload))
-    with pytest.raises(VideoError, match=r"^clip\.mp4: the decoder gave an answer that makes no sense; "):
-        read_frames_guarded(clip, 2, size=8, config=VideoConfig(), limits=LIMITS)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
+    "describe": [
         {"duration_s": float("nan")}, {"duration_s": -1.0}, {"duration_s": 1e9}, {"duration_s": True},
-        {"width": 0}, {"width": 2**40}, {"height": "8"}, {"codec": 3}, {"codec": "x" * 10_000},
-        {"rotation": 45}, {"frame_count": -1}, {"browser_playable": 1}, {"fps": float("inf")},
+        {"width": 0}, {"width": 2**40}, {"height": "8"}, {"codec": 3}, {"codec": "x" * 10_000}, {"codec": None},
+        {"rotation": 45}, {"frame_count": -1}, {"frame_count": None}, {"browser_playable": 1}, {"fps": float("inf")},
     ],
-)  # fmt: skip
-def test_a_description_that_makes_no_sense_becomes_a_sentence(clip, monkeypatch, change):
-    monkeypatch.setattr(sandbox, "call", lambda *_, **__: ({**INFO, **change}, b""))
-    with pytest.raises(VideoError, match="makes no sense"):
-        probe_guarded(clip, limits=LIMITS)
-    monkeypatch.setattr(sandbox, "call", lambda *_, **__: ({}, b""))
-    with pytest.raises(VideoError, match="makes no sense"):
-        probe_guarded(clip, limits=LIMITS)
-
-
-FILM = {"duration_s": 1.0, "seconds": [i / 8 for i in range(8)], "box": [0, 0, 8, 8, 8, 8], "info": INFO}
-FILM_BYTES = 8 * 8 * 8 * 3 + 480 * 480 * 3
-
-
-def test_a_film_read_at_once_is_taken(clip, monkeypatch):
-    monkeypatch.setattr(sandbox, "call", lambda *_, **__: (FILM, bytes(FILM_BYTES)))
-    info, batch, poster = read_film_guarded(clip, size=8, config=VideoConfig(), limits=LIMITS)
-    assert (info.width, len(batch), poster.shape) == (8, 8, (480, 480, 3))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
+    "film": [
         {"info": None}, {"info": {}}, {"info": {**INFO, "width": 16}}, {"info": {**INFO, "duration_s": 9.0}},
         {"info": {**INFO, "width": -8}}, {"duration_s": 2.0}, {"seconds": [0.0] * 7}, {"box": None},
-        {"payload": 0}, {"payload": 480 * 480 * 3}, {"payload": FILM_BYTES - 1}, {"payload": FILM_BYTES + 1},
+        {"payload": 0}, {"payload": POSTER_BYTES}, {"payload": 8 * FRAME_BYTES + POSTER_BYTES - 1},
+        {"payload": 8 * FRAME_BYTES + POSTER_BYTES + 1},
     ],
-)  # fmt: skip
-def test_a_film_that_makes_no_sense_becomes_a_sentence(clip, monkeypatch, change):
-    payload = bytes(change.get("payload", FILM_BYTES))
-    monkeypatch.setattr(sandbox, "call", lambda *_, **__: ({**FILM, **change}, payload))
-    with pytest.raises(VideoError, match="makes no sense"):
-        read_film_guarded(clip, size=8, config=VideoConfig(), limits=LIMITS)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("job", ASKED)
+def test_a_right_answer_is_taken(clip, monkeypatch, job):
+    values, size, ask = ASKED[job]
+    monkeypatch.setattr(sandbox, "call", lambda *_, **__: (values, bytes(size)))
+    ask(clip)
+
+
+@pytest.mark.parametrize(("job", "change"), [(job, change) for job in WRONG for change in WRONG[job]])
+def test_an_answer_that_makes_no_sense_becomes_a_sentence(clip, monkeypatch, job, change):
+    values, size, ask = ASKED[job]
+    payload = bytes(change.get("payload", size))
+    monkeypatch.setattr(sandbox, "call", lambda *_, **__: ({**values, **change}, payload))
+    with pytest.raises(VideoError, match=r"^clip\.mp4: the decoder gave an answer that makes no sense; "):
+        ask(clip)
 
 
 @on_linux

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.helpers.drawn import draw_clip, draw_sound, number_picture, read_number, write_video
+from tests.helpers.drawn import copied, draw_clip, draw_sound, number_picture, read_number, write_video
 from vtr_demo.config import VideoConfig
 from vtr_demo.errors import ConfigError, VideoError
 from vtr_demo.library.encoding import shot_cuts
@@ -285,12 +285,7 @@ def halved(path: Path) -> Path:
 
 def index_first(path: Path) -> Path:
     moved = path.with_name(f"first_{path.name}")
-    with av.open(str(path)) as old, av.open(str(moved), "w", options={"movflags": "+faststart"}) as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                new.mux(packet)
+    copied(path, moved, options={"movflags": "+faststart"})
     return moved
 
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.helpers.drawn import draw_clip, number_picture, read_number, write_video
+from tests.helpers.drawn import copied, draw_clip, number_picture, read_number, write_video
 from vtr_demo.config import VideoConfig
 from vtr_demo.errors import VideoError
 from vtr_demo.video.frames import LimitConfig, convert_for_browser, probe, read_frames
@@ -350,19 +350,6 @@ def test_a_film_that_starts_after_its_sound_is_not_played_as_it_is(tmp_path, nam
         draw_clip(tmp_path / name, codec=codec, start_s=start_s)
         assert probe(tmp_path / name).browser_playable == (start_s == 0.0)
         assert both(tmp_path / name, [0.05, 0.75, 2.25]) == [0, 7, 22]
-
-
-def copied(path, target, *, dropped=0, shift_s=0.0, options=None, bitstream="null"):
-    """Copy the packets of a film, without the first ``dropped`` ones, later by ``shift_s``, through a filter."""
-    with av.open(str(path)) as old, av.open(str(target), "w", options=options or {}) as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        change = av.bitstream.BitStreamFilterContext(bitstream, old.streams.video[0], stream)
-        numbered = enumerate(old.demux(video=0))
-        kept = [packet for number, packet in numbered if packet.dts is not None and number >= dropped]
-        for packet in [filtered for one in [*kept, None] for filtered in change.filter(one)]:
-            shift = round(shift_s / packet.time_base)
-            packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
-            new.mux(packet)
 
 
 def rows(stamps, keys, dts=None):
