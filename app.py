@@ -19,7 +19,7 @@ from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError, VtrError
 from vtr_demo.ui.html import render
 from vtr_demo.ui.page import build_page, launch_options
-from vtr_demo.video.decode import LimitConfig, read_limit
+from vtr_demo.video.confine import LimitConfig, read_limit
 
 log = logging.getLogger("vtr_demo.app")
 HERE = Path(__file__).parent

@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperCommand
 
 from vtr_demo.errors import without_controls
-from vtr_demo.video.decode import read_limit
+from vtr_demo.video.confine import read_limit
 
 PROGRAM = "vtr_demo"
 REFUSED = 2

@@ -36,7 +36,7 @@ from vtr_demo.commands.console import (
 )
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import ConfigError, VideoError, VtrError, readable_name
-from vtr_demo.video.decode import LimitConfig
+from vtr_demo.video.confine import LimitConfig
 
 if TYPE_CHECKING:
     from vtr_demo.library.engine import Engine

@@ -1,7 +1,8 @@
-"""What a process gives up before it decodes a stranger's file: memory, time, files, network, privileges.
+"""What a stranger's file may cost, and what the process that decodes it gives up first.
 
-Everything here is for the decoding process itself and cannot be taken back. Linux has all of it; elsewhere
-what the system offers is used. The system calls are made by ctypes: no library is needed for five of them.
+That is memory, time, files, network and privileges, for this process itself; it cannot be taken back. Linux
+has all of it; elsewhere what the system offers is used. The system calls are made by ctypes: no library is
+needed for five of them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 OPEN_FILES = 64
@@ -28,6 +29,32 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _NETWORK_RIGHTS, _SCOPES = {4: 3}, {6: 3}
+
+
+@dataclass(frozen=True)
+class LimitConfig:
+    """What an untrusted file may cost before it is refused."""
+
+    max_bytes: int = field(default=200 * 2**20, metadata={"about": "bytes of the file"})
+    max_duration_s: float = field(default=15 * 60.0, metadata={"about": "seconds that it lasts"})
+    max_pixels: int = field(default=4096 * 2304, metadata={"about": "width x height of the source picture"})
+    decode_timeout_s: float = field(
+        default=60.0, metadata={"about": "seconds of processor time to decode it; a longer film gets more"}
+    )
+    decode_memory_bytes: int = field(default=3 * 2**30, metadata={"about": "bytes of memory to decode it"})
+
+
+def read_limit(text: str) -> tuple[str, float]:
+    """Read NAME=X of the command line; raises ``ValueError`` with a sentence."""
+    name, _, value = text.partition("=")
+    kinds = {one.name: one.type for one in fields(LimitConfig)}
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if name not in kinds or not 0 < number < math.inf:
+        raise ValueError(f"{text!r} is no limit such as max_duration_s=3600; `limits` lists them.")
+    return name, int(number) if kinds[name] == "int" else number
 
 
 @dataclass

@@ -14,7 +14,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 
 from vtr_demo.errors import VideoError
 from vtr_demo.video import confine
+from vtr_demo.video.confine import LimitConfig
 from vtr_demo.video.timeline import NO_TIME, PacketRow, Timeline, build_timeline
 
 log = logging.getLogger("vtr_demo.video")
@@ -66,32 +67,6 @@ _PREDICTED = (2, 3, 4)
 _RETRIES = (0, 3, math.inf)
 """Key frames to start earlier where a decoder, started at one, does not show the wanted frame: a recovery
 point of an intra-refresh stream is flagged as a key frame, and shows nothing until the next but one."""
-
-
-@dataclass(frozen=True)
-class LimitConfig:
-    """What an untrusted file may cost before it is refused."""
-
-    max_bytes: int = field(default=200 * 2**20, metadata={"about": "bytes of the file"})
-    max_duration_s: float = field(default=15 * 60.0, metadata={"about": "seconds that it lasts"})
-    max_pixels: int = field(default=4096 * 2304, metadata={"about": "width x height of the source picture"})
-    decode_timeout_s: float = field(
-        default=60.0, metadata={"about": "seconds of processor time to decode it; a longer film gets more"}
-    )
-    decode_memory_bytes: int = field(default=3 * 2**30, metadata={"about": "bytes of memory to decode it"})
-
-
-def read_limit(text: str) -> tuple[str, float]:
-    """Read NAME=X of the command line; raises ``ValueError`` with a sentence."""
-    name, _, value = text.partition("=")
-    kinds = {one.name: one.type for one in fields(LimitConfig)}
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if name not in kinds or not 0 < number < math.inf:
-        raise ValueError(f"{text!r} is no limit such as max_duration_s=3600; `limits` lists them.")
-    return name, int(number) if kinds[name] == "int" else number
 
 
 @cache

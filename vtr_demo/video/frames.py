@@ -22,7 +22,8 @@ from vtr_demo.config import VideoConfig
 from vtr_demo.errors import ConfigError, VideoError
 from vtr_demo.structures import CropBox, FrameBatch
 from vtr_demo.video import reader, sandbox
-from vtr_demo.video.decode import RESAVE, LimitConfig
+from vtr_demo.video.confine import LimitConfig
+from vtr_demo.video.decode import RESAVE
 from vtr_demo.video.reader import (
     Clip,
     Plan,

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vtr_demo.errors import VideoError
-from vtr_demo.video.decode import RESAVE, LimitConfig, Source
+from vtr_demo.video.confine import LimitConfig
+from vtr_demo.video.decode import RESAVE, Source
 
 VIDEO_EXTENSIONS = (
     ".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".3g2", ".ts",

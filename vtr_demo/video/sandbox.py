@@ -35,7 +35,8 @@ from typing import IO, Any
 
 from vtr_demo.errors import VideoError
 from vtr_demo.video import confine, reader, transcode
-from vtr_demo.video.decode import RESAVE, LimitConfig, library_errors
+from vtr_demo.video.confine import LimitConfig
+from vtr_demo.video.decode import RESAVE, library_errors
 
 log = logging.getLogger("vtr_demo.video")
 

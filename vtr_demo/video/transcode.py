@@ -11,16 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vtr_demo.errors import VideoError
-from vtr_demo.video.decode import (
-    OPEN_OPTIONS,
-    RESAVE,
-    SOUND_CODECS,
-    THREADS,
-    LimitConfig,
-    Source,
-    damage,
-    library_errors,
-)
+from vtr_demo.video.confine import LimitConfig
+from vtr_demo.video.decode import OPEN_OPTIONS, RESAVE, SOUND_CODECS, THREADS, Source, damage, library_errors
 from vtr_demo.video.reader import BT709, Orientation, monitor_filters, orientation_of, settle_tags
 from vtr_demo.video.timeline import Timeline
 
