@@ -92,7 +92,7 @@ def index(
         "failed": [{"name": name, "reason": reason} for name, reason in failed],
         "partial": [{"name": name, "reason": reason} for name, reason in indexed.partial],
         "replaced": [{"id": clip_id, "name": name} for clip_id, name in indexed.replaced],
-        "gone": [{"id": clip.clip_id, "name": clip.name} for clip in gone],
+        "gone": [{"id": clip.clip_id, "name": clip.name, "path": str(clip.path)} for clip in gone],
         "repaired": [{"id": clip_id, "name": names[clip_id]} for clip_id in repaired.added],
         "skipped": left_out if skipped else len(left),
     }
@@ -103,22 +103,25 @@ def index(
     if paths and not files:
         folders, endings = ", ".join(map(str, paths)), " ".join(VIDEO_EXTENSIONS)
         end = f"No video file lies in {folders}; known endings: {endings}."
-    lines = [
-        *([f"skipped {row['path']}: {row['reason']}" for row in left_out] if skipped else _counted(left)),
-        *(f"indexed {names[clip_id]} as {clip_id}" for clip_id in indexed.added),
-        *(f"known   {name}{' (moved here)' if name in indexed.moved else ''}" for name in indexed.known),
-        *(f"deleted {clip_id}: {name} now holds another film" for clip_id, name in indexed.replaced),
-        *(
-            f"gone    {clip.name} ({clip.clip_id}) is no longer at {clip.path}; put it back, or use delete or prune"
-            for clip in gone
-        ),
-        *(f"partial {name}: {reason}" for name, reason in indexed.partial),
-        *(f"repaired {names[clip_id]} ({clip_id})" for clip_id in repaired.added),
-        *(f"failed  {reason}" for _, reason in failed),
-        end,
+    omitted = [f"skipped {row['path']}: {row['reason']}" for row in left_out] if skipped else _counted(left)
+    answer(value, [*omitted, *_index_lines(value), end], as_json)
+    usable = indexed.added or indexed.known
+    return 0 if usable or not (paths or failed) else 1
+
+
+def _index_lines(value: dict[str, Any]) -> list[str]:
+    """Say what ``index`` did with each clip, for people."""
+    moved = dict.fromkeys(value["moved"], " (moved here)")
+    missing = "is no longer at {path}; put it back, or use delete or prune"
+    return [
+        *("indexed {name} as {id}".format(**row) for row in value["added"]),
+        *(f"known   {name}{moved.get(name, '')}" for name in value["known"]),
+        *("deleted {id}: {name} now holds another film".format(**row) for row in value["replaced"]),
+        *(f"gone    {{name}} ({{id}}) {missing}".format(**row) for row in value["gone"]),
+        *("partial {name}: {reason}".format(**row) for row in value["partial"]),
+        *("repaired {name} ({id})".format(**row) for row in value["repaired"]),
+        *("failed  {reason}".format(**row) for row in value["failed"]),
     ]
-    answer(value, lines, as_json)
-    return 0 if indexed.added or indexed.known or not (paths or failed) else 1
 
 
 def _counted(left: Sequence[tuple[Path, str]]) -> list[str]:
