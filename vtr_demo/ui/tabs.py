@@ -56,7 +56,7 @@ def weight_sliders(values: Sequence[float]) -> list[gr.Slider]:
     ]
 
 
-def uploaded(files: Sequence[str]) -> list[Path]:
+def sent_files(files: Sequence[str]) -> list[Path]:
     """The paths of files that were sent to the page."""
     return state.uploaded(files, get_upload_folder())
 
@@ -163,7 +163,7 @@ def search_tab(engine: EngineLike, address: gr.HTML) -> tuple[gr.HTML, TabParts,
 
     @refused
     def take(old: ViewState, path: str) -> list[Any]:
-        (file,) = uploaded([path])
+        (file,) = sent_files([path])
         return show(old.after({"do": "like", "clip": engine.read_example(file, file.name).example_id}))
 
     gr.on([query.submit, go.click], ask, [view, query, *sliders], outputs, **LIVE)
@@ -204,7 +204,7 @@ def describe_tab(engine: EngineLike, address: gr.HTML) -> tuple[gr.HTML, Any, Ta
 
     @in_place(2, len(outputs))
     def take(file: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
-        (sent,) = uploaded([file])
+        (sent,) = sent_files([file])
         clip_id = state.add_upload(engine, sent, progress_report(progress))
         return show(ViewState(clip=clip_id))
 
@@ -269,13 +269,13 @@ def library_tab(engine: EngineLike, shared: bool) -> tuple[gr.HTML, gr.HTML, gr.
 
     @in_place(1, 4)
     def add(paths: list[str], count: int, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
-        sent = uploaded(paths)
+        sent = sent_files(paths)
         report = engine.add(sent, names=[path.name for path in sent], progress=progress_report(progress))
         return [None, shelf.report(engine, report), count + 1, Listing(new=report.added)]
 
     @in_place(0, 2)
     def take_captions(path: str, count: int) -> list[Any]:
-        (file,) = uploaded([path])
+        (file,) = sent_files([path])
         return [render("library", "imported", outcome=engine.import_captions(file)), count + 1]
 
     @in_place(0, 4)
@@ -308,6 +308,6 @@ def measure_tab(engine: EngineLike) -> None:
 
     @in_place(0, 1)
     def measure(path: str | None) -> str:
-        return render("measure", "result", m=engine.measure(*uploaded([path] if path else [])))
+        return render("measure", "result", m=engine.measure(*sent_files([path] if path else [])))
 
     go.click(measure, file, html_block(elem_id="measured"), show_progress="minimal", **LONG)

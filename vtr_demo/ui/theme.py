@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from gradio import themes
 
-from vtr_demo.viz.overlays import TERM_COLOURS
+from vtr_demo.viz.overlays import PAINT, TERM_COLOURS
 
 STATIC = Path(__file__).with_name("static")
 STYLES = ("page.css", "explanation.css", "library.css", "tour.css")
@@ -111,4 +112,5 @@ def head() -> str:
         "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names) for names in (STYLES, SCRIPTS)
     )
     colours = "".join(f"--{name}:{colour};" for name, colour in TERM_COLOURS.items())  # those of the pictures
-    return f'<link rel="icon" href="{ICON}"><style>:root{{{colours}}}{style}</style><script>{script}</script>'
+    paint = f"const VTR_PAINT = {json.dumps(PAINT._asdict())};"
+    return f'<link rel="icon" href="{ICON}"><style>:root{{{colours}}}{style}</style><script>{paint}{script}</script>'

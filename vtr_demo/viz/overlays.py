@@ -6,6 +6,7 @@ Each sum is over the summands of the score, so what is painted is what was ranke
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -36,22 +37,35 @@ CONCEPT_COLOURS = (
 protanopia or deuteranopia; the others follow greedily."""
 NO_CONCEPT = "#8b919c"
 
-_STRONGEST = 0.82
-"""Opacity at the end of the scale: a trace of the picture stays visible."""
-_CURVE = 0.8
-"""Opacity grows as strength ** 0.8, so that half the range is seen as half (by eye, on both grounds)."""
+
+class Paint(NamedTuple):
+    """How contributions and concepts are painted; the page's scripts paint by the same numbers (by eye, on both
+    grounds). Opacities and shares are 0..1."""
+
+    strongest: float = 0.82
+    """Opacity at the end of the scale: a trace of the picture stays visible."""
+    curve: float = 0.8
+    """Opacity grows as strength to this power, so that half the range is seen as half."""
+    on_frames: float = 0.62
+    """Share of a tint's opacity on frames."""
+    darkest: float = 0.35
+    """Brightness of a tint on black, so that it is seen there too."""
+    kept: float = 0.25
+    """Share of a frame's own colour that stays under tints."""
+    lit: float = 0.6
+    """How much more of it stays where heat is positive and largest."""
+    line_at: float = 0.4
+    """Share of the limit past which a line is drawn round heat."""
+    line: float = 0.9
+    map: float = 0.62
+    border: float = 0.75
+    shade: float = 0.3
+    """Brightness of what is not lit."""
+
+
+PAINT = Paint()
 NEGLIGIBLE = 1e-6
 """A summand below this, in units of the score, is rounding: scores are of the order of 0.1."""
-_DARKEST = 0.35
-"""Brightness of a tint on black, so that it is seen there too."""
-_SATURATION, _OWN = 0.25, 0.6
-"""Share of a frame's own colour that stays under tints, and how much more where heat is positive and largest."""
-_UNDER, _LINE = 0.62, 0.4
-"""Share of a tint's opacity on frames, and of the limit past which a line is drawn round heat."""
-_MAP = 0.62
-"""Opacity of a concept map."""
-_SHADE = 0.3
-"""Brightness of what is not lit."""
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue in brightness (BT.601)."""
 
@@ -90,7 +104,7 @@ def tint(values: np.ndarray | float, limit: float) -> np.ndarray:
     """
     strength = np.clip(np.asarray(values, dtype=np.float64) / limit, -1, 1)
     colour = np.where((strength >= 0)[..., None], rgb(POSITIVE), rgb(NEGATIVE))
-    opacity = _STRONGEST * np.abs(strength) ** _CURVE
+    opacity = PAINT.strongest * np.abs(strength) ** PAINT.curve
     return np.concatenate([colour, opacity[..., None]], axis=-1).astype(np.float32)
 
 
@@ -124,15 +138,17 @@ def overlay(frame: np.ndarray, heat: np.ndarray, limit: float) -> np.ndarray:
     The map is enlarged first and coloured after, so every pixel has a colour of the scale, and
     linearly, so no pixel exceeds the patches around it. Most of the frame's colour is taken out where nothing
     speaks for it; what does keeps its own ("red"), so a line in the colour of the sign runs round all that is
-    past ``_LINE`` of the limit. A tint is as bright as what is under it: the frame keeps its own contrast.
+    past ``PAINT.line_at`` of the limit. A tint is as bright as what is under it: the frame keeps its own contrast.
     """
     height, width = frame.shape[:2]
     grid = Image.fromarray(heat.astype(np.float32))
     large = np.asarray(grid.resize((width, height), Image.Resampling.BILINEAR))
     paint = tint(large, limit)
-    line = np.concatenate([paint[..., :3], 0.9 * _along(np.abs(large) / limit, _LINE)[..., None]], axis=-1)
-    paint[..., 3] *= _UNDER
-    own = _SATURATION + _OWN * np.clip(large / limit, 0, 1)
+    line = np.concatenate(
+        [paint[..., :3], PAINT.line * _along(np.abs(large) / limit, PAINT.line_at)[..., None]], axis=-1
+    )
+    paint[..., 3] *= PAINT.on_frames
+    own = PAINT.kept + PAINT.lit * np.clip(large / limit, 0, 1)
     return _bytes(blend(_tinted(frame, paint, own[..., None]), line))
 
 
@@ -150,10 +166,10 @@ def concept_overlay(frame: np.ndarray, allocation: np.ndarray) -> np.ndarray:
     large = _enlarged(allocation.astype(int), frame)
     paint = np.zeros((*large.shape, 4), dtype=np.float32)
     for concept in np.unique(large[large >= 0]):
-        paint[large == concept] = [*rgb(concept_colour(int(concept))), _MAP]
+        paint[large == concept] = [*rgb(concept_colour(int(concept))), PAINT.map]
     painted = _tinted(frame, paint)
     border = _borders(large)
-    painted[border] = painted[border] * 0.25 + 0.75
+    painted[border] = painted[border] * (1 - PAINT.border) + PAINT.border
     return _bytes(painted)
 
 
@@ -162,7 +178,7 @@ def spotlight(frame: np.ndarray, held: np.ndarray, colour: str) -> np.ndarray:
     is drawn in ``colour``."""
     lit = _enlarged(held, frame)
     colours = frame.astype(np.float32) / 255
-    painted = np.where(lit[..., None], colours, _SHADE * colours)
+    painted = np.where(lit[..., None], colours, PAINT.shade * colours)
     painted[_borders(lit)] = rgb(colour)
     return _bytes(painted)
 
@@ -184,11 +200,11 @@ def _borders(large: np.ndarray) -> np.ndarray:
     return border
 
 
-def _tinted(frame: np.ndarray, paint: np.ndarray, own: float | np.ndarray = _SATURATION) -> np.ndarray:
+def _tinted(frame: np.ndarray, paint: np.ndarray, own: float | np.ndarray = PAINT.kept) -> np.ndarray:
     """The frame in 0..1, with the share ``own`` of its colour, under RGBA (H, W, 4) that is as bright as it."""
     colours = frame.astype(np.float32) / 255
     grey = (colours @ _LUMA)[..., None]
-    brightness = _DARKEST + (1 - _DARKEST) * grey
+    brightness = PAINT.darkest + (1 - PAINT.darkest) * grey
     colours = grey + own * (colours - grey)
     return blend(colours, np.concatenate([paint[..., :3] * brightness, paint[..., 3:]], axis=-1))
 

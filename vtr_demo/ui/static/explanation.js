@@ -267,7 +267,8 @@
 
     tint(value, limit) {
       const colour = this.data.colours[value < 0 ? 1 : 0];
-      return { "--tint": `rgb(${colour.join(" ")})`, "--opacity": (0.82 * Math.min(1, Math.abs(value) / limit) ** 0.8).toFixed(3) };
+      const opacity = VTR_PAINT.strongest * Math.min(1, Math.abs(value) / limit) ** VTR_PAINT.curve;
+      return { "--tint": `rgb(${colour.join(" ")})`, "--opacity": opacity.toFixed(3) };
     }
 
     // What is picked, in words, and what can be said of it alone.

@@ -28,10 +28,10 @@
   // ------------------------------------------------------------------------- painting
   const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   // Tints keep the brightness of the frame, so its own contrast stays; its colour mostly goes, but for the share
-  // ``own``. As viz/overlays.py does.
-  const lay = (pixels, i, colour, opacity, own = 0.25) => {
+  // ``own``. VTR_PAINT is PAINT of viz/overlays.py, which paints alike.
+  const lay = (pixels, i, colour, opacity, own = VTR_PAINT.kept) => {
     const grey = 0.299 * pixels[i] + 0.587 * pixels[i + 1] + 0.114 * pixels[i + 2];
-    const shade = 0.35 + (0.65 * grey) / 255;
+    const shade = VTR_PAINT.darkest + ((1 - VTR_PAINT.darkest) * grey) / 255;
     for (let k = 0; k < 3; k++) pixels[i + k] = (grey + own * (pixels[i + k] - grey)) * (1 - opacity) + colour[k] * shade * opacity;
   };
   const eachPixel = (image, visit) => {
@@ -44,7 +44,6 @@
     return canvas;
   };
 
-  const LINE = 0.4;
   const paintHeat = (image, values, [rows, columns], limit, [more, less]) => {
     const at = (r, c) => values[Math.min(rows - 1, Math.max(0, r)) * columns + Math.min(columns - 1, Math.max(0, c))];
     eachPixel(image, (x, y, i) => {
@@ -53,10 +52,12 @@
       const [a, b, d, e] = [at(r, c), at(r, c + 1), at(r + 1, c), at(r + 1, c + 1)];
       const value = (a * (1 - dx) + b * dx) * (1 - dy) + (d * (1 - dx) + e * dx) * dy;
       const strength = Math.min(1, Math.abs(value) / limit), colour = value > 0 ? more : less;
-      lay(image.data, i, colour, 0.51 * strength ** 0.8, 0.25 + (value > 0 ? 0.6 * strength : 0));
+      const opacity = VTR_PAINT.strongest * VTR_PAINT.on_frames * strength ** VTR_PAINT.curve;
+      lay(image.data, i, colour, opacity, VTR_PAINT.kept + (value > 0 ? VTR_PAINT.lit * strength : 0));
       // What is hot keeps its own colour, so a line runs round it.
       const slope = Math.hypot((((b - a) * (1 - dy) + (e - d) * dy) * columns) / image.width, (((d - a) * (1 - dx) + (e - b) * dx) * rows) / image.height);
-      const line = 0.9 * Math.max(0, Math.min(1, 1.6 - Math.abs(Math.abs(value) - LINE * limit) / Math.max(slope, 1e-6 * limit)));
+      const beside = Math.abs(Math.abs(value) - VTR_PAINT.line_at * limit) / Math.max(slope, 1e-6 * limit);
+      const line = VTR_PAINT.line * Math.max(0, Math.min(1, 1.6 - beside));
       for (let k = 0; k < 3; k++) image.data[i + k] += line * (colour[k] - image.data[i + k]);
     });
     return image;
@@ -66,9 +67,9 @@
     eachPixel(image, (x, y, i) => {
       const k = held[patchOf(image, grid, x, y)];
       const edge = (x && held[patchOf(image, grid, x - 1, y)] !== k) || (y && held[patchOf(image, grid, x, y - 1)] !== k);
-      if (only !== null && k !== only) for (let j = 0; j < 3; j++) image.data[i + j] *= 0.3;
-      else if (only === null) lay(image.data, i, colours[k] || [0, 0, 0], k < 0 ? 0 : 0.62);
-      if (edge && (only === null || k === only)) lay(image.data, i, [255, 255, 255], 0.75);
+      if (only !== null && k !== only) for (let j = 0; j < 3; j++) image.data[i + j] *= VTR_PAINT.shade;
+      else if (only === null) lay(image.data, i, colours[k] || [0, 0, 0], k < 0 ? 0 : VTR_PAINT.map);
+      if (edge && (only === null || k === only)) lay(image.data, i, [255, 255, 255], VTR_PAINT.border);
     });
     return image;
   };
@@ -126,7 +127,7 @@
         clip.moments.map(([from, to], i) => h("i", { class: i === moment ? "open" : null, style: { left: percent(from / clip.duration), width: percent((to - from) / clip.duration) } })));
       this.timeline = h("div", { class: "momentline" });
       this.paints = h("span", { class: "paints", role: "group", "aria-label": "What is painted on the frames" });
-      this.legend = h("span", { class: "heatlegend", title: `What one patch adds to the score, the same colours in all frames; the line runs round what is past ${100 * LINE} % of the end of the scale` });
+      this.legend = h("span", { class: "heatlegend", title: `What one patch adds to the score, the same colours in all frames; the line runs round what is past ${100 * VTR_PAINT.line_at} % of the end of the scale` });
       this.keys = h("div", { class: "mapkey", role: "group", "aria-label": "Concepts of this frame" });
       this.node = h("figure", { class: "stage" },
         h("div", { class: "screen", style: { "aspect-ratio": ratio } }, this.video, this.view),
