@@ -552,7 +552,7 @@ def test_the_commands_are_those_that_other_tools_rely_on(capsys):
         ("evaluate --data d --json", {"json_file": Path("-")}),
         ("evaluate --json --data d", {"json_file": Path("-"), "data": "d"}),
         ("evaluate --data d", {"json_file": None, "protocol": "merged", "split": "test"}),
-        ("bench heads reading --json - --rounds 2", {"names": ["heads", "reading"], "json_file": Path("-")}),
+        ("bench codes muting --json - --rounds 2", {"names": ["codes", "muting"], "json_file": Path("-")}),
         ("playground --out o --count 3 --size 160x90", {"size": (160, 90), "count": 3, "seed": 0}),
         ("playground --out o", {"size": (640, 360), "count": None, "split": "train"}),
         ("delete a b --library y", {"ids": ["a", "b"]}),
