@@ -87,6 +87,19 @@ def test_sentences_alone_are_one_a_line_or_a_list(tmp_path):
         assert table.left_out == ()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1\n00:00:01,000 --> 00:00:02,500\na dog runs\n\n2\n00:00:03,000 --> 00:00:04,000\n3 cats\n",
+        "WEBVTT\n\n00:01.000 --> 00:02.500 align:start\na dog runs\n\n00:03.000 --> 00:04.000\n3 cats\n",
+    ],
+    ids=["srt", "vtt"],
+)
+def test_subtitles_are_their_sentences(tmp_path, text):
+    (tmp_path / "film.srt").write_text(text, encoding="utf-8")
+    assert read_captions(tmp_path / "film.srt").sentences == ["a dog runs", "3 cats"]
+
+
 BAD_LINES = {
     "x.mp4,a dog, running, fast": "4 cells under 2 columns",
     'x.mp4,"a dog': "quotes",

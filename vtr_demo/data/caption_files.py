@@ -36,6 +36,9 @@ _CONTROLS = 64
 """Of so many bytes of a text at most one is a control character; in a compressed file seven are."""
 _ESCAPED = re.compile("[\udc80-\udcff]")
 """What is not UTF-8, decoded with the bytes escaped."""
+_CUE = re.compile(r"\s*(\d+:)?\d+:\d\d[.,]\d{3}\s+-->")
+_CUE_PART = re.compile(rf"{_CUE.pattern}|\s*\d+\s*$|\s*WEBVTT\b")
+"""The time of a subtitle, and what of subtitles is no sentence."""
 _OTHER_ENCODING = "it is not in the encoding of the other lines"
 _LISTED, _LONGEST_NAMED = 20, 200
 _SPELLINGS: tuple[Callable[[str], str], ...] = (
@@ -78,7 +81,8 @@ def read_captions(path: Path, *, max_bytes: int | None = None, max_rows: int | N
     A table has a header with a column of clips (`clip`, `path`, `video_id` ...) and one or more of sentences
     (`caption`, `sentence` ...), with commas, semicolons, tabs or bars between them; without a header its
     first column must be file names. JSON is a list of sentences or objects, one object a line, or an object
-    of sentences by clip. Any other text is one sentence a line. UTF-8, UTF-16 with its mark, or Windows-1252.
+    of sentences by clip. Any other text is one sentence a line, subtitles (SRT,
+    WebVTT) without the numbers and times of their cues. UTF-8, UTF-16 with its mark, or Windows-1252.
     Raises ManifestError where nothing can be used.
     """
     lines = _lines(_bytes(path, max_bytes), path.name)
@@ -113,8 +117,8 @@ def match_captions(
     """Return the sentences of each clip, by key, and the lines that name none; ``clips`` are (key, name, path).
 
     A name is looked for as it is, then however its accents are composed, then without regard to capitals, then
-    without its ending. It counts
-    without its folders unless several clips are called so; then the path with the most folders in common.
+    without its ending. It counts without its folders unless several clips are called so; then the path with the
+    most folders in common.
     """
     known: list[dict[str, list[tuple[str, tuple[str, ...]]]]] = [{} for _ in _SPELLINGS]
     for key, name, path in clips:
@@ -228,8 +232,12 @@ def _rows(lines: list[str | None], path: Path) -> Iterator[_Row]:
 
 
 def _plain_rows(lines: list[str | None]) -> Iterator[_Row]:
+    timed = any(_CUE.match(line or "") for line in lines)
     for where, line in _filled(lines):
-        yield where, _OTHER_ENCODING if line is None else CaptionRow(where, "", (line,))
+        if line is None:
+            yield where, _OTHER_ENCODING
+        elif not (timed and _CUE_PART.match(line)):
+            yield where, CaptionRow(where, "", (line,))
 
 
 def _filled(lines: list[str | None]) -> Iterator[tuple[str, str | None]]:
