@@ -10,11 +10,12 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from vtr_demo.commands.console import read_folder
 from vtr_demo.config import SharedConfig
 from vtr_demo.errors import LibraryError, VtrError
 from vtr_demo.ui.html import render
@@ -72,24 +73,40 @@ def read_any_limit(text: str) -> tuple[str, float]:
         changed: Any = {name: float(value) if name == "kept_hours" else int(value)}
         return name, getattr(SharedConfig(**changed), name)
     except (ValueError, VtrError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no limit such as {name}=10 ({error}).") from error
+        raise ValueError(f"{text!r} is no limit such as {name}=10 ({error}).") from error
+
+
+def with_reason(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Make argparse print the sentence of a ``ValueError``."""
+
+    def parse(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; a Space is shared and open to all, a page of one's own only to this machine."""
     space = bool(os.environ.get("SPACE_ID"))
     parser = argparse.ArgumentParser("app.py", description="Text-video search that shows its reasons.")
-    parser.add_argument("--library", type=named_folder, default=HERE / "library", help="folder of the library")
+    parser.add_argument(
+        "--library", type=with_reason(read_folder), default=HERE / "library", help="folder of the library"
+    )
     parser.add_argument("--model", default="bundled", help="bundled, open_clip:NAME/TAG or ORG/REPO, or a folder")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; default: %(default)s")
     vectors_help = "keep the vectors in Milvus; default: in the library"
     parser.add_argument("--vectors", default="", metavar="milvus://HOST:PORT/COLLECTION", help=vectors_help)
     parser.add_argument(
-        "--limits", nargs="*", action="extend", type=read_any_limit, default=[], metavar="NAME=X",
+        "--limits", nargs="*", action="extend", type=with_reason(read_any_limit), default=[], metavar="NAME=X",
         help="what a file may cost and a shared page allows, as `python -m vtr_demo limits` lists it",
     )  # fmt: skip
     parser.add_argument("--host", default="0.0.0.0" if space else "127.0.0.1")
-    parser.add_argument("--port", type=port_number, default=None, help="default: the first free port from 7860")
+    parser.add_argument(
+        "--port", type=with_reason(port_number), default=None, help="default: the first free port from 7860"
+    )
     parser.add_argument(
         "--shared", action=argparse.BooleanOptionalAction,
         help="strangers use the page: each sees, and deletes, only their own uploads, within quotas, for a day; "
@@ -106,17 +123,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def named_folder(text: str) -> Path:
-    """Read a folder of the command line; an empty name would be the folder that one is in."""
-    if not text:
-        raise argparse.ArgumentTypeError("name a folder")
-    return Path(text)
-
-
 def port_number(text: str) -> int:
     """Read a port of the command line."""
     if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; choose one from 1 to 65535")
+        raise ValueError(f"{text!r} is no port; choose one from 1 to 65535")
     return int(text)
 
 

@@ -185,12 +185,3 @@ def _hum(file: Any, stream: Any, seconds: float) -> None:
         frame.sample_rate, frame.pts = 44_100, start
         file.mux(stream.encode(frame))
     file.mux(stream.encode(None))
-
-
-def draw_three_clips(folder: Path) -> list[Path]:
-    """A square that moves, numbered frames, and a film of two shots."""
-    square, numbers, cuts = (folder / f"{name}.mp4" for name in ("square", "numbers", "cuts"))
-    moving_square_clip(square, frames=20)
-    draw_clip(numbers, frames=45, fps=5)
-    draw_clip(cuts, frames=40, fps=5, colours=[(210, 30, 30)] * 20 + [(30, 60, 200)] * 20)
-    return [square, numbers, cuts]

@@ -249,10 +249,15 @@ def test_a_port_or_host_that_cannot_be_had_ends_the_program_before_a_model_is_op
         for arguments in (["--port", str(taken.getsockname()[1])], ["--port", "7990", "--host", "no.host.invalid"]):
             with pytest.raises(SystemExit, match="cannot serve the page on port"):
                 app.main(arguments)
-    for option, value in (("--library", ""), *(("--port", port) for port in ("0", "99999", "-1", "http"))):
+    refused = [
+        ("--library", "", "name a folder"),
+        *(("--port", one, "is no port") for one in ("0", "99999", "-1", "http")),
+    ]
+    refused += [("--limits", one, "is no limit such as") for one in ("weight=3", "max_bytes=many", "visitor_clips=x")]
+    for option, value, reason in refused:
         with pytest.raises(SystemExit):
             app.main([option, value])
-        assert f"argument {option}" in capsys.readouterr().err
+        assert re.search(f"argument {option}: .*{reason}", capsys.readouterr().err)
     assert started == {}
     with pytest.raises(SystemExit, match="cannot serve the page: port 1 is taken"):
         app.main(["--port", "1"])

@@ -10,8 +10,9 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,21 +79,29 @@ def read_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _read_limit(text: str) -> tuple[str, float]:
-    try:
-        return read_limit(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _read_folder(text: str) -> Path:
-    if not text:  # as `--library "$UNSET"` gives, which would be the folder that one is in
-        raise typer.BadParameter("name a folder.")
+def read_folder(text: str) -> Path:
+    """Read the name of a folder; raises ``ValueError`` with a sentence where it is empty, which would be the folder
+    that one is in: `--library "$UNSET"` gives it."""
+    if not text:
+        raise ValueError("name a folder.")
     return Path(text)
 
 
-Folder = Annotated[Path | None, option("DIR", parser=_read_folder)]
-Library = Annotated[Path, option("DIR", "Folder of the library.", parser=_read_folder)]
+def _parser(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Make typer print the sentence of a ``ValueError``."""
+
+    @wraps(read)
+    def parse(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parse
+
+
+Folder = Annotated[Path | None, option("DIR", parser=_parser(read_folder))]
+Library = Annotated[Path, option("DIR", "Folder of the library.", parser=_parser(read_folder))]
 Model = Annotated[str, option("SPEC", "bundled, open_clip:NAME/TAG, open_clip:ORG/REPO or a folder.")]
 Json = Annotated[bool, option(None, "Print JSON and nothing else.", "--json")]
 JsonFile = Annotated[Path | None, option("[FILE]", "Write the result there as well.", "--json")]
@@ -100,7 +109,9 @@ Count = Annotated[int, option("N", "How many to list.", "-k", min=1)]
 Number = Annotated[int, option("N", min=1)]
 Limit = Annotated[int | None, option("N", "How many to draw.", min=1)]
 Weights = Annotated[list[Any] | None, option("TERM=X …", "Factors such as action=2 entity=0.", parser=read_weight)]
-Limits = Annotated[list[Any] | None, option("NAME=X …", "What a file may cost; see limits.", parser=_read_limit)]
+Limits = Annotated[
+    list[Any] | None, option("NAME=X …", "What a file may cost; see limits.", parser=_parser(read_limit))
+]
 Mute = Annotated[list[str] | None, option("NAME …", "Concepts that add nothing.")]
 Text = Annotated[str, typer.Argument(help="May be left out with --like or --exclude.")]
 Like = Annotated[str, option("ID|FILE", "Find the like of a clip of the library, or of a video or picture file.")]
@@ -193,7 +204,7 @@ def _first_visit(folder: Path, visited: set[tuple[int, int]]) -> bool:
 def to_json(value: Any, ascii_only: bool = False) -> str:
     """Encode readable JSON without a control character; NaN and infinite numbers raise ``ValueError``."""
     text = json.dumps(value, indent=1, ensure_ascii=ascii_only, allow_nan=False)
-    return re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub("[\x7f-\x9f]", lambda control: f"\\u{ord(control[0]):04x}", text)
 
 
 def answer(value: Any, lines: Iterable[str], as_json: bool) -> None:

@@ -126,8 +126,8 @@ class Engine:
             raise LibraryError(f"The number of results must be at least 1, got {k}.")
         weights = weights or self.default_weights
         query = self._query(text, struck, mix)
-        found = self._ranking.rank(self._queries, query, weights, k, where, leave_out=mix.like or "")
-        return replace(found, took_ms=1000 * (time.perf_counter() - started))
+        result = self._ranking.rank(self._queries, query, weights, k, where, leave_out=mix.like or "")
+        return replace(result, took_ms=1000 * (time.perf_counter() - started))
 
     def describe(
         self,

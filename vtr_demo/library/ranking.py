@@ -109,9 +109,10 @@ class Ranking:
             searched, unreadable = len(groups), unreadable.intersection(groups.tolist())
         count = min(max(k + bool(leave_out), NEAREST), max(1, searched))
         best = self.store.search(flat, count, groups=groups, without=hidden)
-        clips = catalogue.by_number((best.ids >> MEMBER_BITS).tolist())
+        numbers = (best.ids >> MEMBER_BITS).tolist()
+        clips = catalogue.by_number(numbers)
         kept: list[tuple[int, StoredClip]] = []
-        for i, number in enumerate((best.ids >> MEMBER_BITS).tolist()):
+        for i, number in enumerate(numbers):
             clip = clips.get(number)  # none where it was deleted since
             late = clip and hidden is not None and clip.visitor not in (where.visitors or ())  # added since
             if clip is not None and clip.id != leave_out and not late:

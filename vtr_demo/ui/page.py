@@ -124,10 +124,10 @@ def build_page(
                 return [gr.skip()] * len(parts)
             return [*state.library_parts(engine), shelf.shelf(engine, listed, shared)]
 
-        def follow(count: int, found: ViewState, described: ViewState) -> list[Any]:
+        def follow(count: int, searched: ViewState, described: ViewState) -> list[Any]:
             if not count:
                 return [gr.skip()] * (1 + len(search.outputs))
-            shown = search.show(found)
+            shown = search.show(searched)
             shown[QUERY] = gr.skip()  # where somebody may be writing
             return [state.clip_picker(engine, described), *shown]
 
@@ -174,16 +174,16 @@ def arrive(search: TabParts, describe: TabParts, address: object, first: bool = 
     except ConfigError as error:
         problem = html.problem(f"{error} The page shows its start instead.")
     view = replace(view, look=Look())  # the browser's alone, so no link of the page to another clip has it
-    found, described = [gr.skip()] * len(search.outputs), [gr.skip()] * len(describe.outputs)
+    searched, described = [gr.skip()] * len(search.outputs), [gr.skip()] * len(describe.outputs)
     if first or tab == "search":
-        found = search.show(view if tab == "search" else ViewState(), True)
+        searched = search.show(view if tab == "search" else ViewState(), True)
     if first or tab == "describe":
         described = describe.show(view if tab == "describe" else ViewState())
     if first and tab != "describe":
         described[-1] = gr.skip()  # one address, that of the tab in front
     if problem:
-        found[1] = problem + found[1]
-    return [gr.Tabs(selected=tab), *found, *described]
+        searched[1] = problem + searched[1]
+    return [gr.Tabs(selected=tab), *searched, *described]
 
 
 def _request() -> Any:
