@@ -231,9 +231,8 @@ def _read_source(source: Source, seconds: Sequence[float] | int, size: int, fit:
     views: dict[int, tuple[int, np.ndarray]] = {}
     middle, nearest = wanted[len(wanted) // 2], (False, -math.inf)
     for tick, own, frame in source.frames(sorted(set(wanted))):
-        view = square_box(
-            *source.size(frame, orientation_of(source, frame).transposed), fit
-        )  # the size may change on the way
+        width, height = source.size(frame, orientation_of(source, frame).transposed)  # may change on the way
+        view = square_box(width, height, fit)
         box = box or view
         views[tick] = own, square_view(to_rgb(source, frame, size), view, size)
         place = (tick <= middle, tick if tick <= middle else -tick)
